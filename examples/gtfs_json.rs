@@ -1,0 +1,189 @@
+//! A day's work for the pool: a GTFS feed as JSON, one object a line.
+//!
+//! Each row of `stop_times.txt` is joined with its trip, its route and its stop. The parent cuts
+//! the file into ranges of whole rows; a piece gets the feed's folder and a range, and reads its
+//! own part of the file; a worker loads the small tables once. The results are text, and go to the
+//! output in file order through `write_to`, so no process ever holds more than a few pieces.
+//!
+//! Then the same function runs over the same ranges in this process, one after the other, and the
+//! two outputs are compared.
+//!
+//! ```text
+//! cargo run --release --example gtfs_json -- feed.zip --output rows.json
+//! ```
+//!
+//! The modules, each using only those above it: `problem`; `json`, `sum`, `rows`; `table`,
+//! `tables`; `feed`; `render`, the work itself; and around it `options`, `leftovers`, `output`,
+//! `made` and `source`.
+
+use multicore::{Pool, Task};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+#[path = "gtfs_json/feed.rs"]
+mod feed;
+#[path = "gtfs_json/json.rs"]
+mod json;
+#[path = "gtfs_json/leftovers.rs"]
+mod leftovers;
+#[path = "gtfs_json/made.rs"]
+mod made;
+#[path = "gtfs_json/options.rs"]
+mod options;
+#[path = "gtfs_json/output.rs"]
+mod output;
+#[path = "gtfs_json/problem.rs"]
+mod problem;
+#[path = "gtfs_json/render.rs"]
+mod render;
+#[path = "gtfs_json/rows.rs"]
+mod rows;
+#[path = "gtfs_json/source.rs"]
+mod source;
+#[path = "gtfs_json/sum.rs"]
+mod sum;
+#[path = "gtfs_json/table.rs"]
+mod table;
+#[path = "gtfs_json/tables.rs"]
+mod tables;
+
+use feed::{STOP_TIMES, TABLES};
+use options::{HELP, Options};
+use output::{OutputFile, Sink};
+use problem::{Problem, Result};
+use rows::Layout;
+use source::Source;
+use sum::Sum;
+
+/// The most of the file that a piece gets unless `--pieces` says otherwise. Its JSON is six times
+/// as long or so: little enough to stay in a core's cache and to keep every process small, enough
+/// that what a piece costs on its way does not show.
+const PIECE_BYTES: usize = 256 << 10;
+/// As many for each worker as `multicore::ranges` takes.
+const PIECES_PER_WORKER: usize = 4;
+/// What the parent may hold of results that their turn has not come for yet.
+const MAX_UNREAD_BYTES: usize = 16 << 20;
+/// What is kept ready for each worker: a few pieces' results.
+const WARM_BYTES: usize = 8 << 20;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(problem) => {
+            // After a Ctrl-C this waits for the program's end: that the temporary folder is gone is
+            // no news then.
+            let _quiet = leftovers::hold();
+            eprintln!("gtfs_json: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let Some(options) = Options::parse(std::env::args_os().skip(1))? else {
+        say(HELP)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    leftovers::remove_on_interrupt()?;
+    let mut output = options.output.as_deref().map(OutputFile::create).transpose()?;
+    let source = Source::open(&options.feed)?;
+    let layout = cut(source.folder(), &options)?;
+
+    let (parallel_time, parallel) = parallel(source.folder(), &layout, &options, output.as_mut())?;
+    let (serial_time, serial) = serial(source.folder(), &layout)?;
+    let identical = parallel == serial;
+    if let (true, Some(output)) = (identical, output) {
+        output.finish()?;
+    }
+    say(&format!(
+        "pieces {}\nhash {:016x}\nparallel {:.3} s\nserial {:.3} s\nratio {:.2}\nrows {}\nbytes {}\noutputs identical: {}\n",
+        layout.ranges.len(),
+        parallel.hash(),
+        parallel_time.as_secs_f64(),
+        serial_time.as_secs_f64(),
+        serial_time.as_secs_f64() / parallel_time.as_secs_f64(),
+        layout.rows,
+        parallel.bytes(),
+        if identical { "yes" } else { "no" },
+    ))?;
+    Ok(if identical { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Reads every table once, which warms the file cache for both runs, and cuts `stop_times.txt` into
+/// the ranges of the pieces.
+fn cut(folder: &Path, options: &Options) -> Result<Layout> {
+    for name in TABLES.into_iter().filter(|name| *name != STOP_TIMES) {
+        rows::cut(&folder.join(name), |_| std::iter::empty())?;
+    }
+    rows::cut(&folder.join(STOP_TIMES), |bytes| {
+        let ranges = multicore::ranges(bytes);
+        match (options.pieces, options.workers) {
+            (Some(pieces), _) => ranges.with_pieces(pieces),
+            (None, Some(workers)) => {
+                ranges.with_pieces(workers.saturating_mul(PIECES_PER_WORKER)).with_max_len(PIECE_BYTES)
+            }
+            (None, None) => ranges.with_max_len(PIECE_BYTES),
+        }
+    })
+}
+
+/// All pieces through the pool. The time is from before the pool is made to after the last byte is
+/// written.
+fn parallel(
+    folder: &Path,
+    layout: &Layout,
+    options: &Options,
+    output: Option<&mut OutputFile>,
+) -> Result<(Duration, Sum)> {
+    let mut sink = Sink::new("parallel", layout.rows, output);
+    let begin = Instant::now();
+    let mut builder = Pool::builder().warm_memory(WARM_BYTES);
+    if let Some(workers) = options.workers {
+        builder = builder.workers(workers);
+    }
+    if let Some(percent) = options.max_load_percent {
+        builder = builder.max_load_average(percent);
+    }
+    // Dropped at the end, so that no worker is left to disturb the serial run.
+    let pool = builder.build();
+    let inline = |error: &multicore::Error| eprintln!("gtfs_json: {error}; the pieces run inline");
+    let task: Task<String> = match &pool {
+        Ok(pool) => pool.try_task().unwrap_or_else(|error| {
+            inline(&error);
+            pool.task_or_inline()
+        }),
+        Err(error) => {
+            inline(error);
+            Task::new_or_inline()
+        }
+    };
+    let task = task.max_unread(MAX_UNREAD_BYTES);
+    let pieces = layout.ranges.iter().map(|(start, end)| ((folder.as_os_str().to_owned(), *start), *end));
+    task.run_all(render::piece, pieces);
+    task.write_to(&mut sink).map_err(Problem::new)?;
+    let sum = sink.finish()?;
+    Ok((begin.elapsed(), sum))
+}
+
+/// The same pieces in this process, one after the other. Its output is only summed up.
+fn serial(folder: &Path, layout: &Layout) -> Result<(Duration, Sum)> {
+    let mut sink = Sink::new("serial", layout.rows, None);
+    let begin = Instant::now();
+    for (start, end) in &layout.ranges {
+        let lines = render::render(folder.as_os_str(), *start, *end)?;
+        sink.write_all(lines.as_bytes()).map_err(Problem::new)?;
+    }
+    let sum = sink.finish()?;
+    Ok((begin.elapsed(), sum))
+}
+
+/// Prints to stdout; who closed it gets an error and not a panic.
+fn say(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Problem::new(format_args!("cannot write to stdout: {error}")))
+}

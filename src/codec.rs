@@ -1,0 +1,221 @@
+//! Values to bytes and back. The only file that knows the wire format.
+//!
+//! | format    | argument of `call`                   | pair of `run`  | result                              |
+//! |-----------|--------------------------------------|----------------|-------------------------------------|
+//! | `Bincode` | as it is if `String`/`Vec<u8>`, else bincode | bincode | as it is if `String`/`Vec<u8>`, else bincode |
+//! | `Json`    | JSON                                 | JSON, an array | JSON                                |
+//! | `Raw`     | as `Bincode`                         | bincode        | `String`/`Vec<u8>` only             |
+//!
+//! Bincode writes integers at their full width: no branch for each, and two `u64` are 16 bytes.
+//!
+//! Invariant: decoding allocates no more than a small multiple of the bytes that came, and never
+//! panics, whatever they are.
+
+use crate::bounded::Bounded;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::any::{Any, TypeId};
+
+/// How arguments and results travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Format {
+    /// Compact and fast; the default. It cannot carry values that describe their own shape, such
+    /// as untagged enums or `serde_json::Value`.
+    #[default]
+    Bincode,
+    /// Carries everything that JSON can.
+    Json,
+    /// A `String` or `Vec<u8>` as it is; any other result is an [`Encode`](crate::ErrorKind::Encode)
+    /// error. The pair of [`run`](crate::Task::run) goes as in [`Bincode`](Format::Bincode).
+    Raw,
+}
+
+impl Format {
+    pub(crate) const fn to_bits(self) -> u8 {
+        match self {
+            Format::Bincode => 0,
+            Format::Json => 1,
+            Format::Raw => 2,
+        }
+    }
+
+    pub(crate) const fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0 => Some(Format::Bincode),
+            1 => Some(Format::Json),
+            2 => Some(Format::Raw),
+            _ => None,
+        }
+    }
+}
+
+/// Why a value could not be encoded or decoded, in the words of the format.
+pub(crate) type Reason = String;
+
+/// An encoded value: in the buffer that was lent, or a buffer of the value's own.
+pub(crate) enum Encoded {
+    InBuffer,
+    Own(Vec<u8>),
+}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_fixed_int_encoding()
+}
+
+/// True for the types that travel as they are.
+pub(crate) fn is_bytes<T: 'static>() -> bool {
+    let id = TypeId::of::<T>();
+    id == TypeId::of::<String>() || id == TypeId::of::<Vec<u8>>()
+}
+
+/// The bytes of a `String` or `Vec<u8>`, moved; any other value comes back.
+fn into_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
+    let mut slot = Some(value);
+    let any: &mut dyn Any = &mut slot;
+    if let Some(text) = any.downcast_mut::<Option<String>>() {
+        return Ok(text.take().unwrap_or_default().into_bytes());
+    }
+    if let Some(bytes) = any.downcast_mut::<Option<Vec<u8>>>() {
+        return Ok(bytes.take().unwrap_or_default());
+    }
+    Err(slot.expect("no downcast took the value"))
+}
+
+/// The `String` or `Vec<u8>` of these bytes, moved where they are owned.
+fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, Reason> {
+    let mut slot: Option<T> = None;
+    let any: &mut dyn Any = &mut slot;
+    if let Some(text) = any.downcast_mut::<Option<String>>() {
+        *text = Some(String::from_utf8(bytes).map_err(|error| error.to_string())?);
+    } else if let Some(own) = any.downcast_mut::<Option<Vec<u8>>>() {
+        *own = Some(bytes);
+    }
+    slot.ok_or_else(|| "only a String or Vec<u8> travels as it is".to_string())
+}
+
+/// Encodes the argument of `call`.
+pub(crate) fn encode_argument<A: Serialize + 'static>(
+    format: Format,
+    argument: A,
+    buffer: &mut Vec<u8>,
+) -> Result<Encoded, Reason> {
+    if format == Format::Json {
+        return encode_json(&argument, buffer);
+    }
+    match into_bytes(argument) {
+        Ok(bytes) => Ok(Encoded::Own(bytes)),
+        Err(argument) => encode_bincode(&argument, buffer),
+    }
+}
+
+/// Encodes the pair of `run`.
+pub(crate) fn encode_pair<A: Serialize, B: Serialize>(
+    format: Format,
+    pair: &(A, B),
+    buffer: &mut Vec<u8>,
+) -> Result<Encoded, Reason> {
+    match format {
+        Format::Json => encode_json(pair, buffer),
+        Format::Bincode | Format::Raw => encode_bincode(pair, buffer),
+    }
+}
+
+/// Encodes a result.
+pub(crate) fn encode_result<R: Serialize + 'static>(
+    format: Format,
+    result: R,
+    buffer: &mut Vec<u8>,
+) -> Result<Encoded, Reason> {
+    match format {
+        Format::Json => encode_json(&result, buffer),
+        Format::Bincode => match into_bytes(result) {
+            Ok(bytes) => Ok(Encoded::Own(bytes)),
+            Err(result) => encode_bincode(&result, buffer),
+        },
+        Format::Raw => match into_bytes(result) {
+            Ok(bytes) => Ok(Encoded::Own(bytes)),
+            Err(_) => Err(RAW_RESULT.to_string()),
+        },
+    }
+}
+
+/// Why a result is refused in [`Format::Raw`].
+pub(crate) const RAW_RESULT: &str =
+    "Format::Raw carries only a String or Vec<u8> as result; use Format::Bincode or Format::Json";
+
+/// Decodes the argument of `call`. `bytes` may be taken.
+pub(crate) fn decode_argument<A: DeserializeOwned + 'static>(format: Format, bytes: &mut Vec<u8>) -> Result<A, Reason> {
+    if format != Format::Json && is_bytes::<A>() {
+        return from_bytes(std::mem::take(bytes));
+    }
+    decode_value(format, bytes)
+}
+
+/// Decodes the pair of `run`.
+pub(crate) fn decode_pair<A: DeserializeOwned, B: DeserializeOwned>(
+    format: Format,
+    bytes: &[u8],
+) -> Result<(A, B), Reason> {
+    decode_value(format, bytes)
+}
+
+/// Decodes a result that has its own buffer.
+pub(crate) fn decode_result_owned<R: DeserializeOwned + 'static>(format: Format, bytes: Vec<u8>) -> Result<R, Reason> {
+    if format != Format::Json && is_bytes::<R>() { from_bytes(bytes) } else { decode_value(format, &bytes) }
+}
+
+/// Decodes a result that lies in somebody else's buffer.
+pub(crate) fn decode_result<R: DeserializeOwned + 'static>(format: Format, bytes: &[u8]) -> Result<R, Reason> {
+    if format != Format::Json && is_bytes::<R>() { from_bytes(bytes.to_vec()) } else { decode_value(format, bytes) }
+}
+
+fn decode_value<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<T, Reason> {
+    match format {
+        Format::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
+        Format::Bincode | Format::Raw => decode_bincode(bytes),
+    }
+}
+
+/// Encodes what parent and fork server say to each other.
+pub(crate) fn encode_message<T: Serialize>(message: &T) -> Result<Vec<u8>, Reason> {
+    let mut buffer = Vec::new();
+    encode_bincode(message, &mut buffer).map(|_| buffer)
+}
+
+/// Decodes what parent and fork server say to each other.
+pub(crate) fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reason> {
+    decode_bincode(bytes)
+}
+
+fn encode_json<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, Reason> {
+    buffer.clear();
+    serde_json::to_writer(buffer, value).map_err(|error| error.to_string())?;
+    Ok(Encoded::InBuffer)
+}
+
+/// Appends to a vector; the writer that bincode brings copies through a slice of fixed length.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Append<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn encode_bincode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, Reason> {
+    buffer.clear();
+    bincode::serde::encode_into_writer(value, Append(buffer), config()).map_err(|error| error.to_string())?;
+    Ok(Encoded::InBuffer)
+}
+
+fn decode_bincode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Reason> {
+    let mut decoder = bincode::serde::BorrowedSerdeDecoder::from_slice(bytes, config(), ());
+    let bounded = Bounded { inner: decoder.as_deserializer(), input_bytes: bytes.len() };
+    T::deserialize(bounded).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

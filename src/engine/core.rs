@@ -1,0 +1,733 @@
+//! The scheduler: which piece goes to which worker, and what becomes of what they say.
+//!
+//! All of it happens under one lock, for moments: nothing here waits, runs user code or drops user
+//! values. Order: a task's queue first, then a worker's rings.
+//!
+//! - Tasks take turns, so that a small one is not stuck behind a huge one.
+//! - Look-ahead is time: a worker is given as many pieces as fill [`LOOK_AHEAD_NS`] at the pace at
+//!   which its replies came, doubling from two; it is refilled at half.
+//! - A worker without work gets half of what the fullest one has not begun (`claim.rs`).
+//! - A worker is declared dead in one place, [`Core::bury`].
+//!
+//! Invariant: while a task has pieces that may run and a worker could take them, some worker holds
+//! a piece after which somebody will be told, or somebody is looking.
+
+use super::handle::{Arrival, Given, Worker};
+use super::message::{self, ToServer};
+use super::record::Outcome;
+use super::task_state::{Settled, Site, TaskKey, TaskSettings, TaskState, Tasks, WaitingPiece, Want};
+use crate::bytes::Bytes;
+use crate::call::Fault;
+use crate::error::{Cause, Error, ErrorKind};
+use crate::lead::Waiters;
+use crate::sleep::{Interest, Listening};
+use crate::sys::clock;
+use crate::sys::event::Watch;
+use crate::sys::process::Ending;
+use parking_lot::Condvar;
+use rustix::fd::{AsFd, OwnedFd};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// How much work a worker is given ahead.
+const LOOK_AHEAD_NS: u64 = 300_000;
+
+/// The most pieces of look-ahead, however tiny they are.
+const MAX_LOOK_AHEAD: usize = 1024;
+
+/// `run` looks for replies once in so many pieces, if no worker is known to need any.
+const RUNS_A_LOOK: u32 = 16;
+
+/// Below this much work it does not pay to take pieces from another worker.
+const WORTH_MOVING_NS: u64 = 20_000;
+
+/// So many workers in a row that died before they were ready end the pool.
+const MAX_EARLY_DEATHS: u32 = 5;
+
+/// A death's cause is waited for this long.
+const CAUSE_WAIT_NS: u64 = 50_000_000;
+
+/// A place that could not be filled is tried again after this.
+const RETRY_NS: u64 = 100_000_000;
+
+/// A caller that waits.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) condvar: Arc<Condvar>,
+    pub(crate) want: Want,
+}
+
+/// Whether anybody will look at the rings without being told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attention {
+    /// A caller looks.
+    Awake,
+    /// A caller is about to sleep.
+    CallerSleeps,
+    /// No caller waits; the supervisor sleeps.
+    SupervisorSleeps,
+}
+
+/// Where a worker is, or should be.
+#[derive(Debug)]
+enum Place {
+    Filled(Box<Worker>),
+    /// To be filled, not before this moment.
+    Vacant {
+        retry_ns: u64,
+    },
+}
+
+/// What has become of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// Running pieces may end; nothing new begins.
+    Closing,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Seat {
+    place: Place,
+    generation: u32,
+    /// When its pidfd told of its death, while the cause is awaited.
+    dead_since_ns: Option<u64>,
+    /// What to blame for its death, where that is known before.
+    blame: Option<Cause>,
+    /// What `on_worker_start` said when it failed.
+    start_failure: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) tasks: Tasks,
+    turn: VecDeque<TaskKey>,
+    seats: Vec<Seat>,
+    pub(crate) waiters: Waiters<Waiter>,
+    /// The socket to the fork server, while there is one.
+    pub(crate) server: Option<OwnedFd>,
+    callers: Arc<Watch>,
+    supervisors: Arc<Watch>,
+    runs_since_look: u32,
+    early_deaths: u32,
+    pub(crate) phase: Phase,
+    /// Why the pool has ended by itself.
+    pub(crate) failure: Option<Error>,
+    pub(crate) deaths: u64,
+    pub(crate) pieces_done: u64,
+}
+
+/// The kinds of events that the parent's watches tell of.
+pub(crate) mod event {
+    pub(crate) const KICK: u64 = 0;
+    pub(crate) const SERVER_SOCKET: u64 = 1;
+    pub(crate) const SERVER_DEATH: u64 = 2;
+    pub(crate) const WORKER_EVENT: u64 = 3;
+    pub(crate) const WORKER_DEATH: u64 = 4;
+
+    /// A number for a watch: the kind, and which worker of which generation.
+    pub(crate) fn number(kind: u64, worker: usize, generation: u32) -> u64 {
+        kind | (worker as u64 & 0x00ff_ffff) << 8 | u64::from(generation) << 32
+    }
+
+    /// The parts of such a number.
+    pub(crate) fn parts(number: u64) -> (u64, usize, u32) {
+        (number & 0xff, (number >> 8 & 0x00ff_ffff) as usize, (number >> 32) as u32)
+    }
+}
+
+impl Core {
+    pub(crate) fn new(workers: usize, callers: Arc<Watch>, supervisors: Arc<Watch>) -> Self {
+        let seat = |_| Seat {
+            place: Place::Vacant { retry_ns: 0 },
+            generation: 0,
+            dead_since_ns: None,
+            blame: None,
+            start_failure: None,
+        };
+        Core {
+            tasks: Tasks::default(),
+            turn: VecDeque::new(),
+            seats: (0..workers).map(seat).collect(),
+            waiters: Waiters::new(),
+            server: None,
+            callers,
+            supervisors,
+            runs_since_look: 0,
+            early_deaths: 0,
+            phase: Phase::Open,
+            failure: None,
+            deaths: 0,
+            pieces_done: 0,
+        }
+    }
+
+    /// Why a task cannot be opened, if so.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match (&self.failure, self.phase) {
+            (Some(failure), _) => Err(failure.duplicate()),
+            (None, Phase::Open) => Ok(()),
+            (None, _) => Err(Error::new(ErrorKind::Cancelled, "the pool was shut down")),
+        }
+    }
+
+    pub(crate) fn open_task(&mut self) -> Result<TaskKey, Error> {
+        self.check_open()?;
+        Ok(self.tasks.insert(TaskState::new(TaskSettings::default())))
+    }
+
+    /// A new piece of a task. Goes to a worker at once if one needs work.
+    pub(crate) fn add_piece(&mut self, key: TaskKey, site: Site, arguments: Bytes) {
+        let ended = self.check_open().err();
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        if let Some(error) = ended {
+            let (kind, message) = (error.kind(), error.to_string());
+            return task
+                .add_failed(site, |label| Error::new(kind, format!("never began: {message}")).with_piece(label, 0));
+        }
+        task.add(site, arguments);
+        self.queue(key);
+    }
+
+    /// After pieces were added: gives them to workers that need some, and lets the supervisor be
+    /// told if nobody is looking.
+    pub(crate) fn pieces_added(&mut self, count: usize) {
+        let mut gave = self.dispatch();
+        if !gave {
+            self.runs_since_look += count as u32;
+            if self.runs_since_look >= RUNS_A_LOOK {
+                self.runs_since_look = 0;
+                gave = self.collect();
+            }
+        }
+        if gave && !self.waiters.has_leader() {
+            self.attend(Attention::SupervisorSleeps, false);
+        }
+    }
+
+    fn queue(&mut self, key: TaskKey) {
+        if let Some(task) = self.tasks.get_mut(key)
+            && !task.queued
+            && !task.waiting.is_empty()
+        {
+            task.queued = true;
+            self.turn.push_back(key);
+        }
+    }
+
+    /// A task that had too much unread may go on.
+    pub(crate) fn reader_came(&mut self, key: TaskKey) {
+        self.queue(key);
+    }
+
+    /// Gives waiting pieces to workers that need some. True if any was given.
+    pub(crate) fn dispatch(&mut self) -> bool {
+        if self.turn.is_empty() {
+            return self.rebalance();
+        }
+        let mut gave = false;
+        let mut hungry = self.workers().filter(|worker| worker.is_hungry()).count();
+        // The emptiest first, so that few pieces are spread over many workers.
+        while hungry > 0 && !self.turn.is_empty() {
+            let emptiest = self
+                .seats
+                .iter()
+                .enumerate()
+                .filter_map(|(index, seat)| Some((index, seat.worker()?)))
+                .filter(|(_, worker)| worker.is_hungry())
+                .min_by_key(|(_, worker)| worker.in_flight());
+            let Some((index, worker)) = emptiest else { break };
+            let waiting: usize =
+                self.turn.iter().take(64).filter_map(|&key| Some(self.tasks.get_mut(key)?.waiting.len())).sum();
+            let share = waiting.div_ceil(hungry).min(worker.target - worker.in_flight()).max(1);
+            if !self.feed(index, share) {
+                break;
+            }
+            gave = true;
+            hungry -= 1;
+        }
+        if self.turn.is_empty() { self.rebalance() || gave } else { gave }
+    }
+
+    /// Gives up to `budget` pieces to one worker, task by task in turn. True if any was given.
+    fn feed(&mut self, index: usize, budget: usize) -> bool {
+        let Core { seats, tasks, turn, .. } = self;
+        let Place::Filled(worker) = &mut seats[index].place else { return false };
+        if worker.is_idle() {
+            worker.busy_since_ns = clock::now_ns();
+        }
+        let planned = worker.in_flight() + budget;
+        let mut given = 0;
+        'full: while given < budget {
+            let Some(key) = turn.pop_front() else { break };
+            let Some(task) = tasks.get_mut(key) else { continue };
+            let quantum = task.quantum.min(budget - given);
+            for _ in 0..quantum {
+                if task.is_full() {
+                    break;
+                }
+                let Some(piece) = task.waiting.pop_front() else { break };
+                let last = given + 1 == budget || task.waiting.is_empty() && turn.is_empty();
+                // Told when half is left, and at the end.
+                let low_water = last || worker.in_flight() + 1 == planned.div_ceil(2);
+                let word = task.site(piece.number).word;
+                let number = piece.number;
+                let given_piece =
+                    Given { task: key, number, call: word, format: task.settings.format, arguments: piece.arguments };
+                if let Err(back) = worker.give(given_piece, low_water) {
+                    task.waiting.push_front(WaitingPiece { number, arguments: back.arguments });
+                    turn.push_front(key);
+                    break 'full;
+                }
+                given += 1;
+            }
+            if task.waiting.is_empty() || task.is_full() {
+                task.queued = false;
+            } else {
+                turn.push_back(key);
+            }
+        }
+        worker.publish();
+        worker.pump();
+        given > 0
+    }
+
+    /// Lets idle workers have pieces that others hold and have not begun. True if any moved.
+    fn rebalance(&mut self) -> bool {
+        let mut moved = false;
+        loop {
+            let idle = self
+                .seats
+                .iter()
+                .position(|seat| seat.worker().is_some_and(|worker| worker.is_idle() && worker.is_hungry()));
+            let Some(idle) = idle else { return moved };
+            let fullest = self.workers_mut().max_by_key(|worker| worker.in_flight());
+            let Some(fullest) = fullest.filter(|worker| worker.in_flight() >= 2) else { return moved };
+            let held = fullest.in_flight();
+            let pace = LOOK_AHEAD_NS / fullest.target as u64;
+            if held as u64 * pace < WORTH_MOVING_NS {
+                return moved;
+            }
+            let mut keys = Vec::new();
+            let returned: Vec<_> = (0..held / 2).map_while(|_| fullest.call_back_newest()).collect();
+            if returned.is_empty() {
+                return moved;
+            }
+            let budget = returned.len();
+            for piece in returned {
+                if let Some(task) = self.tasks.get_mut(piece.task) {
+                    task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
+                    keys.push(piece.task);
+                }
+            }
+            for key in keys {
+                self.queue(key);
+            }
+            if !self.feed(idle, budget) {
+                return moved;
+            }
+            moved = true;
+        }
+    }
+
+    /// Takes what workers have said, and gives them more. True if there was anything.
+    pub(crate) fn collect(&mut self) -> bool {
+        let mut any = false;
+        for index in 0..self.seats.len() {
+            any |= self.collect_from(index);
+        }
+        if any {
+            self.dispatch();
+        }
+        any
+    }
+
+    fn collect_from(&mut self, index: usize) -> bool {
+        let Core { seats, tasks, turn, pieces_done, .. } = self;
+        let seat = &mut seats[index];
+        let Place::Filled(worker) = &mut seat.place else { return false };
+        if seat.blame.is_some() || worker.is_idle() && !worker.has_news() {
+            return false;
+        }
+        if !worker.has_news() {
+            worker.pump();
+            return false;
+        }
+        let (number, pid) = (worker.number, worker.pid);
+        let mut count = 0_u64;
+        let mut last_task = None;
+        let result = worker.collect(|arrival| match arrival {
+            Arrival::StartFailed(reason) => seat.start_failure = Some(reason),
+            Arrival::Reply { piece, outcome, bytes } => {
+                count += 1;
+                last_task = Some(piece.task);
+                // A piece of a task that is gone: nobody wants it.
+                let Some(task) = tasks.get_mut(piece.task) else { return };
+                let settled = match outcome {
+                    Outcome::Result => Settled::Done(bytes),
+                    failure => {
+                        let text = String::from_utf8_lossy(bytes.as_slice()).into_owned();
+                        let error = piece_error(failure, text);
+                        Settled::Failed(error.with_piece(task.label(piece.number), 1).with_worker(number, pid))
+                    }
+                };
+                task.settle(piece.number, settled);
+                if !task.queued && !task.waiting.is_empty() && !task.is_full() {
+                    task.queued = true;
+                    turn.push_back(piece.task);
+                }
+            }
+        });
+        if result.is_err() {
+            seat.blame = Some(Cause::Protocol);
+            worker.kill();
+        }
+        *pieces_done += count;
+        if count > 0 {
+            let now = clock::now_ns();
+            let fitting = LOOK_AHEAD_NS * count / now.saturating_sub(worker.busy_since_ns).max(1);
+            let fitting = (fitting as usize).clamp(2, MAX_LOOK_AHEAD);
+            worker.busy_since_ns = now;
+            worker.target = fitting.min(worker.target * 2);
+            if let Some(task) = last_task.and_then(|key| tasks.get_mut(key)) {
+                task.quantum = fitting.min(task.quantum * 2);
+            }
+        }
+        count > 0 || result != Ok(false)
+    }
+
+    /// Says who is to be told of what, and looks once more if that is needed: see `sleep.rs`. With
+    /// `renew`, what was announced before and may have been used up is announced again. True if
+    /// the last look found something.
+    pub(crate) fn attend(&mut self, attention: Attention, renew: bool) -> bool {
+        let mut look = false;
+        // With one caller who wants all of a task, being told when a worker runs low is enough.
+        let patient = {
+            let mut waiters = self.waiters.iter();
+            matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
+        };
+        let spread = self.workers().any(|worker| worker.in_flight() >= 2);
+        let worth_telling = !self.turn.is_empty() || spread || self.phase == Phase::Closing;
+        for worker in self.seats.iter_mut().filter_map(Seat::worker_mut) {
+            let interest = match attention {
+                Attention::Awake => Interest::Nothing,
+                _ if worker.is_idle() => Interest::Nothing,
+                Attention::CallerSleeps if patient && worker.target > 8 && worker.has_flagged() => {
+                    Interest::LowWater(Listening::Caller)
+                }
+                Attention::CallerSleeps => Interest::NextReply(Listening::Caller),
+                Attention::SupervisorSleeps if worker.is_streaming_out() => Interest::NextReply(Listening::Supervisor),
+                Attention::SupervisorSleeps if !worth_telling => Interest::Nothing,
+                Attention::SupervisorSleeps if worker.has_flagged() => Interest::LowWater(Listening::Supervisor),
+                Attention::SupervisorSleeps => Interest::NextReply(Listening::Supervisor),
+            };
+            look |= worker.announce(interest, renew);
+        }
+        look && self.collect()
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.seats.iter().filter_map(Seat::worker)
+    }
+
+    fn workers_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.seats.iter_mut().filter_map(Seat::worker_mut)
+    }
+
+    /// For each place: the pid, the pieces held and the pieces done by the worker that is there.
+    pub(crate) fn worker_figures(&self) -> impl Iterator<Item = (Option<u32>, usize, u64, u32)> {
+        self.seats.iter().map(|seat| match seat.worker() {
+            Some(worker) => (worker.pid, worker.in_flight(), worker.pieces_done, seat.generation),
+            None => (None, 0, 0, seat.generation),
+        })
+    }
+
+    /// A task is over: what has not begun never begins; with `kill`, what runs is killed.
+    pub(crate) fn close_task(&mut self, key: TaskKey, kill: bool) -> Option<TaskState> {
+        let task = self.tasks.remove(key)?;
+        self.turn.retain(|&queued| queued != key);
+        for worker in self.workers_mut() {
+            if worker.holds_piece_of(key) {
+                worker.call_back_task(key);
+                if kill && worker.holds_piece_of(key) {
+                    worker.kill();
+                }
+            }
+        }
+        Some(task)
+    }
+
+    // Births and deaths.
+
+    /// Fills every place that is due. The first error, if any.
+    pub(crate) fn fill_vacancies(&mut self) -> Result<(), io::Error> {
+        if self.phase != Phase::Open || self.failure.is_some() || self.server.is_none() {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let now = clock::now_ns();
+        for index in 0..self.seats.len() {
+            if matches!(self.seats[index].place, Place::Vacant { retry_ns } if retry_ns <= now)
+                && let Err(error) = self.spawn(index)
+            {
+                self.seats[index].place = Place::Vacant { retry_ns: now + RETRY_NS };
+                result = result.and(Err(error));
+            }
+        }
+        self.dispatch();
+        result
+    }
+
+    fn spawn(&mut self, index: usize) -> io::Result<()> {
+        let Some(server) = &self.server else { return Ok(()) };
+        let seat = &mut self.seats[index];
+        let generation = seat.generation.wrapping_add(1);
+        let (worker, out, back) = Worker::create(index)?;
+        let number = event::number(event::WORKER_EVENT, index, generation);
+        self.callers.add(&worker.caller_event, number)?;
+        self.supervisors.add(&worker.supervisor_event, number)?;
+        let order = ToServer::Spawn { worker: index as u32, generation };
+        let fds = [out.as_fd(), back.as_fd(), worker.caller_event.as_fd(), worker.supervisor_event.as_fd()];
+        message::send(server, &order, &fds)?;
+        *seat = Seat {
+            place: Place::Filled(Box::new(worker)),
+            generation,
+            dead_since_ns: None,
+            blame: None,
+            start_failure: None,
+        };
+        Ok(())
+    }
+
+    /// The fork server has forked a worker.
+    pub(crate) fn born(&mut self, index: usize, generation: u32, pid: u32, pidfd: OwnedFd) {
+        let (callers, supervisors) = (Arc::clone(&self.callers), Arc::clone(&self.supervisors));
+        let Some(seat) = self.seat(index, generation) else { return };
+        let blamed = seat.blame.is_some();
+        let Some(worker) = seat.worker_mut() else { return };
+        let number = event::number(event::WORKER_DEATH, index, generation);
+        // If it cannot be watched, the fork server still tells of its death.
+        let _ = callers.add(&pidfd, number).and(supervisors.add(&pidfd, number));
+        worker.pid = Some(pid);
+        worker.pidfd = Some(pidfd);
+        if blamed {
+            worker.kill();
+        }
+    }
+
+    /// The fork server could not fork a worker.
+    pub(crate) fn stillborn(&mut self, index: usize, generation: u32) {
+        if self.seat(index, generation).is_some() {
+            self.bury(index, generation, Cause::Unknown);
+            self.seats[index].place = Place::Vacant { retry_ns: clock::now_ns() + RETRY_NS };
+        }
+    }
+
+    /// A worker's pidfd says that it is dead; why is yet to be told.
+    pub(crate) fn died(&mut self, index: usize, generation: u32) {
+        if let Some(seat) = self.seat(index, generation) {
+            seat.dead_since_ns.get_or_insert_with(clock::now_ns);
+        }
+    }
+
+    /// True if a worker is dead and its cause of death yet to be told.
+    pub(crate) fn awaits_causes(&self) -> bool {
+        self.seats.iter().any(|seat| seat.dead_since_ns.is_some())
+    }
+
+    /// How a worker ended, as the fork server saw it.
+    pub(crate) fn reaped(&mut self, index: usize, generation: u32, ending: Ending) {
+        self.bury(
+            index,
+            generation,
+            match ending {
+                Ending::Exit(code) => Cause::Exit(code),
+                Ending::Signal(signal) => Cause::Signal(signal),
+            },
+        );
+    }
+
+    /// Buries those whose cause of death nobody told in time, and says when to look again.
+    pub(crate) fn bury_unexplained(&mut self) -> Option<u64> {
+        let now = clock::now_ns();
+        let mut next: Option<u64> = None;
+        for index in 0..self.seats.len() {
+            let due = match (&self.seats[index].place, self.seats[index].dead_since_ns) {
+                (Place::Filled(_), Some(since)) if since + CAUSE_WAIT_NS <= now => {
+                    self.bury(index, self.seats[index].generation, Cause::Unknown);
+                    continue;
+                }
+                (Place::Filled(_), Some(since)) => since + CAUSE_WAIT_NS,
+                (Place::Vacant { retry_ns }, _) if self.phase == Phase::Open && self.server.is_some() => *retry_ns,
+                _ => continue,
+            };
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        next
+    }
+
+    /// The one place where a worker is declared dead: it is dead, and this is why. What it had
+    /// replied counts, the piece that it had begun is lost, and the others go to other workers.
+    pub(crate) fn bury(&mut self, index: usize, generation: u32, cause: Cause) {
+        if self.seat(index, generation).is_none() {
+            return;
+        }
+        while self.collect_from(index) {}
+        let Place::Filled(mut worker) = std::mem::replace(&mut self.seats[index].place, Place::Vacant { retry_ns: 0 })
+        else {
+            return;
+        };
+        let seat = &mut self.seats[index];
+        seat.dead_since_ns = None;
+        let overflowed = matches!(cause, Cause::Signal(_)) && worker.overflowed_stack();
+        let cause = seat.blame.take().unwrap_or(if overflowed { Cause::StackOverflow } else { cause });
+        let start_failure = seat.start_failure.take();
+        for watch in [&self.callers, &self.supervisors] {
+            if let Some(pidfd) = &worker.pidfd {
+                watch.remove(pidfd);
+            }
+        }
+        self.callers.remove(&worker.caller_event);
+        self.supervisors.remove(&worker.supervisor_event);
+        let (lost, rest) = worker.leftovers();
+        if let Some(piece) = lost
+            && let Some(task) = self.tasks.get_mut(piece.task)
+        {
+            let error = Error::new(ErrorKind::WorkerLost, String::new()).with_cause(cause);
+            let error = error.with_piece(task.label(piece.number), 1).with_worker(index, worker.pid);
+            task.settle(piece.number, Settled::Failed(error));
+        }
+        for piece in rest {
+            if let Some(task) = self.tasks.get_mut(piece.task) {
+                task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
+                self.queue(piece.task);
+            }
+        }
+        if worker.leaving || self.phase != Phase::Open {
+            return;
+        }
+        self.deaths += 1;
+        if worker.is_ready() || cause == Cause::ForkServerLost {
+            self.early_deaths = 0;
+        } else {
+            self.early_deaths += 1;
+            if self.early_deaths >= MAX_EARLY_DEATHS {
+                let reason = match start_failure {
+                    Some(reason) => format!("on_worker_start failed: {reason}"),
+                    None => cause.to_string(),
+                };
+                self.fail(Error::new(
+                    ErrorKind::WorkerLost,
+                    format!("the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {index}): {reason}"),
+                ).with_cause(cause));
+                return;
+            }
+            // A little longer each time, so that a crash at start does not take the machine.
+            self.seats[index].place = Place::Vacant { retry_ns: clock::now_ns() + (1_000_000 << self.early_deaths) };
+        }
+        // An error is tried again by the supervisor, later.
+        let _ = self.fill_vacancies();
+    }
+
+    /// The fork server is gone, and its workers with it.
+    pub(crate) fn server_lost(&mut self) {
+        self.server = None;
+        for index in 0..self.seats.len() {
+            self.bury(index, self.seats[index].generation, Cause::ForkServerLost);
+        }
+    }
+
+    /// The pidfds of all workers that live, as far as is known.
+    pub(crate) fn pidfds(&self) -> Vec<OwnedFd> {
+        self.workers().filter_map(|worker| worker.pidfd.as_ref()?.try_clone().ok()).collect()
+    }
+
+    /// The pool ends by itself: every open piece fails, and nothing can be run any more.
+    pub(crate) fn fail(&mut self, error: Error) {
+        let (kind, cause, message) = (error.kind(), error.cause(), error.to_string());
+        for task in self.tasks.iter_mut() {
+            task.fail_open(|label| {
+                let error = Error::new(kind, format!("never ended: {message}")).with_piece(label, 0);
+                match cause {
+                    Some(cause) => error.with_cause(cause),
+                    None => error,
+                }
+            });
+        }
+        self.turn.clear();
+        self.failure = Some(error);
+        for waiter in self.waiters.iter() {
+            waiter.condvar.notify_one();
+        }
+    }
+
+    /// The pool's owner ends it. With `kill`, what runs ends too; else it may come to its end.
+    pub(crate) fn close(&mut self, kill: bool) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = if kill { Phase::Closed } else { Phase::Closing };
+        self.turn.clear();
+        let cancelled =
+            |label| Error::new(ErrorKind::Cancelled, "was cancelled: its pool was shut down").with_piece(label, 0);
+        for index in 0..self.seats.len() {
+            let Some(worker) = self.seats[index].worker_mut() else { continue };
+            let returned: Vec<_> = std::iter::from_fn(|| worker.call_back_newest()).collect();
+            for piece in returned {
+                if let Some(task) = self.tasks.get_mut(piece.task) {
+                    task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
+                }
+            }
+        }
+        for task in self.tasks.iter_mut() {
+            if kill { task.fail_open(cancelled) } else { task.fail_waiting(cancelled) }
+        }
+        for waiter in self.waiters.iter() {
+            waiter.condvar.notify_one();
+        }
+    }
+
+    /// While closing: sends home the workers that have nothing left to do. True once all are gone.
+    pub(crate) fn dismiss(&mut self) -> bool {
+        let mut left = 0;
+        for worker in self.workers_mut() {
+            left += 1;
+            if worker.is_idle() {
+                worker.dismiss();
+            }
+        }
+        left == 0
+    }
+
+    fn seat(&mut self, index: usize, generation: u32) -> Option<&mut Seat> {
+        let seat = self.seats.get_mut(index)?;
+        (seat.generation == generation && seat.worker().is_some()).then_some(seat)
+    }
+}
+
+impl Seat {
+    fn worker(&self) -> Option<&Worker> {
+        match &self.place {
+            Place::Filled(worker) => Some(worker),
+            Place::Vacant { .. } => None,
+        }
+    }
+
+    fn worker_mut(&mut self) -> Option<&mut Worker> {
+        match &mut self.place {
+            Place::Filled(worker) => Some(worker),
+            Place::Vacant { .. } => None,
+        }
+    }
+}
+
+/// The error of a piece whose worker lives.
+fn piece_error(outcome: Outcome, text: String) -> Error {
+    match outcome {
+        Outcome::Panicked => Error::new(ErrorKind::Panicked, text),
+        Outcome::EncodeFailed => Error::new(ErrorKind::Encode, Fault::encode_message(&text)),
+        _ => Error::new(ErrorKind::Decode, Fault::decode_message(&text)),
+    }
+}

@@ -1,0 +1,477 @@
+//! A worker as the parent sees it: its pair, the pieces that it holds, the replies that come.
+//!
+//! This is the one module that reads what a worker wrote, and it believes none of it. Positions,
+//! numbers and generations are the parent's own; a reply counts only for the oldest piece that the
+//! worker holds, a length only within what the ring can carry; payloads are copied once and decoded
+//! later by their owner. Whatever does not fit is a [`Violation`], and costs that worker only.
+//!
+//! Invariant: `in_flight` lists, in the order of their sequence numbers, exactly the pieces that
+//! this worker was given and that were neither answered nor called back.
+
+use super::pair::{CHUNK_BYTES, Pair, READY};
+use super::record::{self, Outcome};
+use super::task_state::TaskKey;
+use crate::bytes::{Bytes, INLINE_BYTES};
+use crate::claim;
+use crate::codec::Format;
+use crate::ring::{Consumer, Header, Producer, Record, Violation};
+use crate::sleep::{self, Announcer, Interest, LOW_WATER};
+use crate::sync::{Acquire, Relaxed, Release};
+use crate::sys::event::Event;
+use crate::sys::{fault, futex, process};
+use rustix::fd::OwnedFd;
+use std::collections::VecDeque;
+
+/// How many records one look takes at the most, so that no lock is held for long.
+const MAX_RECORDS_A_LOOK: usize = 512;
+
+/// A piece on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
+    /// The call, in the form that travels.
+    pub(crate) call: u64,
+    pub(crate) format: Format,
+    pub(crate) arguments: Bytes,
+}
+
+/// A piece that a worker holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InFlight {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
+    sequence: u32,
+    /// Where its record begins in *out*.
+    position: u64,
+    /// Where it ends; for one that streams, so far.
+    end: u64,
+    low_water: bool,
+    streams: bool,
+}
+
+/// A piece that came back without having begun.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
+    pub(crate) arguments: Bytes,
+}
+
+/// What a worker said.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Reply { piece: InFlight, outcome: Outcome, bytes: Bytes },
+    StartFailed(String),
+}
+
+/// Arguments that stream to the worker. Kept until it has claimed the piece: before that the piece
+/// may have to go to another.
+#[derive(Debug)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+    sequence: u32,
+}
+
+/// A reply that streams from the worker.
+#[derive(Debug)]
+struct Incoming {
+    total: usize,
+    bytes: Vec<u8>,
+    outcome: Outcome,
+}
+
+/// The parent's side of one worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) number: usize,
+    pub(crate) pid: Option<u32>,
+    pub(crate) pidfd: Option<OwnedFd>,
+    pub(crate) caller_event: Event,
+    pub(crate) supervisor_event: Event,
+    pair: Pair,
+    work: Producer,
+    replies: Consumer,
+    announcer: Announcer,
+    in_flight: VecDeque<InFlight>,
+    /// Pieces in flight that carry [`LOW_WATER`].
+    flagged: usize,
+    next_sequence: u32,
+    outgoing: Option<Outgoing>,
+    incoming: Option<Incoming>,
+    told_head: u64,
+    /// Look-ahead: as many pieces as fill the time that the scheduler wants.
+    pub(crate) target: usize,
+    /// When replies came last, or when an idle worker was given work.
+    pub(crate) busy_since_ns: u64,
+    pub(crate) pieces_done: u64,
+    pub(crate) leaving: bool,
+}
+
+impl Worker {
+    /// A worker that is about to be forked, and the descriptors for it.
+    pub(crate) fn create(number: usize) -> std::io::Result<(Worker, OwnedFd, OwnedFd)> {
+        let (pair, out, back) = Pair::create()?;
+        let worker = Worker {
+            number,
+            pid: None,
+            pidfd: None,
+            caller_event: Event::new()?,
+            supervisor_event: Event::new()?,
+            pair,
+            work: Producer::new(),
+            replies: Consumer::new(),
+            announcer: Announcer::new(),
+            in_flight: VecDeque::new(),
+            flagged: 0,
+            next_sequence: 1,
+            outgoing: None,
+            incoming: None,
+            told_head: 0,
+            target: 2,
+            busy_since_ns: 0,
+            pieces_done: 0,
+            leaving: false,
+        };
+        Ok((worker, out, back))
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// True if the worker has little left to do and can take more.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.in_flight.len() <= self.target / 2 && !self.is_streaming_out() && !self.leaving
+    }
+
+    /// True while arguments are still on their way.
+    pub(crate) fn is_streaming_out(&self) -> bool {
+        self.outgoing.as_ref().is_some_and(|outgoing| outgoing.sent < outgoing.bytes.len())
+    }
+
+    /// True if the worker holds a piece after which it will tell.
+    pub(crate) fn has_flagged(&self) -> bool {
+        self.flagged > 0
+    }
+
+    /// The tasks whose pieces it holds.
+    pub(crate) fn holds_piece_of(&self, task: TaskKey) -> bool {
+        self.in_flight.iter().any(|piece| piece.task == task)
+    }
+
+    /// True once `on_worker_start` has returned.
+    pub(crate) fn is_ready(&self) -> bool {
+        // Acquire (worker-ready).
+        self.pair.stage().load(Acquire) == READY
+    }
+
+    /// True if the dead worker left word that it overflowed its stack.
+    pub(crate) fn overflowed_stack(&self) -> bool {
+        self.pair.note().load(Relaxed) == fault::STACK_OVERFLOW
+    }
+
+    /// Puts a piece into the ring, not yet to be seen; gives it back if there is no room.
+    pub(crate) fn give(&mut self, piece: Given, low_water: bool) -> Result<(), Given> {
+        if self.in_flight.len() >= claim::SLOTS || self.is_streaming_out() || self.leaving {
+            return Err(piece);
+        }
+        let sequence = self.next_sequence;
+        let flags = piece.format.to_bits() | if low_water { LOW_WATER } else { 0 };
+        let bytes = piece.arguments.as_slice();
+        let streams = bytes.len() > CHUNK_BYTES;
+        let pushed = self.push(|work, words| {
+            if streams {
+                let header = Header { kind: record::BEGIN, flags, sequence };
+                work.push(words, header, &[piece.call, bytes.len() as u64], &bytes[..CHUNK_BYTES])
+            } else {
+                let header = Header { kind: record::PIECE, flags, sequence };
+                work.push(words, header, &[piece.call], bytes)
+            }
+        });
+        let Some(position) = pushed else { return Err(piece) };
+        // 31 bits: the state word keeps one for itself.
+        self.next_sequence = if sequence == u32::MAX >> 1 { 1 } else { sequence + 1 };
+        let end = self.work.tail();
+        let Given { task, number, arguments, .. } = piece;
+        self.in_flight.push_back(InFlight { task, number, sequence, position, end, low_water, streams });
+        self.flagged += usize::from(low_water);
+        if streams {
+            self.outgoing = Some(Outgoing { bytes: arguments.into_vec(), sent: CHUNK_BYTES, sequence });
+        }
+        Ok(())
+    }
+
+    /// Shows the worker what was given, and wakes it if it sleeps.
+    pub(crate) fn publish(&mut self) {
+        if self.work.publish(self.pair.out_ring()) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if sleep::worker_sleeps(self.pair.worker_sleep()) {
+            futex::wake(self.pair.worker_sleep());
+        }
+    }
+
+    /// Sends more of what streams, as far as there is room.
+    pub(crate) fn pump(&mut self) {
+        let Some(mut outgoing) = self.outgoing.take() else { return };
+        while outgoing.sent < outgoing.bytes.len() {
+            let chunk = &outgoing.bytes[outgoing.sent..];
+            let chunk = &chunk[..chunk.len().min(CHUNK_BYTES)];
+            let header = Header { kind: record::CHUNK, flags: 0, sequence: outgoing.sequence };
+            if self.push(|work, words| work.push(words, header, &[], chunk)).is_none() {
+                break;
+            }
+            outgoing.sent += chunk.len();
+            self.publish();
+        }
+        if let Some(piece) = self.in_flight.iter_mut().find(|piece| piece.sequence == outgoing.sequence) {
+            piece.end = self.work.tail();
+        }
+        let sent = outgoing.sent == outgoing.bytes.len();
+        if !sent || !claim::is_claimed(self.pair.states(), outgoing.sequence) {
+            self.outgoing = Some(outgoing);
+        }
+    }
+
+    /// Pushes, and if there is no room looks once how far the worker has come.
+    fn push(
+        &mut self,
+        push: impl Fn(&mut Producer, &[crate::sync::AtomicU64]) -> Result<u64, crate::ring::Full>,
+    ) -> Option<u64> {
+        if let Ok(position) = push(&mut self.work, self.pair.out_ring()) {
+            return Some(position);
+        }
+        self.learn_consumed();
+        push(&mut self.work, self.pair.out_ring()).ok()
+    }
+
+    /// Believes the worker's word on how far it has read, but never past a piece that may still
+    /// have to be read back from the ring.
+    fn learn_consumed(&mut self) {
+        // Acquire (tell-out-head): the worker has read what lies before.
+        let told = self.pair.out_head().load(Acquire);
+        let unanswered = self.in_flight.iter().find(|piece| !piece.streams).map(|piece| piece.position);
+        let bound = unanswered.unwrap_or(self.work.tail()).min(self.work.tail());
+        self.work.consumed_to(told.min(bound));
+    }
+
+    /// Tells the worker that no more work comes.
+    pub(crate) fn dismiss(&mut self) {
+        if !self.leaving
+            && self
+                .push(|work, words| work.push(words, Header { kind: record::LEAVE, flags: 0, sequence: 0 }, &[], &[]))
+                .is_some()
+        {
+            self.leaving = true;
+            self.publish();
+        }
+    }
+
+    /// Takes what the worker has said since the last look. True if there may be more.
+    pub(crate) fn collect(&mut self, mut arrived: impl FnMut(Arrival)) -> Result<bool, Violation> {
+        let mut more = true;
+        for _ in 0..MAX_RECORDS_A_LOOK {
+            let Some(record) = self.replies.peek(self.pair.back_ring())? else {
+                more = false;
+                break;
+            };
+            let arrival = self.read(&record)?;
+            self.replies.pass(&record);
+            self.tell_head();
+            if let Some(arrival) = arrival {
+                arrived(arrival);
+            }
+        }
+        self.pump();
+        Ok(more)
+    }
+
+    /// True if a look would find something.
+    pub(crate) fn has_news(&self) -> bool {
+        self.replies.is_ready(self.pair.back_ring())
+    }
+
+    /// Reads one record, checking all of it.
+    fn read(&mut self, record: &Record) -> Result<Option<Arrival>, Violation> {
+        let Header { kind, flags, sequence } = record.header;
+        if kind == record::REPLY && flags == Outcome::StartFailed as u8 && !self.is_ready() {
+            let mut bytes = Vec::new();
+            record.append_to(self.pair.back_ring(), 0, &mut bytes);
+            return Ok(Some(Arrival::StartFailed(String::from_utf8_lossy(&bytes).into_owned())));
+        }
+        let piece = self.in_flight.front().ok_or(Violation)?;
+        // A piece whose arguments are still on their way cannot have an answer.
+        if piece.sequence != sequence || self.is_streaming_out() && piece.streams {
+            return Err(Violation);
+        }
+        let words = self.pair.back_ring();
+        let (outcome, bytes) = match (kind, self.incoming.take()) {
+            (record::REPLY, None) => {
+                let outcome = Outcome::from_flags(flags).ok_or(Violation)?;
+                let mut inline = [0; INLINE_BYTES];
+                let bytes = match record.copy_to(words, 0, &mut inline) {
+                    Some(length) => Bytes::Inline { length: length as u8, bytes: inline },
+                    None => {
+                        let mut bytes = Vec::with_capacity(record.payload_bytes);
+                        record.append_to(words, 0, &mut bytes);
+                        Bytes::Heap(bytes)
+                    }
+                };
+                (outcome, bytes)
+            }
+            (record::BEGIN, None) => {
+                let outcome = Outcome::from_flags(flags).ok_or(Violation)?;
+                let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
+                let mut incoming = Incoming { total, bytes: Vec::new(), outcome };
+                record.append_to(words, 1, &mut incoming.bytes);
+                match incoming.whole()? {
+                    Ok(whole) => whole,
+                    Err(incoming) => {
+                        self.incoming = Some(incoming);
+                        return Ok(None);
+                    }
+                }
+            }
+            (record::CHUNK, Some(mut incoming)) => {
+                if record.payload_bytes == 0 {
+                    return Err(Violation);
+                }
+                incoming.make_room(record.payload_bytes)?;
+                record.append_to(words, 0, &mut incoming.bytes);
+                match incoming.whole()? {
+                    Ok(whole) => whole,
+                    Err(incoming) => {
+                        self.incoming = Some(incoming);
+                        return Ok(None);
+                    }
+                }
+            }
+            _ => return Err(Violation),
+        };
+        let Some(piece) = self.in_flight.pop_front() else { return Err(Violation) };
+        self.flagged -= usize::from(piece.low_water);
+        if self.outgoing.as_ref().is_some_and(|outgoing| outgoing.sequence == piece.sequence) {
+            self.outgoing = None;
+        }
+        // An answer means that the arguments were read.
+        self.work.consumed_to(piece.end);
+        self.pieces_done += 1;
+        Ok(Some(Arrival::Reply { piece, outcome, bytes }))
+    }
+
+    /// Lets the worker know how far its replies were read, once it is worth a cache line, and wakes
+    /// it if it waits for that.
+    fn tell_head(&mut self) {
+        let head = self.replies.head();
+        if head - self.told_head >= self.pair.back_ring().len() as u64 / 4 {
+            self.told_head = head;
+            // Release (tell-back-head): we have read what lies before.
+            self.pair.back_head().store(head, Release);
+            self.wake();
+        }
+    }
+
+    /// Takes the newest piece back, if the worker has not begun it.
+    pub(crate) fn call_back_newest(&mut self) -> Option<Returned> {
+        let piece = *self.in_flight.back()?;
+        if piece.streams || !claim::call_back(self.pair.states(), piece.sequence) {
+            return None;
+        }
+        self.in_flight.pop_back();
+        self.flagged -= usize::from(piece.low_water);
+        Some(self.returned(&piece))
+    }
+
+    /// Takes back every piece of a task that the worker has not begun.
+    pub(crate) fn call_back_task(&mut self, task: TaskKey) {
+        let states = self.pair.states();
+        let flagged = &mut self.flagged;
+        self.in_flight.retain(|piece| {
+            let gone = piece.task == task && !piece.streams && claim::call_back(states, piece.sequence);
+            *flagged -= usize::from(gone && piece.low_water);
+            !gone
+        });
+    }
+
+    fn returned(&self, piece: &InFlight) -> Returned {
+        let InFlight { task, number, position, .. } = *piece;
+        let arguments = match &self.outgoing {
+            Some(outgoing) if outgoing.sequence == piece.sequence => Bytes::Heap(outgoing.bytes.clone()),
+            _ => {
+                let words = self.pair.out_ring();
+                // We wrote it, nobody else can, and it is not consumed: it reads as we wrote it.
+                let record = Consumer::record_at(words, position).ok().flatten().expect("a record of our own is whole");
+                let mut bytes = Vec::new();
+                record.append_to(words, 1, &mut bytes);
+                if bytes.len() > INLINE_BYTES { Bytes::Heap(bytes) } else { Bytes::copy_of(&bytes) }
+            }
+        };
+        Returned { task, number, arguments }
+    }
+
+    /// After its death, and after the last [`collect`](Self::collect): the piece that it took with
+    /// it, if any, and those that it never began, in order.
+    pub(crate) fn leftovers(&mut self) -> (Option<InFlight>, Vec<Returned>) {
+        let front = self.in_flight.front().copied();
+        // It works in order, one at a time: only the oldest can have begun, whatever the others'
+        // state words say.
+        let lost = front.filter(|piece| claim::is_claimed(self.pair.states(), piece.sequence));
+        let rest = self.in_flight.iter().skip(usize::from(lost.is_some()));
+        let rest = rest.map(|piece| self.returned(piece)).collect();
+        self.in_flight.clear();
+        self.flagged = 0;
+        (lost, rest)
+    }
+
+    /// What the parent wants to be told; see `sleep.rs`. What was announced before and may have been
+    /// used up is announced again only with `renew`. True if the parent must look once more.
+    #[must_use]
+    pub(crate) fn announce(&mut self, interest: Interest, renew: bool) -> bool {
+        if self.announcer.interest() == interest && (!renew || interest == Interest::Nothing) {
+            return false;
+        }
+        self.announcer.announce(self.pair.interest(), interest);
+        interest != Interest::Nothing
+    }
+
+    /// Kills it; its death will be told like any other.
+    pub(crate) fn kill(&self) {
+        if let Some(pidfd) = &self.pidfd {
+            process::kill(pidfd);
+        }
+    }
+}
+
+impl Incoming {
+    /// Room for the next chunk: at most twice the bytes that came, so that no length's word is
+    /// taken for memory.
+    fn make_room(&mut self, chunk_bytes: usize) -> Result<(), Violation> {
+        let have = self.bytes.len();
+        if have + chunk_bytes > self.total {
+            return Err(Violation);
+        }
+        if self.bytes.capacity() < have + chunk_bytes {
+            let more = have.max(chunk_bytes).min(self.total - have);
+            self.bytes.try_reserve_exact(more).map_err(|_| Violation)?;
+        }
+        Ok(())
+    }
+
+    /// The value, once all of it is there.
+    fn whole(self) -> Result<Result<(Outcome, Bytes), Incoming>, Violation> {
+        match self.bytes.len().cmp(&self.total) {
+            std::cmp::Ordering::Less => Ok(Err(self)),
+            std::cmp::Ordering::Equal => Ok(Ok((self.outcome, Bytes::Heap(self.bytes)))),
+            std::cmp::Ordering::Greater => Err(Violation),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The marker: the one environment variable by which a started image knows that it is to be a fork
+//! server.
+//!
+//! `VERSION/ENTRY/NONCE/SOCKET/PARENT`: the crate's version, the offset of its entry in the image,
+//! a random number, the socket's descriptor and the parent's process id. It counts only if all of
+//! it fits: another copy of the crate in the same program has another entry and leaves it alone; a
+//! forged or stale one names no socket whose maker is that parent and which holds that nonce.
+//!
+//! It is read before `main`, when nothing may be assumed: no allocation, no lock.
+
+use std::ffi::{CStr, CString};
+
+/// The variable's name.
+pub(crate) const NAME: &CStr = c"MULTICORE_FORK_SERVER";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a marker says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) entry: u64,
+    pub(crate) nonce: u64,
+    pub(crate) socket: i32,
+    pub(crate) parent: u32,
+}
+
+/// The marker as a setting of the environment.
+impl Marker {
+    pub(crate) fn to_variable(self) -> CString {
+        let name = NAME.to_str().expect("the name is ASCII");
+        let Marker { entry, nonce, socket, parent } = self;
+        let text = format!("{name}={VERSION}/{entry}/{nonce}/{socket}/{parent}");
+        CString::new(text).expect("no part has a NUL")
+    }
+
+    /// Reads a value; `None` if it is not a marker of this version.
+    pub(crate) fn parse(value: &[u8]) -> Option<Marker> {
+        let mut fields = value.split(|&byte| byte == b'/');
+        if fields.next()? != VERSION.as_bytes() {
+            return None;
+        }
+        let mut number = || fields.next().and_then(decimal);
+        let marker = Marker {
+            entry: number()?,
+            nonce: number()?,
+            socket: i32::try_from(number()?).ok()?,
+            parent: u32::try_from(number()?).ok()?,
+        };
+        fields.next().is_none().then_some(marker)
+    }
+}
+
+/// True if the value has the form of some version's marker, so that another copy of the crate may
+/// be meant.
+pub(crate) fn is_of_another_version(value: &[u8]) -> bool {
+    let version = value.split(|&byte| byte == b'/').next().unwrap_or_default();
+    version != VERSION.as_bytes() && value.iter().filter(|&&byte| byte == b'/').count() == 4
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(u64::from(digit)) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_reads_back() {
+        let marker = Marker { entry: 0x1234, nonce: u64::MAX, socket: 7, parent: 4127 };
+        let variable = marker.to_variable();
+        let value = variable.to_str().unwrap().split_once('=').unwrap().1;
+        assert_eq!(Marker::parse(value.as_bytes()), Some(marker));
+    }
+
+    #[test]
+    fn whatever_is_no_marker_is_refused() {
+        for rest in [
+            "",
+            "/",
+            "/1/2/3",
+            "/1/2/3/4/5",
+            "/x/2/3/4",
+            "/1/2/-3/4",
+            "/1/2/3/-4",
+            "/1/2/2147483648/4",
+            "/1/2/3/4294967296",
+            "/18446744073709551616/2/3/4",
+            "/1//3/4",
+            "/1/2/3/",
+            "/+1/2/3/4",
+            "/ 1/2/3/4",
+        ] {
+            assert_eq!(Marker::parse(format!("{VERSION}{rest}").as_bytes()), None, "{rest:?}");
+        }
+        assert_eq!(Marker::parse(b"0.0.0/1/2/3/4"), None);
+        assert!(is_of_another_version(b"0.0.0/1/2/3/4"));
+        assert!(!is_of_another_version(b"garbage"));
+    }
+}

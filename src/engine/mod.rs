@@ -1,0 +1,316 @@
+//! The pool's machinery, from the parent's threads down to the worker's loop.
+//!
+//! Callers and the supervisor share a [`Shared`]; its one lock guards the scheduler (`core.rs`).
+//! Who sleeps, sleeps outside it.
+//!
+//! | thread     | sleeps in                  | is woken by                                                 |
+//! |------------|----------------------------|-------------------------------------------------------------|
+//! | the caller that leads | the callers' watch | its workers' replies, any death, a kick                  |
+//! | other callers | their own condvar       | the leader, when their piece is there or the lead is theirs |
+//! | supervisor | the supervisors' watch     | low water, a worker that lacks room, any death, orders      |
+
+mod core;
+mod entry;
+mod handle;
+mod marker;
+mod message;
+mod pair;
+mod record;
+mod start;
+mod supervisor;
+mod task_state;
+mod worker;
+
+pub(crate) use self::message::{Hook, Settings};
+pub(crate) use self::start::{hook, start};
+pub(crate) use self::task_state::{Settled, Site, TaskKey};
+
+use self::core::{Attention, Core, Waiter};
+use self::supervisor::Order;
+use self::task_state::{TaskSettings, Want};
+use crate::bytes::Bytes;
+use crate::call::Call;
+use crate::error::{Error, PieceLabel};
+use crate::lead::WaiterId;
+use crate::spin::Spin;
+use crate::sys::event::{Event, Watch};
+use crate::sys::image::image;
+use crate::sys::process;
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What callers, tasks and the supervisor of one pool share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// What the caller that leads sleeps in.
+    callers: Arc<Watch>,
+    /// Wakes it.
+    kick: Event,
+    orders: Sender<Order>,
+    /// Wakes the supervisor, who then reads its orders.
+    kick_supervisor: Event,
+    workers: usize,
+}
+
+/// A pool's figures at one moment.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) workers: Vec<(Option<u32>, usize, u64, u32)>,
+    pub(crate) tasks: usize,
+    pub(crate) pieces_waiting: usize,
+    pub(crate) pieces_done: u64,
+    pub(crate) deaths: u64,
+}
+
+/// How a piece travels, if it can.
+pub(crate) fn travel_word(call: &Call) -> Option<u64> {
+    if image().has_code(call.address()) { call.to_word(entry::address()) } else { None }
+}
+
+impl Shared {
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    pub(crate) fn open_task(&self) -> Result<TaskKey, Error> {
+        self.core.lock().open_task()
+    }
+
+    pub(crate) fn set_up(&self, key: TaskKey, change: impl FnOnce(&mut TaskSettings)) {
+        if let Some(task) = self.core.lock().tasks.get_mut(key) {
+            change(&mut task.settings);
+        }
+    }
+
+    pub(crate) fn add_piece(&self, key: TaskKey, site: Site, arguments: Bytes) {
+        let mut core = self.core.lock();
+        core.add_piece(key, site, arguments);
+        core.pieces_added(1);
+    }
+
+    pub(crate) fn add_pieces(&self, key: TaskKey, pieces: impl Iterator<Item = (Site, Bytes)>) {
+        let mut core = self.core.lock();
+        let mut count = 0;
+        for (site, arguments) in pieces {
+            core.add_piece(key, site, arguments);
+            count += 1;
+        }
+        core.pieces_added(count);
+    }
+
+    pub(crate) fn add_failed(&self, key: TaskKey, site: Site, error: impl FnOnce(PieceLabel) -> Error) {
+        if let Some(task) = self.core.lock().tasks.get_mut(key) {
+            task.add_failed(site, error);
+        }
+    }
+
+    /// How many pieces the task has, and how many of them are done.
+    pub(crate) fn progress(&self, key: TaskKey) -> (usize, usize) {
+        let mut core = self.core.lock();
+        core.collect();
+        core.tasks.get_mut(key).map_or((0, 0), |task| (task.len(), task.done()))
+    }
+
+    pub(crate) fn len(&self, key: TaskKey) -> usize {
+        self.core.lock().tasks.get_mut(key).map_or(0, |task| task.len())
+    }
+
+    pub(crate) fn label(&self, key: TaskKey, number: usize) -> Option<PieceLabel> {
+        self.core.lock().tasks.get_mut(key).map(|task| task.label(number))
+    }
+
+    /// What has not begun never begins; with `kill`, what runs is killed. Its values are dropped
+    /// by the caller, outside the lock.
+    pub(crate) fn close_task(&self, key: TaskKey, kill: bool) {
+        let task = self.core.lock().close_task(key, kill);
+        drop(task);
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let mut core = self.core.lock();
+        core.collect();
+        let workers = core.worker_figures().collect();
+        let pieces_waiting = core.tasks.iter_mut().map(|task| task.waiting.len()).sum();
+        Figures { workers, tasks: core.tasks.len(), pieces_waiting, pieces_done: core.pieces_done, deaths: core.deaths }
+    }
+
+    /// Takes the outcomes that are ready from piece `next` on, in order, at least one and at most
+    /// `most`, waiting for the first if need be. `None` if the deadline passed before.
+    pub(crate) fn take_in_order(
+        &self,
+        key: TaskKey,
+        next: usize,
+        most: usize,
+        patient: bool,
+        deadline: Option<Instant>,
+    ) -> Option<Vec<Settled>> {
+        let want = if patient { Want::InOrder(next) } else { Want::Piece(next) };
+        self.wait(key, want, deadline, |core| {
+            let task = core.tasks.get_mut(key)?;
+            let taken: Vec<Settled> = (next..next + most).map_while(|number| task.take(number)).collect();
+            (!taken.is_empty()).then_some(taken)
+        })
+    }
+
+    /// Takes the piece that finished first, waiting for one if need be.
+    pub(crate) fn take_finished(&self, key: TaskKey) -> Option<(usize, Settled)> {
+        self.wait(key, Want::Any, None, |core| core.tasks.get_mut(key)?.take_finished())
+    }
+
+    /// Waits until `ready` gives something, collecting for all while this caller leads.
+    fn wait<T>(
+        &self,
+        key: TaskKey,
+        want: Want,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut(&mut Core) -> Option<T>,
+    ) -> Option<T> {
+        let mut core = self.core.lock();
+        core.collect();
+        if let Some(value) = ready(&mut core) {
+            core.reader_came(key);
+            return Some(value);
+        }
+        let mut wait = Wait::enter(self, core, key, want);
+        let mut spin = Spin::new();
+        loop {
+            if let Some(value) = wait.look(&mut ready) {
+                wait.core().reader_came(key);
+                return Some(value);
+            }
+            let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                Some(left) if left.is_zero() => return None,
+                left => left,
+            };
+            if !wait.leads() {
+                wait.sleep_until_told(deadline);
+            } else if spin.turn() {
+                wait.let_others_in();
+            } else {
+                if wait.announce() {
+                    wait.sleep_until_something(left);
+                }
+                spin = Spin::new();
+            }
+        }
+    }
+
+    fn kick_supervisor(&self, order: Order) {
+        // The supervisor is gone only with the pool.
+        let _ = self.orders.send(order);
+        self.kick_supervisor.signal();
+    }
+
+    /// Ends the pool: at once, or when what runs has ended. Returns when its processes are gone.
+    pub(crate) fn shut_down(&self, kill: bool) {
+        let (done, wait) = crossbeam_channel::bounded(1);
+        self.core.lock().close(kill);
+        self.kick.signal();
+        self.kick_supervisor(Order::Close { done });
+        // Ends when the supervisor has answered, or was gone already.
+        let _ = wait.recv();
+    }
+}
+
+thread_local! {
+    /// What wakes this thread; one is enough, since a thread waits in one place at a time.
+    static CONDVAR: Arc<Condvar> = Arc::new(Condvar::new());
+}
+
+/// One caller's wait. Dropping it, in whatever way, leaves: the lead goes on.
+struct Wait<'a> {
+    shared: &'a Shared,
+    core: Option<MutexGuard<'a, Core>>,
+    id: WaiterId,
+    key: TaskKey,
+    condvar: Arc<Condvar>,
+}
+
+impl<'a> Wait<'a> {
+    fn enter(shared: &'a Shared, mut core: MutexGuard<'a, Core>, key: TaskKey, want: Want) -> Self {
+        let condvar = CONDVAR.with(Arc::clone);
+        let id = core.waiters.enter(Waiter { condvar: Arc::clone(&condvar), want });
+        if let Some(task) = core.tasks.get_mut(key) {
+            task.wait(want, &condvar);
+        }
+        if core.waiters.leads(id) {
+            core.attend(Attention::Awake, false);
+        }
+        // What waited for a reader may go now.
+        core.reader_came(key);
+        core.dispatch();
+        Wait { shared, core: Some(core), id, key, condvar }
+    }
+
+    fn core(&mut self) -> &mut MutexGuard<'a, Core> {
+        let shared = self.shared;
+        self.core.get_or_insert_with(|| shared.core.lock())
+    }
+
+    fn leads(&mut self) -> bool {
+        let id = self.id;
+        self.core().waiters.leads(id)
+    }
+
+    fn look<T>(&mut self, ready: &mut impl FnMut(&mut Core) -> Option<T>) -> Option<T> {
+        let leads = self.leads();
+        let core = self.core();
+        if leads {
+            core.collect();
+        }
+        ready(core)
+    }
+
+    /// Gives the lock away for a moment.
+    fn let_others_in(&mut self) {
+        self.core = None;
+    }
+
+    /// Not the leader: sleeps until the leader says that something changed.
+    fn sleep_until_told(&mut self, deadline: Option<Instant>) {
+        let condvar = Arc::clone(&self.condvar);
+        let core = self.core();
+        match deadline {
+            Some(deadline) => drop(condvar.wait_until(core, deadline)),
+            None => condvar.wait(core),
+        }
+    }
+
+    /// The leader: announces that it will sleep. False if there is something to look at.
+    fn announce(&mut self) -> bool {
+        !self.core().attend(Attention::CallerSleeps, true)
+    }
+
+    /// The leader: sleeps until a worker replies or dies, or somebody kicks.
+    fn sleep_until_something(&mut self, left: Option<std::time::Duration>) {
+        self.core = None;
+        let events = self.shared.callers.wait(left);
+        let shared = self.shared;
+        let core = self.core();
+        supervisor::handle_events(shared, core, &events);
+        core.attend(Attention::Awake, false);
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let (id, key) = (self.id, self.key);
+        let core = self.core();
+        if let Some(task) = core.tasks.get_mut(key) {
+            task.wait_no_more();
+        }
+        if let Some(next) = core.waiters.leave(id) {
+            next.condvar.notify_one();
+        } else if !core.waiters.has_leader() {
+            core.attend(Attention::SupervisorSleeps, true);
+        }
+    }
+}
+
+/// True in the process that made its pools, false in one that was forked from it.
+pub(crate) fn is_this_process() -> bool {
+    process::is_this_process()
+}

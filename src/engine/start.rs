@@ -1,0 +1,167 @@
+//! Starting a pool's processes: the checks before, the fork server, the handshake.
+
+use super::core::{Core, event};
+use super::entry;
+use super::marker::{self, Marker};
+use super::message::{self, FromServer, Hello, Hook, Settings};
+use super::supervisor::{INTERCEPTION_DEADLINE, Supervisor};
+use super::{Shared, worker};
+use crate::call::Call;
+use crate::codec;
+use crate::error::{Error, ErrorKind};
+use crate::sys::event::{Event, Watch};
+use crate::sys::image::{self, image};
+use crate::sys::process::{self, BlockedSignals, Launch};
+use crate::sys::{memory, socket};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A fork server, as its parent holds it; the socket lies in the [`Core`].
+pub(crate) struct Server {
+    pub(crate) pidfd: OwnedFd,
+    /// The pool's count when it was started: if it has not grown since, nothing came of it.
+    pub(crate) pieces_done_before: u64,
+}
+
+/// Starts fork servers that are all alike, the first and every later one.
+pub(crate) struct Launcher {
+    launch: Launch,
+    settings: OwnedFd,
+    callers: Arc<Watch>,
+    supervisors: Arc<Watch>,
+}
+
+/// Says why no pool can run in this process, if so.
+pub(crate) fn check_environment() -> Result<(), Error> {
+    if worker::is_worker() {
+        return Err(Error::new(
+            ErrorKind::InWorker,
+            "this process is a worker, and a worker has no pool of its own: run the pieces here, as Task::new_or_inline does",
+        ));
+    }
+    let unsupported = |reason: &str| Err(Error::new(ErrorKind::Unsupported, format!("no pool can run here: {reason}")));
+    if image::is_privileged() {
+        return unsupported("the program has more rights than its caller (setuid or file capabilities)");
+    }
+    if std::env::var_os(marker::NAME.to_str().unwrap_or_default()).is_some() {
+        return unsupported("this process was started as a fork server and not stopped before its main function");
+    }
+    if !entry::is_in_executable() {
+        return unsupported(
+            "the crate lies in a shared library, and only the executable's own code is the same in a worker",
+        );
+    }
+    if !process::is_this_process() {
+        return unsupported("this process was forked from one that had pools");
+    }
+    Ok(())
+}
+
+/// A hook in the form that travels.
+pub(crate) fn hook(call: Call, value: Vec<u8>) -> Result<Hook, Error> {
+    match super::travel_word(&call) {
+        Some(call) => Ok(Hook { call, value }),
+        None => Err(Error::new(
+            ErrorKind::Unsupported,
+            "a hook must be a function of the executable, not of a shared library",
+        )),
+    }
+}
+
+impl Launcher {
+    /// Starts a fork server and orders the workers; what it answers is yet to come.
+    pub(crate) fn launch(&self, core: &mut Core) -> Result<Server, Error> {
+        let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
+        let (ours, theirs) = socket::pair().map_err(failed("cannot make the socket to the fork server"))?;
+        let ours =
+            process::above_standard_streams(ours).map_err(failed("cannot move the socket to the fork server"))?;
+        let theirs =
+            process::above_standard_streams(theirs).map_err(failed("cannot move the socket to the fork server"))?;
+        let mut nonce = [0; 8];
+        rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
+            .map_err(failed("cannot get random numbers"))?;
+        let nonce = u64::from_ne_bytes(nonce);
+        let parent = process::own_pidfd()
+            .map_err(failed("cannot open a pidfd of this process (Linux 5.3 or later is needed)"))?;
+        let hello = Hello { nonce, identity: image().identity };
+        message::send(&ours, &hello, &[parent.as_fd(), self.settings.as_fd()])
+            .map_err(|error| Error::system("cannot write to the fork server", error))?;
+        let marker = Marker { entry: entry::offset(), nonce, socket: theirs.as_raw_fd(), parent: std::process::id() };
+        let pidfd = process::start_image(&self.launch, marker.to_variable(), theirs.as_fd())
+            .map_err(|error| Error::system("cannot start this program once more as fork server", error))?;
+        let add = |watch: &Watch| {
+            watch.add(&ours, event::number(event::SERVER_SOCKET, 0, 0))?;
+            watch.add(&pidfd, event::number(event::SERVER_DEATH, 0, 0))
+        };
+        add(&self.callers).and(add(&self.supervisors)).map_err(failed("cannot watch the fork server"))?;
+        core.server = Some(ours);
+        core.fill_vacancies().map_err(|error| Error::system("cannot make a worker's shared memory", error))?;
+        Ok(Server { pidfd, pieces_done_before: 0 })
+    }
+}
+
+/// Starts a pool. Returns when the fork server has answered; the workers are being forked by then.
+pub(crate) fn start(workers: usize, settings: &Settings) -> Result<Arc<Shared>, Error> {
+    check_environment()?;
+    let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
+    let callers = Arc::new(Watch::new().map_err(failed("cannot make an epoll"))?);
+    let supervisors = Arc::new(Watch::new().map_err(failed("cannot make an epoll"))?);
+    let kick = Event::new().map_err(failed("cannot make an eventfd"))?;
+    let kick_supervisor = Event::new().map_err(failed("cannot make an eventfd"))?;
+    callers.add(&kick, event::KICK).map_err(failed("cannot watch an eventfd"))?;
+    supervisors.add(&kick_supervisor, event::KICK).map_err(failed("cannot watch an eventfd"))?;
+    let settings = codec::encode_message(settings).map_err(|reason| Error::new(ErrorKind::Encode, reason))?;
+    let settings = memory::file_of("multicore-settings", &settings)
+        .map_err(|error| Error::system("cannot make shared memory", error))?;
+    let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default());
+    let launcher = Launcher { launch, settings, callers: Arc::clone(&callers), supervisors: Arc::clone(&supervisors) };
+    let mut core = Core::new(workers, Arc::clone(&callers), Arc::clone(&supervisors));
+    let server = launcher.launch(&mut core)?;
+    await_answer(&mut core, &server).inspect_err(|_| process::kill(&server.pidfd))?;
+    let (orders, received) = crossbeam_channel::unbounded();
+    let shared =
+        Arc::new(Shared { core: parking_lot::Mutex::new(core), callers, kick, orders, kick_supervisor, workers });
+    let supervisor = Supervisor { shared: Arc::clone(&shared), watch: supervisors, orders: received, server, launcher };
+    let signals = BlockedSignals::new();
+    let thread = std::thread::Builder::new().name("multicore".to_string()).spawn(move || supervisor.run());
+    drop(signals);
+    thread.map_err(|error| Error::system("cannot start the supervisor thread", error))?;
+    // What came before it watched.
+    shared.kick_supervisor.signal();
+    Ok(shared)
+}
+
+/// Waits until the fork server is ready, or has said why it will not be, or is dead.
+fn await_answer(core: &mut Core, server: &Server) -> Result<(), Error> {
+    let Some(socket) = &core.server else { return Ok(()) };
+    let mut deadline = Some(INTERCEPTION_DEADLINE);
+    loop {
+        if !process::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], deadline) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "no pool can run here: the started program did not report back within {INTERCEPTION_DEADLINE:?}; its entry seems to be disabled"
+                ),
+            ));
+        }
+        let received = match socket::receive(socket, false) {
+            Ok(Some(received)) => received,
+            Err(rustix::io::Errno::AGAIN) if !process::has_ended(&server.pidfd, Duration::ZERO) => continue,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::System,
+                    "the fork server ended before it was ready (a constructor or preload ended it?)",
+                ));
+            }
+        };
+        match message::decode(&received) {
+            Ok(FromServer::Intercepted) => deadline = None,
+            Ok(FromServer::Ready) => return Ok(()),
+            Ok(FromServer::Refused(reason)) => {
+                return Err(Error::new(ErrorKind::System, format!("the fork server cannot serve: {reason}")));
+            }
+            _ => return Err(Error::new(ErrorKind::System, "the fork server said what none says before it is ready")),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! A task as the pool keeps it: its pieces, what waits, what has come.
+//!
+//! A piece is in one of these states, and moves only downwards, but that one which a worker has
+//! not begun may come back to wait:
+//!
+//! | state          | where it is                                   |
+//! |----------------|-----------------------------------------------|
+//! | waiting        | in `waiting`, with its arguments              |
+//! | given          | in one worker's `in_flight`                   |
+//! | `Done`, `Failed` | its bytes or error in `pieces`              |
+//! | `Taken`        | with the caller                               |
+//!
+//! Invariant: `done` counts the pieces that are `Done`, `Failed` or `Taken`; each piece gets there
+//! once.
+
+use crate::bytes::Bytes;
+use crate::call::Call;
+use crate::codec::Format;
+use crate::error::{Error, PieceLabel};
+use parking_lot::Condvar;
+use std::collections::VecDeque;
+use std::panic::Location;
+use std::sync::Arc;
+
+/// A task's number in its pool; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskKey {
+    index: u32,
+    generation: u32,
+}
+
+/// How a task wants its pieces run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TaskSettings {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) format: Format,
+    pub(crate) max_unread_bytes: Option<usize>,
+}
+
+/// Where pieces were handed out, and what they call: most of a task share one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Site {
+    pub(crate) call: Call,
+    /// The call in the form that travels.
+    pub(crate) word: u64,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// What a caller takes away.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    Done(Bytes),
+    Failed(Error),
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    Done(Bytes),
+    Failed(Error),
+    Taken,
+}
+
+#[derive(Debug)]
+struct Piece {
+    site: u32,
+    state: State,
+}
+
+/// A piece that no worker holds.
+#[derive(Debug)]
+pub(crate) struct WaitingPiece {
+    pub(crate) number: usize,
+    pub(crate) arguments: Bytes,
+}
+
+/// What a sleeping caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// This piece, and in the end all of them.
+    InOrder(usize),
+    /// This piece, as soon as can be.
+    Piece(usize),
+    /// Any piece that nobody has taken.
+    Any,
+}
+
+#[derive(Debug)]
+pub(crate) struct TaskState {
+    pub(crate) settings: TaskSettings,
+    sites: Vec<Site>,
+    pieces: Vec<Piece>,
+    pub(crate) waiting: VecDeque<WaitingPiece>,
+    done: usize,
+    /// How many of its pieces one worker is given at a time: doubles while they prove quick.
+    pub(crate) quantum: usize,
+    /// In the queue of tasks that have their turn.
+    pub(crate) queued: bool,
+    unread_bytes: usize,
+    /// The lowest piece that the caller has not taken.
+    first_unread: usize,
+    /// Pieces in the order in which they finished, once somebody asks for that order.
+    finished: Option<VecDeque<usize>>,
+    waiter: Option<(Want, Arc<Condvar>)>,
+}
+
+impl TaskState {
+    pub(crate) fn new(settings: TaskSettings) -> Self {
+        TaskState {
+            settings,
+            sites: Vec::new(),
+            pieces: Vec::new(),
+            waiting: VecDeque::new(),
+            done: 0,
+            quantum: 2,
+            queued: false,
+            unread_bytes: 0,
+            first_unread: 0,
+            finished: None,
+            waiter: None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub(crate) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// A new piece: it waits.
+    pub(crate) fn add(&mut self, site: Site, arguments: Bytes) {
+        let number = self.add_slot(site);
+        self.waiting.push_back(WaitingPiece { number, arguments });
+    }
+
+    /// A new piece that failed before it could wait.
+    pub(crate) fn add_failed(&mut self, site: Site, error: impl FnOnce(PieceLabel) -> Error) {
+        let number = self.add_slot(site);
+        let error = error(self.label(number));
+        self.settle(number, Settled::Failed(error));
+    }
+
+    fn add_slot(&mut self, site: Site) -> usize {
+        if self.sites.last() != Some(&site) {
+            self.sites.push(site);
+        }
+        self.pieces.push(Piece { site: self.sites.len() as u32 - 1, state: State::Open });
+        self.pieces.len() - 1
+    }
+
+    pub(crate) fn site(&self, number: usize) -> &Site {
+        &self.sites[self.pieces[number].site as usize]
+    }
+
+    /// How errors call a piece.
+    pub(crate) fn label(&self, number: usize) -> PieceLabel {
+        let site = self.site(number);
+        PieceLabel { number, name: self.settings.name.clone(), address: site.call.address(), location: site.location }
+    }
+
+    /// A piece has its outcome. Wakes the caller if it waits for that.
+    pub(crate) fn settle(&mut self, number: usize, outcome: Settled) {
+        let piece = &mut self.pieces[number];
+        debug_assert!(matches!(piece.state, State::Open));
+        piece.state = match outcome {
+            Settled::Done(bytes) => {
+                self.unread_bytes += bytes.len();
+                State::Done(bytes)
+            }
+            Settled::Failed(error) => State::Failed(error),
+        };
+        self.done += 1;
+        if let Some(finished) = &mut self.finished {
+            finished.push_back(number);
+        }
+        if let Some((want, condvar)) = &self.waiter {
+            let wanted = match *want {
+                Want::InOrder(wanted) | Want::Piece(wanted) => wanted == number,
+                Want::Any => true,
+            };
+            if wanted {
+                condvar.notify_one();
+            }
+        }
+    }
+
+    /// Fails every piece that waits; those that workers hold are left alone.
+    pub(crate) fn fail_waiting(&mut self, error: impl Fn(PieceLabel) -> Error) {
+        for piece in std::mem::take(&mut self.waiting) {
+            let error = error(self.label(piece.number));
+            self.settle(piece.number, Settled::Failed(error));
+        }
+    }
+
+    /// Fails every piece that has no outcome.
+    pub(crate) fn fail_open(&mut self, error: impl Fn(PieceLabel) -> Error) {
+        self.waiting.clear();
+        for number in 0..self.pieces.len() {
+            if matches!(self.pieces[number].state, State::Open) {
+                let error = error(self.label(number));
+                self.settle(number, Settled::Failed(error));
+            }
+        }
+    }
+
+    /// A piece that no worker began waits again, before those with higher numbers.
+    pub(crate) fn take_back(&mut self, piece: WaitingPiece) {
+        let position = self.waiting.partition_point(|waiting| waiting.number < piece.number);
+        self.waiting.insert(position, piece);
+    }
+
+    /// True if the piece that waits first must go on waiting: too much is unread. The one that the
+    /// caller waits for never does.
+    pub(crate) fn is_full(&self) -> bool {
+        let Some(most) = self.settings.max_unread_bytes else { return false };
+        let next = self.waiting.front().map(|piece| piece.number);
+        if self.waiter.is_some() && next == Some(self.first_unread) {
+            return false;
+        }
+        // What workers hold will be unread too: as much as a piece gave on average.
+        let taken = self.done.saturating_sub(self.first_unread);
+        let held = self.pieces.len() - self.done - self.waiting.len();
+        let each = self.unread_bytes.checked_div(taken).unwrap_or(0);
+        self.unread_bytes + held * each >= most
+    }
+
+    /// Takes a piece's outcome, if it has one.
+    pub(crate) fn take(&mut self, number: usize) -> Option<Settled> {
+        let piece = self.pieces.get_mut(number)?;
+        let outcome = match std::mem::replace(&mut piece.state, State::Taken) {
+            State::Done(bytes) => {
+                self.unread_bytes -= bytes.len();
+                Settled::Done(bytes)
+            }
+            State::Failed(error) => Settled::Failed(error),
+            unchanged => {
+                piece.state = unchanged;
+                return None;
+            }
+        };
+        while self.pieces.get(self.first_unread).is_some_and(|piece| matches!(piece.state, State::Taken)) {
+            self.first_unread += 1;
+        }
+        Some(outcome)
+    }
+
+    /// Takes the piece that finished first of those not taken.
+    pub(crate) fn take_finished(&mut self) -> Option<(usize, Settled)> {
+        if self.finished.is_none() {
+            let finished = self
+                .pieces
+                .iter()
+                .enumerate()
+                .filter(|(_, piece)| matches!(piece.state, State::Done(_) | State::Failed(_)));
+            self.finished = Some(finished.map(|(number, _)| number).collect());
+        }
+        let number = self.finished.as_mut()?.pop_front()?;
+        Some((number, self.take(number)?))
+    }
+
+    pub(crate) fn wait(&mut self, want: Want, condvar: &Arc<Condvar>) {
+        self.waiter = Some((want, Arc::clone(condvar)));
+    }
+
+    pub(crate) fn wait_no_more(&mut self) {
+        self.waiter = None;
+    }
+}
+
+/// The tasks of a pool.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    slots: Vec<(u32, Option<TaskState>)>,
+    free: Vec<u32>,
+}
+
+impl Tasks {
+    pub(crate) fn insert(&mut self, task: TaskState) -> TaskKey {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            self.slots.len() as u32 - 1
+        });
+        let (generation, slot) = &mut self.slots[index as usize];
+        *slot = Some(task);
+        TaskKey { index, generation: *generation }
+    }
+
+    pub(crate) fn remove(&mut self, key: TaskKey) -> Option<TaskState> {
+        let (generation, slot) = self.slots.get_mut(key.index as usize)?;
+        if *generation != key.generation {
+            return None;
+        }
+        let task = slot.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(key.index);
+        Some(task)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: TaskKey) -> Option<&mut TaskState> {
+        let (generation, slot) = self.slots.get_mut(key.index as usize)?;
+        if *generation == key.generation { slot.as_mut() } else { None }
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TaskState> {
+        self.slots.iter_mut().filter_map(|(_, slot)| slot.as_mut())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}

@@ -1,0 +1,111 @@
+//! A task without a pool: its pieces run in the caller, one by one, when somebody asks for them.
+//!
+//! Arguments and results pass the codec here too, so that what fails with a pool fails without.
+
+use crate::bytes::Bytes;
+use crate::call::{Call, Fault};
+use crate::codec::{Encoded, Format};
+use crate::engine::Settled;
+use crate::error::{Error, ErrorKind, PieceLabel};
+use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Waiting {
+    call: Call,
+    format: Format,
+    arguments: Bytes,
+}
+
+#[derive(Debug)]
+struct Piece {
+    address: usize,
+    location: &'static Location<'static>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Settled(Settled),
+    Taken,
+}
+
+/// The pieces of such a task.
+#[derive(Debug, Default)]
+pub(crate) struct Inline {
+    name: Option<Arc<str>>,
+    pieces: Vec<Piece>,
+    waiting: VecDeque<(usize, Waiting)>,
+    done: usize,
+    result: Vec<u8>,
+}
+
+impl Inline {
+    pub(crate) fn set_name(&mut self, name: Arc<str>) {
+        self.name = Some(name);
+    }
+
+    pub(crate) fn add(&mut self, call: Call, location: &'static Location<'static>, format: Format, arguments: Bytes) {
+        self.waiting.push_back((self.pieces.len(), Waiting { call, format, arguments }));
+        self.pieces.push(Piece { address: call.address(), location, state: State::Waiting });
+    }
+
+    pub(crate) fn add_failed(
+        &mut self,
+        call: Call,
+        location: &'static Location<'static>,
+        error: impl FnOnce(PieceLabel) -> Error,
+    ) {
+        let number = self.pieces.len();
+        self.pieces.push(Piece { address: call.address(), location, state: State::Waiting });
+        self.pieces[number].state = State::Settled(Settled::Failed(error(self.label(number))));
+        self.done += 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub(crate) fn done(&self) -> usize {
+        self.done
+    }
+
+    pub(crate) fn label(&self, number: usize) -> PieceLabel {
+        let Piece { address, location, .. } = self.pieces[number];
+        PieceLabel { number, name: self.name.clone(), address, location }
+    }
+
+    /// Runs the next piece, if there is one.
+    pub(crate) fn run_one(&mut self) {
+        let Some((number, Waiting { call, format, arguments })) = self.waiting.pop_front() else { return };
+        let mut arguments = arguments.into_vec();
+        self.result.clear();
+        let result = &mut self.result;
+        let answer = panic::catch_unwind(AssertUnwindSafe(|| call.run(format, &mut arguments, result)));
+        let failed =
+            |kind, message: String| Settled::Failed(Error::new(kind, message).with_piece(self.label(number), 1));
+        let settled = match answer {
+            Ok(Ok(Encoded::Own(bytes))) => Settled::Done(Bytes::Heap(bytes)),
+            Ok(Ok(Encoded::InBuffer)) => Settled::Done(Bytes::copy_of(&self.result)),
+            Ok(Err(Fault::Encode(reason))) => failed(ErrorKind::Encode, Fault::encode_message(&reason)),
+            Ok(Err(Fault::Decode(reason))) => failed(ErrorKind::Decode, Fault::decode_message(&reason)),
+            Err(payload) => failed(ErrorKind::Panicked, crate::call::panic_text(&*payload).to_string()),
+        };
+        self.pieces[number].state = State::Settled(settled);
+        self.done += 1;
+    }
+
+    /// Takes a piece's outcome; runs what comes before it, and it, if need be.
+    pub(crate) fn take(&mut self, number: usize) -> Option<Settled> {
+        while self.waiting.front().is_some_and(|(next, _)| *next <= number) {
+            self.run_one();
+        }
+        let piece = self.pieces.get_mut(number)?;
+        match std::mem::replace(&mut piece.state, State::Taken) {
+            State::Settled(settled) => Some(settled),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Cutting `0..len` into pieces of nearly equal length.
+
+use std::iter::FusedIterator;
+
+/// The pieces of a list: pairs `(start, end)`, in order, without gap or overlap.
+///
+/// Made by [`ranges`](crate::ranges) and [`Pool::ranges`](crate::Pool::ranges). The settings come
+/// before the first `next`; whatever they are, no piece is empty.
+///
+/// ```
+/// let pieces: Vec<_> = multicore::ranges(10).with_pieces(3).collect();
+/// assert_eq!(pieces, [(0, 4), (4, 7), (7, 10)]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an iterator does nothing until it is read"]
+pub struct Ranges {
+    len: usize,
+    wanted: usize,
+    min_len: usize,
+    max_len: usize,
+    /// Pieces given from either end.
+    front: usize,
+    back: usize,
+}
+
+impl Ranges {
+    pub(crate) fn new(len: usize, pieces: usize) -> Self {
+        Ranges { len, wanted: pieces.max(1), min_len: 1, max_len: usize::MAX, front: 0, back: 0 }
+    }
+
+    /// At most `pieces` pieces, as even as can be: their lengths differ by one at most.
+    /// Default: 4 for each worker. 0 counts as 1.
+    pub fn with_pieces(mut self, pieces: usize) -> Self {
+        self.wanted = pieces.max(1);
+        self
+    }
+
+    /// No piece shorter than `len`, if need be with fewer pieces; a list that is shorter as a whole
+    /// stays one piece. Default: 1. 0 counts as 1.
+    pub fn with_min_len(mut self, len: usize) -> Self {
+        self.min_len = len.max(1);
+        self
+    }
+
+    /// No piece longer than `len`, if need be with more pieces; this wins over all else.
+    /// Default: no limit. 0 counts as 1.
+    pub fn with_max_len(mut self, len: usize) -> Self {
+        self.max_len = len.max(1);
+        self
+    }
+
+    /// How many pieces there are in all.
+    fn pieces(&self) -> usize {
+        let even = self.wanted.min(self.len / self.min_len).max(1).min(self.len);
+        even.max(self.len.div_ceil(self.max_len))
+    }
+
+    /// Where piece `number` begins, which is where the one before it ends.
+    fn bound(&self, number: usize, pieces: usize) -> usize {
+        let (length, longer) = (self.len / pieces, self.len % pieces);
+        number * length + number.min(longer)
+    }
+
+    fn piece(&self, number: usize) -> (usize, usize) {
+        let pieces = self.pieces();
+        (self.bound(number, pieces), self.bound(number + 1, pieces))
+    }
+}
+
+impl Iterator for Ranges {
+    type Item = (usize, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.len() == 0 {
+            return None;
+        }
+        self.front += 1;
+        Some(self.piece(self.front - 1))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.pieces().saturating_sub(self.front + self.back);
+        (left, Some(left))
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.front += n.min(self.len());
+        self.next()
+    }
+}
+
+impl DoubleEndedIterator for Ranges {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.len() == 0 {
+            return None;
+        }
+        self.back += 1;
+        Some(self.piece(self.pieces() - self.back))
+    }
+}
+
+impl ExactSizeIterator for Ranges {}
+
+impl FusedIterator for Ranges {}
+
+#[cfg(test)]
+mod tests;

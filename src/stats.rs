@@ -1,0 +1,56 @@
+//! A pool's figures at one moment.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a pool is doing and has done; its `Display` is a table.
+///
+/// ```no_run
+/// # fn main() -> Result<(), multicore::Error> {
+/// println!("{}", multicore::Pool::global()?.stats());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// One entry for each worker, by its number.
+    pub workers: Vec<WorkerStats>,
+    /// Tasks that were opened and neither collected nor dropped.
+    pub tasks: usize,
+    /// Pieces that no worker holds yet.
+    pub pieces_waiting: usize,
+    /// Pieces that workers have answered since the pool was made.
+    pub pieces_done: u64,
+    /// Workers that died before their time since the pool was made.
+    pub workers_lost: u64,
+}
+
+/// One worker's figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// The worker's number, from 0.
+    pub worker: usize,
+    /// Its process; `None` while it is being started.
+    pub pid: Option<u32>,
+    /// Pieces that it holds: one that it runs, the others ahead.
+    pub pieces_held: usize,
+    /// Pieces that this process has answered.
+    pub pieces_done: u64,
+    /// How many processes have been in this place, with this one.
+    pub generation: u32,
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:>6}  {:>8}  {:>6}  {:>12}  {:>10}", "worker", "pid", "held", "done", "generation")?;
+        for worker in &self.workers {
+            let pid = worker.pid.map_or("-".to_string(), |pid| pid.to_string());
+            let WorkerStats { worker, pieces_held, pieces_done, generation, .. } = worker;
+            writeln!(f, "{worker:>6}  {pid:>8}  {pieces_held:>6}  {pieces_done:>12}  {generation:>10}")?;
+        }
+        let Stats { tasks, pieces_waiting, pieces_done, workers_lost, .. } = self;
+        write!(f, "{tasks} tasks, {pieces_waiting} pieces waiting, {pieces_done} done, {workers_lost} workers lost")
+    }
+}

@@ -1,0 +1,68 @@
+//! What a thread of the parent sleeps on: eventfds, and the epoll that watches them together with
+//! the pidfds.
+//!
+//! An eventfd is watched for edges and never read. A worker shares its open file description and
+//! could make it blocking between our look and our read; what is not read cannot block.
+
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, Result};
+use std::time::Duration;
+
+/// A counter that wakes whoever watches it.
+#[derive(Debug)]
+pub(crate) struct Event(OwnedFd);
+
+impl Event {
+    pub(crate) fn new() -> Result<Self> {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(Event)
+    }
+
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
+        Event(fd)
+    }
+
+    /// Wakes the watcher. Fails only where the counter is full, and then the watcher was told.
+    pub(crate) fn signal(&self) {
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Event {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A set of descriptors; each event carries the number it was added with.
+#[derive(Debug)]
+pub(crate) struct Watch(OwnedFd);
+
+impl Watch {
+    pub(crate) fn new() -> Result<Self> {
+        epoll::create(epoll::CreateFlags::CLOEXEC).map(Watch)
+    }
+
+    /// Tells of each new readiness of `fd` once.
+    pub(crate) fn add(&self, fd: impl AsFd, number: u64) -> Result<()> {
+        epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN | epoll::EventFlags::ET)
+    }
+
+    /// Tells of `fd` no more. An error would mean that it was not watched.
+    pub(crate) fn remove(&self, fd: impl AsFd) {
+        let _ = epoll::delete(&self.0, fd);
+    }
+
+    /// Sleeps until something is ready, a signal came, or the time has passed; gives the numbers.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Vec<u64> {
+        let mut events: [epoll::Event; 16] =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match epoll::wait(&self.0, &mut events[..], timeout.as_ref()) {
+            Ok(count) => events[..count].iter().map(|event| event.data.u64()).collect(),
+            // Only a signal ends the wait early, and every caller looks again anyway.
+            Err(Errno::INTR) => Vec::new(),
+            Err(error) => panic!("epoll_wait on an epoll of our own failed: {error}"),
+        }
+    }
+}

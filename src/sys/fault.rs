@@ -1,0 +1,77 @@
+//! Telling a stack overflow from any other bad access.
+//!
+//! std installs such a handler at the start of `main`, which a worker never ran. Ours runs on a
+//! stack of its own, compares the fault's address with the end of the main thread's stack, leaves a
+//! note in shared memory, and lets the signal take its course.
+
+#![allow(unsafe_code)]
+
+use crate::sync::{AtomicU32, Relaxed};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
+
+/// The note that a worker leaves when it overflowed its stack.
+pub(crate) const STACK_OVERFLOW: u32 = 1;
+
+/// An address this far outside the stack still is an overflow: the kernel keeps a gap of 1 MiB.
+const GAP_BYTES: usize = 1024 * 1024;
+
+static NOTE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+static STACK_END: AtomicUsize = AtomicUsize::new(0);
+
+/// Installs the handler for this thread, which must be the process's first. `note` is written when
+/// the stack overflows.
+pub(crate) fn watch_stack(note: &'static AtomicU32) {
+    let Some(end) = stack_end() else { return };
+    STACK_END.store(end, Relaxed);
+    NOTE.store(ptr::from_ref(note).cast_mut(), Relaxed);
+    // SAFETY: the alternate stack is leaked, so it lives as long as the thread; the handler has the
+    // type that SA_SIGINFO asks for and does only what is allowed in one.
+    unsafe {
+        let bytes = (libc::getauxval(libc::AT_MINSIGSTKSZ) as usize).max(libc::SIGSTKSZ) + 16 * 1024;
+        let stack: &'static mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(bytes));
+        let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: bytes };
+        libc::sigaltstack(&alternate, ptr::null_mut());
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, ptr::null(), &mut action);
+            // A handler that `preload` or a constructor installed knows better.
+            if action.sa_sigaction == libc::SIG_DFL {
+                action.sa_sigaction = on_fault as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+                libc::sigaction(signal, &action, ptr::null_mut());
+            }
+        }
+    }
+}
+
+/// The lowest address that this thread's stack may grow to.
+fn stack_end() -> Option<usize> {
+    // SAFETY: the attributes are filled by the first call and destroyed by the last.
+    unsafe {
+        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let (mut address, mut bytes) = (ptr::null_mut(), 0);
+        let found = libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut bytes) == 0;
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        found.then_some(address as usize)
+    }
+}
+
+unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
+    // SAFETY: the kernel passes a valid description of the fault.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let end = STACK_END.load(Relaxed);
+    let note = NOTE.load(Relaxed);
+    if !note.is_null() && (end.saturating_sub(GAP_BYTES)..end.saturating_add(64 * 1024)).contains(&address) {
+        // SAFETY: `watch_stack` was given a reference for ever.
+        unsafe { (*note).store(STACK_OVERFLOW, Relaxed) };
+    }
+    // The access faults again on return, and this time the signal does what it does by default.
+    // SAFETY: always allowed.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}

@@ -1,0 +1,140 @@
+//! The running program's own image: its code, its identity, its constructors.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// A constructor, as the C runtime calls it.
+pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const u8, *const *const u8);
+
+/// The executable as it lies in memory.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// What the loader added to every address.
+    pub(crate) base: usize,
+    code: Vec<Range<usize>>,
+    /// The same for two processes only if they run the same image.
+    pub(crate) identity: u64,
+}
+
+/// The executable of this process; read once.
+pub(crate) fn image() -> &'static Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    IMAGE.get_or_init(read)
+}
+
+impl Image {
+    /// True for an address in the executable's own code, not in a shared library's.
+    pub(crate) fn has_code(&self, address: usize) -> bool {
+        self.code.iter().any(|code| code.contains(&address))
+    }
+}
+
+fn read() -> Image {
+    let mut image = Image { base: 0, code: Vec::new(), identity: 0 };
+    // SAFETY: the callback has the type that is asked for, and `image` outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut image).cast()) };
+    image
+}
+
+/// Reads the first object, which is the executable, and stops.
+unsafe extern "C" fn first_object(info: *mut libc::dl_phdr_info, _size: libc::size_t, data: *mut c_void) -> c_int {
+    // SAFETY: `read` passes its image, which nobody else uses meanwhile.
+    let image = unsafe { &mut *data.cast::<Image>() };
+    // SAFETY: the loader passes a valid description.
+    let info = unsafe { &*info };
+    // SAFETY: it states that so many program headers lie there.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    image.base = info.dlpi_addr as usize;
+    let mut hash = Fnv::new();
+    for header in headers {
+        let start = image.base.wrapping_add(header.p_vaddr as usize);
+        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
+            image.code.push(start..start + header.p_memsz as usize);
+        }
+        if header.p_type == libc::PT_NOTE {
+            // SAFETY: a note segment is loaded and readable (the build id is one).
+            hash.add(unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) });
+        }
+        for number in [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_memsz] {
+            hash.add(&number.to_ne_bytes());
+        }
+    }
+    image.identity = hash.0;
+    1
+}
+
+/// A hash that is the same in every process and every run, which std's promises not to be.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+/// Where the array of constructors of this image begins and ends; both null in a shared object that
+/// GNU ld made. Weak references through the GOT: without them such an object would not load.
+fn constructor_bounds() -> (*const Constructor, *const Constructor) {
+    let (start, end): (usize, usize);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: two loads from the GOT, which the linker filled.
+    unsafe {
+        std::arch::asm!(
+            ".weak __init_array_start",
+            ".weak __init_array_end",
+            "mov {start}, qword ptr [rip + __init_array_start@GOTPCREL]",
+            "mov {end}, qword ptr [rip + __init_array_end@GOTPCREL]",
+            start = out(reg) start,
+            end = out(reg) end,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: two loads from the GOT, which the linker filled.
+    unsafe {
+        std::arch::asm!(
+            ".weak __init_array_start",
+            ".weak __init_array_end",
+            "adrp {start}, :got:__init_array_start",
+            "ldr {start}, [{start}, :got_lo12:__init_array_start]",
+            "adrp {end}, :got:__init_array_end",
+            "ldr {end}, [{end}, :got_lo12:__init_array_end]",
+            start = out(reg) start,
+            end = out(reg) end,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    (start as *const Constructor, end as *const Constructor)
+}
+
+/// The constructors that stand after `own` in the executable's array; `None` where this code is in
+/// a shared object, or `own` is not in the array.
+pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
+    let (start, end) = constructor_bounds();
+    if start.is_null() || end.is_null() || end < start {
+        return None;
+    }
+    // SAFETY: both bounds are of one array, by the linker.
+    let length = unsafe { end.offset_from(start) } as usize;
+    // SAFETY: as above; the loader has relocated its entries before it calls any of them.
+    let array = unsafe { std::slice::from_raw_parts(start.cast::<usize>(), length) };
+    let position = array.iter().position(|&entry| entry == own as usize)?;
+    let after = array[position + 1..].iter().filter(|&&entry| entry != 0 && entry != usize::MAX);
+    // SAFETY: each remaining entry is a constructor that the loader itself would call.
+    Some(after.map(|&entry| unsafe { std::mem::transmute::<usize, Constructor>(entry) }).collect())
+}
+
+/// True if the program has more rights than whoever started it.
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: reads the auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}

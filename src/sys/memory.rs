@@ -1,0 +1,85 @@
+//! Shared memory without a name: memfds, their seals and their mappings.
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::{Errno, Result};
+use std::io;
+
+/// Who may write a piece of shared memory once it is handed out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// The maker alone.
+    Maker,
+    /// Whoever has the descriptor.
+    All,
+}
+
+/// Makes zeroed shared memory, maps it for this process and seals it: nobody can change its size,
+/// and with [`Writers::Maker`] nobody can map it for writing again. All its pages are there, so a
+/// full machine says so now and not by SIGBUS later.
+pub(crate) fn create(name: &str, bytes: usize, writers: Writers) -> io::Result<(OwnedFd, MmapRaw)> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 do not know NOEXEC_SEAL.
+    let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags)?,
+        other => other?,
+    };
+    size(&fd, bytes)?;
+    let mapping = MmapOptions::new().len(bytes).map_raw(&fd)?;
+    let mut seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    if writers == Writers::Maker {
+        seals |= SealFlags::FUTURE_WRITE;
+    }
+    rustix::fs::fcntl_add_seals(&fd, seals)?;
+    Ok((fd, mapping))
+}
+
+/// Gives the memory its size. A file size limit would kill the process by SIGXFSZ instead of
+/// failing, so it is looked at before.
+fn size(fd: &OwnedFd, bytes: usize) -> Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| limit < bytes as u64) {
+        return Err(Errno::FBIG);
+    }
+    rustix::fs::ftruncate(fd, bytes as u64)?;
+    match rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, bytes as u64) {
+        // Some sandboxes refuse it; then pages come as they are touched.
+        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
+        other => other,
+    }
+}
+
+/// Maps what another process made, for reading and writing.
+pub(crate) fn map(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> {
+    MmapOptions::new().len(bytes).map_raw(&fd.as_fd())
+}
+
+/// Maps what another process made, for reading.
+pub(crate) fn map_read_only(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> {
+    MmapOptions::new().len(bytes).map_raw_read_only(&fd.as_fd())
+}
+
+/// A sealed memfd with these bytes, for another process to read.
+pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
+    let mut written = 0;
+    while written < bytes.len() {
+        written += rustix::io::pwrite(&fd, &bytes[written..], written as u64)?;
+    }
+    Ok(fd)
+}
+
+/// All bytes of what [`file_of`] made.
+pub(crate) fn read_file(fd: &OwnedFd) -> io::Result<Vec<u8>> {
+    let size = rustix::fs::fstat(fd)?.st_size as usize;
+    let mut bytes = vec![0; size];
+    let mut read = 0;
+    while read < size {
+        match rustix::io::pread(fd, &mut bytes[read..], read as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => read += count,
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,88 @@
+//! The socket between parent and fork server: whole messages, with descriptors beside them.
+
+use rustix::cmsg_space;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, Result};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+
+/// No message is longer.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+
+/// No message brings more descriptors.
+pub(crate) const MAX_FDS: usize = 8;
+
+/// A message as it came.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// Two connected ends, both closed at exec.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+/// Sends one message. With `wait` unset it fails with `AGAIN` rather than wait for the other side.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>], wait: bool) -> Result<()> {
+    assert!(bytes.len() <= MAX_MESSAGE_BYTES && fds.len() <= MAX_FDS);
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let flags = SendFlags::NOSIGNAL | if wait { SendFlags::empty() } else { SendFlags::DONTWAIT };
+    loop {
+        match rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, flags) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+            // A message of this kind goes whole or not at all.
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// Receives one message; `None` at the end of the connection. With `wait` unset it fails with
+/// `AGAIN` where none is there. A message too long for us is a `MSGSIZE` error.
+pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>> {
+    let mut bytes = vec![0; MAX_MESSAGE_BYTES];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+    let flags = RecvFlags::CMSG_CLOEXEC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let (message, fds) = loop {
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+            Ok(message) => {
+                let fds: Vec<OwnedFd> = ancillary
+                    .drain()
+                    .filter_map(|message| match message {
+                        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                        _ => None,
+                    })
+                    .flatten()
+                    .collect();
+                break (message, fds);
+            }
+        }
+    };
+    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(Errno::MSGSIZE);
+    }
+    if message.bytes == 0 {
+        return Ok(None);
+    }
+    bytes.truncate(message.bytes);
+    Ok(Some(Received { bytes, fds }))
+}
+
+/// The process that made the socket pair, if this is a socket.
+pub(crate) fn maker(socket: impl AsFd) -> Option<u32> {
+    let credentials = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+    u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()
+}

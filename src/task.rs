@@ -1,0 +1,563 @@
+//! A task as its caller holds it: pieces go in, results come out in order.
+
+use crate::bytes::Bytes;
+use crate::call::Call;
+use crate::codec::{self, Encoded, Format};
+use crate::engine::{self, Settled, Shared, Site, TaskKey};
+use crate::error::{Error, ErrorKind, PieceLabel};
+use crate::inline::Inline;
+use crate::pool::Pool;
+use crate::value::Value;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many outcomes are fetched under one lock.
+const BATCH: usize = 256;
+
+/// Unread results beyond this make pieces wait while a task is read piece by piece.
+const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
+
+/// Some calls of functions, run by worker processes, whose results come back in order.
+///
+/// Pieces start to run as they are handed out, before anything is collected. Dropping a task lets
+/// what has not begun never begin; what runs ends unread.
+///
+/// ```
+/// fn sum(start: u64, end: u64) -> u64 {
+///     (start..end).sum()
+/// }
+///
+/// # fn main() -> Result<(), multicore::Error> {
+/// let sums = match multicore::Task::<u64>::new() {
+///     Some(task) => {
+///         task.run(sum, 0, 500);
+///         task.run(sum, 500, 1000);
+///         task.get()?
+///     }
+///     // The machine is busy, or this process is a worker itself.
+///     None => vec![sum(0, 1000)],
+/// };
+/// assert_eq!(sums.iter().sum::<u64>(), 499_500);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A piece's function is a function item, or a closure that captures nothing; what it needs it is
+/// given as arguments. A closure that captures is refused by the compiler:
+///
+/// ```compile_fail
+/// let factor = 3;
+/// let task = multicore::Task::<u64>::new_or_inline();
+/// task.run(|start: u64, end: u64| (start + end) * factor, 0, 10);
+/// ```
+///
+/// The data goes along with the arguments instead:
+///
+/// ```
+/// let factor = 3;
+/// let task = multicore::Task::<u64>::new_or_inline();
+/// task.run(|(start, factor): (u64, u64), end| (start + end) * factor, (0, factor), 10);
+/// assert_eq!(task.get().unwrap(), [30]);
+/// ```
+#[must_use = "a task that is dropped at once runs nothing"]
+pub struct Task<R> {
+    backend: Backend,
+    format: Cell<Format>,
+    /// Arguments are encoded here, so that tiny ones need no allocation.
+    scratch: RefCell<Vec<u8>>,
+    result: PhantomData<fn() -> R>,
+}
+
+enum Backend {
+    Pool { shared: Arc<Shared>, key: TaskKey },
+    Inline(RefCell<Inline>),
+}
+
+impl<R> Task<R> {
+    fn with_backend(backend: Backend) -> Self {
+        Task { backend, format: Cell::default(), scratch: RefCell::default(), result: PhantomData }
+    }
+
+    pub(crate) fn in_pool(shared: Arc<Shared>, key: TaskKey) -> Self {
+        Task::with_backend(Backend::Pool { shared, key })
+    }
+
+    pub(crate) fn inline() -> Self {
+        Task::with_backend(Backend::Inline(RefCell::default()))
+    }
+}
+
+impl<R: Value> Task<R> {
+    /// A task of the global pool, which is started at its first use.
+    ///
+    /// `None` while the machine is busy, in a worker, or where no pool can run:
+    /// [`try_new`](Self::try_new) says which. The caller then runs the same function itself.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        Self::try_new().ok()
+    }
+
+    /// A task of the global pool, or why there is none.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy) while the machine's load is at or above the limit, if one is set;
+    /// else as [`Pool::global`].
+    pub fn try_new() -> Result<Self, Error> {
+        Pool::global()?.try_task()
+    }
+
+    /// A task of the global pool; where [`new`](Self::new) gives `None`, one whose pieces run in
+    /// this process: one at each [`completed`](Self::completed), the rest when it is collected.
+    ///
+    /// Arguments and results pass the codec there too, so that errors are the same. Limits act
+    /// between pieces only, and a crash is the program's.
+    pub fn new_or_inline() -> Self {
+        Self::new().unwrap_or_else(Self::inline)
+    }
+
+    // Settings.
+
+    /// How messages and statistics call this task's pieces. Default: the function's name in the
+    /// executable. Before the first `run`.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        let name: Arc<str> = Arc::from(name.into());
+        match &self.backend {
+            Backend::Pool { shared, key } => shared.set_up(*key, |settings| settings.name = Some(name)),
+            Backend::Inline(inline) => inline.borrow_mut().set_name(name),
+        }
+        self
+    }
+
+    /// How arguments and results travel. Default: [`Format::Bincode`]. Before the first `run`;
+    /// later it has no effect.
+    pub fn format(self, format: Format) -> Self {
+        if self.is_empty() {
+            self.format.set(format);
+            if let Backend::Pool { shared, key } = &self.backend {
+                shared.set_up(*key, |settings| settings.format = format);
+            }
+        }
+        self
+    }
+
+    /// Bounds the results that wait to be read, in bytes: beyond them, further pieces wait as
+    /// arguments. Default: 64 MiB while the task is read by [`iter`](Self::iter),
+    /// [`iter_completed`](Self::iter_completed) or [`write_to`](Self::write_to), else none. Set
+    /// before the first `run` it bounds the task from the start; then
+    /// [`completed`](Self::completed) stands still until somebody collects. 0 runs one piece at a
+    /// time, as it is asked for.
+    pub fn max_unread(self, bytes: usize) -> Self {
+        if let Backend::Pool { shared, key } = &self.backend {
+            shared.set_up(*key, |settings| settings.max_unread_bytes = Some(bytes));
+        }
+        self
+    }
+
+    // Pieces.
+
+    /// Hands out a piece: `function(start, end)`.
+    ///
+    /// The arguments are encoded now, on this thread. Never waits for a worker and never panics:
+    /// what is wrong becomes the piece's error.
+    #[track_caller]
+    pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B) {
+        let mut scratch = self.scratch.borrow_mut();
+        let encoded = codec::encode_pair(self.format.get(), &(start, end), &mut scratch);
+        self.add(Call::of_pair(function), Location::caller(), encoded, &scratch);
+    }
+
+    /// Hands out a piece: `function(argument)`, with a tuple for more. A `String` or `Vec<u8>`
+    /// travels as it is. Else as [`run`](Self::run).
+    #[track_caller]
+    pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A) {
+        let mut scratch = self.scratch.borrow_mut();
+        let encoded = codec::encode_argument(self.format.get(), argument, &mut scratch);
+        self.add(Call::of_argument(function), Location::caller(), encoded, &scratch);
+    }
+
+    /// Hands out a piece for each pair, some at a time: for many tiny pieces faster than
+    /// [`run`](Self::run).
+    #[track_caller]
+    pub fn run_all<A: Value, B: Value>(&self, function: fn(A, B) -> R, pairs: impl IntoIterator<Item = (A, B)>) {
+        let (call, location, format) = (Call::of_pair(function), Location::caller(), self.format.get());
+        let mut pairs = pairs.into_iter();
+        let Backend::Pool { shared, key } = &self.backend else {
+            for (start, end) in pairs {
+                let mut scratch = Vec::new();
+                let encoded = codec::encode_pair(format, &(start, end), &mut scratch);
+                self.add(call, location, encoded, &scratch);
+            }
+            return;
+        };
+        let (key, mut more) = (*key, true);
+        while more {
+            let mut batch = Vec::with_capacity(BATCH);
+            let mut refused = None;
+            while batch.len() < BATCH && refused.is_none() {
+                // The caller's iterator may hand out pieces of this very task: nothing is borrowed.
+                let Some((start, end)) = pairs.next() else {
+                    more = false;
+                    break;
+                };
+                let mut scratch = self.scratch.borrow_mut();
+                match (self.site(call, location), codec::encode_pair(format, &(start, end), &mut scratch)) {
+                    (Ok(site), Ok(Encoded::InBuffer)) => batch.push((site, Bytes::copy_of(&scratch))),
+                    (Ok(site), Ok(Encoded::Own(bytes))) => batch.push((site, Bytes::Heap(bytes))),
+                    (_, encoded) => refused = Some(encoded),
+                }
+            }
+            shared.add_pieces(key, batch.into_iter());
+            if let Some(encoded) = refused {
+                self.add(call, location, encoded, &[]);
+            }
+        }
+    }
+
+    /// What the pool must know of a call, or why it cannot be one.
+    fn site(&self, call: Call, location: &'static Location<'static>) -> Result<Site, (ErrorKind, &'static str)> {
+        if self.format.get() == Format::Raw && !codec::is_bytes::<R>() {
+            return Err((ErrorKind::Encode, codec::RAW_RESULT));
+        }
+        match engine::travel_word(&call) {
+            Some(word) => Ok(Site { call, word, location }),
+            None => Err((
+                ErrorKind::Unsupported,
+                "never began: its function lies in a shared library, and only the executable's own are the same in a worker",
+            )),
+        }
+    }
+
+    fn add(
+        &self,
+        call: Call,
+        location: &'static Location<'static>,
+        encoded: Result<Encoded, codec::Reason>,
+        scratch: &[u8],
+    ) {
+        let arguments = match encoded {
+            Ok(Encoded::InBuffer) => Ok(Bytes::copy_of(scratch)),
+            Ok(Encoded::Own(bytes)) => Ok(Bytes::Heap(bytes)),
+            Err(reason) => Err(reason),
+        };
+        let refuse = |kind, message: String| move |label: PieceLabel| Error::new(kind, message).with_piece(label, 0);
+        let encode =
+            |reason| refuse(ErrorKind::Encode, format!("never began: its format cannot carry the arguments: {reason}"));
+        match &self.backend {
+            Backend::Pool { shared, key } => match (self.site(call, location), arguments) {
+                (Ok(site), Ok(arguments)) => shared.add_piece(*key, site, arguments),
+                (Ok(site), Err(reason)) => shared.add_failed(*key, site, encode(reason)),
+                (Err((kind, message)), _) => {
+                    shared.add_failed(*key, Site { call, word: 0, location }, refuse(kind, message.to_string()));
+                }
+            },
+            Backend::Inline(inline) => {
+                let mut inline = inline.borrow_mut();
+                match arguments {
+                    Ok(_) if self.format.get() == Format::Raw && !codec::is_bytes::<R>() => {
+                        inline.add_failed(call, location, refuse(ErrorKind::Encode, codec::RAW_RESULT.to_string()));
+                    }
+                    Ok(arguments) => inline.add(call, location, self.format.get(), arguments),
+                    Err(reason) => inline.add_failed(call, location, encode(reason)),
+                }
+            }
+        }
+    }
+
+    /// How many pieces were handed out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.backend {
+            Backend::Pool { shared, key } => shared.len(*key),
+            Backend::Inline(inline) => inline.borrow().len(),
+        }
+    }
+
+    /// True if no piece was handed out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many pieces are done, in whatever way. Without a pool it runs one.
+    #[must_use]
+    pub fn completed(&self) -> usize {
+        match &self.backend {
+            Backend::Pool { shared, key } => shared.progress(*key).1,
+            Backend::Inline(inline) => {
+                let mut inline = inline.borrow_mut();
+                inline.run_one();
+                inline.done()
+            }
+        }
+    }
+
+    // Collecting.
+
+    /// Waits for all pieces and gives their results in `run` order.
+    ///
+    /// # Errors
+    /// The error of the failed piece with the lowest number; what has not begun then never begins.
+    pub fn get(self) -> Result<Vec<R>, Error> {
+        self.get_until(None).unwrap_or_else(|read| Err(self.unfinished(read)))
+    }
+
+    /// As [`get`](Self::get), but waits no longer than `timeout` for all of it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); and [`TimedOut`](ErrorKind::TimedOut), without a piece, if the time
+    /// has passed: then what has not begun never begins, and what runs is killed with its worker.
+    /// [`Duration::ZERO`] gives what is there, [`Duration::MAX`] waits for ever.
+    pub fn get_timeout(self, timeout: Duration) -> Result<Vec<R>, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.get_until(deadline).unwrap_or_else(|read| {
+            let pieces = self.len();
+            self.close(true);
+            let message =
+                format!("the task was not done within {timeout:?}: {read} of its {pieces} pieces were read by then");
+            Err(Error::new(ErrorKind::TimedOut, message))
+        })
+    }
+
+    /// All results; or how many were read when no more came, because the deadline passed.
+    fn get_until(&self, deadline: Option<Instant>) -> Result<Result<Vec<R>, Error>, usize> {
+        let pieces = self.len();
+        let mut results = Vec::with_capacity(pieces);
+        while results.len() < pieces {
+            let batch = self.take_in_order(results.len(), BATCH, true, deadline).ok_or(results.len())?;
+            for settled in batch {
+                match self.decode(results.len(), settled) {
+                    Ok(result) => results.push(result),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        }
+        Ok(Ok(results))
+    }
+
+    /// A wait without a deadline ends with an outcome; this is for one that did not.
+    fn unfinished(&self, read: usize) -> Error {
+        Error::new(ErrorKind::Cancelled, format!("the task ended after {read} of its {} pieces", self.len()))
+    }
+
+    /// Waits for all pieces and gives each one's own outcome, in `run` order.
+    #[must_use]
+    pub fn get_each(self) -> Vec<Result<R, Error>> {
+        let pieces = self.len();
+        let mut results = Vec::with_capacity(pieces);
+        while results.len() < pieces {
+            let Some(batch) = self.take_in_order(results.len(), BATCH, true, None) else { break };
+            for settled in batch {
+                results.push(self.decode(results.len(), settled));
+            }
+        }
+        results
+    }
+
+    /// The results in `run` order, each as soon as it and those before it are there.
+    ///
+    /// While it is read, pieces beyond 64 MiB of unread results wait as arguments:
+    /// [`max_unread`](Self::max_unread).
+    pub fn iter(self) -> Iter<R> {
+        self.bound();
+        let pieces = self.len();
+        Iter { task: self, batch: VecDeque::new(), next: 0, pieces }
+    }
+
+    /// The results as pieces finish, each with its piece's number; bounded as [`iter`](Self::iter).
+    pub fn iter_completed(self) -> IterCompleted<R> {
+        self.bound();
+        let left = self.len();
+        IterCompleted { task: self, left }
+    }
+
+    fn bound(&self) {
+        if let Backend::Pool { shared, key } = &self.backend {
+            shared.set_up(*key, |settings| {
+                settings.max_unread_bytes.get_or_insert(MAX_UNREAD_BYTES);
+            });
+        }
+    }
+
+    /// Writes the results one after the other in `run` order, as they come, and gives the bytes
+    /// written. `R` must be `String` or `Vec<u8>`, and the format not JSON; bounded as
+    /// [`iter`](Self::iter).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), with what came before the failed piece written;
+    /// [`Encode`](ErrorKind::Encode) if the results are not bytes; [`System`](ErrorKind::System)
+    /// if writing fails.
+    pub fn write_to(self, writer: &mut impl io::Write) -> Result<u64, Error> {
+        if !codec::is_bytes::<R>() || self.format.get() == Format::Json {
+            return Err(Error::new(
+                ErrorKind::Encode,
+                "write_to writes results that travel as they are: let the pieces give a String or Vec<u8>, in Format::Bincode or Format::Raw",
+            ));
+        }
+        self.bound();
+        let pieces = self.len();
+        let (mut next, mut written) = (0, 0);
+        while next < pieces {
+            let Some(batch) = self.take_in_order(next, BATCH, false, None) else { break };
+            for settled in batch {
+                match settled {
+                    Settled::Done(bytes) => {
+                        let bytes = bytes.as_slice();
+                        writer.write_all(bytes).map_err(|error| {
+                            Error::system(
+                                &format!("cannot write the result of piece {next}, {} bytes", bytes.len()),
+                                error,
+                            )
+                        })?;
+                        written += bytes.len() as u64;
+                    }
+                    Settled::Failed(error) => return Err(error),
+                }
+                next += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    fn take_in_order(
+        &self,
+        next: usize,
+        most: usize,
+        patient: bool,
+        deadline: Option<Instant>,
+    ) -> Option<Vec<Settled>> {
+        match &self.backend {
+            Backend::Pool { shared, key } => shared.take_in_order(*key, next, most, patient, deadline),
+            Backend::Inline(inline) => {
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return None;
+                }
+                inline.borrow_mut().take(next).map(|settled| vec![settled])
+            }
+        }
+    }
+
+    fn decode(&self, number: usize, settled: Settled) -> Result<R, Error> {
+        let result = match settled {
+            Settled::Done(Bytes::Heap(bytes)) => codec::decode_result_owned(self.format.get(), bytes),
+            Settled::Done(bytes) => codec::decode_result(self.format.get(), bytes.as_slice()),
+            Settled::Failed(error) => return Err(error),
+        };
+        result.map_err(|reason| {
+            let error =
+                Error::new(ErrorKind::Decode, format!("gave a result that its format cannot give back: {reason}"));
+            match self.label(number) {
+                Some(label) => error.with_piece(label, 1),
+                None => error,
+            }
+        })
+    }
+
+    fn label(&self, number: usize) -> Option<PieceLabel> {
+        match &self.backend {
+            Backend::Pool { shared, key } => shared.label(*key, number),
+            Backend::Inline(inline) => Some(inline.borrow().label(number)),
+        }
+    }
+}
+
+impl<R> Task<R> {
+    fn close(&self, kill: bool) {
+        if let Backend::Pool { shared, key } = &self.backend
+            && engine::is_this_process()
+        {
+            shared.close_task(*key, kill);
+        }
+    }
+}
+
+impl<R> Drop for Task<R> {
+    fn drop(&mut self) {
+        self.close(false);
+    }
+}
+
+impl<R> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match &self.backend {
+            Backend::Pool { .. } => "pool",
+            Backend::Inline(_) => "inline",
+        };
+        f.debug_struct("Task").field("runs", &place).finish_non_exhaustive()
+    }
+}
+
+/// The results of a task in `run` order; made by [`Task::iter`].
+#[derive(Debug)]
+pub struct Iter<R> {
+    task: Task<R>,
+    batch: VecDeque<Settled>,
+    next: usize,
+    pieces: usize,
+}
+
+impl<R: Value> Iterator for Iter<R> {
+    type Item = Result<R, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.pieces {
+            return None;
+        }
+        if self.batch.is_empty() {
+            // One big result at a time, so that what was fetched does not escape the bound.
+            self.batch = self.task.take_in_order(self.next, 1, false, None)?.into();
+        }
+        let settled = self.batch.pop_front()?;
+        self.next += 1;
+        Some(self.task.decode(self.next - 1, settled))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.pieces - self.next, Some(self.pieces - self.next))
+    }
+}
+
+impl<R: Value> ExactSizeIterator for Iter<R> {}
+
+impl<R: Value> FusedIterator for Iter<R> {}
+
+/// The results of a task as its pieces finish; made by [`Task::iter_completed`].
+#[derive(Debug)]
+pub struct IterCompleted<R> {
+    task: Task<R>,
+    left: usize,
+}
+
+impl<R: Value> Iterator for IterCompleted<R> {
+    type Item = (usize, Result<R, Error>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let (number, settled) = match &self.task.backend {
+            Backend::Pool { shared, key } => shared.take_finished(*key)?,
+            Backend::Inline(inline) => {
+                let mut inline = inline.borrow_mut();
+                let number = inline.len() - self.left;
+                (number, inline.take(number)?)
+            }
+        };
+        self.left -= 1;
+        Some((number, self.task.decode(number, settled)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<R: Value> ExactSizeIterator for IterCompleted<R> {}
+
+impl<R: Value> FusedIterator for IterCompleted<R> {}

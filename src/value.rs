@@ -1,0 +1,42 @@
+//! What can travel between processes.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A value that can be an argument or a result: anything with serde's `Serialize` and
+/// `Deserialize` that owns what it holds.
+///
+/// It is implemented for every such type; there is nothing to do but derive serde's traits. What
+/// borrows cannot travel: instead of `&str` take a `String`, instead of `&Vec<T>` a `Vec<T>`, and
+/// lend it inside:
+///
+/// ```
+/// fn count(text: &str) -> usize {
+///     text.split(' ').count()
+/// }
+///
+/// let task = multicore::Task::<usize>::new_or_inline();
+/// task.run(|text: String, _| count(&text), "so be it".to_string(), ());
+/// assert_eq!(task.get().unwrap(), [3]);
+/// ```
+///
+/// ```compile_fail
+/// let task = multicore::Task::<usize>::new_or_inline();
+/// task.run(|text: &'static str, _: ()| text.len(), "so be it", ());
+/// ```
+///
+/// ```compile_fail
+/// fn sum(numbers: &Vec<u64>, _: ()) -> u64 { numbers.iter().sum() }
+/// let task = multicore::Task::<u64>::new_or_inline();
+/// task.run(sum, &vec![1, 2], ());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "this type is an argument or a result of a piece",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it own what it holds",
+    note = "instead of a reference take the owned value (`String` for `&str`, `Vec<T>` for `&Vec<T>` or `&[T]`) and lend it inside: `task.run(|s: String, _| f(&s), s, ())`"
+)]
+pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> Value for T {}
