@@ -1,11 +1,19 @@
 //! Plain functions in a fixed pool of persistent worker processes, fed through shared memory.
 
+// Where no pool can run, only the inline tasks are left, and much is unused; under miri and loom
+// only tests use the rest.
+#![cfg_attr(
+    any(miri, loom, not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))),
+    allow(dead_code)
+)]
+
 #[cfg(not(loom))]
 mod bounded;
 #[cfg(not(loom))]
 mod bytes;
 #[cfg(not(loom))]
 mod call;
+#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod claim;
 #[cfg(not(loom))]
 mod codec;
@@ -21,12 +29,15 @@ mod error;
 mod gate;
 #[cfg(not(loom))]
 mod inline;
+#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod lead;
 #[cfg(not(loom))]
 mod pool;
 #[cfg(not(loom))]
 mod ranges;
+#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod ring;
+#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod sleep;
 #[cfg(not(loom))]
 mod spin;
@@ -34,6 +45,7 @@ mod spin;
 mod stats;
 #[cfg(not(loom))]
 mod symbol;
+#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod sync;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom))))]
 mod sys;

@@ -18,7 +18,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many outcomes are fetched under one lock.
+/// How many pieces are handed to the pool under one lock.
 const BATCH: usize = 256;
 
 /// Unread results beyond this make pieces wait while a task is read piece by piece.
@@ -330,7 +330,7 @@ impl<R: Value> Task<R> {
         let pieces = self.len();
         let mut results = Vec::with_capacity(pieces);
         while results.len() < pieces {
-            let batch = self.take_in_order(results.len(), BATCH, true, deadline).ok_or(results.len())?;
+            let batch = self.take_in_order(results.len(), true, deadline).ok_or(results.len())?;
             for settled in batch {
                 match self.decode(results.len(), settled) {
                     Ok(result) => results.push(result),
@@ -352,7 +352,7 @@ impl<R: Value> Task<R> {
         let pieces = self.len();
         let mut results = Vec::with_capacity(pieces);
         while results.len() < pieces {
-            let Some(batch) = self.take_in_order(results.len(), BATCH, true, None) else { break };
+            let Some(batch) = self.take_in_order(results.len(), true, None) else { break };
             for settled in batch {
                 results.push(self.decode(results.len(), settled));
             }
@@ -404,36 +404,28 @@ impl<R: Value> Task<R> {
         let pieces = self.len();
         let (mut next, mut written) = (0, 0);
         while next < pieces {
-            let Some(batch) = self.take_in_order(next, BATCH, false, None) else { break };
+            let Some(batch) = self.take_in_order(next, false, None) else { break };
             for settled in batch {
-                match settled {
-                    Settled::Done(bytes) => {
-                        let bytes = bytes.as_slice();
-                        writer.write_all(bytes).map_err(|error| {
-                            Error::system(
-                                &format!("cannot write the result of piece {next}, {} bytes", bytes.len()),
-                                error,
-                            )
-                        })?;
-                        written += bytes.len() as u64;
-                    }
+                let bytes = match settled {
+                    Settled::Done(bytes) => bytes,
                     Settled::Failed(error) => return Err(error),
-                }
+                };
+                writer.write_all(bytes.as_slice()).map_err(|error| {
+                    Error::system(&format!("cannot write the result of piece {next}, {} bytes", bytes.len()), error)
+                })?;
+                written += bytes.len() as u64;
                 next += 1;
+                if let (Bytes::Heap(buffer), Backend::Pool { shared, .. }) = (bytes, &self.backend) {
+                    shared.reuse(buffer);
+                }
             }
         }
         Ok(written)
     }
 
-    fn take_in_order(
-        &self,
-        next: usize,
-        most: usize,
-        patient: bool,
-        deadline: Option<Instant>,
-    ) -> Option<Vec<Settled>> {
+    fn take_in_order(&self, next: usize, patient: bool, deadline: Option<Instant>) -> Option<Vec<Settled>> {
         match &self.backend {
-            Backend::Pool { shared, key } => shared.take_in_order(*key, next, most, patient, deadline),
+            Backend::Pool { shared, key } => shared.take_in_order(*key, next, patient, deadline),
             Backend::Inline(inline) => {
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return None;
@@ -510,8 +502,7 @@ impl<R: Value> Iterator for Iter<R> {
             return None;
         }
         if self.batch.is_empty() {
-            // One big result at a time, so that what was fetched does not escape the bound.
-            self.batch = self.task.take_in_order(self.next, 1, false, None)?.into();
+            self.batch = self.task.take_in_order(self.next, false, None)?.into();
         }
         let settled = self.batch.pop_front()?;
         self.next += 1;

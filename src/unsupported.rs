@@ -128,18 +128,15 @@ impl Shared {
         match *self {}
     }
 
-    pub(crate) fn take_in_order(
-        &self,
-        _: TaskKey,
-        _: usize,
-        _: usize,
-        _: bool,
-        _: Option<Instant>,
-    ) -> Option<Vec<Settled>> {
+    pub(crate) fn take_in_order(&self, _: TaskKey, _: usize, _: bool, _: Option<Instant>) -> Option<Vec<Settled>> {
         match *self {}
     }
 
     pub(crate) fn take_finished(&self, _: TaskKey) -> Option<(usize, Settled)> {
+        match *self {}
+    }
+
+    pub(crate) fn reuse(&self, _: Vec<u8>) {
         match *self {}
     }
 

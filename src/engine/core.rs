@@ -12,7 +12,7 @@
 //! Invariant: while a task has pieces that may run and a worker could take them, some worker holds
 //! a piece after which somebody will be told, or somebody is looking.
 
-use super::handle::{Arrival, Given, Worker};
+use super::handle::{Arrival, Given, Spare, Worker};
 use super::message::{self, ToServer};
 use super::record::Outcome;
 use super::task_state::{Settled, Site, TaskKey, TaskSettings, TaskState, Tasks, WaitingPiece, Want};
@@ -117,6 +117,7 @@ pub(crate) struct Core {
     pub(crate) failure: Option<Error>,
     pub(crate) deaths: u64,
     pub(crate) pieces_done: u64,
+    pub(crate) spare: Spare,
 }
 
 /// The kinds of events that the parent's watches tell of.
@@ -161,6 +162,7 @@ impl Core {
             failure: None,
             deaths: 0,
             pieces_done: 0,
+            spare: Spare::default(),
         }
     }
 
@@ -345,7 +347,7 @@ impl Core {
     }
 
     fn collect_from(&mut self, index: usize) -> bool {
-        let Core { seats, tasks, turn, pieces_done, .. } = self;
+        let Core { seats, tasks, turn, pieces_done, spare, .. } = self;
         let seat = &mut seats[index];
         let Place::Filled(worker) = &mut seat.place else { return false };
         if seat.blame.is_some() || worker.is_idle() && !worker.has_news() {
@@ -358,7 +360,7 @@ impl Core {
         let (number, pid) = (worker.number, worker.pid);
         let mut count = 0_u64;
         let mut last_task = None;
-        let result = worker.collect(|arrival| match arrival {
+        let result = worker.collect(spare, |arrival| match arrival {
             Arrival::StartFailed(reason) => seat.start_failure = Some(reason),
             Arrival::Reply { piece, outcome, bytes } => {
                 count += 1;

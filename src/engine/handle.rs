@@ -277,14 +277,14 @@ impl Worker {
     }
 
     /// Takes what the worker has said since the last look. True if there may be more.
-    pub(crate) fn collect(&mut self, mut arrived: impl FnMut(Arrival)) -> Result<bool, Violation> {
+    pub(crate) fn collect(&mut self, spare: &mut Spare, mut arrived: impl FnMut(Arrival)) -> Result<bool, Violation> {
         let mut more = true;
         for _ in 0..MAX_RECORDS_A_LOOK {
             let Some(record) = self.replies.peek(self.pair.back_ring())? else {
                 more = false;
                 break;
             };
-            let arrival = self.read(&record)?;
+            let arrival = self.read(&record, spare)?;
             self.replies.pass(&record);
             self.tell_head();
             if let Some(arrival) = arrival {
@@ -301,7 +301,7 @@ impl Worker {
     }
 
     /// Reads one record, checking all of it.
-    fn read(&mut self, record: &Record) -> Result<Option<Arrival>, Violation> {
+    fn read(&mut self, record: &Record, spare: &mut Spare) -> Result<Option<Arrival>, Violation> {
         let Header { kind, flags, sequence } = record.header;
         if kind == record::REPLY && flags == Outcome::StartFailed as u8 && !self.is_ready() {
             let mut bytes = Vec::new();
@@ -331,7 +331,7 @@ impl Worker {
             (record::BEGIN, None) => {
                 let outcome = Outcome::from_flags(flags).ok_or(Violation)?;
                 let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
-                let mut incoming = Incoming { total, bytes: Vec::new(), outcome };
+                let mut incoming = Incoming { total, bytes: spare.take(total), outcome };
                 record.append_to(words, 1, &mut incoming.bytes);
                 match incoming.whole()? {
                     Ok(whole) => whole,
@@ -448,6 +448,49 @@ impl Worker {
         if let Some(pidfd) = &self.pidfd {
             process::kill(pidfd);
         }
+    }
+}
+
+/// Buffers whose memory is warm: a fresh one costs more in page faults than the copy into it.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Spare {
+    /// So many are kept.
+    const MAX_BUFFERS: usize = 8;
+    /// Only such sizes are worth keeping, and not too much to keep.
+    const KEPT_BYTES: std::ops::RangeInclusive<usize> = CHUNK_BYTES..=4 * 1024 * 1024;
+
+    /// An empty buffer, if possible with room for a value that is said to be this long.
+    fn take(&mut self, bytes: usize) -> Vec<u8> {
+        let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 4 <= bytes;
+        match self.buffers.iter().position(fits) {
+            Some(index) => self.buffers.swap_remove(index),
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes a buffer back, if it is worth keeping; else gives it to be dropped elsewhere. True
+    /// beside it if there was none before.
+    pub(crate) fn put(&mut self, mut buffer: Vec<u8>) -> (Option<Vec<u8>>, bool) {
+        if self.buffers.len() >= Self::MAX_BUFFERS || !Self::KEPT_BYTES.contains(&buffer.capacity()) {
+            return (Some(buffer), false);
+        }
+        let first = self.buffers.is_empty();
+        buffer.clear();
+        self.buffers.push(buffer);
+        (None, first)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffers.is_empty()
+    }
+
+    /// Forgets them all: their memory is to go back.
+    pub(crate) fn clear(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.buffers)
     }
 }
 

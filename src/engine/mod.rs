@@ -41,6 +41,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// A batch of results that is taken under one lock: few enough that what was taken does not escape
+/// the bound on unread results.
+const BATCH_PIECES: usize = 256;
+const BATCH_BYTES: usize = 64 * 1024;
+
 /// What callers, tasks and the supervisor of one pool share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -137,20 +142,26 @@ impl Shared {
         Figures { workers, tasks: core.tasks.len(), pieces_waiting, pieces_done: core.pieces_done, deaths: core.deaths }
     }
 
-    /// Takes the outcomes that are ready from piece `next` on, in order, at least one and at most
-    /// `most`, waiting for the first if need be. `None` if the deadline passed before.
+    /// Takes the outcomes that are ready from piece `next` on, in order, at least one and no more
+    /// than a batch, waiting for the first if need be. `None` if the deadline passed before.
     pub(crate) fn take_in_order(
         &self,
         key: TaskKey,
         next: usize,
-        most: usize,
         patient: bool,
         deadline: Option<Instant>,
     ) -> Option<Vec<Settled>> {
         let want = if patient { Want::InOrder(next) } else { Want::Piece(next) };
         self.wait(key, want, deadline, |core| {
             let task = core.tasks.get_mut(key)?;
-            let taken: Vec<Settled> = (next..next + most).map_while(|number| task.take(number)).collect();
+            let (mut taken, mut bytes) = (Vec::new(), 0);
+            while taken.len() < BATCH_PIECES && bytes < BATCH_BYTES {
+                let Some(settled) = task.take(next + taken.len()) else { break };
+                if let Settled::Done(result) = &settled {
+                    bytes += result.len();
+                }
+                taken.push(settled);
+            }
             (!taken.is_empty()).then_some(taken)
         })
     }
@@ -196,6 +207,16 @@ impl Shared {
                 spin = Spin::new();
             }
         }
+    }
+
+    /// Takes back the buffer of a big result that was read.
+    pub(crate) fn reuse(&self, buffer: Vec<u8>) {
+        let (unwanted, first) = self.core.lock().spare.put(buffer);
+        if first {
+            // It sees to it that the memory goes back once there is quiet.
+            self.kick_supervisor.signal();
+        }
+        drop(unwanted);
     }
 
     fn kick_supervisor(&self, order: Order) {

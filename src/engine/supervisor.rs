@@ -29,6 +29,9 @@ pub(crate) const INTERCEPTION_DEADLINE: Duration = Duration::from_secs(2);
 /// A fork server that was told to go has this long before it is killed.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Buffers that nobody used for so long are given back.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// So many fork servers in a row that ended before a worker was ready end the pool.
 const MAX_SERVER_DEATHS: u32 = 5;
 
@@ -47,6 +50,8 @@ impl Supervisor {
         let mut closing: Option<Sender<()>> = None;
         let mut server_deaths = 0;
         let mut timeout = None;
+        // While buffers are kept: the pool's count at the last look.
+        let mut quiet_since: Option<u64> = None;
         loop {
             let events = self.watch.wait(timeout);
             if let Ok(Order::Close { done }) = self.orders.try_recv() {
@@ -74,11 +79,20 @@ impl Supervisor {
             }
             let _ = core.fill_vacancies();
             let due = core.bury_unexplained();
+            // A whole wait without a piece is quiet enough.
+            let quiet = events.is_empty() && quiet_since == Some(core.pieces_done);
+            let unused = if quiet { core.spare.clear() } else { Vec::new() };
+            quiet_since = (!core.spare.is_empty()).then_some(core.pieces_done);
             if !core.waiters.has_leader() && core.attend(Attention::SupervisorSleeps, true) {
                 timeout = Some(Duration::ZERO);
                 continue;
             }
+            drop(core);
+            drop(unused);
             timeout = due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now_ns())));
+            if quiet_since.is_some() {
+                timeout = Some(timeout.map_or(QUIET, |timeout| timeout.min(QUIET)));
+            }
         }
     }
 

@@ -1,1 +1,94 @@
+//! A library that serialises a long list in parallel inside somebody else's program.
+//!
+//! It knows nothing of `main` and asks for no set-up call. Where there are no workers (the machine
+//! is busy, the program is a worker itself, or no pool can run), the same function does the work
+//! here, with the same output.
 
+use multicore::Task;
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// A list that any process of the program can load a part of: from a file, from a database.
+pub trait Rows: 'static {
+    /// One of the list.
+    type Row: Serialize;
+
+    /// Loads rows `start` to `end`.
+    fn load(start: usize, end: usize) -> Vec<Self::Row>;
+}
+
+/// So many rows make a piece: enough that the way to the worker does not count.
+const ROWS_A_PIECE: usize = 2000;
+
+/// Writes `len` rows as one JSON array; gives its length in bytes.
+///
+/// # Errors
+/// What the writer or the serialiser says. A worker that is lost costs time only: its rows are
+/// serialised here.
+pub fn write_json<L: Rows>(len: usize, writer: &mut impl Write) -> io::Result<u64> {
+    let ranges = multicore::ranges(len).with_max_len(ROWS_A_PIECE);
+    let task = if len > ROWS_A_PIECE { Task::<String>::new() } else { None };
+    writer.write_all(b"[")?;
+    let mut written = 2;
+    let mut write = |json: &str| {
+        written += json.len() as u64;
+        writer.write_all(json.as_bytes())
+    };
+    match task {
+        Some(task) => {
+            let task = task.name("serializer_library::piece");
+            task.run_all(piece::<L>, ranges.clone());
+            for (json, (start, end)) in task.iter().zip(ranges) {
+                match json {
+                    Ok(json) => write(&json)?,
+                    Err(_) => write(&json_of::<L>(start, end)?)?,
+                }
+            }
+        }
+        None => ranges.into_iter().try_for_each(|(start, end)| write(&json_of::<L>(start, end)?))?,
+    }
+    writer.write_all(b"]")?;
+    Ok(written)
+}
+
+/// What a worker does: it loads its own part of the list.
+fn piece<L: Rows>(start: usize, end: usize) -> String {
+    json_of::<L>(start, end).unwrap_or_else(|error| panic!("rows {start} to {end}: {error}"))
+}
+
+/// Some rows as JSON, each with a comma before it but the very first.
+fn json_of<L: Rows>(start: usize, end: usize) -> io::Result<String> {
+    let mut json = Vec::new();
+    for (number, row) in (start..end).zip(L::load(start, end)) {
+        if number > 0 {
+            json.push(b',');
+        }
+        serde_json::to_writer(&mut json, &row)?;
+    }
+    String::from_utf8(json).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Numbers;
+
+    impl Rows for Numbers {
+        type Row = (usize, String);
+
+        fn load(start: usize, end: usize) -> Vec<Self::Row> {
+            (start..end).map(|number| (number, format!("\"{number}\""))).collect()
+        }
+    }
+
+    #[test]
+    fn the_output_is_the_list_as_json() {
+        for len in [0, 1, 2, 1999, 2000, 2001, 25_000] {
+            let mut json = Vec::new();
+            let written = write_json::<Numbers>(len, &mut json).unwrap();
+            assert_eq!(written, json.len() as u64, "{len} rows");
+            assert_eq!(json, serde_json::to_vec(&Numbers::load(0, len)).unwrap(), "{len} rows");
+        }
+    }
+}

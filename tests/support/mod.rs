@@ -1,0 +1,288 @@
+//! What the behaviour tests share: waiting for facts, marks that pieces leave, looking at processes,
+//! and what must hold after every test.
+
+#![allow(unsafe_code)]
+// Each test program uses a part of it.
+#![allow(dead_code)]
+
+use multicore::{Pool, Task};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Nothing that is waited for takes this long, however busy the machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits for a fact.
+#[track_caller]
+pub fn wait_for(what: &str, mut fact: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !fact() {
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Ends the program with a word of where each thread is if a test hangs. Dropped in time, it does
+/// nothing.
+pub struct Watchdog {
+    stop: Option<std::sync::mpsc::Sender<()>>,
+}
+
+/// Watches over the test that calls it.
+pub fn watchdog() -> Watchdog {
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let name = std::thread::current().name().unwrap_or("a test").to_string();
+    std::thread::spawn(move || {
+        if stopped.recv_timeout(2 * DEADLINE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs; threads:");
+            for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+                let read = |file| fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+                eprintln!("  {} {}", read("comm").trim(), read("syscall").trim());
+            }
+            std::process::abort();
+        }
+    });
+    Watchdog { stop: Some(stop) }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stop = None;
+    }
+}
+
+/// A pool of its own.
+#[track_caller]
+pub fn pool(workers: usize) -> Pool {
+    Pool::builder().workers(workers).build().expect("a pool can run here")
+}
+
+/// A pool whose tasks run inline, since the machine always counts as busy.
+#[track_caller]
+pub fn busy_pool() -> Pool {
+    Pool::builder().workers(1).max_load_average(0.0).build().expect("a pool can run here")
+}
+
+/// A file to which each execution of a piece appends a line; gone with the test.
+pub struct Marks {
+    file: tempfile::NamedTempFile,
+}
+
+impl Marks {
+    pub fn new() -> Self {
+        Marks { file: tempfile::NamedTempFile::new().expect("a temporary file can be made") }
+    }
+
+    /// What pieces are given.
+    pub fn path(&self) -> String {
+        self.file.path().to_str().expect("a path of ASCII").to_string()
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.file.path()).expect("the marks can be read");
+        text.lines().map(str::to_string).collect()
+    }
+
+    /// The marks as numbers, sorted.
+    pub fn numbers(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.lines().iter().map(|line| line.parse().expect("a number")).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    pub fn count(&self) -> usize {
+        fs::metadata(self.file.path()).map_or(0, |_| self.lines().len())
+    }
+
+    /// Waits until so many executions have begun.
+    #[track_caller]
+    pub fn wait_for(&self, count: usize) {
+        wait_for(&format!("{count} marks"), || self.count() >= count);
+    }
+
+    /// Waits until no mark has come for a while, and says how many there are. Only for tests that
+    /// would pass too easily otherwise, never too hardly.
+    pub fn settled(&self) -> usize {
+        let (mut count, mut since) = (self.count(), Instant::now());
+        while since.elapsed() < Duration::from_millis(150) {
+            std::thread::sleep(Duration::from_millis(5));
+            let now = self.count();
+            if now != count {
+                (count, since) = (now, Instant::now());
+            }
+        }
+        count
+    }
+}
+
+/// What a piece does to be counted.
+pub fn mark(path: &str, number: u64) {
+    let mut file = OpenOptions::new().append(true).open(path).expect("the marks are there");
+    file.write_all(format!("{number}\n").as_bytes()).expect("a mark can be made");
+}
+
+/// A door at which pieces wait until the test opens it.
+pub struct Door {
+    directory: tempfile::TempDir,
+}
+
+impl Door {
+    pub fn closed() -> Self {
+        Door { directory: tempfile::tempdir().expect("a temporary directory can be made") }
+    }
+
+    /// What pieces are given.
+    pub fn path(&self) -> String {
+        self.file().to_str().expect("a path of ASCII").to_string()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("open")
+    }
+
+    pub fn open(&self) {
+        File::create(self.file()).expect("a file can be made");
+    }
+}
+
+/// What a piece does at a door. Gives up when the test is gone.
+pub fn wait_at(door: &str) {
+    let start = Instant::now();
+    while !Path::new(door).exists() && Path::new(door).parent().is_some_and(Path::exists) {
+        assert!(start.elapsed() < 2 * DEADLINE, "nobody opened the door");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Numbers that are the same for the same seed (splitmix64).
+pub struct Random(u64);
+
+impl Random {
+    /// Prints the seed, which is shown when the test fails; `MULTICORE_TEST_SEED` sets it.
+    pub fn seeded() -> Self {
+        let seed = match std::env::var("MULTICORE_TEST_SEED") {
+            Ok(seed) => seed.parse().expect("MULTICORE_TEST_SEED is a number"),
+            Err(_) => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                now.expect("a clock after 1970").as_nanos() as u64
+            }
+        };
+        println!("MULTICORE_TEST_SEED={seed}");
+        Random(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// A process, told from a later one of the same number by when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    started: u64,
+}
+
+impl Process {
+    pub fn find(pid: u32) -> Option<Self> {
+        Some(Process { pid, started: field(pid, 22)? })
+    }
+
+    /// True while it is there, even as a zombie.
+    pub fn is_there(&self) -> bool {
+        Process::find(self.pid) == Some(*self)
+    }
+
+    pub fn parent(&self) -> Option<Process> {
+        Process::find(field(self.pid, 4)? as u32)
+    }
+
+    /// Signals it, if it is still there.
+    pub fn kill(&self, signal: i32) {
+        if self.is_there() {
+            // SAFETY: a system call without memory.
+            unsafe { libc::kill(self.pid as i32, signal) };
+        }
+    }
+
+    /// The memory that it has in use, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.pid)).unwrap_or_default();
+        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default();
+        pages * 4096
+    }
+}
+
+/// A field of `/proc/PID/stat`, by its number in proc(5).
+fn field(pid: u32, number: usize) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may contain anything, but ends at the last parenthesis.
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(number - 3)?.parse().ok()
+}
+
+/// The pool's workers, once all of them are there.
+#[track_caller]
+pub fn workers(pool: &Pool) -> Vec<Process> {
+    let mut found = Vec::new();
+    wait_for("all workers are there", || {
+        found = pool.stats().workers.iter().filter_map(|worker| Process::find(worker.pid?)).collect();
+        found.len() == pool.workers()
+    });
+    found
+}
+
+/// The process that the pool's workers were forked from.
+#[track_caller]
+pub fn fork_server(pool: &Pool) -> Process {
+    let mut found = None;
+    wait_for("a worker has a parent", || {
+        found = pool.stats().workers.iter().find_map(|worker| Process::find(worker.pid?)?.parent());
+        found.is_some_and(|server| server.parent().map(|parent| parent.pid) == Some(std::process::id()))
+    });
+    found.expect("just found")
+}
+
+pub fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// The pool works: a hundred trivial pieces succeed.
+#[track_caller]
+pub fn assert_works(pool: &Pool) {
+    let task = pool.try_task::<u64>().expect("the pool is open");
+    for number in 0..100 {
+        task.run(add, number, 1);
+    }
+    let results = task.get_timeout(DEADLINE).expect("a pool that works");
+    assert_eq!(results, (1..=100).collect::<Vec<u64>>());
+}
+
+/// What must hold after every fault: the pool works, and when it is dropped none of its processes
+/// is left.
+#[track_caller]
+pub fn assert_well(pool: Pool) {
+    assert_works(&pool);
+    let mut processes = workers(&pool);
+    processes.push(fork_server(&pool));
+    drop(pool);
+    for process in processes {
+        assert!(!process.is_there(), "{process:?} outlived its pool");
+    }
+}
+
+/// A task of this pool.
+#[track_caller]
+pub fn task<R: multicore::Value>(pool: &Pool) -> Task<R> {
+    pool.try_task().expect("the pool is open")
+}
