@@ -192,9 +192,8 @@ impl Record {
 
     /// Copies the payload behind its first `lead_words` words to the end of `bytes`.
     pub(crate) fn append_to(&self, words: &[AtomicU64], lead_words: usize, bytes: &mut Vec<u8>) {
-        let length = self.payload_bytes.saturating_sub(lead_words * 8);
-        let first = self.index + 1 + lead_words;
-        copy::append_from_words(&words[first..first + length.div_ceil(8)], length, bytes);
+        let (payload, length) = self.payload(words, lead_words);
+        copy::append_from_words(payload, length, bytes);
     }
 
     /// Copies a payload of at most `N` bytes behind its first `lead_words` words; gives its length.
@@ -204,13 +203,20 @@ impl Record {
         lead_words: usize,
         bytes: &mut [u8; N],
     ) -> Option<usize> {
+        let (payload, length) = self.payload(words, lead_words);
+        copy::from_words(payload, bytes.get_mut(..length)?);
+        Some(length)
+    }
+
+    /// The words behind the first `lead_words`, and how many bytes they hold.
+    fn payload<'words>(&self, words: &'words [AtomicU64], lead_words: usize) -> (&'words [AtomicU64], usize) {
         let length = self.payload_bytes.saturating_sub(lead_words * 8);
-        if length > N {
-            return None;
+        if length == 0 {
+            // The peer may have left out the leading words too: then this place is not in the ring.
+            return (&[], 0);
         }
         let first = self.index + 1 + lead_words;
-        copy::from_words(&words[first..first + length.div_ceil(8)], &mut bytes[..length]);
-        Some(length)
+        (&words[first..first + length.div_ceil(8)], length)
     }
 }
 

@@ -12,19 +12,19 @@
 //! Invariant: while a task has pieces that may run and a worker could take them, some worker holds
 //! a piece after which somebody will be told, or somebody is looking.
 
-use super::handle::{Arrival, Given, Spare, Worker};
+use super::handle::{Arrival, Given, MAX_RECORDS_A_LOOK, Spare, Worker};
 use super::message::{self, ToServer};
+use super::pair::RING_BYTES;
 use super::record::Outcome;
-use super::task_state::{Settled, Site, TaskKey, TaskSettings, TaskState, Tasks, WaitingPiece, Want};
+use super::task_state::{Bell, Settled, Site, TaskKey, TaskSettings, TaskState, Tasks, WaitingPiece, Want};
 use crate::bytes::Bytes;
 use crate::call::Fault;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::lead::Waiters;
 use crate::sleep::{Interest, Listening};
 use crate::sys::clock;
-use crate::sys::event::Watch;
+use crate::sys::event::{Event, Watch};
 use crate::sys::process::Ending;
-use parking_lot::Condvar;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
 use std::io;
@@ -39,14 +39,14 @@ const MAX_LOOK_AHEAD: usize = 1024;
 /// `run` looks for replies once in so many pieces, if no worker is known to need any.
 const RUNS_A_LOOK: u32 = 16;
 
-/// Below this much work it does not pay to take pieces from another worker.
-const WORTH_MOVING_NS: u64 = 20_000;
-
 /// So many workers in a row that died before they were ready end the pool.
 const MAX_EARLY_DEATHS: u32 = 5;
 
 /// A death's cause is waited for this long.
 const CAUSE_WAIT_NS: u64 = 50_000_000;
+
+/// So many looks read all that a dead worker can have left.
+const LAST_LOOKS: usize = 1 + RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
 
 /// A place that could not be filled is tried again after this.
 const RETRY_NS: u64 = 100_000_000;
@@ -54,7 +54,7 @@ const RETRY_NS: u64 = 100_000_000;
 /// A caller that waits.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    pub(crate) condvar: Arc<Condvar>,
+    pub(crate) bell: Arc<Bell>,
     pub(crate) want: Want,
 }
 
@@ -110,8 +110,12 @@ pub(crate) struct Core {
     pub(crate) server: Option<OwnedFd>,
     callers: Arc<Watch>,
     supervisors: Arc<Watch>,
+    /// Wakes the caller that sleeps in the callers' watch.
+    kick: Arc<Event>,
+    attention: Attention,
     runs_since_look: u32,
     early_deaths: u32,
+    last_early_death_ns: u64,
     pub(crate) phase: Phase,
     /// Why the pool has ended by itself.
     pub(crate) failure: Option<Error>,
@@ -140,7 +144,7 @@ pub(crate) mod event {
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize, callers: Arc<Watch>, supervisors: Arc<Watch>) -> Self {
+    pub(crate) fn new(workers: usize, callers: Arc<Watch>, supervisors: Arc<Watch>, kick: Arc<Event>) -> Self {
         let seat = |_| Seat {
             place: Place::Vacant { retry_ns: 0 },
             generation: 0,
@@ -156,8 +160,11 @@ impl Core {
             server: None,
             callers,
             supervisors,
+            kick,
+            attention: Attention::SupervisorSleeps,
             runs_since_look: 0,
             early_deaths: 0,
+            last_early_death_ns: 0,
             phase: Phase::Open,
             failure: None,
             deaths: 0,
@@ -177,7 +184,7 @@ impl Core {
 
     pub(crate) fn open_task(&mut self) -> Result<TaskKey, Error> {
         self.check_open()?;
-        Ok(self.tasks.insert(TaskState::new(TaskSettings::default())))
+        Ok(self.tasks.insert(TaskState::new(TaskSettings::default(), Arc::clone(&self.kick))))
     }
 
     /// A new piece of a task. Goes to a worker at once if one needs work.
@@ -204,9 +211,15 @@ impl Core {
                 gave = self.collect();
             }
         }
-        if gave && !self.waiters.has_leader() {
-            self.attend(Attention::SupervisorSleeps, false);
+        if gave {
+            self.keep_attention();
         }
+    }
+
+    /// After work was given out by somebody who will not look at what becomes of it: sees to it
+    /// that whoever sleeps will be told.
+    pub(crate) fn keep_attention(&mut self) {
+        self.attend(self.attention, false);
     }
 
     fn queue(&mut self, key: TaskKey) {
@@ -221,7 +234,12 @@ impl Core {
 
     /// A task that had too much unread may go on.
     pub(crate) fn reader_came(&mut self, key: TaskKey) {
-        self.queue(key);
+        if self.tasks.get_mut(key).is_some_and(|task| !task.queued && !task.waiting.is_empty()) {
+            self.queue(key);
+            if self.dispatch() {
+                self.keep_attention();
+            }
+        }
     }
 
     /// Gives waiting pieces to workers that need some. True if any was given.
@@ -308,10 +326,6 @@ impl Core {
             let fullest = self.workers_mut().max_by_key(|worker| worker.in_flight());
             let Some(fullest) = fullest.filter(|worker| worker.in_flight() >= 2) else { return moved };
             let held = fullest.in_flight();
-            let pace = LOOK_AHEAD_NS / fullest.target as u64;
-            if held as u64 * pace < WORTH_MOVING_NS {
-                return moved;
-            }
             let mut keys = Vec::new();
             let returned: Vec<_> = (0..held / 2).map_while(|_| fullest.call_back_newest()).collect();
             if returned.is_empty() {
@@ -400,11 +414,20 @@ impl Core {
         count > 0 || result != Ok(false)
     }
 
-    /// Says who is to be told of what, and looks once more if that is needed: see `sleep.rs`. With
+    /// Says who is to be told of what, and looks until a look finds nothing: see `sleep.rs`. With
     /// `renew`, what was announced before and may have been used up is announced again. True if
-    /// the last look found something.
+    /// anything was found.
     pub(crate) fn attend(&mut self, attention: Attention, renew: bool) -> bool {
-        let mut look = false;
+        self.attention = attention;
+        let mut found = false;
+        while self.announce(renew) && self.collect() {
+            found = true;
+        }
+        found
+    }
+
+    /// True if somebody relies on being told, so that a look is needed.
+    fn announce(&mut self, renew: bool) -> bool {
         // With one caller who wants all of a task, being told when a worker runs low is enough.
         let patient = {
             let mut waiters = self.waiters.iter();
@@ -412,7 +435,9 @@ impl Core {
         };
         let spread = self.workers().any(|worker| worker.in_flight() >= 2);
         let worth_telling = !self.turn.is_empty() || spread || self.phase == Phase::Closing;
-        for worker in self.seats.iter_mut().filter_map(Seat::worker_mut) {
+        let attention = self.attention;
+        let mut look = false;
+        for worker in self.workers_mut() {
             let interest = match attention {
                 Attention::Awake => Interest::Nothing,
                 _ if worker.is_idle() => Interest::Nothing,
@@ -427,7 +452,7 @@ impl Core {
             };
             look |= worker.announce(interest, renew);
         }
-        look && self.collect()
+        look
     }
 
     fn workers(&self) -> impl Iterator<Item = &Worker> {
@@ -457,6 +482,9 @@ impl Core {
                     worker.kill();
                 }
             }
+        }
+        if self.dispatch() {
+            self.keep_attention();
         }
         Some(task)
     }
@@ -576,7 +604,12 @@ impl Core {
         if self.seat(index, generation).is_none() {
             return;
         }
-        while self.collect_from(index) {}
+        // Not more than what a ring can hold: the dead do not write.
+        for _ in 0..LAST_LOOKS {
+            if !self.collect_from(index) {
+                break;
+            }
+        }
         let Place::Filled(mut worker) = std::mem::replace(&mut self.seats[index].place, Place::Vacant { retry_ns: 0 })
         else {
             return;
@@ -614,7 +647,10 @@ impl Core {
         if worker.is_ready() || cause == Cause::ForkServerLost {
             self.early_deaths = 0;
         } else {
-            self.early_deaths += 1;
+            let now = clock::now_ns();
+            let since = std::mem::replace(&mut self.last_early_death_ns, now);
+            let one_was_ready = self.workers().any(|worker| worker.made_ns > since && worker.is_ready());
+            self.early_deaths = if one_was_ready { 1 } else { self.early_deaths + 1 };
             if self.early_deaths >= MAX_EARLY_DEATHS {
                 let reason = match start_failure {
                     Some(reason) => format!("on_worker_start failed: {reason}"),
@@ -627,7 +663,7 @@ impl Core {
                 return;
             }
             // A little longer each time, so that a crash at start does not take the machine.
-            self.seats[index].place = Place::Vacant { retry_ns: clock::now_ns() + (1_000_000 << self.early_deaths) };
+            self.seats[index].place = Place::Vacant { retry_ns: now + (1_000_000 << self.early_deaths) };
         }
         // An error is tried again by the supervisor, later.
         let _ = self.fill_vacancies();
@@ -661,7 +697,7 @@ impl Core {
         self.turn.clear();
         self.failure = Some(error);
         for waiter in self.waiters.iter() {
-            waiter.condvar.notify_one();
+            waiter.bell.ring(&self.kick);
         }
     }
 
@@ -687,7 +723,7 @@ impl Core {
             if kill { task.fail_open(cancelled) } else { task.fail_waiting(cancelled) }
         }
         for waiter in self.waiters.iter() {
-            waiter.condvar.notify_one();
+            waiter.bell.ring(&self.kick);
         }
     }
 

@@ -112,6 +112,8 @@ struct Server {
     parent: OwnedFd,
     settings: Settings,
     children: Vec<Child>,
+    /// The host ignores SIGCHLD, and so shall its workers; we must not, or we could not reap.
+    ignores_children: bool,
 }
 
 impl Server {
@@ -124,7 +126,8 @@ impl Server {
         // Descriptors that came where a standard stream was closed would be taken for one.
         let parent = process::above_standard_streams(parent)?;
         let settings = crate::codec::decode_message(&memory::read_file(&settings)?).map_err(std::io::Error::other)?;
-        let server = Server { socket, parent, settings, children: Vec::new() };
+        let ignores_children = process::stop_ignoring_children();
+        let server = Server { socket, parent, settings, children: Vec::new(), ignores_children };
         if identity != image().identity {
             server.refuse("the started program is not the image that started it");
         }
@@ -218,7 +221,13 @@ impl Server {
         let server = rustix::process::getpid();
         let forked = process::fork().and_then(|forked| match forked {
             Forked::Child => Ok(None),
-            Forked::Parent(pid) => Ok(Some((pid, process::pidfd_of(pid)?))),
+            Forked::Parent(pid) => match process::pidfd_of(pid) {
+                Ok(pidfd) => Ok(Some((pid, pidfd))),
+                Err(error) => {
+                    process::kill_and_reap(pid);
+                    Err(error.into())
+                }
+            },
         });
         match forked {
             Ok(None) => {
@@ -229,6 +238,9 @@ impl Server {
                 unsafe {
                     std::ptr::drop_in_place(&raw mut self.socket);
                     std::ptr::drop_in_place(&raw mut self.parent);
+                }
+                if self.ignores_children {
+                    process::ignore_signal(libc::SIGCHLD);
                 }
                 worker::main(worker::Start { worker, out, back, caller, supervisor, settings, server })
             }

@@ -17,13 +17,14 @@ use crate::codec::Format;
 use crate::ring::{Consumer, Header, Producer, Record, Violation};
 use crate::sleep::{self, Announcer, Interest, LOW_WATER};
 use crate::sync::{Acquire, Relaxed, Release};
+use crate::sys::clock;
 use crate::sys::event::Event;
 use crate::sys::{fault, futex, process};
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 
 /// How many records one look takes at the most, so that no lock is held for long.
-const MAX_RECORDS_A_LOOK: usize = 512;
+pub(crate) const MAX_RECORDS_A_LOOK: usize = 512;
 
 /// A piece on its way to a worker.
 #[derive(Debug)]
@@ -107,6 +108,7 @@ pub(crate) struct Worker {
     pub(crate) busy_since_ns: u64,
     pub(crate) pieces_done: u64,
     pub(crate) leaving: bool,
+    pub(crate) made_ns: u64,
 }
 
 impl Worker {
@@ -133,6 +135,7 @@ impl Worker {
             busy_since_ns: 0,
             pieces_done: 0,
             leaving: false,
+            made_ns: clock::now_ns(),
         };
         Ok((worker, out, back))
     }
@@ -183,8 +186,15 @@ impl Worker {
         }
         let sequence = self.next_sequence;
         let flags = piece.format.to_bits() | if low_water { LOW_WATER } else { 0 };
+        let streams = piece.arguments.len() > CHUNK_BYTES;
+        if streams {
+            // Only one piece's arguments are kept until it is claimed.
+            self.pump();
+            if self.outgoing.is_some() {
+                return Err(piece);
+            }
+        }
         let bytes = piece.arguments.as_slice();
-        let streams = bytes.len() > CHUNK_BYTES;
         let pushed = self.push(|work, words| {
             if streams {
                 let header = Header { kind: record::BEGIN, flags, sequence };
@@ -383,7 +393,7 @@ impl Worker {
     /// Takes the newest piece back, if the worker has not begun it.
     pub(crate) fn call_back_newest(&mut self) -> Option<Returned> {
         let piece = *self.in_flight.back()?;
-        if piece.streams || !claim::call_back(self.pair.states(), piece.sequence) {
+        if !claim::call_back(self.pair.states(), piece.sequence) {
             return None;
         }
         self.in_flight.pop_back();
@@ -394,19 +404,21 @@ impl Worker {
     /// Takes back every piece of a task that the worker has not begun.
     pub(crate) fn call_back_task(&mut self, task: TaskKey) {
         let states = self.pair.states();
-        let flagged = &mut self.flagged;
+        let (flagged, outgoing) = (&mut self.flagged, &mut self.outgoing);
         self.in_flight.retain(|piece| {
-            let gone = piece.task == task && !piece.streams && claim::call_back(states, piece.sequence);
+            let gone = piece.task == task && claim::call_back(states, piece.sequence);
             *flagged -= usize::from(gone && piece.low_water);
+            outgoing.take_if(|outgoing| gone && outgoing.sequence == piece.sequence);
             !gone
         });
     }
 
-    fn returned(&self, piece: &InFlight) -> Returned {
+    fn returned(&mut self, piece: &InFlight) -> Returned {
         let InFlight { task, number, position, .. } = *piece;
-        let arguments = match &self.outgoing {
-            Some(outgoing) if outgoing.sequence == piece.sequence => Bytes::Heap(outgoing.bytes.clone()),
-            _ => {
+        let arguments = match self.outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence) {
+            // What is in the ring already the worker steps over.
+            Some(outgoing) => Bytes::Heap(outgoing.bytes),
+            None => {
                 let words = self.pair.out_ring();
                 // We wrote it, nobody else can, and it is not consumed: it reads as we wrote it.
                 let record = Consumer::record_at(words, position).ok().flatten().expect("a record of our own is whole");
@@ -425,9 +437,9 @@ impl Worker {
         // It works in order, one at a time: only the oldest can have begun, whatever the others'
         // state words say.
         let lost = front.filter(|piece| claim::is_claimed(self.pair.states(), piece.sequence));
-        let rest = self.in_flight.iter().skip(usize::from(lost.is_some()));
-        let rest = rest.map(|piece| self.returned(piece)).collect();
-        self.in_flight.clear();
+        let mut rest = std::mem::take(&mut self.in_flight);
+        rest.drain(..usize::from(lost.is_some()));
+        let rest = rest.iter().map(|piece| self.returned(piece)).collect();
         self.flagged = 0;
         (lost, rest)
     }

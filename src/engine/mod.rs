@@ -27,7 +27,7 @@ pub(crate) use self::task_state::{Settled, Site, TaskKey};
 
 use self::core::{Attention, Core, Waiter};
 use self::supervisor::Order;
-use self::task_state::{TaskSettings, Want};
+use self::task_state::{Bell, TaskSettings, Want};
 use crate::bytes::Bytes;
 use crate::call::Call;
 use crate::error::{Error, PieceLabel};
@@ -37,8 +37,9 @@ use crate::sys::event::{Event, Watch};
 use crate::sys::image::image;
 use crate::sys::process;
 use crossbeam_channel::Sender;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// A batch of results that is taken under one lock: few enough that what was taken does not escape
@@ -53,7 +54,7 @@ pub(crate) struct Shared {
     /// What the caller that leads sleeps in.
     callers: Arc<Watch>,
     /// Wakes it.
-    kick: Event,
+    kick: Arc<Event>,
     orders: Sender<Order>,
     /// Wakes the supervisor, who then reads its orders.
     kick_supervisor: Event,
@@ -238,7 +239,7 @@ impl Shared {
 
 thread_local! {
     /// What wakes this thread; one is enough, since a thread waits in one place at a time.
-    static CONDVAR: Arc<Condvar> = Arc::new(Condvar::new());
+    static BELL: Arc<Bell> = Arc::default();
 }
 
 /// One caller's wait. Dropping it, in whatever way, leaves: the lead goes on.
@@ -247,23 +248,25 @@ struct Wait<'a> {
     core: Option<MutexGuard<'a, Core>>,
     id: WaiterId,
     key: TaskKey,
-    condvar: Arc<Condvar>,
+    bell: Arc<Bell>,
 }
 
 impl<'a> Wait<'a> {
     fn enter(shared: &'a Shared, mut core: MutexGuard<'a, Core>, key: TaskKey, want: Want) -> Self {
-        let condvar = CONDVAR.with(Arc::clone);
-        let id = core.waiters.enter(Waiter { condvar: Arc::clone(&condvar), want });
+        let bell = BELL.with(Arc::clone);
+        let id = core.waiters.enter(Waiter { bell: Arc::clone(&bell), want });
         if let Some(task) = core.tasks.get_mut(key) {
-            task.wait(want, &condvar);
+            task.wait(want, &bell);
         }
         if core.waiters.leads(id) {
             core.attend(Attention::Awake, false);
+        } else {
+            // The leader may sleep, told of less than this caller needs.
+            core.keep_attention();
         }
         // What waited for a reader may go now.
         core.reader_came(key);
-        core.dispatch();
-        Wait { shared, core: Some(core), id, key, condvar }
+        Wait { shared, core: Some(core), id, key, bell }
     }
 
     fn core(&mut self) -> &mut MutexGuard<'a, Core> {
@@ -292,11 +295,11 @@ impl<'a> Wait<'a> {
 
     /// Not the leader: sleeps until the leader says that something changed.
     fn sleep_until_told(&mut self, deadline: Option<Instant>) {
-        let condvar = Arc::clone(&self.condvar);
+        let bell = Arc::clone(&self.bell);
         let core = self.core();
         match deadline {
-            Some(deadline) => drop(condvar.wait_until(core, deadline)),
-            None => condvar.wait(core),
+            Some(deadline) => drop(bell.condvar.wait_until(core, deadline)),
+            None => bell.condvar.wait(core),
         }
     }
 
@@ -305,10 +308,13 @@ impl<'a> Wait<'a> {
         !self.core().attend(Attention::CallerSleeps, true)
     }
 
-    /// The leader: sleeps until a worker replies or dies, or somebody kicks.
+    /// The leader: sleeps until a worker replies or dies, or somebody rings.
     fn sleep_until_something(&mut self, left: Option<std::time::Duration>) {
+        self.bell.in_watch.store(true, Ordering::Relaxed);
         self.core = None;
         let events = self.shared.callers.wait(left);
+        self.core();
+        self.bell.in_watch.store(false, Ordering::Relaxed);
         let shared = self.shared;
         let core = self.core();
         supervisor::handle_events(shared, core, &events);
@@ -324,7 +330,7 @@ impl Drop for Wait<'_> {
             task.wait_no_more();
         }
         if let Some(next) = core.waiters.leave(id) {
-            next.condvar.notify_one();
+            next.bell.condvar.notify_one();
         } else if !core.waiters.has_leader() {
             core.attend(Attention::SupervisorSleeps, true);
         }

@@ -83,9 +83,10 @@ impl Supervisor {
             let quiet = events.is_empty() && quiet_since == Some(core.pieces_done);
             let unused = if quiet { core.spare.clear() } else { Vec::new() };
             quiet_since = (!core.spare.is_empty()).then_some(core.pieces_done);
-            if !core.waiters.has_leader() && core.attend(Attention::SupervisorSleeps, true) {
-                timeout = Some(Duration::ZERO);
-                continue;
+            if core.waiters.has_leader() {
+                core.keep_attention();
+            } else {
+                core.attend(Attention::SupervisorSleeps, true);
             }
             drop(core);
             drop(unused);

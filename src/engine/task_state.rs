@@ -17,10 +17,12 @@ use crate::bytes::Bytes;
 use crate::call::Call;
 use crate::codec::Format;
 use crate::error::{Error, PieceLabel};
+use crate::sys::event::Event;
 use parking_lot::Condvar;
 use std::collections::VecDeque;
 use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A task's number in its pool; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,23 @@ pub(crate) struct WaitingPiece {
     pub(crate) arguments: Bytes,
 }
 
+/// What wakes a caller that sleeps: on its condvar, or in the callers' watch if it leads.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    pub(crate) condvar: Condvar,
+    /// The caller sleeps in the watch. Changed under the pool's lock only.
+    pub(crate) in_watch: AtomicBool,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self, kick: &Event) {
+        self.condvar.notify_one();
+        if self.in_watch.load(Ordering::Relaxed) {
+            kick.signal();
+        }
+    }
+}
+
 /// What a sleeping caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Want {
@@ -101,11 +120,12 @@ pub(crate) struct TaskState {
     first_unread: usize,
     /// Pieces in the order in which they finished, once somebody asks for that order.
     finished: Option<VecDeque<usize>>,
-    waiter: Option<(Want, Arc<Condvar>)>,
+    waiter: Option<(Want, Arc<Bell>)>,
+    kick: Arc<Event>,
 }
 
 impl TaskState {
-    pub(crate) fn new(settings: TaskSettings) -> Self {
+    pub(crate) fn new(settings: TaskSettings, kick: Arc<Event>) -> Self {
         TaskState {
             settings,
             sites: Vec::new(),
@@ -118,6 +138,7 @@ impl TaskState {
             first_unread: 0,
             finished: None,
             waiter: None,
+            kick,
         }
     }
 
@@ -175,13 +196,13 @@ impl TaskState {
         if let Some(finished) = &mut self.finished {
             finished.push_back(number);
         }
-        if let Some((want, condvar)) = &self.waiter {
+        if let Some((want, bell)) = &self.waiter {
             let wanted = match *want {
                 Want::InOrder(wanted) | Want::Piece(wanted) => wanted == number,
                 Want::Any => true,
             };
             if wanted {
-                condvar.notify_one();
+                bell.ring(&self.kick);
             }
         }
     }
@@ -260,8 +281,8 @@ impl TaskState {
         Some((number, self.take(number)?))
     }
 
-    pub(crate) fn wait(&mut self, want: Want, condvar: &Arc<Condvar>) {
-        self.waiter = Some((want, Arc::clone(condvar)));
+    pub(crate) fn wait(&mut self, want: Want, bell: &Arc<Bell>) {
+        self.waiter = Some((want, Arc::clone(bell)));
     }
 
     pub(crate) fn wait_no_more(&mut self) {

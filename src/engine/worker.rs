@@ -133,9 +133,10 @@ impl Worker {
             let Header { kind, flags, sequence } = record.header;
             match kind {
                 record::PIECE | record::BEGIN => self.piece(&record, flags, sequence),
-                // Chunks of a piece that was called back: there are none, since one that streams
-                // is not called back. `LEAVE`, and whatever else: the parent is of our own image
-                // and writes nothing else.
+                // Of a piece that was called back while its arguments were on their way.
+                record::CHUNK => self.pass(&record),
+                // `LEAVE`, and whatever else: the parent is of our own image and writes nothing
+                // else.
                 _ => return,
             }
         }

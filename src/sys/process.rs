@@ -195,6 +195,12 @@ pub(crate) fn ignore_signal(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// Lets SIGCHLD do what it does by default, so that children can be reaped; true if it was ignored.
+pub(crate) fn stop_ignoring_children() -> bool {
+    // SAFETY: SIG_DFL is valid for every signal.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_IGN }
+}
+
 /// Which process this is after a fork.
 pub(crate) enum Forked {
     Child,
@@ -235,6 +241,13 @@ pub(crate) fn kill(pidfd: impl AsFd) {
 /// Kills every process of a group whose leader is not reaped yet.
 pub(crate) fn kill_group(leader: Pid) {
     let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+}
+
+/// Kills a child and waits until it is gone.
+pub(crate) fn kill_and_reap(pid: Pid) {
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    let wait = || rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    while wait().is_err_and(|error| error == rustix::io::Errno::INTR) {}
 }
 
 /// How a process ended.

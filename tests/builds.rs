@@ -1,0 +1,191 @@
+//! Pools in programs of every build: profiles, C libraries, linkers, C++ statics; and shared objects
+//! that link the crate, in which no pool can run, but which load.
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+
+mod run;
+
+use run::{build, build_with, command, musl_program, program, run, skipped};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ANSWERS: &str = "\
+task: Ok
+sum: 499500
+panic: Panicked None
+abort: WorkerLost Some(Signal(6))
+exit: WorkerLost Some(Exit(3))
+after: Ok
+";
+
+#[track_caller]
+fn check(program: &Path, expected: &str) {
+    run(command(program, &[])).assert_said(expected);
+}
+
+#[track_caller]
+fn linked(linker: &str) -> PathBuf {
+    let name = format!("linked_by_{linker}");
+    build(&["-p", "multicore_programs", "--bin", &name]).remove(&name).expect("just built")
+}
+
+/// lld signs what it links; GNU ld does not, and nobody else is asked here.
+#[track_caller]
+fn assert_linked_by(linker: &str, file: &Path) {
+    let bytes = fs::read(file).unwrap();
+    let lld = bytes.windows(11).any(|window| window == b"Linker: LLD");
+    assert_eq!(lld, linker == "lld", "{file:?} was linked by another linker than {linker}");
+}
+
+/// True for a word that stands alone in the ELF file's dynamic section: it needs an interpreter.
+fn has_interpreter(file: &Path) -> bool {
+    let bytes = fs::read(file).unwrap();
+    bytes.windows(13).any(|window| window == b"/ld-linux-x86" || window == b"/lib/ld-musl-")
+        && bytes.windows(7).any(|window| window == b".interp")
+}
+
+#[test]
+fn a_pool_runs_in_a_plain_program() {
+    check(&program("answers"), ANSWERS);
+}
+
+#[test]
+fn a_pool_runs_in_an_example() {
+    let hello = build(&["-p", "multicore", "--example", "hello"]).remove("hello").expect("just built");
+    let outcome = run(command(&hello, &["1000"]));
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!((lines.first(), lines.last()), (Some(&"168 primes below 1000"), Some(&"25 primes below 100")));
+    assert!(lines[1].contains("lost its worker") && lines[1].contains("SIGABRT"), "{lines:?}");
+    assert!(outcome.status.success());
+}
+
+#[test]
+fn a_pool_runs_in_a_static_program_of_musl() {
+    let Some(answers) = musl_program("answers") else { return };
+    assert!(!has_interpreter(&answers), "it is not static");
+    check(&answers, ANSWERS);
+}
+
+#[test]
+fn a_pool_runs_in_a_static_program_of_glibc() {
+    match build_with("linked_statically", &["-Ctarget-feature=+crt-static"]) {
+        Ok(program) => {
+            assert!(!has_interpreter(&program), "it is not static");
+            check(&program, ANSWERS);
+        }
+        Err(error) if error.contains("-lc") => skipped("a static glibc", "no libc.a"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// There a panic is the end of the worker.
+#[test]
+fn a_pool_runs_in_a_stripped_program_of_fat_lto_that_aborts_on_panic() {
+    let arguments = ["-p", "multicore_programs", "--bin", "answers", "--profile", "fat"];
+    let answers = build(&arguments).remove("answers").expect("just built");
+    let outcome = run(command(&answers, &[]));
+    let expected = ANSWERS.replace("panic: Panicked None", "panic: WorkerLost Some(Signal(6))");
+    assert_eq!(outcome.stdout, expected);
+    assert!(outcome.status.success());
+    // Nobody lives to put it into an error, so the hook says it.
+    assert!(outcome.stderr.contains("no reason"), "{outcome:?}");
+}
+
+#[test]
+fn a_pool_runs_in_a_program_linked_by_gnu_ld() {
+    let program = linked("bfd");
+    assert_linked_by("bfd", &program);
+    check(&program, ANSWERS);
+}
+
+#[test]
+fn a_pool_runs_in_a_program_linked_by_lld() {
+    let program = linked("lld");
+    assert_linked_by("lld", &program);
+    check(&program, ANSWERS);
+}
+
+/// One of the two statics is made before the crate's entry, by the loader, and one after, by the
+/// entry; neither twice.
+#[test]
+fn constructors_of_cpp_statics_have_run_once_in_workers() {
+    let built = build(&["-p", "multicore_cpp_program"]);
+    let outcome = run(command(&built["multicore_cpp_program"], &[]));
+    if outcome.stdout == "no C++ compiler\n" {
+        return skipped("C++ statics", "no C++ compiler");
+    }
+    // early, late, calls of a plain constructor; who saw the marker.
+    outcome.assert_said(
+        "in main: [42, 42, 1, 0, 0]\nin preload: [42, 42, 1, 1, 0]\nin a worker: [42, 42, 1, 1, 0]\n",
+    );
+}
+
+/// It has no bounds of the constructors' array in a shared object (GNU ld), or the object's own
+/// (lld): neither is the executable's.
+#[test]
+fn a_shared_object_that_links_the_crate_loads_and_has_no_pool() {
+    for linker in ["bfd", "lld"] {
+        let name = format!("multicore_cdylib_{linker}");
+        let object = build(&["-p", &name]).remove(&name).expect("just built");
+        assert_linked_by(linker, &object);
+        let mut plugged = command(&program("host"), &["load"]);
+        plugged.arg(&object);
+        run(plugged).assert_said("before: Ok\nplug-in: 0\nafter: Ok\n");
+        // Loaded before the program's own constructors, it does not take the program's child.
+        let mut preloaded = command(&program("answers"), &[]);
+        preloaded.env("LD_PRELOAD", &object);
+        run(preloaded).assert_said(ANSWERS);
+    }
+}
+
+#[test]
+fn a_proc_macro_that_links_the_crate_loads_and_has_no_pool() {
+    let program = build(&["-p", "multicore_macro_user"]).remove("multicore_macro_user").expect("just built");
+    check(&program, "in the compiler: Unsupported, [42]\nin the program: Ok\n");
+}
+
+/// The second version is a copy of this one with another number.
+#[test]
+fn two_versions_of_the_crate_live_in_one_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory = run::target_dir().join("tmp/two_versions");
+    fs::create_dir_all(directory.join("other")).unwrap();
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let version = format!("version = {:?}\n", env!("CARGO_PKG_VERSION"));
+    assert!(manifest.contains(&version));
+    // The package and what it depends on, without the workspace, targets and tests.
+    let mut other = String::new();
+    for section in manifest.split("\n[") {
+        let head = section.split(']').next().unwrap().trim_start_matches('[');
+        if head == "package" || head == "dependencies" || head.starts_with("target.") || head == "features" {
+            other.push_str(&format!("[{}\n", section.trim_start_matches('[')));
+        }
+    }
+    let other = other.replacen(&version, "version = \"0.0.9\"\n", 1);
+    write_if_changed(&directory.join("other/Cargo.toml"), &format!("{other}\n[lib]\npath = {:?}\n", root.join("src/lib.rs")));
+    let program = format!(
+        "[package]\nname = \"two_versions\"\nedition = \"2024\"\n\n\
+         [[bin]]\nname = \"two_versions\"\npath = {:?}\n\n\
+         [dependencies]\n\
+         this_version = {{ package = \"multicore\", path = {root:?} }}\n\
+         other_version = {{ package = \"multicore\", path = \"other\" }}\n\n\
+         [workspace]\n",
+        root.join("tests/programs/two_versions/main.rs"),
+    );
+    write_if_changed(&directory.join("Cargo.toml"), &program);
+    let lock = directory.join("Cargo.lock");
+    if !lock.exists() {
+        fs::copy(root.join("Cargo.lock"), &lock).unwrap();
+    }
+    let built = run::build_elsewhere(&directory);
+    check(
+        &built["two_versions"],
+        "apart: true\nthe other lives on: true\nglobal pools: (true, true)\n",
+    );
+}
+
+/// What is not touched is not built again.
+fn write_if_changed(file: &Path, text: &str) {
+    if fs::read_to_string(file).ok().as_deref() != Some(text) {
+        fs::write(file, text).unwrap();
+    }
+}

@@ -1,0 +1,6 @@
+//! Picks the linker.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-link-arg-cdylib=-fuse-ld=bfd");
+}

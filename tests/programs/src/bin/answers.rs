@@ -1,0 +1,5 @@
+//! A program that uses the global pool, and no more.
+
+fn main() {
+    multicore_programs::answers();
+}

@@ -1,0 +1,5 @@
+//! The same, linked by lld (see `build.rs`).
+
+fn main() {
+    multicore_programs::answers();
+}

@@ -1,0 +1,5 @@
+//! The same, to be linked with a static glibc.
+
+fn main() {
+    multicore_programs::answers();
+}
