@@ -1,5 +1,8 @@
 //! One piece there and back: `try_task`, `run`, `get`, a fresh task each time.
 
+// criterion's macros write functions without documentation.
+#![allow(missing_docs)]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use multicore::Pool;
 use std::hint::black_box;

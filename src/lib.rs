@@ -1,4 +1,70 @@
-//! Plain functions in a fixed pool of persistent worker processes, fed through shared memory.
+//! Plain functions in a fixed pool of persistent worker **processes**, fed through shared memory.
+//!
+//! As easy as a pool of threads and, within a microsecond or so for a piece, as fast; but a piece
+//! that leaks, crashes, or uses a library that allows one thread harms only its own process.
+//!
+//! ```
+//! use multicore::Task;
+//!
+//! /// A plain function: what it needs it is given, what it finds it returns.
+//! fn sum(start: usize, end: usize) -> usize {
+//!     (start..end).sum()
+//! }
+//!
+//! # fn main() -> Result<(), multicore::Error> {
+//! let total: usize = match Task::<usize>::new() {
+//!     Some(task) => {
+//!         for (start, end) in multicore::ranges(1_000_000) {
+//!             task.run(sum, start, end);
+//!         }
+//!         task.get()?.iter().sum()
+//!     }
+//!     // The machine is busy, or no pool can run here: the same function, in this process.
+//!     None => sum(0, 1_000_000),
+//! };
+//! assert_eq!(total, 499_999_500_000);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! There is no set-up call, so a library can use it inside somebody else's program. The workers are
+//! started at the first use, one for each CPU that the process may use, and stay: what a piece
+//! leaves in a static, such as an open database connection, is there for the next piece in that
+//! worker. No load limit is set by default: [`PoolBuilder::max_load_average`] sets one.
+//!
+//! - [`Task`] is what one uses; [`ranges`] cuts a list into pieces.
+//! - [`Pool`] and [`PoolBuilder`] are for those who want other settings, or several pools.
+//! - [`Error`] says what happened to which piece, and why; [`Failure`] lets pieces use `?`.
+//! - [`Value`] is what can travel: anything with serde's traits that owns what it holds.
+//!
+//! # What a worker does not see
+//!
+//! A worker is this program started once more and stopped before `main`. It sees no statics,
+//! loggers, panic hooks or thread-locals that `main` set up, no later change of environment or
+//! directory, and nothing from the terminal: its standard input is empty. What it prints goes where
+//! this program prints. So pass values as arguments, or set things up in
+//! [`on_worker_start_with`](PoolBuilder::on_worker_start_with) and
+//! [`preload_with`](PoolBuilder::preload_with); and in `preload` draw no random numbers, open no
+//! connections and start no threads, since all workers would share them.
+//!
+//! A function that travels is a function of the executable itself, or a closure that captures
+//! nothing; one of a shared library ends in [`Unsupported`](ErrorKind::Unsupported).
+//!
+//! # What it costs
+//!
+//! - Arguments and results are copied: encoded into shared memory and decoded from it. A `String`
+//!   or `Vec<u8>` travels as it is, and large values stream, both sides copying at once.
+//! - A process for each worker and one more that forks them; 540 KiB of shared memory and three
+//!   descriptors for each worker; a thread in this program.
+//! - An exit or crash in a piece is told as an error, and costs a new worker: a fraction of a
+//!   millisecond. What a piece started ends with its worker.
+//! - Linux, on x86-64 or 64-bit Arm, and there in the executable, not in a shared library. Anywhere
+//!   else [`Task::new`] gives `None`, and [`Task::new_or_inline`] runs the pieces in the caller.
+//!
+//! # The environment
+//!
+//! `MULTICORE_WORKERS` and `MULTICORE_MAX_LOAD_AVERAGE` set the global pool where the program does
+//! not; a value that is no number is an error, never another value.
 
 // Where no pool can run, only the inline tasks are left, and much is unused; under miri and loom
 // only tests use the rest.
@@ -64,3 +130,8 @@ pub use crate::{
     task::{Iter, IterCompleted, Task},
     value::Value,
 };
+
+/// The README's program compiles and runs.
+#[cfg(all(doctest, not(loom)))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -125,7 +125,10 @@ impl Server {
         };
         // Descriptors that came where a standard stream was closed would be taken for one.
         let parent = process::above_standard_streams(parent)?;
-        let settings = crate::codec::decode_message(&memory::read_file(&settings)?).map_err(std::io::Error::other)?;
+        let bytes = memory::read_file(&settings)?;
+        // It may have taken the place of a standard stream too, and must be gone before that is opened.
+        drop(settings);
+        let settings = crate::codec::decode_message(&bytes).map_err(std::io::Error::other)?;
         let ignores_children = process::stop_ignoring_children();
         let server = Server { socket, parent, settings, children: Vec::new(), ignores_children };
         if identity != image().identity {

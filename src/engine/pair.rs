@@ -27,7 +27,7 @@ use rustix::fd::OwnedFd;
 use std::io;
 
 /// The length of each ring.
-pub(crate) const RING_BYTES: usize = 64 * 1024;
+pub(crate) const RING_BYTES: usize = 256 * 1024;
 
 /// The most that one record carries; what is longer streams through in chunks of this length, so
 /// that both sides copy at the same time.

@@ -429,7 +429,7 @@ mod models {
     /// The producer waits for room, the consumer for records, over more than one lap.
     fn check_laps(ring_words: usize, count: u32, push: fn(&mut Producer, &[AtomicU64], u32) -> bool) {
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
+        builder.preemption_bound = Some(4);
         builder.check(move || {
             let words = Arc::new((ring(ring_words), AtomicU64::new(0)));
             let shared = Arc::clone(&words);

@@ -48,6 +48,7 @@ pub(crate) fn watch_stack(note: &'static AtomicU32) {
 }
 
 /// The lowest address that this thread's stack may grow to.
+#[cfg(target_env = "gnu")]
 fn stack_end() -> Option<usize> {
     // SAFETY: the attributes are filled by the first call and destroyed by the last.
     unsafe {
@@ -60,6 +61,22 @@ fn stack_end() -> Option<usize> {
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
         found.then_some(address as usize)
     }
+}
+
+/// The lowest address that this thread's stack may grow to. musl tells how far the first thread's
+/// has grown by now; the kernel lets it grow by the limit, from where its mapping ends.
+#[cfg(not(target_env = "gnu"))]
+fn stack_end() -> Option<usize> {
+    let local = 0_u8;
+    let here = ptr::from_ref(&local) as usize;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let top = maps.lines().find_map(|line| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+        (start..end).contains(&here).then_some(end)
+    })?;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current?;
+    top.checked_sub(usize::try_from(limit).ok()?)
 }
 
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {

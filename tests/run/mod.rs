@@ -96,7 +96,7 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The programs that need nothing special.
-const PLAIN: [&str; 5] = ["answers", "host", "leaver", "prologue", "waits"];
+const PLAIN: [&str; 2] = ["answers", "prologue"];
 
 fn plain_arguments() -> Vec<&'static str> {
     ["-p", "multicore_programs"].into_iter().chain(PLAIN.iter().flat_map(|name| ["--bin", name])).collect()
@@ -138,10 +138,13 @@ pub struct Outcome {
 
 impl Outcome {
     /// What stands after `name: ` on a line of its own.
+    pub fn find(&self, name: &str) -> Option<&str> {
+        self.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     #[track_caller]
     pub fn answer(&self, name: &str) -> &str {
-        let mut lines = self.stdout.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        lines.next().unwrap_or_else(|| panic!("no answer to {name:?} in {self:?}"))
+        self.find(name).unwrap_or_else(|| panic!("no answer to {name:?} in {self:?}"))
     }
 
     /// It ended well and said this, and nothing on stderr.

@@ -173,6 +173,10 @@ impl Random {
         Random(seed)
     }
 
+    pub fn with_seed(seed: u64) -> Self {
+        Random(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -203,8 +207,19 @@ impl Process {
         Process::find(self.pid) == Some(*self)
     }
 
+    /// True while it is there and no zombie.
+    pub fn is_running(&self) -> bool {
+        self.is_there() && !matches!(state(self.pid), None | Some('Z' | 'X'))
+    }
+
     pub fn parent(&self) -> Option<Process> {
         Process::find(field(self.pid, 4)? as u32)
+    }
+
+    /// What it calls itself.
+    pub fn name(&self) -> String {
+        let name = fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        name.trim().to_string()
     }
 
     /// Signals it, if it is still there.
@@ -223,7 +238,13 @@ impl Process {
     }
 }
 
-/// A field of `/proc/PID/stat`, by its number in proc(5).
+/// What it does, as proc(5) has it.
+fn state(pid: u32) -> Option<char> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// A field of `/proc/PID/stat` that is a number, by its place in proc(5).
 fn field(pid: u32, number: usize) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may contain anything, but ends at the last parenthesis.
@@ -248,7 +269,7 @@ pub fn fork_server(pool: &Pool) -> Process {
     let mut found = None;
     wait_for("a worker has a parent", || {
         found = pool.stats().workers.iter().find_map(|worker| Process::find(worker.pid?)?.parent());
-        found.is_some_and(|server| server.parent().map(|parent| parent.pid) == Some(std::process::id()))
+        found.is_some_and(|server| server.name() == "multicore-fork")
     });
     found.expect("just found")
 }
@@ -276,8 +297,16 @@ pub fn assert_well(pool: Pool) {
     let mut processes = workers(&pool);
     processes.push(fork_server(&pool));
     drop(pool);
+    assert_gone(&processes);
+}
+
+/// None of these processes runs, and soon none is even a zombie.
+#[track_caller]
+pub fn assert_gone(processes: &[Process]) {
     for process in processes {
-        assert!(!process.is_there(), "{process:?} outlived its pool");
+        assert!(!process.is_running(), "{process:?} outlived its pool");
+        // The fork server is nobody's child any more: the system's first process reaps it.
+        wait_for("nothing is left of it", || !process.is_there());
     }
 }
 

@@ -1,0 +1,103 @@
+//! What a worker finds when its first piece begins: all that the skipped start of `main` would have
+//! made, on glibc and on musl.
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+
+mod run;
+
+use run::{command, musl_program, program, run};
+
+/// A question, and the answer that a worker gives of a program that was started in no special way.
+const USUAL: [(&str, &str); 28] = [
+    // std's start of `main` ignores it.
+    ("SIGPIPE", "ignored"),
+    ("SIGUSR1", "default"),
+    ("SIGCHLD", "default"),
+    ("SIGHUP", "default"),
+    // At a terminal it stands in the background.
+    ("SIGTTOU", "ignored"),
+    ("SIGTTIN", "ignored"),
+    ("blocked signals", ""),
+    ("stdin", "/dev/null"),
+    ("open", "[0, 1, 2]"),
+    // By these it tells the caller and the supervisor.
+    ("descriptors", "anon_inode:[eventfd] anon_inode:[eventfd]"),
+    ("name", "multicore-0"),
+    ("group", "its own"),
+    ("death signal", "9"),
+    ("parent", "multicore-fork"),
+    ("directory", env!("CARGO_MANIFEST_DIR")),
+    ("setting", ""),
+    ("later setting", ""),
+    ("marker", "None"),
+    ("out of memory", "preferred"),
+    ("a task in a worker", "true Some(InWorker) Some(InWorker) Some(InWorker)"),
+    ("preload", "for all, in the fork server: true"),
+    ("start", "for each, in this worker: true"),
+    ("stack overflow", "Some(StackOverflow)"),
+    ("bad address", "Some(Signal(11))"),
+    ("abort", "Some(Signal(6))"),
+    ("exit", "Some(Exit(3))"),
+    ("still well", "it is"),
+    // Said in the worker that leaves in order, once.
+    ("leaving", "of its own"),
+];
+
+/// For a line that is not there.
+const NOTHING: &str = "(nothing)";
+
+/// Asks on both C libraries, after something was set up in the parent; the answers are the usual
+/// ones but for these.
+#[track_caller]
+fn check(set_up: &[&str], unusual: &[(&str, &str)]) {
+    for (library, program) in [("glibc", Some(program("prologue"))), ("musl", musl_program("prologue"))] {
+        let Some(program) = program else { continue };
+        let mut asked = command(&program, set_up);
+        asked.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let outcome = run(asked);
+        let is_usual = |name: &str| !unusual.iter().any(|(other, _)| *other == name);
+        let expected = USUAL.iter().filter(|(name, _)| is_usual(name)).chain(unusual);
+        let answers = expected.map(|&(name, expected)| (name, outcome.find(name).unwrap_or(NOTHING), expected));
+        let wrong: Vec<_> = answers.filter(|(_, answer, expected)| answer != expected).collect();
+        assert!(wrong.is_empty(), "question, answer, expected on {library} after {set_up:?}: {wrong:#?}");
+        // musl hands a program's arguments to `main` alone.
+        let arguments = if library == "glibc" { format!("{set_up:?}") } else { "[]".to_string() };
+        assert_eq!(outcome.answer("arguments"), arguments);
+        let panic = outcome.answer("panic");
+        let place = "panicked: a piece of its own (at tests/programs/src/bin/prologue.rs:";
+        assert!(panic.starts_with("piece 0 (") && panic.contains(place), "{panic}");
+        assert_eq!(outcome.stderr, "", "all that is wrong is in the errors");
+        assert_eq!(outcome.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_worker_finds_what_main_would_have_made() {
+    check(&[], &[]);
+}
+
+#[test]
+fn signals_are_ignored_as_in_the_parent() {
+    check(&["sigpipe-default"], &[("SIGPIPE", "default")]);
+    check(&["ignore"], &[("SIGUSR1", "ignored"), ("SIGCHLD", "ignored"), ("SIGHUP", "ignored")]);
+}
+
+#[test]
+fn the_parents_handlers_and_blocked_signals_are_not_the_workers() {
+    check(&["handle", "block"], &[]);
+}
+
+/// A worker that leaves then speaks to /dev/null.
+#[test]
+fn streams_that_the_parent_closed_are_open() {
+    check(&["close"], &[("leaving", NOTHING)]);
+}
+
+#[test]
+fn the_parents_descriptors_are_not_the_workers() {
+    check(&["open"], &[]);
+}
+
+#[test]
+fn directory_mask_and_environment_are_those_of_the_pools_start() {
+    check(&["umask", "usr", "setting"], &[("umask", "0027"), ("directory", "/usr"), ("setting", "as set")]);
+}
