@@ -11,7 +11,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::codec::{self, Encoded, Format, Reason};
+use crate::codec::{self, CodecError, Encoded, Format};
 use crate::value::Value;
 
 /// Decodes `arguments`, calls, and encodes into `result`.
@@ -29,25 +29,13 @@ pub(crate) struct Call {
     entry: usize,
 }
 
-/// Why a call gave no result, short of a panic.
-#[derive(Debug)]
+/// Why a call gave no result, short of a panic; as a piece's error tells it.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The arguments could not be read.
-    Decode(Reason),
-    /// The result could not be written.
-    Encode(Reason),
-}
-
-impl Fault {
-    /// How a piece's error tells it.
-    pub(crate) fn encode_message(reason: &str) -> String {
-        format!("gave a result that its format cannot carry: {reason}")
-    }
-
-    /// How a piece's error tells it.
-    pub(crate) fn decode_message(reason: &str) -> String {
-        format!("got arguments that its format cannot give back: {reason}")
-    }
+    #[error("got arguments that its format cannot give back: {0}")]
+    Decode(CodecError),
+    #[error("gave a result that its format cannot carry: {0}")]
+    Encode(CodecError),
 }
 
 /// The message in a panic's payload.

@@ -15,8 +15,9 @@
 
 use crate::sync::{AcqRel, Acquire, AtomicU32};
 
-/// How many pieces a worker can hold at a time.
-pub(crate) const SLOTS: usize = 2048;
+/// As many as the work's ring holds of the shortest records (asserted in `pair.rs`): no two pieces
+/// that the worker has not stepped over, those called back among them, share a word.
+pub(crate) const SLOTS: usize = 4096;
 
 /// The state word of piece `sequence`.
 fn word(states: &[AtomicU32], sequence: u32) -> &AtomicU32 {

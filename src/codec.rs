@@ -50,8 +50,47 @@ impl Format {
     }
 }
 
-/// Why a value could not be encoded or decoded, in the words of the format.
-pub(crate) type Reason = String;
+/// Why a value could not be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CodecError {
+    /// A type that asks the bytes what they are, as untagged enums do.
+    #[error(
+        "bincode cannot give back a value that describes its own shape, such as an untagged enum: use Format::Json"
+    )]
+    SelfDescribing,
+    #[error("the bytes end {missing} too early")]
+    CutOff { missing: usize },
+    #[error("{0}")]
+    Bincode(String),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("it is not text: {0}")]
+    NotText(#[from] std::string::FromUtf8Error),
+    #[error("Format::Raw carries only a String or Vec<u8> as result; use Format::Bincode or Format::Json")]
+    NotBytes,
+}
+
+impl From<bincode::error::EncodeError> for CodecError {
+    fn from(error: bincode::error::EncodeError) -> Self {
+        match error {
+            bincode::error::EncodeError::OtherString(text) => CodecError::Bincode(text),
+            // bincode's own messages are the names of its variants.
+            other => CodecError::Bincode(format!("bincode says {other}")),
+        }
+    }
+}
+
+impl From<bincode::error::DecodeError> for CodecError {
+    fn from(error: bincode::error::DecodeError) -> Self {
+        use bincode::error::DecodeError;
+        match error {
+            DecodeError::OtherString(text) => CodecError::Bincode(text),
+            DecodeError::UnexpectedEnd { additional } => CodecError::CutOff { missing: additional },
+            DecodeError::Serde(bincode::serde::DecodeError::AnyNotSupported) => CodecError::SelfDescribing,
+            other => CodecError::Bincode(format!("bincode says {other}")),
+        }
+    }
+}
 
 /// An encoded value: in the buffer that was lent, or a buffer of the value's own.
 pub(crate) enum Encoded {
@@ -83,15 +122,15 @@ fn into_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
 }
 
 /// The `String` or `Vec<u8>` of these bytes, moved where they are owned.
-fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, Reason> {
+fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
     let mut slot: Option<T> = None;
     let any: &mut dyn Any = &mut slot;
     if let Some(text) = any.downcast_mut::<Option<String>>() {
-        *text = Some(String::from_utf8(bytes).map_err(|error| error.to_string())?);
+        *text = Some(String::from_utf8(bytes)?);
     } else if let Some(own) = any.downcast_mut::<Option<Vec<u8>>>() {
         *own = Some(bytes);
     }
-    slot.ok_or_else(|| "only a String or Vec<u8> travels as it is".to_string())
+    slot.ok_or(CodecError::NotBytes)
 }
 
 /// Encodes the argument of `call`.
@@ -99,7 +138,7 @@ pub(crate) fn encode_argument<A: Serialize + 'static>(
     format: Format,
     argument: A,
     buffer: &mut Vec<u8>,
-) -> Result<Encoded, Reason> {
+) -> Result<Encoded, CodecError> {
     if format == Format::Json {
         return encode_json(&argument, buffer);
     }
@@ -114,7 +153,7 @@ pub(crate) fn encode_pair<A: Serialize, B: Serialize>(
     format: Format,
     pair: &(A, B),
     buffer: &mut Vec<u8>,
-) -> Result<Encoded, Reason> {
+) -> Result<Encoded, CodecError> {
     match format {
         Format::Json => encode_json(pair, buffer),
         Format::Bincode | Format::Raw => encode_bincode(pair, buffer),
@@ -126,7 +165,7 @@ pub(crate) fn encode_result<R: Serialize + 'static>(
     format: Format,
     result: R,
     buffer: &mut Vec<u8>,
-) -> Result<Encoded, Reason> {
+) -> Result<Encoded, CodecError> {
     match format {
         Format::Json => encode_json(&result, buffer),
         Format::Bincode => match into_bytes(result) {
@@ -135,17 +174,16 @@ pub(crate) fn encode_result<R: Serialize + 'static>(
         },
         Format::Raw => match into_bytes(result) {
             Ok(bytes) => Ok(Encoded::Own(bytes)),
-            Err(_) => Err(RAW_RESULT.to_string()),
+            Err(_) => Err(CodecError::NotBytes),
         },
     }
 }
 
-/// Why a result is refused in [`Format::Raw`].
-pub(crate) const RAW_RESULT: &str =
-    "Format::Raw carries only a String or Vec<u8> as result; use Format::Bincode or Format::Json";
-
 /// Decodes the argument of `call`. `bytes` may be taken.
-pub(crate) fn decode_argument<A: DeserializeOwned + 'static>(format: Format, bytes: &mut Vec<u8>) -> Result<A, Reason> {
+pub(crate) fn decode_argument<A: DeserializeOwned + 'static>(
+    format: Format,
+    bytes: &mut Vec<u8>,
+) -> Result<A, CodecError> {
     if format != Format::Json && is_bytes::<A>() {
         return from_bytes(std::mem::take(bytes));
     }
@@ -156,41 +194,44 @@ pub(crate) fn decode_argument<A: DeserializeOwned + 'static>(format: Format, byt
 pub(crate) fn decode_pair<A: DeserializeOwned, B: DeserializeOwned>(
     format: Format,
     bytes: &[u8],
-) -> Result<(A, B), Reason> {
+) -> Result<(A, B), CodecError> {
     decode_value(format, bytes)
 }
 
 /// Decodes a result that has its own buffer.
-pub(crate) fn decode_result_owned<R: DeserializeOwned + 'static>(format: Format, bytes: Vec<u8>) -> Result<R, Reason> {
+pub(crate) fn decode_result_owned<R: DeserializeOwned + 'static>(
+    format: Format,
+    bytes: Vec<u8>,
+) -> Result<R, CodecError> {
     if format != Format::Json && is_bytes::<R>() { from_bytes(bytes) } else { decode_value(format, &bytes) }
 }
 
 /// Decodes a result that lies in somebody else's buffer.
-pub(crate) fn decode_result<R: DeserializeOwned + 'static>(format: Format, bytes: &[u8]) -> Result<R, Reason> {
+pub(crate) fn decode_result<R: DeserializeOwned + 'static>(format: Format, bytes: &[u8]) -> Result<R, CodecError> {
     if format != Format::Json && is_bytes::<R>() { from_bytes(bytes.to_vec()) } else { decode_value(format, bytes) }
 }
 
-fn decode_value<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<T, Reason> {
+fn decode_value<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<T, CodecError> {
     match format {
-        Format::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
+        Format::Json => Ok(serde_json::from_slice(bytes)?),
         Format::Bincode | Format::Raw => decode_bincode(bytes),
     }
 }
 
 /// Encodes what parent and fork server say to each other.
-pub(crate) fn encode_message<T: Serialize>(message: &T) -> Result<Vec<u8>, Reason> {
+pub(crate) fn encode_message<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     let mut buffer = Vec::new();
     encode_bincode(message, &mut buffer).map(|_| buffer)
 }
 
 /// Decodes what parent and fork server say to each other.
-pub(crate) fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reason> {
+pub(crate) fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     decode_bincode(bytes)
 }
 
-fn encode_json<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, Reason> {
+fn encode_json<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
     buffer.clear();
-    serde_json::to_writer(buffer, value).map_err(|error| error.to_string())?;
+    serde_json::to_writer(buffer, value)?;
     Ok(Encoded::InBuffer)
 }
 
@@ -205,16 +246,16 @@ impl bincode::enc::write::Writer for Append<'_> {
     }
 }
 
-fn encode_bincode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, Reason> {
+fn encode_bincode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
     buffer.clear();
-    bincode::serde::encode_into_writer(value, Append(buffer), config()).map_err(|error| error.to_string())?;
+    bincode::serde::encode_into_writer(value, Append(buffer), config())?;
     Ok(Encoded::InBuffer)
 }
 
-fn decode_bincode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Reason> {
+fn decode_bincode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let mut decoder = bincode::serde::BorrowedSerdeDecoder::from_slice(bytes, config(), ());
     let bounded = Bounded { inner: decoder.as_deserializer(), input_bytes: bytes.len() };
-    T::deserialize(bounded).map_err(|error| error.to_string())
+    Ok(T::deserialize(bounded)?)
 }
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ impl Inline {
         let settled = match answer {
             Ok(Ok(Encoded::Own(bytes))) => Settled::Done(Bytes::Heap(bytes)),
             Ok(Ok(Encoded::InBuffer)) => Settled::Done(Bytes::copy_of(&self.result)),
-            Ok(Err(Fault::Encode(reason))) => failed(ErrorKind::Encode, Fault::encode_message(&reason)),
-            Ok(Err(Fault::Decode(reason))) => failed(ErrorKind::Decode, Fault::decode_message(&reason)),
+            Ok(Err(fault @ Fault::Encode(_))) => failed(ErrorKind::Encode, fault.to_string()),
+            Ok(Err(fault @ Fault::Decode(_))) => failed(ErrorKind::Decode, fault.to_string()),
             Err(payload) => failed(ErrorKind::Panicked, crate::call::panic_text(&*payload).to_string()),
         };
         self.pieces[number].state = State::Settled(settled);

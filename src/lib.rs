@@ -32,7 +32,7 @@
 //! leaves in a static, such as an open database connection, is there for the next piece in that
 //! worker. No load limit is set by default: [`PoolBuilder::max_load_average`] sets one.
 //!
-//! - [`Task`] is what one uses; [`ranges`] cuts a list into pieces.
+//! - [`Task`] is what one uses; [`ranges()`] cuts a list into pieces.
 //! - [`Pool`] and [`PoolBuilder`] are for those who want other settings, or several pools.
 //! - [`Error`] says what happened to which piece, and why; [`Failure`] lets pieces use `?`.
 //! - [`Value`] is what can travel: anything with serde's traits that owns what it holds.

@@ -21,7 +21,7 @@ const LOAD_VARIABLE: &str = "MULTICORE_MAX_LOAD_AVERAGE";
 /// More workers than this are a mistake.
 const MAX_WORKERS: usize = 4096;
 
-/// Pieces for each worker in [`ranges`](crate::ranges): enough that an uneven one does not matter.
+/// Pieces for each worker in [`ranges`](crate::ranges()): enough that an uneven one does not matter.
 const PIECES_A_WORKER: usize = 4;
 
 const DEFAULT_WARM_MEMORY: usize = 64 * 1024 * 1024;

@@ -4,7 +4,7 @@ use std::iter::FusedIterator;
 
 /// The pieces of a list: pairs `(start, end)`, in order, without gap or overlap.
 ///
-/// Made by [`ranges`](crate::ranges) and [`Pool::ranges`](crate::Pool::ranges). The settings come
+/// Made by [`ranges`](crate::ranges()) and [`Pool::ranges`](crate::Pool::ranges). The settings come
 /// before the first `next`; whatever they are, no piece is empty.
 ///
 /// ```

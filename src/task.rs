@@ -221,15 +221,16 @@ impl<R: Value> Task<R> {
     }
 
     /// What the pool must know of a call, or why it cannot be one.
-    fn site(&self, call: Call, location: &'static Location<'static>) -> Result<Site, (ErrorKind, &'static str)> {
+    fn site(&self, call: Call, location: &'static Location<'static>) -> Result<Site, (ErrorKind, String)> {
         if self.format.get() == Format::Raw && !codec::is_bytes::<R>() {
-            return Err((ErrorKind::Encode, codec::RAW_RESULT));
+            return Err((ErrorKind::Encode, format!("never began: {}", codec::CodecError::NotBytes)));
         }
         match engine::travel_word(&call) {
             Some(word) => Ok(Site { call, word, location }),
             None => Err((
                 ErrorKind::Unsupported,
-                "never began: its function lies in a shared library, and only the executable's own are the same in a worker",
+                "never began: its function lies in a shared library, and only the executable's own are the same in a worker"
+                    .to_string(),
             )),
         }
     }
@@ -238,7 +239,7 @@ impl<R: Value> Task<R> {
         &self,
         call: Call,
         location: &'static Location<'static>,
-        encoded: Result<Encoded, codec::Reason>,
+        encoded: Result<Encoded, codec::CodecError>,
         scratch: &[u8],
     ) {
         let arguments = match encoded {
@@ -254,14 +255,18 @@ impl<R: Value> Task<R> {
                 (Ok(site), Ok(arguments)) => shared.add_piece(*key, site, arguments),
                 (Ok(site), Err(reason)) => shared.add_failed(*key, site, encode(reason)),
                 (Err((kind, message)), _) => {
-                    shared.add_failed(*key, Site { call, word: 0, location }, refuse(kind, message.to_string()));
+                    shared.add_failed(*key, Site { call, word: 0, location }, refuse(kind, message));
                 }
             },
             Backend::Inline(inline) => {
                 let mut inline = inline.borrow_mut();
                 match arguments {
                     Ok(_) if self.format.get() == Format::Raw && !codec::is_bytes::<R>() => {
-                        inline.add_failed(call, location, refuse(ErrorKind::Encode, codec::RAW_RESULT.to_string()));
+                        inline.add_failed(
+                            call,
+                            location,
+                            refuse(ErrorKind::Encode, format!("never began: {}", codec::CodecError::NotBytes)),
+                        );
                     }
                     Ok(arguments) => inline.add(call, location, self.format.get(), arguments),
                     Err(reason) => inline.add_failed(call, location, encode(reason)),

@@ -18,7 +18,6 @@ use super::pair::RING_BYTES;
 use super::record::Outcome;
 use super::task_state::{Bell, Settled, Site, TaskKey, TaskSettings, TaskState, Tasks, WaitingPiece, Want};
 use crate::bytes::Bytes;
-use crate::call::Fault;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::lead::Waiters;
 use crate::sleep::{Interest, Listening};
@@ -562,9 +561,10 @@ impl Core {
         }
     }
 
-    /// True if a worker is dead and its cause of death yet to be told.
-    pub(crate) fn awaits_causes(&self) -> bool {
-        self.seats.iter().any(|seat| seat.dead_since_ns.is_some())
+    /// True if something is due at a moment for which only the supervisor wakes: a cause of death
+    /// that is yet to be told, or a place that is to be filled.
+    pub(crate) fn awaits_a_moment(&self) -> bool {
+        self.seats.iter().any(|seat| seat.dead_since_ns.is_some() || matches!(seat.place, Place::Vacant { .. }))
     }
 
     /// How a worker ended, as the fork server saw it.
@@ -765,7 +765,7 @@ impl Seat {
 fn piece_error(outcome: Outcome, text: String) -> Error {
     match outcome {
         Outcome::Panicked => Error::new(ErrorKind::Panicked, text),
-        Outcome::EncodeFailed => Error::new(ErrorKind::Encode, Fault::encode_message(&text)),
-        _ => Error::new(ErrorKind::Decode, Fault::decode_message(&text)),
+        Outcome::EncodeFailed => Error::new(ErrorKind::Encode, text),
+        _ => Error::new(ErrorKind::Decode, text),
     }
 }

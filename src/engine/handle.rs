@@ -49,6 +49,9 @@ pub(crate) struct InFlight {
     end: u64,
     low_water: bool,
     streams: bool,
+    /// It was seen to be claimed, and its arguments were let go: whatever the worker writes later,
+    /// it is not taken back.
+    begun: bool,
 }
 
 /// A piece that came back without having begun.
@@ -209,7 +212,8 @@ impl Worker {
         self.next_sequence = if sequence == u32::MAX >> 1 { 1 } else { sequence + 1 };
         let end = self.work.tail();
         let Given { task, number, arguments, .. } = piece;
-        self.in_flight.push_back(InFlight { task, number, sequence, position, end, low_water, streams });
+        let begun = false;
+        self.in_flight.push_back(InFlight { task, number, sequence, position, end, low_water, streams, begun });
         self.flagged += usize::from(low_water);
         if streams {
             self.outgoing = Some(Outgoing { bytes: arguments.into_vec(), sent: CHUNK_BYTES, sequence });
@@ -247,8 +251,16 @@ impl Worker {
             piece.end = self.work.tail();
         }
         let sent = outgoing.sent == outgoing.bytes.len();
-        if !sent || !claim::is_claimed(self.pair.states(), outgoing.sequence) {
-            self.outgoing = Some(outgoing);
+        match self.in_flight.front_mut() {
+            // Only the oldest can have begun, whatever the state words say.
+            Some(front)
+                if sent
+                    && front.sequence == outgoing.sequence
+                    && claim::is_claimed(self.pair.states(), outgoing.sequence) =>
+            {
+                front.begun = true;
+            }
+            _ => self.outgoing = Some(outgoing),
         }
     }
 
@@ -320,13 +332,18 @@ impl Worker {
         }
         let piece = self.in_flight.front().ok_or(Violation)?;
         // A piece whose arguments are still on their way cannot have an answer.
-        if piece.sequence != sequence || self.is_streaming_out() && piece.streams {
+        let is_on_its_way = self.is_streaming_out() && self.outgoing.as_ref().is_some_and(|it| it.sequence == sequence);
+        if piece.sequence != sequence || is_on_its_way {
             return Err(Violation);
         }
+        let outcome_of = |flags| match Outcome::from_flags(flags) {
+            None | Some(Outcome::StartFailed) => Err(Violation),
+            Some(outcome) => Ok(outcome),
+        };
         let words = self.pair.back_ring();
         let (outcome, bytes) = match (kind, self.incoming.take()) {
             (record::REPLY, None) => {
-                let outcome = Outcome::from_flags(flags).ok_or(Violation)?;
+                let outcome = outcome_of(flags)?;
                 let mut inline = [0; INLINE_BYTES];
                 let bytes = match record.copy_to(words, 0, &mut inline) {
                     Some(length) => Bytes::Inline { length: length as u8, bytes: inline },
@@ -339,7 +356,7 @@ impl Worker {
                 (outcome, bytes)
             }
             (record::BEGIN, None) => {
-                let outcome = Outcome::from_flags(flags).ok_or(Violation)?;
+                let outcome = outcome_of(flags)?;
                 let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
                 let mut incoming = Incoming { total, bytes: spare.take(total), outcome };
                 record.append_to(words, 1, &mut incoming.bytes);
@@ -393,7 +410,7 @@ impl Worker {
     /// Takes the newest piece back, if the worker has not begun it.
     pub(crate) fn call_back_newest(&mut self) -> Option<Returned> {
         let piece = *self.in_flight.back()?;
-        if !claim::call_back(self.pair.states(), piece.sequence) {
+        if piece.begun || !claim::call_back(self.pair.states(), piece.sequence) {
             return None;
         }
         self.in_flight.pop_back();
@@ -406,7 +423,7 @@ impl Worker {
         let states = self.pair.states();
         let (flagged, outgoing) = (&mut self.flagged, &mut self.outgoing);
         self.in_flight.retain(|piece| {
-            let gone = piece.task == task && claim::call_back(states, piece.sequence);
+            let gone = piece.task == task && !piece.begun && claim::call_back(states, piece.sequence);
             *flagged -= usize::from(gone && piece.low_water);
             outgoing.take_if(|outgoing| gone && outgoing.sequence == piece.sequence);
             !gone
@@ -436,7 +453,7 @@ impl Worker {
         let front = self.in_flight.front().copied();
         // It works in order, one at a time: only the oldest can have begun, whatever the others'
         // state words say.
-        let lost = front.filter(|piece| claim::is_claimed(self.pair.states(), piece.sequence));
+        let lost = front.filter(|piece| piece.begun || claim::is_claimed(self.pair.states(), piece.sequence));
         let mut rest = std::mem::take(&mut self.in_flight);
         rest.drain(..usize::from(lost.is_some()));
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();

@@ -111,7 +111,8 @@ pub(crate) fn start(workers: usize, settings: &Settings) -> Result<Arc<Shared>, 
     let kick_supervisor = Event::new().map_err(failed("cannot make an eventfd"))?;
     callers.add(&*kick, event::KICK).map_err(failed("cannot watch an eventfd"))?;
     supervisors.add(&kick_supervisor, event::KICK).map_err(failed("cannot watch an eventfd"))?;
-    let settings = codec::encode_message(settings).map_err(|reason| Error::new(ErrorKind::Encode, reason))?;
+    let settings =
+        codec::encode_message(settings).map_err(|reason| Error::new(ErrorKind::Encode, reason.to_string()))?;
     let settings = memory::file_of("multicore-settings", &settings)
         .map_err(|error| Error::system("cannot make shared memory", error))?;
     let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default());

@@ -143,12 +143,12 @@ pub(crate) fn handle_events(shared: &Shared, core: &mut Core, events: &[u64]) {
         }
     }
     // A death that the pidfd told of: the fork server's word comes at the same moment.
-    if events.iter().any(|&number| event::parts(number).0 == event::WORKER_DEATH) {
+    let told = |kind| events.iter().any(|&number| event::parts(number).0 == kind);
+    if told(event::WORKER_DEATH) {
         hear_server(core);
-        // Its cause is waited for, but not for ever; that is the supervisor's to see.
-        if core.awaits_causes() {
-            shared.kick_supervisor.signal();
-        }
+    }
+    if (told(event::WORKER_DEATH) || told(event::SERVER_SOCKET)) && core.awaits_a_moment() {
+        shared.kick_supervisor.signal();
     }
 }
 

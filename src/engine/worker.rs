@@ -220,8 +220,13 @@ impl Worker {
         match answer {
             Ok(Ok(Encoded::InBuffer)) => (Outcome::Result, None),
             Ok(Ok(Encoded::Own(bytes))) => (Outcome::Result, Some(bytes)),
-            Ok(Err(Fault::Decode(reason))) => (Outcome::DecodeFailed, Some(reason.into_bytes())),
-            Ok(Err(Fault::Encode(reason))) => (Outcome::EncodeFailed, Some(reason.into_bytes())),
+            Ok(Err(fault)) => {
+                let outcome = match fault {
+                    Fault::Decode(_) => Outcome::DecodeFailed,
+                    Fault::Encode(_) => Outcome::EncodeFailed,
+                };
+                (outcome, Some(fault.to_string().into_bytes()))
+            }
             Err(payload) => (Outcome::Panicked, Some(describe_panic(payload).into_bytes())),
         }
     }
@@ -336,7 +341,7 @@ pub(crate) fn run_hook(hook: &Hook) -> Result<(), String> {
     let (mut value, mut result) = (hook.value.clone(), Vec::new());
     match panic::catch_unwind(AssertUnwindSafe(|| call.run(Format::Bincode, &mut value, &mut result))) {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(Fault::Decode(reason) | Fault::Encode(reason))) => Err(reason),
+        Ok(Err(fault)) => Err(format!("it {fault}")),
         Err(payload) => Err(describe_panic(payload)),
     }
 }

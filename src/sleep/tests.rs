@@ -404,6 +404,23 @@ mod models {
     }
 
     #[test]
+    fn a_worker_that_lacks_room_is_seen_or_tells_though_nothing_it_said_was_worth_telling() {
+        model(5, || {
+            let pair = Pair::new(4, 8);
+            let Worker { replies: mut produced, mut listener, .. } = Worker::new(&pair);
+            let shared = Arc::clone(&pair);
+            let worker = thread::spawn(move || {
+                let header = Header { kind: REPLY, flags: 0, sequence: 1 };
+                produced.push(&shared.back_ring, header, &[1], &[]).unwrap();
+                produced.publish(&shared.back_ring);
+                Worker::signal(&shared, listener.when_blocked(&shared.interest));
+            });
+            assert_eq!(Parent::new(&pair).wait(Interest::LowWater(Listening::Caller)), 1);
+            worker.join().unwrap();
+        });
+    }
+
+    #[test]
     fn a_piece_that_is_called_back_runs_once_on_one_side() {
         model(3, || {
             let pair = Pair::new(16, 16);

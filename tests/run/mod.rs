@@ -96,7 +96,7 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The programs that need nothing special.
-const PLAIN: [&str; 2] = ["answers", "prologue"];
+const PLAIN: [&str; 5] = ["answers", "host", "leaver", "prologue", "waits"];
 
 fn plain_arguments() -> Vec<&'static str> {
     ["-p", "multicore_programs"].into_iter().chain(PLAIN.iter().flat_map(|name| ["--bin", name])).collect()
@@ -188,9 +188,8 @@ impl Run {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let tag = format!("{TAG}={}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         command.env(TAG, &tag[TAG.len() + 1..]);
-        // Only what a test sets counts.
-        command.env_remove("MULTICORE_WORKERS").env_remove("MULTICORE_MAX_LOAD_AVERAGE");
-        command.env_remove("RUST_BACKTRACE");
+        // A panic's backtrace is no news.
+        command.env_remove("RUST_BACKTRACE").env_remove("MULTICORE_MAX_LOAD_AVERAGE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: setsid allocates and locks nothing.
         unsafe {

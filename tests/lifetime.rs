@@ -1,0 +1,173 @@
+//! Pools in hosts that leave, are killed, lose their file, close their streams, or wait for children:
+//! the pool works, and nothing of it outlives the host.
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+
+mod run;
+
+use run::{Run, command, program, run};
+use std::fs;
+use std::path::Path;
+
+/// Runs the program `host` in a situation; it says this, and leaves no process.
+#[track_caller]
+fn check(situation: &str, said: &str) {
+    run(command(&program("host"), &[situation])).assert_said(said);
+}
+
+#[track_caller]
+fn leaver(way: &str, directory: &Path) -> Run {
+    let mut leaver = command(&program("leaver"), &[way, directory.to_str().unwrap()]);
+    leaver.env("MULTICORE_WORKERS", "3");
+    Run::start(leaver)
+}
+
+/// Fault 19. `/proc/self/exe` is the image that runs, whatever became of its file.
+#[test]
+fn a_program_whose_file_is_gone_has_pools() {
+    for situation in ["deleted", "replaced", "not-executable"] {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("host");
+        fs::copy(program("host"), &copy).unwrap();
+        run(command(&copy, &[situation])).assert_said("first: Ok\nanother: true\n");
+    }
+}
+
+/// Fault 23.
+#[test]
+fn a_pool_outlives_the_thread_that_made_it() {
+    check("threads", "of one thread: true\nof 50 threads: true\nfork servers of the global pool: 1\n");
+}
+
+/// Fault 25; the pieces that run neither end by themselves nor heed a signal.
+#[test]
+fn nothing_outlives_a_host_that_leaves_while_pieces_run() {
+    for (way, code) in [
+        ("exit", Some(7)),
+        ("exit-at-once", Some(7)),
+        ("abort", None),
+        ("panic", Some(101)),
+        ("forget", Some(0)),
+        ("return", Some(0)),
+        ("return-global", Some(0)),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let outcome = leaver(way, directory.path()).finish();
+        assert_eq!(outcome.status.code(), code, "{way}: {outcome:?}");
+    }
+}
+
+/// Fault 24.
+#[test]
+fn nothing_outlives_a_host_that_is_killed() {
+    for way in ["stay", "idle"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut host = leaver(way, directory.path());
+        host.wait_for_line("ready");
+        assert!(host.left().len() >= 5, "the host, its fork server and three workers: {:#?}", host.left());
+        host.kill();
+        host.finish();
+    }
+}
+
+/// Fault 24: the fork server watches its parent while `preload` runs, too.
+#[test]
+fn nothing_outlives_a_host_that_is_killed_while_preload_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut host = leaver("never-ready", directory.path());
+    assert!(run::comes_true(|| host.find("multicore-fork").is_some()), "{:#?}", host.left());
+    host.kill();
+    host.finish();
+}
+
+/// Fault 24: at every moment of its start. A round takes some 10 ms to the first piece.
+#[test]
+fn nothing_outlives_a_host_that_is_killed_while_it_starts() {
+    for round in 0..60 {
+        let mut host = Run::start(command(&program("host"), &["wait"]));
+        let moment = std::time::Duration::from_micros(250 * round);
+        // Not to wait for a fact: to be early by more and more.
+        std::thread::sleep(moment);
+        host.kill();
+        host.finish();
+    }
+}
+
+/// Fault 24: end-of-file on the socket never comes there, since a child that the host forked holds
+/// the other end.
+#[test]
+fn nothing_outlives_a_killed_host_but_the_child_that_it_forked() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut host = leaver("fork", directory.path());
+    let child: u32 = host.wait_for_line("child: ").parse().unwrap();
+    host.wait_for_line("ready");
+    host.kill();
+    host.forgive(child);
+    host.assert_nothing_left();
+    assert!(Path::new(&format!("/proc/{child}")).exists());
+    drop(host);
+}
+
+/// Fault 28, a host in Rust: its start opened them again.
+#[test]
+fn a_program_started_without_standard_streams_has_pools() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("said");
+    let script = format!("exec 3>{} 0<&- 1>&- 2>&-; {} closed-before", file.display(), program("host").display());
+    run(command(Path::new("/bin/sh"), &["-c", &script]));
+    assert_eq!(fs::read_to_string(file).unwrap(), "task: Ok\n");
+}
+
+/// Fault 28, as a host in C, or one that makes itself a daemon.
+#[test]
+fn a_pool_takes_no_standard_streams_number() {
+    check("closed", "task: Ok\ntaken: []\n");
+}
+
+/// Fault 29.
+#[test]
+fn waits_and_signals_of_the_host_never_see_the_pools_processes() {
+    let said = "task: Ok\ndeath: Some(Signal(6))\ndeath: Some(Exit(3))\nanother fork server: Ok\n";
+    for (how, rest) in [
+        ("handler", "own child: Some(5)\nfound by waits: None\nsignals: 1\n"),
+        ("ignored", "found by waits: None\nsignals: 0\n"),
+        ("loop", "found by waits: Some(0)\nsignals: 0\n"),
+    ] {
+        run(command(&program("waits"), &[how])).assert_said(&format!("{said}{rest}"));
+    }
+}
+
+#[test]
+fn what_a_piece_printed_is_seen_whatever_the_next_one_does() {
+    check("speak-abort", "said by a piece; ends: [None, Some(Signal(6))]\n");
+    check("speak-exit", "said by a piece; ends: [None, Some(Exit(0))]\n");
+}
+
+/// Fault 14.
+#[test]
+fn a_piece_that_forks_and_returns_twice_has_one_result() {
+    check("fork", "the worker's own: true\nresults: 2, workers lost: 0\n");
+}
+
+#[test]
+fn hooks_run_where_and_when_they_should() {
+    let outcome = run(command(&program("host"), &["hooks"]));
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let count = |line: &str| lines.iter().filter(|&&other| other == line).count();
+    assert_eq!((count("preload before main: true"), count("start"), count("exit")), (1, 2, 2), "{outcome:?}");
+    assert_eq!((lines[0], count("sums: 100"), count("never said")), ("preload before main: true", 1, 0), "{outcome:?}");
+    let broken = outcome.answer("broken");
+    assert!(broken.contains("no database") && broken.contains("host.rs:"), "{broken}");
+}
+
+#[test]
+fn a_preload_that_prevents_forking_is_told_of() {
+    for (situation, words) in [
+        ("preload-threads", &["System", "3 threads", "2 of them", "on_worker_start"][..]),
+        ("preload-panics", &["System", "preload failed", "nothing to load", "host.rs:"]),
+        ("preload-exits", &["System", "ended before it was ready"]),
+    ] {
+        let outcome = run(command(&program("host"), &[situation]));
+        assert!(words.iter().all(|word| outcome.stdout.contains(word)), "{situation}: {outcome:?}");
+        assert_eq!(outcome.status.code(), Some(0));
+    }
+}

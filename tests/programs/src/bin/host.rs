@@ -1,0 +1,215 @@
+//! A host program in one of several situations: `host SITUATION`. Prints what became of its pools.
+
+#![allow(unsafe_code)]
+
+use multicore::{Pool, Task};
+use multicore_programs::{global_task, own_task, pid, sum};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::FromRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    let situation = arguments.next().unwrap_or_default();
+    match situation.to_str().unwrap_or_default() {
+        "task" => task(),
+        "wait" => wait(),
+        "load" => load(Path::new(&arguments.next().expect("a path"))),
+        "deleted" => moved(|program| fs::remove_file(program).expect("it can be deleted")),
+        "replaced" => moved(|program| {
+            fs::remove_file(program).expect("it can be deleted");
+            fs::write(program, "#!/bin/sh\necho the wrong program\n").expect("it can be written");
+            fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("it can be made a program");
+        }),
+        "not-executable" => moved(|program| {
+            fs::set_permissions(program, fs::Permissions::from_mode(0o644)).expect("it can be changed");
+        }),
+        "threads" => threads(),
+        "closed" => closed(),
+        "closed-before" => closed_before(),
+        "speak-abort" => speak(|()| std::process::abort()),
+        "speak-exit" => speak(|()| {
+            // SAFETY: ends the process without any of its handlers.
+            unsafe { libc::_exit(0) }
+        }),
+        "fork" => fork(),
+        "hooks" => hooks(),
+        "preload-threads" => refused(|| {
+            std::thread::spawn(|| std::thread::park());
+            std::thread::spawn(|| std::thread::park());
+        }),
+        "preload-panics" => refused(|| panic!("nothing to load")),
+        "preload-exits" => refused(|| std::process::exit(0)),
+        other => panic!("{other:?} is no situation"),
+    }
+}
+
+/// Whether this program has more rights than who started it, whether the marker is still there, and
+/// what becomes of a task.
+fn task() {
+    // SAFETY: reads the auxiliary vector.
+    println!("privileged: {}", unsafe { libc::getauxval(libc::AT_SECURE) } != 0);
+    println!("marker: {:?}", std::env::var_os("MULTICORE_FORK_SERVER"));
+    println!("task: {}", global_task());
+    println!(
+        "pool: {}",
+        Pool::builder().workers(1).build().map_or_else(|error| format!("{:?}", error.kind()), |pool| own_task(&pool))
+    );
+}
+
+/// A host that lives until it is killed.
+fn wait() {
+    println!("task: {}", global_task());
+    std::thread::park();
+}
+
+/// Loads a plug-in between two tasks and asks it.
+fn load(object: &Path) {
+    println!("before: {}", global_task());
+    let path = CString::new(object.as_os_str().as_bytes()).expect("a path");
+    // SAFETY: the plug-in's constructors are the loader's and ours; the function has this type.
+    let answer = unsafe {
+        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
+        assert!(!handle.is_null(), "{:?}", CStr::from_ptr(libc::dlerror()));
+        let function = libc::dlsym(handle, c"plug_in_check".as_ptr());
+        assert!(!function.is_null(), "it has no function");
+        std::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(function)()
+    };
+    println!("plug-in: {answer}");
+    println!("after: {}", global_task());
+}
+
+/// What happens to the program's file after its start must not matter, neither to the first fork
+/// server nor to a later one.
+fn moved(change: fn(&Path)) {
+    change(&std::env::current_exe().expect("there is /proc"));
+    let pool = Pool::builder().workers(2).build().expect("a pool can run here");
+    println!("first: {}", own_task(&pool));
+    let servers = pool.try_task::<u32>().expect("the pool is open");
+    servers.run(|(), ()| std::os::unix::process::parent_id(), (), ());
+    let server = servers.get().expect("it answers")[0];
+    // SAFETY: the fork server is there until it is killed.
+    unsafe { libc::kill(server as c_int, libc::SIGKILL) };
+    // Until its death is known, tasks may still fail; from then on none does.
+    while own_task(&pool) != "Ok" {}
+    let servers = pool.try_task::<u32>().expect("the pool is open");
+    servers.run(|(), ()| std::os::unix::process::parent_id(), (), ());
+    println!("another: {}", servers.get().is_ok_and(|servers| servers[0] != server));
+}
+
+/// The fork server must not go with the thread that started it.
+fn threads() {
+    let make = || Pool::builder().workers(1).build().expect("a pool can run here");
+    let pool = std::thread::spawn(make).join().expect("it made one");
+    println!("of one thread: {}", (0..100).all(|_| own_task(&pool) == "Ok"));
+    let makers: Vec<_> = (0..50).map(|_| std::thread::spawn(make)).collect();
+    let pools: Vec<Pool> = makers.into_iter().map(|maker| maker.join().expect("it made one")).collect();
+    println!("of 50 threads: {}", pools.iter().all(|pool| own_task(pool) == "Ok"));
+    // At once, and by all of them: there is one global pool.
+    let users: Vec<_> = (0..50)
+        .map(|_| {
+            std::thread::spawn(|| {
+                let task = Task::<u32>::new().expect("a pool can run here");
+                task.run(|(), ()| std::os::unix::process::parent_id(), (), ());
+                task.get().expect("it answers")[0]
+            })
+        })
+        .collect();
+    let mut servers: Vec<u32> = users.into_iter().map(|user| user.join().expect("it ran")).collect();
+    servers.dedup();
+    println!("fork servers of the global pool: {}", servers.len());
+}
+
+/// A host that closes its standard streams, as daemons do: what the pool opens must not take their
+/// numbers, or whatever is printed would go there.
+fn closed() {
+    // SAFETY: a copy of a descriptor that is open, and nobody else's.
+    let mut answers = unsafe { File::from_raw_fd(libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 100)) };
+    // SAFETY: this is the only thread, and nothing of it uses them from here on.
+    unsafe { (0..3).for_each(|fd| drop(libc::close(fd))) };
+    let pool = Pool::builder().workers(2).build().expect("a pool can run here");
+    let task = own_task(&pool);
+    // SAFETY: queries.
+    let taken: Vec<c_int> = (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).collect();
+    writeln!(answers, "task: {task}\ntaken: {taken:?}").expect("somebody reads");
+}
+
+/// A host that was started without them; its answers go where 3 leads.
+fn closed_before() {
+    // SAFETY: a copy of a descriptor that is open, and nobody else's.
+    let mut answers = unsafe { File::from_raw_fd(libc::fcntl(3, libc::F_DUPFD_CLOEXEC, 100)) };
+    writeln!(answers, "task: {}", global_task()).expect("somebody reads");
+}
+
+/// What a piece printed is seen even if the next one ends the process.
+fn speak(end: fn(()) -> ()) {
+    let pool = Pool::builder().workers(1).build().expect("a pool can run here");
+    let task = pool.try_task::<()>().expect("the pool is open");
+    task.call(|()| print!("said by a piece"), ());
+    task.call(end, ());
+    let outcomes = task.get_each();
+    println!(
+        "; ends: {:?}",
+        outcomes.iter().map(|outcome| outcome.as_ref().err().and_then(|error| error.cause())).collect::<Vec<_>>()
+    );
+}
+
+/// A piece forks, and both sides return.
+fn fork() {
+    let pool = Pool::builder().workers(1).build().expect("a pool can run here");
+    let task = pool.try_task::<(bool, u32)>().expect("the pool is open");
+    task.call(
+        |()| {
+            // SAFETY: the worker has one thread.
+            let child = unsafe { libc::fork() };
+            (child != 0, std::process::id())
+        },
+        (),
+    );
+    task.call(|()| (true, std::process::id()), ());
+    let results = task.get().expect("neither fails");
+    println!("the worker's own: {}", results[0].0 && results[0] == results[1]);
+    let stats = pool.stats();
+    println!("results: {}, workers lost: {}", stats.pieces_done, stats.workers_lost);
+}
+
+/// Each hook speaks where and when it runs.
+fn hooks() {
+    let pool = Pool::builder()
+        .workers(2)
+        .preload(|| println!("preload before main: {}", std::env::args().count() > 0))
+        .on_worker_start(|| println!("start"))
+        .on_worker_exit(|| println!("exit"))
+        .build()
+        .expect("a pool can run here");
+    // Both workers must be there to leave.
+    let task = pool.try_task::<u64>().expect("the pool is open");
+    for number in 0..100 {
+        task.run(sum, number, number + 10);
+    }
+    println!("sums: {}", task.get().expect("sums do not fail").len());
+    while pool.stats().workers.iter().any(|worker| worker.pid.is_none()) {}
+    pool.shutdown();
+    let killed = Pool::builder().workers(1).on_worker_exit(|| println!("never said")).build();
+    println!("task: {}", own_task(killed.as_ref().expect("a pool can run here")));
+    drop(killed);
+    let broken = Pool::builder().workers(1).on_worker_start(|| panic!("no database")).build();
+    let task = broken.as_ref().expect("a pool can run here").try_task::<u32>();
+    let error = task.and_then(|task| {
+        task.run(pid, (), ());
+        task.get()
+    });
+    println!("broken: {}", error.map_or_else(|error| error.to_string(), |_| "Ok".to_string()));
+}
+
+/// A preload that makes forking impossible.
+fn refused(preload: fn()) {
+    match Pool::builder().workers(1).preload(preload).build() {
+        Ok(_) => println!("a pool was made"),
+        Err(error) => println!("{:?}: {error}", error.kind()),
+    }
+}
