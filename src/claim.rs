@@ -15,9 +15,9 @@
 
 use crate::sync::{AcqRel, Acquire, AtomicU32};
 
-/// As many as the work's ring holds of the shortest records (asserted in `pair.rs`): no two pieces
+/// How many pieces can be on their way to a worker. `handle.rs` counts them, so that no two pieces
 /// that the worker has not stepped over, those called back among them, share a word.
-pub(crate) const SLOTS: usize = 4096;
+pub(crate) const SLOTS: usize = 2048;
 
 /// The state word of piece `sequence`.
 fn word(states: &[AtomicU32], sequence: u32) -> &AtomicU32 {

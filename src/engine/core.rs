@@ -351,7 +351,11 @@ impl Core {
     pub(crate) fn collect(&mut self) -> bool {
         let mut any = false;
         for index in 0..self.seats.len() {
-            any |= self.collect_from(index);
+            // A worker may answer before the fork server has told of it. Its errors shall name its
+            // process, and whoever hears of that looks here next.
+            if self.seats[index].worker().is_some_and(|worker| worker.pid.is_some()) {
+                any |= self.collect_from(index);
+            }
         }
         if any {
             self.dispatch();
@@ -474,11 +478,12 @@ impl Core {
     pub(crate) fn close_task(&mut self, key: TaskKey, kill: bool) -> Option<TaskState> {
         let task = self.tasks.remove(key)?;
         self.turn.retain(|&queued| queued != key);
-        for worker in self.workers_mut() {
+        for index in 0..self.seats.len() {
+            let Some(worker) = self.seats[index].worker_mut() else { continue };
             if worker.holds_piece_of(key) {
                 worker.call_back_task(key);
                 if kill && worker.holds_piece_of(key) {
-                    worker.kill();
+                    self.kill_running(index, key);
                 }
             }
         }
@@ -486,6 +491,23 @@ impl Core {
             self.keep_attention();
         }
         Some(task)
+    }
+
+    /// Kills a worker if it runs a piece of this task, and takes no other piece with it: the rest
+    /// is called back before, so it can begin none, and what it has answered by then was not running.
+    fn kill_running(&mut self, index: usize, key: TaskKey) {
+        let Some(worker) = self.seats[index].worker_mut() else { return };
+        let returned: Vec<_> = std::iter::from_fn(|| worker.call_back_newest()).collect();
+        for piece in returned {
+            if let Some(task) = self.tasks.get_mut(piece.task) {
+                task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
+                self.queue(piece.task);
+            }
+        }
+        while self.collect_from(index) {}
+        if let Some(worker) = self.seats[index].worker().filter(|worker| worker.holds_piece_of(key)) {
+            worker.kill();
+        }
     }
 
     // Births and deaths.

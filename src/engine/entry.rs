@@ -20,6 +20,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Pid;
 use std::ffi::c_int;
+use std::time::Duration;
 
 /// In the list that the loader works off before `main`.
 #[used]
@@ -98,6 +99,9 @@ fn intercept(value: &[u8]) -> Option<(OwnedFd, socket::Received)> {
         }
     }
 }
+
+/// A killed worker ends within this time, unless the system holds it.
+const LAST_WAIT: Duration = Duration::from_millis(500);
 
 /// A worker, as its fork server knows it.
 struct Child {
@@ -264,6 +268,10 @@ impl Server {
         for child in &self.children {
             process::kill_group(child.pid);
             process::kill(&child.pidfd);
+        }
+        // Who waits for our end shall find none of them.
+        for child in &self.children {
+            process::has_ended(&child.pidfd, LAST_WAIT);
         }
         process::exit_now(0)
     }

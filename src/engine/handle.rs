@@ -23,8 +23,9 @@ use crate::sys::{fault, futex, process};
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 
-/// How many records one look takes at the most, so that no lock is held for long.
+/// How much one look takes at the most, so that no lock is held for long.
 pub(crate) const MAX_RECORDS_A_LOOK: usize = 512;
+const MAX_BYTES_A_LOOK: usize = 512 * 1024;
 
 /// A piece on its way to a worker.
 #[derive(Debug)]
@@ -102,6 +103,10 @@ pub(crate) struct Worker {
     /// Pieces in flight that carry [`LOW_WATER`].
     flagged: usize,
     next_sequence: u32,
+    /// Pieces called back that the worker may not have stepped over yet: their state words are
+    /// still in use.
+    holes: usize,
+    holes_end: u64,
     outgoing: Option<Outgoing>,
     incoming: Option<Incoming>,
     told_head: u64,
@@ -131,6 +136,8 @@ impl Worker {
             in_flight: VecDeque::new(),
             flagged: 0,
             next_sequence: 1,
+            holes: 0,
+            holes_end: 0,
             outgoing: None,
             incoming: None,
             told_head: 0,
@@ -184,7 +191,7 @@ impl Worker {
 
     /// Puts a piece into the ring, not yet to be seen; gives it back if there is no room.
     pub(crate) fn give(&mut self, piece: Given, low_water: bool) -> Result<(), Given> {
-        if self.in_flight.len() >= claim::SLOTS || self.is_streaming_out() || self.leaving {
+        if self.is_streaming_out() || self.leaving || !self.has_slot() {
             return Err(piece);
         }
         let sequence = self.next_sequence;
@@ -219,6 +226,18 @@ impl Worker {
             self.outgoing = Some(Outgoing { bytes: arguments.into_vec(), sent: CHUNK_BYTES, sequence });
         }
         Ok(())
+    }
+
+    /// True if the next piece's state word is not in use any more.
+    fn has_slot(&mut self) -> bool {
+        if self.in_flight.len() + self.holes < claim::SLOTS {
+            return true;
+        }
+        self.learn_consumed();
+        if self.work.consumed() >= self.holes_end {
+            self.holes = 0;
+        }
+        self.in_flight.len() + self.holes < claim::SLOTS
     }
 
     /// Shows the worker what was given, and wakes it if it sleeps.
@@ -301,11 +320,14 @@ impl Worker {
     /// Takes what the worker has said since the last look. True if there may be more.
     pub(crate) fn collect(&mut self, spare: &mut Spare, mut arrived: impl FnMut(Arrival)) -> Result<bool, Violation> {
         let mut more = true;
-        for _ in 0..MAX_RECORDS_A_LOOK {
+        let (mut records, mut bytes) = (0, 0);
+        while records < MAX_RECORDS_A_LOOK && bytes < MAX_BYTES_A_LOOK {
             let Some(record) = self.replies.peek(self.pair.back_ring())? else {
                 more = false;
                 break;
             };
+            records += 1;
+            bytes += record.payload_bytes;
             let arrival = self.read(&record, spare)?;
             self.replies.pass(&record);
             self.tell_head();
@@ -415,6 +437,8 @@ impl Worker {
         }
         self.in_flight.pop_back();
         self.flagged -= usize::from(piece.low_water);
+        self.holes += 1;
+        self.holes_end = self.holes_end.max(piece.end);
         Some(self.returned(&piece))
     }
 
@@ -422,10 +446,15 @@ impl Worker {
     pub(crate) fn call_back_task(&mut self, task: TaskKey) {
         let states = self.pair.states();
         let (flagged, outgoing) = (&mut self.flagged, &mut self.outgoing);
+        let (holes, holes_end) = (&mut self.holes, &mut self.holes_end);
         self.in_flight.retain(|piece| {
             let gone = piece.task == task && !piece.begun && claim::call_back(states, piece.sequence);
-            *flagged -= usize::from(gone && piece.low_water);
-            outgoing.take_if(|outgoing| gone && outgoing.sequence == piece.sequence);
+            if gone {
+                *flagged -= usize::from(piece.low_water);
+                *holes += 1;
+                *holes_end = piece.end.max(*holes_end);
+                outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence);
+            }
             !gone
         });
     }
@@ -547,3 +576,6 @@ impl Incoming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@
 //! | *back* | 128    | `note`         | worker         | what it leaves for after its death |
 //! | *back* | 192    | `stage`        | worker         | 0, then [`READY`] |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
-//! | *back* | 20480  | ring           | worker         | `ring.rs`: the replies |
+//! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
 //!
 //! Words that only the parent writes lie in *out*, which the worker cannot write: it cannot forge
 //! them. Each word has a cache line of its own.
@@ -50,8 +50,6 @@ const BACK_RING: usize = STATES + claim::SLOTS * 4;
 const BACK_BYTES: usize = BACK_RING + RING_BYTES;
 
 const _: () = assert!(BACK_RING % 64 == 0 && RING_BYTES.is_power_of_two());
-// A piece's record takes two words at least, its header and its call.
-const _: () = assert!(claim::SLOTS >= RING_BYTES / 8 / 2);
 
 /// Both memories of a pair, mapped.
 #[derive(Debug)]

@@ -122,10 +122,19 @@ impl Supervisor {
 
     /// Lets the fork server go, and waits until it has: then no process of the pool is left.
     fn end(&mut self) {
-        self.shared.core.lock().server = None;
+        let workers = {
+            let mut core = self.shared.core.lock();
+            core.server = None;
+            core.pidfds()
+        };
         if !process::has_ended(&self.server.pidfd, FAREWELL) {
             process::kill(&self.server.pidfd);
             process::has_ended(&self.server.pidfd, FAREWELL);
+        }
+        // It waits for them too, but it may itself have been killed.
+        for pidfd in workers {
+            process::kill(&pidfd);
+            process::has_ended(&pidfd, FAREWELL);
         }
     }
 }
