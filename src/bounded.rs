@@ -3,7 +3,8 @@
 //! The inner one allocates a string or byte buffer of the stated length before it looks whether
 //! the bytes are there. This adapter asks it to borrow such values from the input instead, so what
 //! is allocated is bounded by the bytes that came; and it refuses sequences that claim more
-//! elements than bytes could ever stand for.
+//! elements than bytes could ever stand for, and values that nest so deep that reading them would
+//! overflow the stack.
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 use std::fmt;
@@ -12,15 +13,32 @@ use std::fmt;
 /// Up to this many are believed whatever the input's length.
 const MAX_SIZELESS_ELEMENTS: usize = 1 << 24;
 
+/// Values may nest so deep: about as deep as `serde_json` allows, which counts lists and objects
+/// only. A few bytes a level would do to overflow the stack of the one who reads them.
+const MAX_DEPTH: u32 = 256;
+
 /// Wraps a deserializer, visitor, seed or access; `input_bytes` is the length of the whole input.
 pub(crate) struct Bounded<T> {
-    pub(crate) inner: T,
-    pub(crate) input_bytes: usize,
+    inner: T,
+    input_bytes: usize,
+    depth: u32,
 }
 
 impl<T> Bounded<T> {
+    pub(crate) fn new(inner: T, input_bytes: usize) -> Self {
+        Bounded { inner, input_bytes, depth: 0 }
+    }
+
     fn wrap<U>(&self, inner: U) -> Bounded<U> {
-        Bounded { inner, input_bytes: self.input_bytes }
+        Bounded { inner, input_bytes: self.input_bytes, depth: self.depth }
+    }
+
+    /// For a value inside another.
+    fn wrap_inner<U, E: Error>(&self, inner: U) -> Result<Bounded<U>, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format_args!("it nests deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(Bounded { inner, input_bytes: self.input_bytes, depth: self.depth + 1 })
     }
 }
 
@@ -108,12 +126,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        let deserializer = self.wrap(deserializer);
+        let deserializer = self.wrap_inner(deserializer)?;
         self.inner.visit_some(deserializer)
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        let deserializer = self.wrap(deserializer);
+        let deserializer = self.wrap_inner(deserializer)?;
         self.inner.visit_newtype_struct(deserializer)
     }
 
@@ -151,7 +169,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        let deserializer = self.wrap(deserializer);
+        let deserializer = self.wrap_inner(deserializer)?;
         self.inner.deserialize(deserializer)
     }
 }
@@ -192,10 +210,9 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<A> {
     type Variant = Bounded<A::Variant>;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant), A::Error> {
-        let input_bytes = self.input_bytes;
-        let seed = self.wrap(seed);
-        let (value, variant) = self.inner.variant_seed(seed)?;
-        Ok((value, Bounded { inner: variant, input_bytes }))
+        let Bounded { inner, input_bytes, depth } = self;
+        let (value, variant) = inner.variant_seed(Bounded { inner: seed, input_bytes, depth })?;
+        Ok((value, Bounded { inner: variant, input_bytes, depth }))
     }
 }
 

@@ -13,6 +13,7 @@
 
 use crate::codec::{self, CodecError, Encoded, Format};
 use crate::value::Value;
+use std::panic::{self, AssertUnwindSafe};
 
 /// Decodes `arguments`, calls, and encodes into `result`.
 type Entry =
@@ -44,6 +45,13 @@ pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
         (Some(text), _) => text,
         (_, Some(text)) => text,
         _ => "a value that is no text",
+    }
+}
+
+/// Drops a panic's payload, which may panic in turn.
+pub(crate) fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
+    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
     }
 }
 

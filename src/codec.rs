@@ -254,7 +254,7 @@ fn encode_bincode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encod
 
 fn decode_bincode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let mut decoder = bincode::serde::BorrowedSerdeDecoder::from_slice(bytes, config(), ());
-    let bounded = Bounded { inner: decoder.as_deserializer(), input_bytes: bytes.len() };
+    let bounded = Bounded::new(decoder.as_deserializer(), bytes.len());
     Ok(T::deserialize(bounded)?)
 }
 

@@ -3,7 +3,7 @@
 //! Arguments and results pass the codec here too, so that what fails with a pool fails without.
 
 use crate::bytes::Bytes;
-use crate::call::{Call, Fault};
+use crate::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::{Encoded, Format};
 use crate::engine::Settled;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -91,7 +91,11 @@ impl Inline {
             Ok(Ok(Encoded::InBuffer)) => Settled::Done(Bytes::copy_of(&self.result)),
             Ok(Err(fault @ Fault::Encode(_))) => failed(ErrorKind::Encode, fault.to_string()),
             Ok(Err(fault @ Fault::Decode(_))) => failed(ErrorKind::Decode, fault.to_string()),
-            Err(payload) => failed(ErrorKind::Panicked, crate::call::panic_text(&*payload).to_string()),
+            Err(payload) => {
+                let text = panic_text(&*payload).to_string();
+                drop_payload(payload);
+                failed(ErrorKind::Panicked, text)
+            }
         };
         self.pieces[number].state = State::Settled(settled);
         self.done += 1;

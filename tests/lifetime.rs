@@ -23,12 +23,18 @@ fn leaver(way: &str, directory: &Path) -> Run {
 
 /// Fault 19. `/proc/self/exe` is the image that runs, whatever became of its file.
 #[test]
-fn a_program_whose_file_is_gone_has_pools() {
-    for situation in ["deleted", "replaced", "not-executable"] {
+fn a_program_whose_file_is_gone_or_replaced_has_pools() {
+    let lost = "System: cannot start this program once more as fork server: Permission denied (os error 13)\n";
+    for (situation, said) in [
+        ("deleted", "first: Ok\nanother: Ok\n"),
+        ("replaced", "first: Ok\nanother: Ok\n"),
+        // The kernel runs no image that nobody may run.
+        ("not-executable", lost),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("host");
         fs::copy(program("host"), &copy).unwrap();
-        run(command(&copy, &[situation])).assert_said("first: Ok\nanother: true\n");
+        run(command(&copy, &[situation])).assert_said(said);
     }
 }
 
@@ -140,6 +146,27 @@ fn waits_and_signals_of_the_host_never_see_the_pools_processes() {
 fn what_a_piece_printed_is_seen_whatever_the_next_one_does() {
     check("speak-abort", "said by a piece; ends: [None, Some(Signal(6))]\n");
     check("speak-exit", "said by a piece; ends: [None, Some(Exit(0))]\n");
+}
+
+/// Fault 27.
+#[test]
+fn a_program_that_a_piece_starts_may_have_a_pool_and_ends_with_the_worker() {
+    check("inner", "privileged: false\nmarker: None\ntask: Ok\npool: Ok\n");
+    let mut host = Run::start(command(&program("host"), &["inner-pool"]));
+    host.wait_for_line("task: ");
+    let hosts = |host: &Run| host.left().iter().filter(|words| words.contains("(host)")).count();
+    let servers = |host: &Run| host.left().iter().filter(|words| words.contains("(multicore-fork)")).count();
+    assert_eq!((hosts(&host), servers(&host)), (2, 2), "{:#?}", host.left());
+    host.say("now");
+    host.wait_for_line("killed");
+    assert!(run::comes_true(|| hosts(&host) == 1 && servers(&host) == 1), "{:#?}", host.left());
+    host.kill();
+    host.finish();
+}
+
+#[test]
+fn what_preload_started_ends_with_the_pool() {
+    check("preload-child", "task: Ok\n");
 }
 
 /// Fault 14.

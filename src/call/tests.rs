@@ -1,1 +1,115 @@
+//! Calls: each entry with the function it was made for, here and after a journey as an offset.
 
+use super::*;
+
+fn sum(a: u32, b: u64) -> u64 {
+    u64::from(a) + b
+}
+
+fn shout(text: String) -> String {
+    text.to_uppercase()
+}
+
+/// Runs a call in this process on these arguments.
+fn run(call: Call, format: Format, mut arguments: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    let mut result = Vec::new();
+    match call.run(format, &mut arguments, &mut result)? {
+        Encoded::InBuffer => Ok(result),
+        Encoded::Own(bytes) => Ok(bytes),
+    }
+}
+
+fn pair<A: Value, B: Value>(format: Format, a: A, b: B) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    codec::encode_pair(format, &(a, b), &mut buffer).unwrap();
+    buffer
+}
+
+#[test]
+fn a_call_decodes_calls_and_encodes() {
+    for format in [Format::Bincode, Format::Json] {
+        let bytes = run(Call::of_pair(sum), format, pair(format, 3_u32, 1_u64 << 40)).unwrap();
+        assert_eq!(codec::decode_result::<u64>(format, &bytes).unwrap(), (1 << 40) + 3);
+    }
+    for format in [Format::Bincode, Format::Raw] {
+        assert_eq!(run(Call::of_argument(shout), format, b"so be it".to_vec()).unwrap(), b"SO BE IT");
+    }
+    let bytes = run(Call::of_argument(shout), Format::Json, b"\"so be it\"".to_vec()).unwrap();
+    assert_eq!(bytes, b"\"SO BE IT\"");
+}
+
+#[test]
+fn a_closure_without_captures_is_a_function() {
+    let call = Call::of_pair(|a: String, times: usize| a.repeat(times));
+    let bytes = run(call, Format::Raw, pair(Format::Raw, "ab".to_string(), 3_usize)).unwrap();
+    assert_eq!(bytes, b"ababab");
+    let call = Call::of_argument(|(): ()| ());
+    assert_eq!(run(call, Format::Bincode, vec![]).unwrap(), b"");
+}
+
+#[test]
+fn a_hook_is_called_for_what_it_does() {
+    static CALLS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let call = Call::of_hook(|| {
+        CALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(run(call, Format::Bincode, vec![1, 2, 3]).unwrap(), b"");
+    assert_eq!(CALLS.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_a_fault() {
+    let error = run(Call::of_pair(sum), Format::Bincode, vec![1, 2]).unwrap_err();
+    assert!(matches!(error, Fault::Decode(_)) && error.to_string().contains("arguments"), "{error}");
+    let error = run(Call::of_argument(shout), Format::Raw, vec![0xff]).unwrap_err();
+    assert!(matches!(error, Fault::Decode(_)), "{error}");
+    let error = run(Call::of_pair(sum), Format::Raw, pair(Format::Raw, 1_u32, 2_u64)).unwrap_err();
+    assert!(matches!(error, Fault::Encode(_)) && error.to_string().contains("Format::Raw"), "{error}");
+    let call = Call::of_argument(|(): ()| std::collections::BTreeMap::from([((1, 2), 3)]));
+    let error = run(call, Format::Json, b"null".to_vec()).unwrap_err();
+    assert!(matches!(error, Fault::Encode(_)), "{error}");
+}
+
+#[test]
+fn a_call_is_the_same_after_its_journey() {
+    let call = Call::of_pair(sum);
+    for base in [call.entry, call.function, call.entry - 1000, call.entry + (1 << 30), call.entry - (1 << 30)] {
+        let word = call.to_word(base).unwrap();
+        // SAFETY: the word was made in this process, with the same base.
+        let back = unsafe { Call::from_word(word, base) };
+        assert_eq!(back, call);
+        assert_eq!(back.address(), sum as *const () as usize);
+        let bytes = run(back, Format::Bincode, pair(Format::Bincode, 1_u32, 2_u64)).unwrap();
+        assert_eq!(bytes, 3_u64.to_le_bytes());
+    }
+}
+
+#[test]
+fn an_address_too_far_away_does_not_travel() {
+    let call = Call { function: 1 << 40, entry: 1 << 40 };
+    for (base, travels) in [
+        (1 << 40, true),
+        ((1 << 40) + (1 << 31), true),
+        ((1 << 40) + (1 << 31) + 1, false),
+        ((1 << 40) - (1 << 31) + 1, true),
+        ((1 << 40) - (1 << 31), false),
+        (0, false),
+        (usize::MAX, false),
+    ] {
+        assert_eq!(call.to_word(base).is_some(), travels, "{base:#x}");
+        // Both must be near.
+        let split = Call { function: base, entry: 1 << 40 };
+        assert_eq!(split.to_word(base).is_some(), travels, "{base:#x}");
+    }
+}
+
+#[test]
+fn a_panic_is_told_in_its_words() {
+    let text = |panics: fn()| {
+        let payload = std::panic::catch_unwind(panics).unwrap_err();
+        panic_text(&*payload).to_string()
+    };
+    assert_eq!(text(|| std::panic::resume_unwind(Box::new("static"))), "static");
+    assert_eq!(text(|| std::panic::resume_unwind(Box::new("owned".to_string()))), "owned");
+    assert_eq!(text(|| std::panic::resume_unwind(Box::new(5))), "a value that is no text");
+}

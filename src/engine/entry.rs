@@ -14,7 +14,7 @@ use super::marker::{self, Marker};
 use super::message::{self, FromServer, Hello, Settings, ToServer};
 use super::worker;
 use crate::sys::image::{self, Constructor, image};
-use crate::sys::process::{self, Forked};
+use crate::sys::process::{self, DeathTimer, Forked};
 use crate::sys::{memory, socket};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
@@ -53,22 +53,21 @@ unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, e
     let Some((socket, hello)) = intercept(value) else { return };
     process::unset_variable(marker::NAME);
     let Ok(mut server) = Server::new(socket, hello) else { process::exit_now(1) };
+    let timer = DeathTimer::start(&server.parent);
     for constructor in image::constructors_after(entry).unwrap_or_default() {
         // SAFETY: the loader would call it now, with these arguments (musl passes none, and there
         // no constructor reads any).
         unsafe { constructor(argument_count, arguments, environment) };
     }
-    server.prepare();
+    server.prepare(timer);
     server.serve()
 }
 
 /// The socket and the first message, if the marker is meant for this copy of the crate and true.
 /// One that nobody can be meant by leaves the environment.
 fn intercept(value: &[u8]) -> Option<(OwnedFd, socket::Received)> {
-    let Some(marker) = Marker::parse(value) else {
-        if !marker::is_of_another_version(value) {
-            process::unset_variable(marker::NAME);
-        }
+    let Some((marker, of_this_version)) = Marker::parse(value) else {
+        process::unset_variable(marker::NAME);
         return None;
     };
     // A number that is no socket made by that parent is not ours to close, nor to change.
@@ -77,7 +76,7 @@ fn intercept(value: &[u8]) -> Option<(OwnedFd, socket::Received)> {
         process::unset_variable(marker::NAME);
         return None;
     }
-    if marker.entry != offset() || image::constructors_after(entry).is_none() {
+    if !of_this_version || marker.entry != offset() || image::constructors_after(entry).is_none() {
         return None;
     }
     let first = process::borrow_inherited(marker.socket).map(|socket| socket::receive(socket, false));
@@ -127,12 +126,7 @@ impl Server {
         let (Some(parent), Some(settings)) = (fds.next(), fds.next()) else {
             return Err(std::io::ErrorKind::InvalidData.into());
         };
-        // Descriptors that came where a standard stream was closed would be taken for one.
-        let parent = process::above_standard_streams(parent)?;
-        let bytes = memory::read_file(&settings)?;
-        // It may have taken the place of a standard stream too, and must be gone before that is opened.
-        drop(settings);
-        let settings = crate::codec::decode_message(&bytes).map_err(std::io::Error::other)?;
+        let settings = crate::codec::decode_message(&memory::read_file(&settings)?).map_err(std::io::Error::other)?;
         let ignores_children = process::stop_ignoring_children();
         let server = Server { socket, parent, settings, children: Vec::new(), ignores_children };
         if identity != image().identity {
@@ -149,14 +143,15 @@ impl Server {
         Ok(server)
     }
 
-    /// Runs `preload` and makes sure that forking is safe.
-    fn prepare(&mut self) {
+    /// Runs `preload` and makes sure that forking is safe. Until then a timer looks for the parent.
+    fn prepare(&mut self, timer: Option<DeathTimer>) {
         if let Some(hook) = self.settings.preload.take() {
             worker::install_panic_hook();
             if let Err(reason) = worker::run_hook(&hook) {
                 self.refuse(&format!("preload failed: {reason}"));
             }
         }
+        drop(timer);
         let threads = process::thread_count();
         if let Some(threads) = threads.filter(|&threads| threads != 1) {
             let others = threads - 1;
@@ -272,7 +267,8 @@ impl Server {
         // Who waits for our end shall find none of them.
         for child in &self.children {
             process::has_ended(&child.pidfd, LAST_WAIT);
+            process::reap(child.pid);
         }
-        process::exit_now(0)
+        process::end_with_group()
     }
 }

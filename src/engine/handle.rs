@@ -264,10 +264,11 @@ impl Worker {
                 break;
             }
             outgoing.sent += chunk.len();
+            // Only now: once all is sent, what lies behind belongs to other pieces.
+            if let Some(piece) = self.in_flight.iter_mut().find(|piece| piece.sequence == outgoing.sequence) {
+                piece.end = self.work.tail();
+            }
             self.publish();
-        }
-        if let Some(piece) = self.in_flight.iter_mut().find(|piece| piece.sequence == outgoing.sequence) {
-            piece.end = self.work.tail();
         }
         let sent = outgoing.sent == outgoing.bytes.len();
         match self.in_flight.front_mut() {

@@ -3,8 +3,9 @@
 //!
 //! `VERSION/ENTRY/NONCE/SOCKET/PARENT`: the crate's version, the offset of its entry in the image,
 //! a random number, the socket's descriptor and the parent's process id. It counts only if all of
-//! it fits: another copy of the crate in the same program has another entry and leaves it alone; a
-//! forged or stale one names no socket whose maker is that parent and which holds that nonce.
+//! it fits: another copy of the crate in the same program has another version or entry and leaves it
+//! alone; a forged or stale one names no socket whose maker is that parent and which holds that nonce.
+//! Every version keeps this form, so that each can tell a stale marker of another.
 //!
 //! It is read before `main`, when nothing may be assumed: no allocation, no lock.
 
@@ -33,12 +34,10 @@ impl Marker {
         CString::new(text).expect("no part has a NUL")
     }
 
-    /// Reads a value; `None` if it is not a marker of this version.
-    pub(crate) fn parse(value: &[u8]) -> Option<Marker> {
+    /// Reads a value; `None` if it is no marker of any version. True if it is of this one.
+    pub(crate) fn parse(value: &[u8]) -> Option<(Marker, bool)> {
         let mut fields = value.split(|&byte| byte == b'/');
-        if fields.next()? != VERSION.as_bytes() {
-            return None;
-        }
+        let version = fields.next()?;
         let mut number = || fields.next().and_then(decimal);
         let marker = Marker {
             entry: number()?,
@@ -46,15 +45,8 @@ impl Marker {
             socket: i32::try_from(number()?).ok()?,
             parent: u32::try_from(number()?).ok()?,
         };
-        fields.next().is_none().then_some(marker)
+        fields.next().is_none().then_some((marker, version == VERSION.as_bytes()))
     }
-}
-
-/// True if the value has the form of some version's marker, so that another copy of the crate may
-/// be meant.
-pub(crate) fn is_of_another_version(value: &[u8]) -> bool {
-    let version = value.split(|&byte| byte == b'/').next().unwrap_or_default();
-    version != VERSION.as_bytes() && value.iter().filter(|&&byte| byte == b'/').count() == 4
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -76,7 +68,9 @@ mod tests {
         let marker = Marker { entry: 0x1234, nonce: u64::MAX, socket: 7, parent: 4127 };
         let variable = marker.to_variable();
         let value = variable.to_str().unwrap().split_once('=').unwrap().1;
-        assert_eq!(Marker::parse(value.as_bytes()), Some(marker));
+        assert_eq!(Marker::parse(value.as_bytes()), Some((marker, true)));
+        let other = Marker { entry: 1, nonce: 2, socket: 3, parent: 4 };
+        assert_eq!(Marker::parse(b"0.0.0/1/2/3/4"), Some((other, false)));
     }
 
     #[test]
@@ -99,8 +93,5 @@ mod tests {
         ] {
             assert_eq!(Marker::parse(format!("{VERSION}{rest}").as_bytes()), None, "{rest:?}");
         }
-        assert_eq!(Marker::parse(b"0.0.0/1/2/3/4"), None);
-        assert!(is_of_another_version(b"0.0.0/1/2/3/4"));
-        assert!(!is_of_another_version(b"garbage"));
     }
 }

@@ -74,10 +74,6 @@ impl Launcher {
     pub(crate) fn launch(&self, core: &mut Core) -> Result<Server, Error> {
         let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
         let (ours, theirs) = socket::pair().map_err(failed("cannot make the socket to the fork server"))?;
-        let ours =
-            process::above_standard_streams(ours).map_err(failed("cannot move the socket to the fork server"))?;
-        let theirs =
-            process::above_standard_streams(theirs).map_err(failed("cannot move the socket to the fork server"))?;
         let mut nonce = [0; 8];
         rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
             .map_err(failed("cannot get random numbers"))?;

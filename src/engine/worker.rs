@@ -12,7 +12,7 @@ use super::entry;
 use super::message::{Hook, Settings};
 use super::pair::{CHUNK_BYTES, Pair, READY};
 use super::record::{self, Outcome};
-use crate::call::{Call, Fault, panic_text};
+use crate::call::{Call, Fault, drop_payload, panic_text};
 use crate::claim;
 use crate::codec::{Encoded, Format};
 use crate::ring::{Consumer, Header, Producer, Record};
@@ -375,9 +375,7 @@ pub(crate) fn install_panic_hook() {
 fn describe_panic(payload: Box<dyn std::any::Any + Send>) -> String {
     let text = cut(panic_text(&*payload)).to_string();
     let seen = LAST_PANIC.try_lock().ok().and_then(|mut last| last.take());
-    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
-    }
+    drop_payload(payload);
     match seen {
         Some((seen, place)) if seen == text && !place.is_empty() => format!("{text} (at {place})"),
         _ => text,

@@ -4,6 +4,7 @@
 //! An eventfd is watched for edges and never read. A worker shares its open file description and
 //! could make it blocking between our look and our read; what is not read cannot block.
 
+use super::process::above_standard_streams;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
@@ -15,7 +16,7 @@ pub(crate) struct Event(OwnedFd);
 
 impl Event {
     pub(crate) fn new() -> Result<Self> {
-        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(Event)
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).and_then(above_standard_streams).map(Event)
     }
 
     pub(crate) fn from_fd(fd: OwnedFd) -> Self {
@@ -40,7 +41,7 @@ pub(crate) struct Watch(OwnedFd);
 
 impl Watch {
     pub(crate) fn new() -> Result<Self> {
-        epoll::create(epoll::CreateFlags::CLOEXEC).map(Watch)
+        epoll::create(epoll::CreateFlags::CLOEXEC).and_then(above_standard_streams).map(Watch)
     }
 
     /// Tells of each new readiness of `fd` once.

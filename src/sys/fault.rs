@@ -80,15 +80,22 @@ fn stack_end() -> Option<usize> {
 }
 
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
-    // SAFETY: the kernel passes a valid description of the fault.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: the kernel passes a valid description of the signal.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    // Some process sent it, maybe this one: then there is no address, and no access to fault again.
+    let sent = code <= 0;
     let end = STACK_END.load(Relaxed);
     let note = NOTE.load(Relaxed);
-    if !note.is_null() && (end.saturating_sub(GAP_BYTES)..end.saturating_add(64 * 1024)).contains(&address) {
+    let overflow = (end.saturating_sub(GAP_BYTES)..end.saturating_add(64 * 1024)).contains(&address);
+    if !sent && overflow && !note.is_null() {
         // SAFETY: `watch_stack` was given a reference for ever.
         unsafe { (*note).store(STACK_OVERFLOW, Relaxed) };
     }
-    // The access faults again on return, and this time the signal does what it does by default.
     // SAFETY: always allowed.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
+    if sent {
+        // SAFETY: always allowed.
+        unsafe { libc::raise(signal) };
+    }
+    // Else the access faults again on return, and this time the signal does what it does by default.
 }

@@ -1,5 +1,6 @@
 //! Shared memory without a name: memfds, their seals and their mappings.
 
+use super::process::above_standard_streams;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
@@ -25,6 +26,7 @@ pub(crate) fn create(name: &str, bytes: usize, writers: Writers) -> io::Result<(
         Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags)?,
         other => other?,
     };
+    let fd = above_standard_streams(fd)?;
     size(&fd, bytes)?;
     let mapping = MmapOptions::new().len(bytes).map_raw(&fd)?;
     let mut seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
@@ -62,7 +64,7 @@ pub(crate) fn map_read_only(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> 
 
 /// A sealed memfd with these bytes, for another process to read.
 pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
+    let fd = above_standard_streams(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?)?;
     let mut written = 0;
     while written < bytes.len() {
         written += rustix::io::pwrite(&fd, &bytes[written..], written as u64)?;

@@ -8,8 +8,8 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicPtr};
 
 /// What the fork server is started with: as the parent was when its pool first started.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Launch {
             .filter_map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
             .collect();
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-        let directory = rustix::fs::open(".", flags, rustix::fs::Mode::empty()).ok();
+        let directory = rustix::fs::open(".", flags, rustix::fs::Mode::empty()).and_then(above_standard_streams).ok();
         Launch { arguments, environment, directory, mask: current_mask() }
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
     if start.error != 0 {
         return Err(io::Error::from_raw_os_error(start.error));
     }
-    Ok(pidfd)
+    Ok(above_standard_streams(pidfd)?)
 }
 
 fn errno() -> c_int {
@@ -230,7 +230,7 @@ pub(crate) fn own_pidfd() -> rustix::io::Result<OwnedFd> {
 
 /// The pidfd of a child that is not reaped yet, or of this process.
 pub(crate) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
-    rustix::process::pidfd_open(pid, PidfdFlags::empty())
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(above_standard_streams)
 }
 
 /// Kills what the pidfd stands for. If it is gone already, that is as well.
@@ -316,7 +316,8 @@ pub(crate) fn settle_standard_streams() {
     }
 }
 
-/// The same descriptor under a number above 2, so that it is not taken for a standard stream.
+/// The same descriptor under a number above 2. Every descriptor of ours passes here: where the host
+/// has closed a standard stream, it would be taken for one.
 pub(crate) fn above_standard_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
 }
@@ -385,6 +386,75 @@ pub(crate) fn keep_memory(bytes: usize) {
     }
     #[cfg(not(target_env = "gnu"))]
     let _ = bytes;
+}
+
+/// A look every so often, by way of a signal, whether another process is gone; when it is, this one
+/// ends at once, with its group if that is its own. For the time in which code of the user's runs
+/// and nobody waits for anything. It does not act while that code blocks all signals.
+pub(crate) struct DeathTimer {
+    timer: libc::timer_t,
+    former: libc::sigaction,
+}
+
+static WATCHED: AtomicI32 = AtomicI32::new(-1);
+
+const LOOK_NS: libc::c_long = 250_000_000;
+
+impl DeathTimer {
+    /// Looks at `pidfd`, which the caller keeps open.
+    pub(crate) fn start(pidfd: impl AsFd) -> Option<Self> {
+        WATCHED.store(pidfd.as_fd().as_raw_fd(), Relaxed);
+        let mut timer = std::ptr::null_mut();
+        // SAFETY: all that is passed is valid for the calls, and the handler does only what one may.
+        unsafe {
+            let (mut action, mut former): (libc::sigaction, libc::sigaction) = std::mem::zeroed();
+            action.sa_sigaction = end_if_gone as *const () as usize;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(libc::SIGRTMAX(), &action, &mut former);
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_SIGNAL;
+            event.sigev_signo = libc::SIGRTMAX();
+            if libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) != 0 {
+                return None;
+            }
+            let look = libc::timespec { tv_sec: 0, tv_nsec: LOOK_NS };
+            let times = libc::itimerspec { it_interval: look, it_value: look };
+            libc::timer_settime(timer, 0, &times, std::ptr::null_mut());
+            Some(DeathTimer { timer, former })
+        }
+    }
+}
+
+impl Drop for DeathTimer {
+    fn drop(&mut self) {
+        // SAFETY: the timer is ours, and a signal of it that is still on its way is ignored first.
+        unsafe {
+            libc::timer_delete(self.timer);
+            libc::signal(libc::SIGRTMAX(), libc::SIG_IGN);
+            libc::sigaction(libc::SIGRTMAX(), &self.former, std::ptr::null_mut());
+        }
+    }
+}
+
+extern "C" fn end_if_gone(_: c_int) {
+    let mut watched = libc::pollfd { fd: WATCHED.load(Relaxed), events: libc::POLLIN, revents: 0 };
+    // SAFETY: system calls that a handler may make; one that ends well leaves `errno` alone.
+    unsafe {
+        if libc::poll(&mut watched, 1, 0) == 1 {
+            end_with_group();
+        }
+    }
+}
+
+/// Ends this process at once, and with it whatever it started that has not left its group.
+pub(crate) fn end_with_group() -> ! {
+    // SAFETY: system calls that a handler of signals may make too.
+    unsafe {
+        if libc::getpgrp() == libc::getpid() {
+            libc::kill(0, libc::SIGKILL);
+        }
+        libc::_exit(0)
+    }
 }
 
 /// Gives freed memory back to the system.

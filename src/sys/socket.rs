@@ -1,5 +1,6 @@
 //! The socket between parent and fork server: whole messages, with descriptors beside them.
 
+use super::process::above_standard_streams;
 use rustix::cmsg_space;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
@@ -25,7 +26,8 @@ pub(crate) struct Received {
 
 /// Two connected ends, both closed at exec.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+    let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((above_standard_streams(one)?, above_standard_streams(other)?))
 }
 
 /// Sends one message. With `wait` unset it fails with `AGAIN` rather than wait for the other side.
@@ -56,18 +58,20 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>>
     let (message, fds) = loop {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
-            Err(Errno::INTR) => {}
+            // The other side closed without having read all: said once, before what it had sent.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(error) => return Err(error),
             Ok(message) => {
-                let fds: Vec<OwnedFd> = ancillary
+                let fds: Result<Vec<OwnedFd>> = ancillary
                     .drain()
                     .filter_map(|message| match message {
                         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
                         _ => None,
                     })
                     .flatten()
+                    .map(above_standard_streams)
                     .collect();
-                break (message, fds);
+                break (message, fds?);
             }
         }
     };

@@ -190,7 +190,7 @@ impl Run {
         command.env(TAG, &tag[TAG.len() + 1..]);
         // A panic's backtrace is no news.
         command.env_remove("RUST_BACKTRACE").env_remove("MULTICORE_MAX_LOAD_AVERAGE");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: setsid allocates and locks nothing.
         unsafe {
             command.pre_exec(|| {
@@ -206,6 +206,12 @@ impl Run {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Tells the program something, on a line of its stdin.
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("piped");
+        writeln!(stdin, "{line}").expect("it listens");
     }
 
     /// Waits for the rest of the line that begins so.
@@ -243,7 +249,12 @@ impl Run {
             .filter_map(|pid| {
                 let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
                 // The name may contain anything, but ends at the last parenthesis.
-                let session: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(3)?.parse().ok()?;
+                let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().take(4).collect();
+                let (parent, session): (u32, u32) = (fields[1].parse().ok()?, fields[3].parse().ok()?);
+                // What has ended and was given to the system's init is that one's to reap.
+                if fields[0] == "Z" && parent == 1 {
+                    return None;
+                }
                 let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
                 let tagged = environment.split(|&byte| byte == 0).any(|variable| variable == self.tag.as_bytes());
                 let words = || stat.split_whitespace().take(6).collect::<Vec<_>>().join(" ");

@@ -2,7 +2,7 @@
 //! one that writes whatever it likes wherever it can.
 
 use super::super::pair::{CHUNK_BYTES, Pair, READY, RING_BYTES};
-use super::super::record::{BEGIN, CHUNK, LEAVE, PIECE, REPLY};
+use super::super::record::{BEGIN, CHUNK, FORMAT_MASK, LEAVE, PIECE, REPLY};
 use super::super::task_state::{TaskSettings, TaskState, Tasks};
 use super::*;
 use proptest::prelude::*;
@@ -38,8 +38,9 @@ fn piece(task: TaskKey, number: usize, length: usize) -> Given {
     Given { task, number, call: 7, format: Format::Raw, arguments }
 }
 
+/// Every other piece is one after which the worker shall tell.
 fn give(worker: &mut Worker, task: TaskKey, number: usize, length: usize) -> bool {
-    let given = worker.give(piece(task, number, length), false).is_ok();
+    let given = worker.give(piece(task, number, length), number % 2 == 1).is_ok();
     worker.publish();
     given
 }
@@ -237,6 +238,23 @@ fn arguments_that_streamed_come_back_whole_while_the_piece_has_not_begun() {
     }
 }
 
+/// A look at the rings after the arguments had gone took the records behind them for a part of
+/// them; the answer then gave those records' room away before they were read.
+#[test]
+fn an_answer_frees_only_its_own_records() {
+    let (mut worker, mut played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 0, CHUNK_BYTES + 1));
+    worker.pump();
+    let end = worker.work.tail();
+    assert!(give(&mut worker, task, 1, 9));
+    worker.pump();
+    assert!(played.claim(1));
+    assert!(played.write(REPLY, 0, 1, &[], &[]));
+    assert_eq!(collect(&mut worker), (vec![0], Ok(false)));
+    assert_eq!(worker.work.consumed(), end);
+    assert_eq!(worker.call_back_newest().unwrap().arguments.as_slice(), arguments_of(1, 9));
+}
+
 /// A worker that took its claim back, after the parent had let go of the arguments, made the parent
 /// look for them in the ring.
 #[test]
@@ -283,7 +301,7 @@ fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_called_back() {
         assert_eq!(worker.call_back_newest().unwrap().number, 1);
         holes += 1;
     }
-    assert!(holes > 4000, "only {holes} of the shortest records fitted");
+    assert!(holes > 1000, "only {holes} of the shortest records fitted");
     assert!(claim::is_claimed(played.pair.states(), first.sequence));
     let mut skipped = 0;
     while let Some((header, _)) = played.next() {
@@ -365,7 +383,7 @@ fn check_echo(length: usize) {
     assert!(played.claim(header.sequence));
     let streams = length > CHUNK_BYTES;
     assert_eq!(header.kind, if streams { BEGIN } else { PIECE });
-    assert_eq!(header.flags, Format::Raw.to_bits());
+    assert_eq!(header.flags & FORMAT_MASK, Format::Raw.to_bits());
     assert_eq!(payload[..8], 7_u64.to_le_bytes());
     let mut arguments = payload[if streams { 16 } else { 8 }..].to_vec();
     while arguments.len() < length {
@@ -522,6 +540,7 @@ fn check_steps(steps: &[Step]) {
             Step::Sleep(value) => played.pair.worker_sleep().store(value, Release),
             Step::Stage(value) => played.pair.stage().store(value, Release),
         }
+        assert_eq!(worker.has_flagged(), open.keys().any(|number| number % 2 == 1));
         assert_eq!(worker.in_flight(), open.len(), "none is lost, none counts twice");
     }
     let (lost, rest) = worker.leftovers();

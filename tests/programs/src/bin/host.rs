@@ -38,6 +38,9 @@ fn main() {
         }),
         "fork" => fork(),
         "hooks" => hooks(),
+        "inner" => inner(),
+        "inner-pool" => inner_pool(),
+        "preload-child" => preload_child(),
         "preload-threads" => refused(|| {
             std::thread::spawn(|| std::thread::park());
             std::thread::spawn(|| std::thread::park());
@@ -87,18 +90,23 @@ fn load(object: &Path) {
 /// server nor to a later one.
 fn moved(change: fn(&Path)) {
     change(&std::env::current_exe().expect("there is /proc"));
-    let pool = Pool::builder().workers(2).build().expect("a pool can run here");
+    let pool = match Pool::builder().workers(2).build() {
+        Ok(pool) => pool,
+        Err(error) => return println!("{:?}: {error}", error.kind()),
+    };
     println!("first: {}", own_task(&pool));
-    let servers = pool.try_task::<u32>().expect("the pool is open");
-    servers.run(|(), ()| std::os::unix::process::parent_id(), (), ());
-    let server = servers.get().expect("it answers")[0];
+    let server = fork_server(&pool).expect("it answers");
     // SAFETY: the fork server is there until it is killed.
     unsafe { libc::kill(server as c_int, libc::SIGKILL) };
-    // Until its death is known, tasks may still fail; from then on none does.
-    while own_task(&pool) != "Ok" {}
-    let servers = pool.try_task::<u32>().expect("the pool is open");
-    servers.run(|(), ()| std::os::unix::process::parent_id(), (), ());
-    println!("another: {}", servers.get().is_ok_and(|servers| servers[0] != server));
+    // Until its death is known, tasks may still fail, or find a worker that is about to die.
+    while fork_server(&pool).is_none_or(|now| now == server) {}
+    println!("another: Ok");
+}
+
+fn fork_server(pool: &Pool) -> Option<u32> {
+    let task = pool.try_task::<u32>().expect("the pool is open");
+    task.run(|(), ()| std::os::unix::process::parent_id(), (), ());
+    Some(task.get().ok()?[0])
 }
 
 /// The fork server must not go with the thread that started it.
@@ -204,6 +212,49 @@ fn hooks() {
         task.get()
     });
     println!("broken: {}", error.map_or_else(|error| error.to_string(), |_| "Ok".to_string()));
+}
+
+/// A program that a piece starts may have a pool of its own.
+fn inner() {
+    let pool = Pool::builder().workers(1).build().expect("a pool can run here");
+    let task = pool.try_task::<String>().expect("the pool is open");
+    task.call(
+        |()| {
+            let program = std::env::current_exe().expect("there is /proc");
+            let output = std::process::Command::new(program).arg("task").output().expect("it runs");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        },
+        (),
+    );
+    print!("{}", task.get().expect("it answers")[0]);
+}
+
+/// A piece leaves a program with a pool of its own behind, and the worker is killed.
+fn inner_pool() {
+    let pool = Pool::builder().workers(1).build().expect("a pool can run here");
+    let task = pool.try_task::<u32>().expect("the pool is open");
+    task.call(
+        |()| {
+            let program = std::env::current_exe().expect("there is /proc");
+            std::process::Command::new(program).arg("wait").spawn().expect("it runs");
+            std::process::id()
+        },
+        (),
+    );
+    let worker = task.get().expect("it answers")[0];
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("the test says when");
+    // SAFETY: the worker is there until it is killed.
+    unsafe { libc::kill(worker as c_int, libc::SIGKILL) };
+    println!("killed");
+    std::thread::park();
+}
+
+/// What preload starts ends with the fork server.
+fn preload_child() {
+    let preload = || drop(std::process::Command::new("sleep").arg("3600").spawn().expect("there is sleep"));
+    let pool = Pool::builder().workers(1).preload(preload).build().expect("a pool can run here");
+    println!("task: {}", own_task(&pool));
 }
 
 /// A preload that makes forking impossible.

@@ -17,7 +17,7 @@ fn main() {
     match way.as_str() {
         "never-ready" => {
             // Nobody waits for it but the pool.
-            let _ = Pool::builder().workers(WORKERS).preload(endure).build();
+            let _ = Pool::builder().workers(WORKERS).preload(|| std::thread::sleep(Duration::from_secs(3600))).build();
         }
         "idle" => {
             let pool = pool();

@@ -59,12 +59,10 @@ fn pool_of_many_deaths() -> Option<c_int> {
         task.call(end, ());
         println!("death: {:?}", task.get().expect_err("it dies").cause());
     }
-    let task = pool.try_task().expect("the pool is open");
-    task.call(|()| std::os::unix::process::parent_id(), ());
-    let server = task.get().expect("it answers")[0];
+    let server = fork_server(&pool).expect("it answers");
     // SAFETY: the fork server is there until it is killed.
     unsafe { libc::kill(server as c_int, libc::SIGKILL) };
-    while own_task(&pool) != "Ok" {}
+    while fork_server(&pool).is_none_or(|now| now == server) {}
     println!("another fork server: Ok");
     if std::env::args().nth(1).as_deref() == Some("handler") {
         // The host's own child is the host's.
@@ -74,4 +72,10 @@ fn pool_of_many_deaths() -> Option<c_int> {
     drop(pool);
     let found = wait(libc::WNOHANG);
     (found != -1).then_some(found)
+}
+
+fn fork_server(pool: &Pool) -> Option<u32> {
+    let task = pool.try_task::<u32>().expect("the pool is open");
+    task.call(|()| std::os::unix::process::parent_id(), ());
+    Some(task.get().ok()?[0])
 }

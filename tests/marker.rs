@@ -1,0 +1,215 @@
+//! Programs that find a marker in their environment which is not for them: forged, stale, of another
+//! version. They run as if it were not there (fault 22).
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+#![allow(unsafe_code)]
+
+mod run;
+
+use run::{Outcome, Run, command, program, run, skipped};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
+};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+const NAME: &str = "MULTICORE_FORK_SERVER";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where a program finds the descriptor that its marker names.
+const SOCKET: i32 = 50;
+
+/// The marker is gone, and pools run.
+const WELL: &str = "privileged: false\nmarker: None\ntask: Ok\npool: Ok\n";
+
+/// The program `host` with this marker and, if any, this descriptor.
+fn host(program: &Path, marker: &[u8], descriptor: Option<&OwnedFd>) -> Command {
+    let mut host = command(program, &["task"]);
+    host.env(NAME, OsStr::from_bytes(marker));
+    if let Some(descriptor) = descriptor.map(|descriptor| descriptor.as_raw_fd()) {
+        // SAFETY: dup2 allocates and locks nothing; the descriptor is open until the child runs.
+        unsafe {
+            host.pre_exec(move || {
+                if libc::dup2(descriptor, SOCKET) == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+            });
+        }
+    }
+    host
+}
+
+#[track_caller]
+fn check(marker: &[u8], descriptor: Option<&OwnedFd>, said: &str) {
+    let Outcome { stdout, stderr, status } = run(host(&program("host"), marker, descriptor));
+    let marker = String::from_utf8_lossy(marker);
+    assert_eq!((stdout.as_str(), stderr.as_str(), status.code()), (said, "", Some(0)), "{NAME}={marker}");
+}
+
+/// A marker of this version, whose socket is ours.
+fn marker(entry: u64, nonce: u64, parent: u32) -> String {
+    format!("{VERSION}/{entry}/{nonce}/{SOCKET}/{parent}")
+}
+
+/// Two ends of what a pool and its fork server talk over.
+fn ends() -> (OwnedFd, OwnedFd) {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+/// The first message as a pool sends it: the nonce and the image's identity, with two descriptors
+/// unless told otherwise.
+fn send_hello(socket: &OwnedFd, nonce: u64, descriptors: usize) {
+    let message = [nonce.to_le_bytes(), 1_u64.to_le_bytes()].concat();
+    // Settings: no hooks, no memory to keep warm.
+    let mut settings = tempfile::tempfile().unwrap();
+    settings.write_all(&[0; 11]).unwrap();
+    let fds = vec![settings.as_fd(); descriptors];
+    send(socket, &message, &fds);
+}
+
+fn send(socket: &OwnedFd, message: &[u8], fds: &[BorrowedFd<'_>]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(fds.is_empty() || ancillary.push(SendAncillaryMessage::ScmRights(fds)));
+    sendmsg(socket, &[IoSlice::new(message)], &mut ancillary, SendFlags::empty()).unwrap();
+}
+
+/// What a fork server would have said by now, its end included.
+fn has_word(socket: &OwnedFd) -> bool {
+    let mut byte = [0];
+    rustix::net::recv(socket, &mut byte, rustix::net::RecvFlags::DONTWAIT).is_ok_and(|(read, _)| read > 0)
+}
+
+/// The entry's offset in the program's image, as a real marker of its own says it.
+fn entry_of(program: &Path) -> u64 {
+    let host = Run::start(command(program, &["wait"]));
+    host.wait_for_line("task: ");
+    let server = host.find("multicore-fork").expect("its pool runs");
+    // What the image was started with stays readable there.
+    let environment = fs::read(format!("/proc/{server}/environ")).unwrap();
+    let mut variables = environment.split(|&byte| byte == 0).filter_map(|variable| std::str::from_utf8(variable).ok());
+    let marker = variables.find_map(|variable| variable.strip_prefix(NAME)?.strip_prefix('=')).expect("it was marked");
+    assert!(marker.starts_with(VERSION), "{marker}");
+    marker.split('/').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn garbage_leaves_the_environment_and_pools_run() {
+    let values: [&[u8]; 9] =
+        [b"", b"garbage", b"\xff\xfe", b"1", b"-1", b"/", b"0.0.1/1/2/3", b"0.0.1/1/2/3/4/5", b"////"];
+    for value in values {
+        check(value, None, WELL);
+    }
+    for rest in
+        ["", "/", "/1/2/3", "/1/2/3/4/5", "/x/2/3/4", "/1/2/-3/4", "/1/2/99999999999/4", "/99999999999999999999/2/3/4"]
+    {
+        check(format!("{VERSION}{rest}").as_bytes(), None, WELL);
+    }
+}
+
+#[test]
+fn a_marker_whose_socket_is_none_is_stale() {
+    let parent = std::process::id();
+    for number in [0, 1, 2, SOCKET, 1_000_000] {
+        check(format!("{VERSION}/1/2/{number}/{parent}").as_bytes(), None, WELL);
+        check(format!("9.9.9/1/2/{number}/{parent}").as_bytes(), None, WELL);
+    }
+    let file: OwnedFd = tempfile::tempfile().unwrap().into();
+    check(marker(1, 2, parent).as_bytes(), Some(&file), WELL);
+}
+
+#[test]
+fn a_socket_that_another_process_made_is_not_believed() {
+    let (ours, theirs) = ends();
+    send_hello(&ours, 2, 2);
+    let entry = entry_of(&program("host"));
+    check(marker(entry, 2, 1).as_bytes(), Some(&theirs), WELL);
+    check(marker(entry, 2, 0).as_bytes(), Some(&theirs), WELL);
+    check(marker(entry, 2, u32::MAX).as_bytes(), Some(&theirs), WELL);
+    assert!(!has_word(&ours));
+}
+
+#[test]
+fn a_socket_without_the_right_first_message_is_not_believed() {
+    let (entry, parent) = (entry_of(&program("host")), std::process::id());
+    let says: [(&str, fn(&OwnedFd)); 6] = [
+        ("nothing", |_| {}),
+        ("another nonce", |ours| send_hello(ours, 3, 2)),
+        ("one descriptor", |ours| send_hello(ours, 2, 1)),
+        ("three descriptors", |ours| send_hello(ours, 2, 3)),
+        ("no descriptor", |ours| send_hello(ours, 2, 0)),
+        ("garbage", |ours| {
+            let null = File::open("/dev/null").unwrap();
+            send(ours, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", &[null.as_fd(), null.as_fd()]);
+        }),
+    ];
+    for (what, say) in says {
+        let (ours, theirs) = ends();
+        say(&ours);
+        check(marker(entry, 2, parent).as_bytes(), Some(&theirs), WELL);
+        assert!(!has_word(&ours), "{what}");
+    }
+    let (ours, theirs) = ends();
+    drop(ours);
+    check(marker(entry, 2, parent).as_bytes(), Some(&theirs), WELL);
+}
+
+/// It may be meant for another copy of the crate in the program; if there is none, this program was
+/// started as a fork server and is none, so it makes no pool: never a chain of programs.
+#[test]
+fn a_true_marker_that_nobody_takes_is_kept_and_no_pool_is_made() {
+    let parent = std::process::id();
+    for marker in [marker(1, 2, parent), format!("9.9.9/1/2/{SOCKET}/{parent}")] {
+        let (ours, theirs) = ends();
+        send_hello(&ours, 2, 2);
+        let said = format!("privileged: false\nmarker: Some({marker:?})\ntask: Unsupported\npool: Unsupported\n");
+        check(marker.as_bytes(), Some(&theirs), &said);
+        assert!(!has_word(&ours));
+    }
+}
+
+/// All that a pool says, said by this test: the program is taken. (It then finds that it is not the
+/// same image, says so, and goes.) With more rights than its caller it is not.
+#[test]
+fn a_program_with_more_rights_than_its_caller_takes_no_orders_and_makes_no_pool() {
+    let (entry, parent) = (entry_of(&program("host")), std::process::id());
+    let (ours, theirs) = ends();
+    send_hello(&ours, 2, 2);
+    check(marker(entry, 2, parent).as_bytes(), Some(&theirs), "");
+    assert!(has_word(&ours), "the forged marker is as good as a pool's");
+
+    if rustix::process::geteuid().as_raw() != 0 {
+        return skipped("a setuid program", "only root can make one");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("host");
+    fs::copy(program("host"), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    let (ours, theirs) = ends();
+    send_hello(&ours, 2, 2);
+    for (marker, descriptor) in [(Some(marker(entry, 2, parent)), Some(&theirs)), (None, None)] {
+        let mut started = host(&copy, marker.clone().unwrap_or_default().as_bytes(), descriptor);
+        if marker.is_none() {
+            started.env_remove(NAME);
+        }
+        let outcome = run({
+            started.uid(65534).gid(65534);
+            started
+        });
+        if outcome.find("privileged") != Some("true") {
+            return skipped("a setuid program", "the temporary directory allows none");
+        }
+        assert_eq!(
+            (outcome.find("task"), outcome.find("pool")),
+            (Some("Unsupported"), Some("Unsupported")),
+            "{outcome:?}"
+        );
+        assert!(!has_word(&ours), "it took orders from its caller");
+    }
+}

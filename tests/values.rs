@@ -1,0 +1,272 @@
+//! Values of any size, in both directions: tiny, at the edges of what a record and a ring hold, and
+//! far beyond.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use multicore::{Error, Format, Pool};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use support::{DEADLINE, Random, pool, task, wait_for, watchdog};
+
+const MIB: usize = 1 << 20;
+
+/// The edges: what travels in a reply itself, whole in a record, in chunks, and round a ring.
+fn edges() -> Vec<usize> {
+    let mut sizes = vec![0, 1, 2];
+    for edge in [8, 16, 32, 16 * 1024, 64 * 1024, 128 * 1024, 256 * 1024, MIB] {
+        // A string's length, a header and a length in front may move an edge by some bytes.
+        let near = [-24, -16, -9, -8, -7, -1, 0, 1, 8, 9];
+        sizes.extend(near.iter().filter_map(|&more| edge.checked_add_signed(more)));
+    }
+    sizes
+}
+
+/// Bytes that differ everywhere, so that none can stand for another; cheap without optimisation.
+fn bytes(seed: u64, size: usize) -> Vec<u8> {
+    const BLOCK: usize = 4099;
+    let mut block = [0; BLOCK];
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    for byte in &mut block {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *byte = (state >> 56) as u8;
+    }
+    let mut bytes = block.repeat(size / BLOCK + 1);
+    bytes.truncate(size);
+    // Each block begins with its number.
+    for (number, block) in bytes.chunks_mut(BLOCK).enumerate() {
+        for (place, byte) in block.iter_mut().zip(number.to_le_bytes()) {
+            *place = byte;
+        }
+    }
+    bytes
+}
+
+fn text(seed: u64, size: usize) -> String {
+    bytes(seed, size).into_iter().map(|byte| char::from(b'a' + byte % 26)).collect()
+}
+
+#[track_caller]
+fn assert_same(left: &[u8], right: &[u8], what: &str) {
+    assert_eq!(left.len(), right.len(), "{what}: the length");
+    if left != right {
+        let place = left.iter().zip(right).position(|(left, right)| left != right);
+        panic!("{what}: {} bytes differ at {place:?}", left.len());
+    }
+}
+
+fn same(bytes: Vec<u8>) -> Vec<u8> {
+    bytes
+}
+
+#[test]
+fn bytes_of_every_size_go_there_and_back() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for format in [Format::Bincode, Format::Raw] {
+        let task = task::<Vec<u8>>(&pool).format(format);
+        for (seed, &size) in edges().iter().enumerate() {
+            task.call(same, bytes(seed as u64, size));
+        }
+        for ((seed, &size), result) in edges().iter().enumerate().zip(task.iter()) {
+            assert_same(&result.unwrap(), &bytes(seed as u64, size), &format!("{format:?}, {size}"));
+        }
+    }
+    support::assert_works(&pool);
+}
+
+#[test]
+fn texts_of_every_size_go_there_and_back() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for format in [Format::Bincode, Format::Json, Format::Raw] {
+        let sizes: Vec<usize> = edges().into_iter().filter(|&size| size < MIB / 2).collect();
+        let task = task::<String>(&pool).format(format);
+        for (seed, &size) in sizes.iter().enumerate() {
+            task.call(|text: String| text, text(seed as u64, size));
+        }
+        for ((seed, &size), result) in sizes.iter().enumerate().zip(task.get_each()) {
+            let (result, expected) = (result.unwrap(), text(seed as u64, size));
+            assert_same(result.as_bytes(), expected.as_bytes(), &format!("{format:?}, {size}"));
+        }
+    }
+}
+
+/// Arguments alone, and results alone.
+#[test]
+fn each_direction_alone_carries_every_size() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let sums = task::<(u64, u64)>(&pool);
+    let made = task::<Vec<u8>>(&pool);
+    let sum = |bytes: &[u8]| (bytes.len() as u64, bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>());
+    for &size in edges().iter().filter(|&&size| size < MIB / 2) {
+        sums.call(
+            |bytes: Vec<u8>| (bytes.len() as u64, bytes.iter().map(|&byte| u64::from(byte)).sum()),
+            bytes(1, size),
+        );
+        sums.run(
+            |bytes: Vec<u8>, more: u64| (bytes.len() as u64, more + bytes.iter().map(|&b| u64::from(b)).sum::<u64>()),
+            bytes(2, size),
+            5,
+        );
+        made.run(|seed: u64, size: usize| bytes(seed, size), 3, size);
+    }
+    let sums = sums.get().unwrap();
+    for (index, &size) in edges().iter().filter(|&&size| size < MIB / 2).enumerate() {
+        let (first, (length, total)) = (sum(&bytes(1, size)), sum(&bytes(2, size)));
+        assert_eq!(sums[2 * index], first, "{size}");
+        assert_eq!(sums[2 * index + 1], (length, total + 5), "{size} as one of a pair");
+    }
+    let mut written = Vec::new();
+    made.write_to(&mut written).unwrap();
+    let expected: Vec<u8> =
+        edges().iter().filter(|&&size| size < MIB / 2).flat_map(|&size| bytes(3, size)).collect();
+    assert_same(&written, &expected, "written");
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Shape {
+    Point,
+    Circle { radius: f64 },
+    Polygon(Vec<(i32, i32)>),
+    Group(Vec<Shape>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Drawing {
+    name: String,
+    shapes: Vec<Shape>,
+    tags: BTreeMap<String, Option<u64>>,
+    preview: Vec<u8>,
+}
+
+fn drawing(size: usize) -> Drawing {
+    let polygon = |sides: usize| Shape::Polygon((0..sides as i32).map(|side| (side, -side)).collect());
+    Drawing {
+        name: text(1, size % 1000),
+        shapes: vec![Shape::Point, Shape::Circle { radius: 0.5 }, Shape::Group(vec![polygon(size), Shape::Point])],
+        tags: (0..size % 100).map(|tag| (format!("tag {tag}"), (tag % 2 == 0).then_some(tag as u64))).collect(),
+        preview: bytes(2, size),
+    }
+}
+
+#[test]
+fn structured_values_go_there_and_back() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for format in [Format::Bincode, Format::Json] {
+        let sizes = [0, 1, 10, 100, 1000, 5000, 20_000];
+        let task = task::<Drawing>(&pool).format(format);
+        task.run_all(|drawing: Drawing, _: ()| drawing, sizes.map(|size| (drawing(size), ())));
+        for (size, result) in sizes.into_iter().zip(task.get().unwrap()) {
+            assert!(result == drawing(size), "{format:?}, {size}");
+        }
+    }
+}
+
+#[test]
+fn big_and_small_values_mix_on_several_workers() {
+    let _watch = watchdog();
+    let mut random = Random::seeded();
+    let pool = pool(3);
+    for _ in 0..5 {
+        let tasks: Vec<_> = (0..3).map(|_| task::<Vec<u8>>(&pool)).collect();
+        let mut sizes = vec![Vec::new(); 3];
+        for _ in 0..60 {
+            let which = random.below(3) as usize;
+            // Most are small.
+            let size = match random.below(10) {
+                0 => random.below(2 * MIB as u64),
+                1 | 2 => random.below(100_000),
+                _ => random.below(100),
+            } as usize;
+            tasks[which].call(same, bytes(size as u64, size));
+            sizes[which].push(size);
+        }
+        for (task, sizes) in tasks.into_iter().zip(sizes) {
+            for (size, result) in sizes.into_iter().zip(task.get().unwrap()) {
+                assert_same(&result, &bytes(size as u64, size), &format!("{size} among others"));
+            }
+        }
+    }
+}
+
+#[test]
+fn values_of_64_mib_travel_several_at_once() {
+    let _watch = watchdog();
+    let pool = pool(3);
+    let size = 64 * MIB;
+    let task = task::<Vec<u8>>(&pool);
+    for seed in 0..3 {
+        task.call(same, bytes(seed, size));
+    }
+    // Small ones in between, which go on.
+    let small = support::task::<u64>(&pool);
+    small.run_all(support::add, (0..100).map(|number| (number, 0)));
+    for (seed, result) in (0..3).zip(task.iter()) {
+        assert_same(&result.unwrap(), &bytes(seed, size), "64 MiB");
+    }
+    assert_eq!(small.get().unwrap().len(), 100);
+}
+
+/// Without `get`: the supervisor alone moves both streams.
+#[test]
+fn big_values_travel_while_nobody_waits() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let task = task::<Vec<u8>>(&pool);
+    for seed in 0..4 {
+        task.call(same, bytes(seed, 8 * MIB));
+    }
+    wait_for("all are done", || pool.stats().pieces_done == 4);
+    assert_eq!(task.completed(), 4);
+    let results: Result<Vec<Vec<u8>>, Error> = task.get_timeout(DEADLINE);
+    for (seed, result) in (0..).zip(results.unwrap()) {
+        assert_same(&result, &bytes(seed, 8 * MIB), "8 MiB");
+    }
+}
+
+/// The memory of this pool's workers.
+fn resident_bytes(pool: &Pool) -> u64 {
+    support::workers(pool).iter().map(support::Process::resident_bytes).sum()
+}
+
+#[test]
+fn the_memory_of_big_values_goes_back_when_there_is_quiet() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    support::assert_works(&pool);
+    let before = resident_bytes(&pool);
+    let task = task::<Vec<u8>>(&pool);
+    for seed in 0..4 {
+        task.call(
+            |mut bytes: Vec<u8>| {
+                bytes.reverse();
+                bytes
+            },
+            bytes(seed, 48 * MIB),
+        );
+    }
+    for result in task.iter() {
+        assert_eq!(result.unwrap().len(), 48 * MIB);
+    }
+    wait_for("it is given back", || resident_bytes(&pool) < before + 8 * MIB as u64);
+    support::assert_works(&pool);
+}
+
+/// A gibibyte there and back takes some seconds and 5 GiB: only where it is asked for.
+#[test]
+fn a_value_of_1_gib_goes_there_and_back() {
+    if std::env::var_os("MULTICORE_TEST_BIG").is_none() {
+        println!("MULTICORE_TEST_BIG=1 runs this");
+        return;
+    }
+    let pool = pool(1);
+    let task = task::<Vec<u8>>(&pool);
+    task.call(same, bytes(9, 1024 * MIB));
+    let result = task.get_timeout(Duration::from_secs(300)).unwrap();
+    assert_same(&result[0], &bytes(9, 1024 * MIB), "1 GiB");
+}
