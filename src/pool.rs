@@ -268,7 +268,10 @@ impl PoolBuilder {
     /// What the environment sets, where the program sets nothing.
     fn with_environment(mut self) -> Result<Self, Error> {
         self.workers = workers_from_environment()?;
-        self.max_load_percent = from_variable(LOAD_VARIABLE, "a load limit in percent, such as 85")?;
+        self.max_load_percent =
+            from_variable(LOAD_VARIABLE, "a load limit of 0 percent or more, such as 85", |percent: &f64| {
+                percent.is_finite() && *percent >= 0.0
+            })?;
         Ok(self)
     }
 
@@ -329,13 +332,14 @@ fn hook_with<V: Value>(function: fn(V), value: V) -> Result<Hook, Error> {
 }
 
 fn workers_from_environment() -> Result<Option<usize>, Error> {
-    from_variable(WORKERS_VARIABLE, "a number of workers, such as 4")
+    let what = format!("a number of workers from 1 to {MAX_WORKERS}, such as 4");
+    from_variable(WORKERS_VARIABLE, &what, |workers| (1..=MAX_WORKERS).contains(workers))
 }
 
-/// A number from the environment; a value that is none is never taken for another.
-fn from_variable<T: std::str::FromStr>(name: &str, what: &str) -> Result<Option<T>, Error> {
+/// A number from the environment; a value that is none, or makes no sense, is never taken for another.
+fn from_variable<T: std::str::FromStr>(name: &str, what: &str, fits: impl Fn(&T) -> bool) -> Result<Option<T>, Error> {
     let Some(value) = std::env::var_os(name) else { return Ok(None) };
-    match value.to_str().and_then(|value| value.trim().parse().ok()) {
+    match value.to_str().and_then(|value| value.trim().parse().ok()).filter(fits) {
         Some(number) => Ok(Some(number)),
         None => Err(Error::new(
             ErrorKind::Config,

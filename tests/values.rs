@@ -122,8 +122,7 @@ fn each_direction_alone_carries_every_size() {
     }
     let mut written = Vec::new();
     made.write_to(&mut written).unwrap();
-    let expected: Vec<u8> =
-        edges().iter().filter(|&&size| size < MIB / 2).flat_map(|&size| bytes(3, size)).collect();
+    let expected: Vec<u8> = edges().iter().filter(|&&size| size < MIB / 2).flat_map(|&size| bytes(3, size)).collect();
     assert_same(&written, &expected, "written");
 }
 

@@ -73,12 +73,12 @@ fn what_cannot_be_read_or_written_is_a_fault() {
 #[test]
 fn a_call_is_the_same_after_its_journey() {
     let call = Call::of_pair(sum);
-    for base in [call.entry, call.function, call.entry - 1000, call.entry + (1 << 30), call.entry - (1 << 30)] {
+    for distance in [0, call.entry.wrapping_sub(call.function), 1000, 1 << 30, 0_usize.wrapping_sub(1 << 30)] {
+        let base = call.entry.wrapping_sub(distance);
         let word = call.to_word(base).unwrap();
         // SAFETY: the word was made in this process, with the same base.
         let back = unsafe { Call::from_word(word, base) };
         assert_eq!(back, call);
-        assert_eq!(back.address(), sum as *const () as usize);
         let bytes = run(back, Format::Bincode, pair(Format::Bincode, 1_u32, 2_u64)).unwrap();
         assert_eq!(bytes, 3_u64.to_le_bytes());
     }

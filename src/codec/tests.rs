@@ -170,7 +170,7 @@ fn numbers_survive() {
 
 #[test]
 fn text_and_bytes_survive() {
-    for text in ["", "a", "zwölf", "\0\n\"\\\u{7f}\u{10ffff}", &"long ".repeat(10_000)] {
+    for text in ["", "a", "zwölf", "\0\n\"\\\u{7f}\u{10ffff}", &"long ".repeat(if cfg!(miri) { 20 } else { 10_000 })] {
         check(text.to_string());
         check(Some(text.to_string()));
         check(Cow::<'static, str>::Owned(text.to_string()));
@@ -257,7 +257,8 @@ fn text_and_bytes_travel_as_they_are_where_the_table_says_so() {
     assert_eq!(moved.as_ptr(), place);
     let back: Vec<u8> = decode_argument(Format::Raw, &mut moved).unwrap();
     assert_eq!(back.as_ptr(), place);
-    assert_eq!(decode_result_owned::<Vec<u8>>(Format::Raw, back).unwrap().as_ptr(), place);
+    let result: Vec<u8> = decode_result_owned(Format::Raw, back).unwrap();
+    assert_eq!(result.as_ptr(), place);
     // Text that is none.
     for format in [Format::Bincode, Format::Raw] {
         assert!(decode_argument::<String>(format, &mut vec![0xff]).is_err());
@@ -289,7 +290,7 @@ fn bytes_cut_short_are_an_error() {
         let bytes = bytes_of(encoded, buffer);
         assert_eq!(decode_result::<Nested>(format, &bytes).unwrap(), nested());
         for length in 0..bytes.len() {
-            if cfg!(miri) && length % 16 != 0 {
+            if cfg!(miri) && length % 32 != 0 {
                 continue;
             }
             assert!(decode_result::<Nested>(format, &bytes[..length]).is_err(), "{length} bytes");
@@ -309,7 +310,8 @@ fn check_bomb<T: Value + Debug>(claimed: u64, before: &[u8]) {
 
 #[test]
 fn a_length_that_lies_costs_nothing() {
-    for claimed in [1 << 25, 1 << 32, 1 << 40, 1 << 60, u64::MAX >> 1, u64::MAX - 1, u64::MAX] {
+    let lies = [1 << 60, 1 << 25, 1 << 32, 1 << 40, u64::MAX >> 1, u64::MAX - 1, u64::MAX];
+    for claimed in lies.into_iter().take(if cfg!(miri) { 1 } else { lies.len() }) {
         check_bomb::<Vec<u64>>(claimed, &[]);
         check_bomb::<Vec<()>>(claimed, &[]);
         check_bomb::<Vec<Unit>>(claimed, &[]);
@@ -351,7 +353,7 @@ fn a_value_that_nests_without_end_is_refused_before_the_stack_is() {
 }
 
 fn random_cases(count: u32) -> ProptestConfig {
-    let cases = if cfg!(miri) { count / 64 } else { count };
+    let cases = if cfg!(miri) { count / 512 } else { count };
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

@@ -357,7 +357,10 @@ impl Core {
                 any |= self.collect_from(index);
             }
         }
-        if any {
+        if any && self.phase == Phase::Closing {
+            // Whoever collected their last replies sends them home: nobody else would look again.
+            self.dismiss();
+        } else if any {
             self.dispatch();
         }
         any

@@ -190,6 +190,8 @@ impl Shared {
         let mut spin = Spin::new();
         loop {
             if let Some(value) = wait.look(&mut ready) {
+                // First, or the piece after it would count as asked for.
+                wait.is_served();
                 wait.core().reader_came(key);
                 return Some(value);
             }
@@ -279,6 +281,14 @@ impl<'a> Wait<'a> {
         self.core().waiters.leads(id)
     }
 
+    /// Its task has no waiter any more.
+    fn is_served(&mut self) {
+        let key = self.key;
+        if let Some(task) = self.core().tasks.get_mut(key) {
+            task.wait_no_more();
+        }
+    }
+
     fn look<T>(&mut self, ready: &mut impl FnMut(&mut Core) -> Option<T>) -> Option<T> {
         let leads = self.leads();
         let core = self.core();
@@ -324,11 +334,9 @@ impl<'a> Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let (id, key) = (self.id, self.key);
+        self.is_served();
+        let id = self.id;
         let core = self.core();
-        if let Some(task) = core.tasks.get_mut(key) {
-            task.wait_no_more();
-        }
         if let Some(next) = core.waiters.leave(id) {
             next.bell.condvar.notify_one();
         } else if !core.waiters.has_leader() {

@@ -181,10 +181,13 @@ impl TaskState {
         PieceLabel { number, name: self.settings.name.clone(), address: site.call.address(), location: site.location }
     }
 
-    /// A piece has its outcome. Wakes the caller if it waits for that.
+    /// A piece has its outcome. Wakes the caller if it waits for that. What comes after the pool's end
+    /// has failed the piece counts no more.
     pub(crate) fn settle(&mut self, number: usize, outcome: Settled) {
         let piece = &mut self.pieces[number];
-        debug_assert!(matches!(piece.state, State::Open));
+        if !matches!(piece.state, State::Open) {
+            return;
+        }
         piece.state = match outcome {
             Settled::Done(bytes) => {
                 self.unread_bytes += bytes.len();
@@ -228,6 +231,10 @@ impl TaskState {
 
     /// A piece that no worker began waits again, before those with higher numbers.
     pub(crate) fn take_back(&mut self, piece: WaitingPiece) {
+        // The pool's end has failed it while a worker held it.
+        if !matches!(self.pieces[piece.number].state, State::Open) {
+            return;
+        }
         let position = self.waiting.partition_point(|waiting| waiting.number < piece.number);
         self.waiting.insert(position, piece);
     }

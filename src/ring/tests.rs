@@ -44,7 +44,7 @@ mod ordinary {
 
     fn cases(count: u32) -> ProptestConfig {
         ProptestConfig {
-            cases: if cfg!(miri) { count.div_ceil(64) } else { count },
+            cases: if cfg!(miri) { count.div_ceil(512) } else { count },
             failure_persistence: None,
             ..ProptestConfig::default()
         }
@@ -102,7 +102,7 @@ mod ordinary {
 
     #[test]
     fn whatever_is_pushed_comes_out_once_in_order_and_unchanged() {
-        let (seeds, steps) = if cfg!(miri) { (3, 120) } else { (300, 2000) };
+        let (seeds, steps) = if cfg!(miri) { (1, 60) } else { (300, 2000) };
         for ring_words in [4, 8, 16, 64, 512] {
             for seed in 0..seeds {
                 check_against_queue(seed, ring_words, steps);
@@ -277,6 +277,8 @@ mod ordinary {
         assert_eq!(record.copy_to(&words, 4, &mut [0; 6]), Some(0));
     }
 
+    const PEEKS: usize = if cfg!(miri) { 3 } else { 64 };
+
     /// Reads whatever lies in the words, as far as the consumer lets itself be led.
     fn read_all(words: &[AtomicU64], peeks: usize) {
         let mut consumer = Consumer::new();
@@ -303,7 +305,7 @@ mod ordinary {
         // Every kind, with every length that is near a limit, at each place of the ring.
         let lengths = |room: usize| [0, 1, 7, 8, 9, room, room + 1, room + 8, 1 << 16, MAX_PAYLOAD_BYTES];
         for place in 0..8_usize {
-            for kind in 0..1_u64 << KIND_BITS {
+            for kind in (0..1_u64 << KIND_BITS).filter(|kind| !cfg!(miri) || [0, 1, 15].contains(kind)) {
                 for length in lengths((7 - place) * 8) {
                     let words = ring(8);
                     for word in &words[..place] {
@@ -323,7 +325,7 @@ mod ordinary {
                         _ if fits => assert!(matches!(peeked, Ok(Some(_)))),
                         _ => assert_eq!(peeked, Err(Violation)),
                     }
-                    read_all(&words, 64);
+                    read_all(&words, PEEKS);
                 }
             }
         }
@@ -350,7 +352,7 @@ mod ordinary {
             ], 8),
         ) {
             let words: Vec<AtomicU64> = words.into_iter().map(AtomicU64::new).collect();
-            read_all(&words, 64);
+            read_all(&words, PEEKS);
         }
     }
 }

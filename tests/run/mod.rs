@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -198,7 +198,16 @@ impl Run {
                 Ok(())
             });
         }
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut spawned = command.spawn();
+        // A program that was just written is held open by whatever another test forked meanwhile.
+        comes_true(|| {
+            let busy = spawned.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy);
+            if busy {
+                spawned = command.spawn();
+            }
+            !busy
+        });
+        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = Stream::read(child.stdout.take().expect("piped"));
         let stderr = Stream::read(child.stderr.take().expect("piped"));
         Run { child, tag, stdout, stderr, forgiven: Vec::new(), reaped: false }
@@ -245,7 +254,7 @@ impl Run {
     fn processes(&self) -> Vec<Found> {
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.filter(|pid| !self.forgiven.contains(pid) && !(self.reaped && *pid == self.pid()))
+        pids.filter(|pid| !self.forgiven.contains(pid) && (!self.reaped || *pid != self.pid()))
             .filter_map(|pid| {
                 let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
                 // The name may contain anything, but ends at the last parenthesis.
@@ -263,7 +272,7 @@ impl Run {
             .collect()
     }
 
-    /// This process may outlive the program: the test ends it.
+    /// This process may outlive the program; it ends with the test.
     pub fn forgive(&mut self, pid: u32) {
         self.forgiven.push(pid);
     }
@@ -304,6 +313,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        self.forgiven.clear();
         for process in self.processes() {
             // SAFETY: a system call without memory.
             unsafe { libc::kill(process.pid as i32, libc::SIGKILL) };

@@ -28,6 +28,7 @@ fn main() {
         "not-executable" => moved(|program| {
             fs::set_permissions(program, fs::Permissions::from_mode(0o644)).expect("it can be changed");
         }),
+        "later" => later(),
         "threads" => threads(),
         "closed" => closed(),
         "closed-before" => closed_before(),
@@ -42,8 +43,8 @@ fn main() {
         "inner-pool" => inner_pool(),
         "preload-child" => preload_child(),
         "preload-threads" => refused(|| {
-            std::thread::spawn(|| std::thread::park());
-            std::thread::spawn(|| std::thread::park());
+            std::thread::spawn(std::thread::park);
+            std::thread::spawn(std::thread::park);
         }),
         "preload-panics" => refused(|| panic!("nothing to load")),
         "preload-exits" => refused(|| std::process::exit(0)),
@@ -58,10 +59,10 @@ fn task() {
     println!("privileged: {}", unsafe { libc::getauxval(libc::AT_SECURE) } != 0);
     println!("marker: {:?}", std::env::var_os("MULTICORE_FORK_SERVER"));
     println!("task: {}", global_task());
-    println!(
-        "pool: {}",
-        Pool::builder().workers(1).build().map_or_else(|error| format!("{:?}", error.kind()), |pool| own_task(&pool))
-    );
+    match Pool::builder().workers(1).build() {
+        Ok(pool) => println!("pool: {}", own_task(&pool)),
+        Err(error) => println!("pool: {error}"),
+    }
 }
 
 /// A host that lives until it is killed.
@@ -109,6 +110,32 @@ fn fork_server(pool: &Pool) -> Option<u32> {
     Some(task.get().ok()?[0])
 }
 
+/// Changes what a fork server is started with, once the pool runs, and kills the fork server.
+fn later() {
+    println!("host: {}", surroundings(()));
+    let pool = Pool::builder().workers(1).build().expect("a pool can run here");
+    let server = fork_server(&pool).expect("it answers");
+    // SAFETY: the mask is this program's; no other thread reads the environment.
+    unsafe {
+        libc::umask(0o077);
+        std::env::set_var("LATER", "set");
+    }
+    std::env::set_current_dir("/usr").expect("it is there");
+    // SAFETY: the fork server is there until it is killed.
+    unsafe { libc::kill(server as c_int, libc::SIGKILL) };
+    while fork_server(&pool).is_none_or(|now| now == server) {}
+    let task = pool.try_task::<String>().expect("the pool is open");
+    task.call(surroundings, ());
+    println!("worker: {}", task.get().expect("it answers")[0]);
+}
+
+fn surroundings(_: ()) -> String {
+    let status = fs::read_to_string("/proc/self/status").expect("there is /proc");
+    let umask = status.lines().find(|line| line.starts_with("Umask")).unwrap_or_default();
+    let directory = std::env::current_dir().expect("it is there");
+    format!("{umask} {directory:?} {:?}", std::env::var_os("LATER"))
+}
+
 /// The fork server must not go with the thread that started it.
 fn threads() {
     let make = || Pool::builder().workers(1).build().expect("a pool can run here");
@@ -137,8 +164,10 @@ fn threads() {
 fn closed() {
     // SAFETY: a copy of a descriptor that is open, and nobody else's.
     let mut answers = unsafe { File::from_raw_fd(libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 100)) };
-    // SAFETY: this is the only thread, and nothing of it uses them from here on.
-    unsafe { (0..3).for_each(|fd| drop(libc::close(fd))) };
+    for fd in 0..3 {
+        // SAFETY: this is the only thread, and nothing of it uses them from here on.
+        unsafe { libc::close(fd) };
+    }
     let pool = Pool::builder().workers(2).build().expect("a pool can run here");
     let task = own_task(&pool);
     // SAFETY: queries.
@@ -159,11 +188,8 @@ fn speak(end: fn(()) -> ()) {
     let task = pool.try_task::<()>().expect("the pool is open");
     task.call(|()| print!("said by a piece"), ());
     task.call(end, ());
-    let outcomes = task.get_each();
-    println!(
-        "; ends: {:?}",
-        outcomes.iter().map(|outcome| outcome.as_ref().err().and_then(|error| error.cause())).collect::<Vec<_>>()
-    );
+    let ends: Vec<bool> = task.get_each().iter().map(Result::is_ok).collect();
+    println!("; well: {ends:?}");
 }
 
 /// A piece forks, and both sides return.
@@ -230,6 +256,7 @@ fn inner() {
 }
 
 /// A piece leaves a program with a pool of its own behind, and the worker is killed.
+#[expect(clippy::zombie_processes, reason = "what becomes of the program then is the question")]
 fn inner_pool() {
     let pool = Pool::builder().workers(1).build().expect("a pool can run here");
     let task = pool.try_task::<u32>().expect("the pool is open");

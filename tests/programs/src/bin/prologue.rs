@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use multicore::{Pool, Task};
+use multicore_programs::outcome_of;
 use std::ffi::c_int;
 use std::fs::{self, File};
 use std::io::Write;
@@ -91,10 +92,13 @@ fn main() {
     unsafe { std::env::set_var("PROLOGUE_LATER", "seen") };
     std::env::set_current_dir("/").expect("it is there");
     for (name, question) in QUESTIONS.into_iter().chain(FAILURES) {
-        let task: Task<String> = pool.try_task().expect("the pool is open");
-        task.call(question, ());
-        match task.get() {
-            Ok(answers) => say(name, &answers[0]),
+        let outcome = outcome_of(|| {
+            let task: Task<String> = pool.try_task().expect("the pool is open");
+            task.call(question, ());
+            task
+        });
+        match outcome {
+            Ok(answer) => say(name, &answer),
             Err(error) if error.cause().is_some() => say(name, &format!("{:?}", error.cause())),
             Err(error) => say(name, &error.to_string()),
         }
@@ -118,7 +122,11 @@ fn set_up(how: &str) {
                 libc::sigfillset(&mut all);
                 libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
             }
-            "close" => (0..3).for_each(|fd| drop(libc::close(fd))),
+            "close" => {
+                libc::close(0);
+                libc::close(1);
+                libc::close(2);
+            }
             "open" => {
                 // Neither close-on-exec: they are ours, not the workers'.
                 libc::dup2(1, 50);

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use multicore::Pool;
-use multicore_programs::own_task;
+use multicore_programs::{outcome_of, own_task};
 use std::ffi::c_int;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -55,9 +55,12 @@ fn pool_of_many_deaths() -> Option<c_int> {
     let pool = Pool::builder().workers(2).build().expect("a pool can run here");
     println!("task: {}", own_task(&pool));
     for end in [(|()| std::process::abort()) as fn(()) -> u32, |()| std::process::exit(3)] {
-        let task = pool.try_task().expect("the pool is open");
-        task.call(end, ());
-        println!("death: {:?}", task.get().expect_err("it dies").cause());
+        let outcome = outcome_of(|| {
+            let task = pool.try_task().expect("the pool is open");
+            task.call(end, ());
+            task
+        });
+        println!("death: {:?}", outcome.expect_err("it dies").cause());
     }
     let server = fork_server(&pool).expect("it answers");
     // SAFETY: the fork server is there until it is killed.

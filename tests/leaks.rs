@@ -1,0 +1,89 @@
+//! A hundred pools leave nothing behind. Alone in its program, since it counts what the whole process
+//! has.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use multicore::ErrorKind;
+use std::fs;
+use support::{Door, Marks, add, mark, pool, task, wait_at, wait_for, watchdog};
+
+fn count(directory: &str) -> usize {
+    fs::read_dir(directory).expect("a directory of /proc").count()
+}
+
+fn maps() -> (usize, usize) {
+    let maps = fs::read_to_string("/proc/self/maps").expect("our own maps");
+    let ours = maps.lines().filter(|line| line.contains("multicore-")).count();
+    (maps.lines().count(), ours)
+}
+
+/// A pool's life: used, hurt, ended in one way or the other.
+fn live(round: u64) {
+    let pool = pool(2);
+    support::assert_works(&pool);
+    let (marks, door) = (Marks::new(), Door::closed());
+    let outliving = task::<u64>(&pool);
+    if round % 4 == 1 {
+        support::workers(&pool)[0].kill(libc::SIGKILL);
+        wait_for("it is replaced", || pool.stats().workers_lost == 1);
+    }
+    if round % 8 == 2 {
+        let server = support::fork_server(&pool);
+        server.kill(libc::SIGKILL);
+        wait_for("it is dead", || !server.is_running());
+        support::assert_works(&pool);
+    }
+    if round % 3 == 0 {
+        outliving.run(
+            |marks: String, door: String| {
+                mark(&marks, 0);
+                wait_at(&door);
+                0
+            },
+            marks.path(),
+            door.path(),
+        );
+        marks.wait_for(1);
+    }
+    outliving.run(add, 1, 2);
+    let big = task::<Vec<u8>>(&pool);
+    big.call(|bytes: Vec<u8>| bytes, vec![0; 300_000]);
+    let processes = [support::workers(&pool), vec![support::fork_server(&pool)]].concat();
+    if round % 2 == 0 {
+        drop(pool);
+    } else {
+        door.open();
+        pool.shutdown();
+    }
+    support::assert_gone(&processes);
+    for outcome in outliving.get_each() {
+        assert!(outcome.is_ok() || outcome.is_err_and(|error| error.kind() == ErrorKind::Cancelled));
+    }
+    drop(big);
+}
+
+#[test]
+fn a_hundred_pools_leave_no_process_descriptor_mapping_thread_or_file() {
+    let _watch = watchdog();
+    // What is made once and kept: buffers, arenas of the allocator, what std opens.
+    for round in 0..24 {
+        live(round);
+    }
+    let names = || {
+        let shared = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+        shared.filter(|entry| entry.file_name().to_string_lossy().contains("multicore")).count()
+    };
+    wait_for("threads that were joined are gone", || count("/proc/self/task") <= 3);
+    let (descriptors, threads, (mappings, _)) = (count("/proc/self/fd"), count("/proc/self/task"), maps());
+    for round in 0..100 {
+        live(round);
+    }
+    assert_eq!(count("/proc/self/fd"), descriptors);
+    wait_for("its threads are gone", || count("/proc/self/task") <= threads);
+    let (mappings_now, ours) = maps();
+    assert_eq!(ours, 0, "memory of a pool that is gone is mapped");
+    assert!(mappings_now <= mappings + 8, "{mappings} mappings before, {mappings_now} after");
+    assert_eq!(names(), 0);
+}

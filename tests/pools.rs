@@ -1,0 +1,373 @@
+//! What a pool promises: its workers, its hooks, its figures, and its end.
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
+
+mod support;
+
+use multicore::{ErrorKind, Pool, PoolBuilder, Stats, Task};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use support::{Door, Marks, Process, add, mark, pool, task, wait_at, wait_for, watchdog};
+
+fn held(number: u64, (marks, door): (String, String)) -> u64 {
+    mark(&marks, number);
+    wait_at(&door);
+    number
+}
+
+fn kinds(task: Task<u64>) -> Vec<Result<u64, ErrorKind>> {
+    task.get_each().into_iter().map(|outcome| outcome.map_err(|error| error.kind())).collect()
+}
+
+const CANCELLED: Result<u64, ErrorKind> = Err(ErrorKind::Cancelled);
+
+#[test]
+fn shutdown_lets_running_pieces_end_and_cancels_what_has_not_begun() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let (marks, door) = (Marks::new(), Door::closed());
+    let [waited, kept] = [task::<u64>(&pool), task::<u64>(&pool)];
+    waited.run(held, 0, (marks.path(), door.path()));
+    kept.run(held, 0, (marks.path(), door.path()));
+    marks.wait_for(2);
+    for task in [&waited, &kept] {
+        for number in 1..100 {
+            task.run(held, number, (marks.path(), door.path()));
+        }
+        // Too long for a ring.
+        task.call(|bytes: Vec<u8>| bytes.len() as u64, vec![0; 1 << 20]);
+    }
+    let processes = [support::workers(&pool), vec![support::fork_server(&pool)]].concat();
+    let waiter = std::thread::spawn(move || kinds(waited));
+    let closer = std::thread::spawn(move || pool.shutdown());
+    // The pieces that waited are cancelled, those that run hold it up.
+    wait_for("100 are cancelled", || kept.completed() == 100);
+    assert!(!closer.is_finished());
+    door.open();
+    closer.join().unwrap();
+    support::assert_gone(&processes);
+    let mut expected = vec![CANCELLED; 101];
+    expected[0] = Ok(0);
+    assert_eq!(waiter.join().unwrap(), expected);
+    kept.run(add, 1, 2);
+    expected.push(CANCELLED);
+    assert_eq!(kinds(kept), expected);
+    assert_eq!(marks.count(), 2);
+}
+
+#[test]
+fn drop_kills_what_runs_and_tasks_that_outlive_the_pool_end_in_cancelled() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let (marks, door) = (Marks::new(), Door::closed());
+    let done = task::<u64>(&pool);
+    done.run(add, 1, 2);
+    wait_for("it is done", || done.completed() == 1);
+    let [waited, kept] = [task::<u64>(&pool), task::<u64>(&pool)];
+    for task in [&waited, &kept] {
+        task.run(held, 0, (marks.path(), door.path()));
+    }
+    marks.wait_for(2);
+    for task in [&waited, &kept] {
+        task.run_all(held, (1..50).map(|number| (number, (marks.path(), door.path()))));
+    }
+    let empty = task::<u64>(&pool);
+    let processes = [support::workers(&pool), vec![support::fork_server(&pool)]].concat();
+    let waiter = std::thread::spawn(move || kinds(waited));
+    drop(pool);
+    support::assert_gone(&processes);
+    assert_eq!(waiter.join().unwrap(), vec![CANCELLED; 50]);
+    assert_eq!((kept.len(), kept.completed()), (50, 50));
+    let error = kept.get().unwrap_err();
+    assert_eq!((error.kind(), error.piece()), (ErrorKind::Cancelled, Some(0)));
+    assert!(error.to_string().contains("pool was shut down"), "{error}");
+    // What was done before is kept.
+    assert_eq!(done.get().unwrap(), [3]);
+    empty.run(add, 1, 2);
+    empty.run_all(add, [(1, 2), (3, 4)]);
+    empty.call(|bytes: Vec<u8>| bytes.len() as u64, vec![0; 1 << 20]);
+    assert_eq!(empty.len(), 4);
+    assert_eq!(kinds(empty), vec![CANCELLED; 4]);
+    assert_eq!(marks.count(), 2);
+}
+
+#[test]
+fn an_idle_and_an_unused_pool_end_at_once() {
+    for workers in [1, 3] {
+        for used in [false, true] {
+            for shutdown in [false, true] {
+                let pool = pool(workers);
+                if used {
+                    support::assert_works(&pool);
+                }
+                let processes = [support::workers(&pool), vec![support::fork_server(&pool)]].concat();
+                if shutdown {
+                    pool.shutdown()
+                } else {
+                    drop(pool)
+                }
+                support::assert_gone(&processes);
+                // Before its workers are even there.
+                let pool = support::pool(workers);
+                if shutdown { pool.shutdown() } else { drop(pool) }
+            }
+        }
+    }
+}
+
+#[test]
+fn workers_persist_and_are_as_many_as_were_asked_for() {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    fn count(_: u64, _: u64) -> (u32, u64) {
+        (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+    for workers in [1, 2, 5] {
+        let pool = pool(workers);
+        assert_eq!(pool.workers(), workers);
+        let mut most = std::collections::HashMap::new();
+        for _ in 0..10 {
+            let counts = task::<(u32, u64)>(&pool);
+            counts.run_all(count, (0..100).map(|number| (number, 0)));
+            for (pid, count) in counts.get().unwrap() {
+                let most: &mut u64 = most.entry(pid).or_default();
+                *most = count.max(*most);
+            }
+        }
+        // Each worker has counted on from where it was.
+        assert_eq!(most.values().sum::<u64>(), 1000, "{most:?}");
+        let pids: HashSet<u32> = support::workers(&pool).iter().map(|worker| worker.pid).collect();
+        assert!(most.keys().all(|pid| pids.contains(pid)) && pids.len() == workers, "{most:?}, {pids:?}");
+        // Nothing of it happened here.
+        assert_eq!(COUNT.load(Ordering::Relaxed), 0);
+    }
+}
+
+static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn see(what: String) {
+    SEEN.lock().unwrap().push(format!("{what} in {}", std::process::id()));
+}
+
+fn see_start() {
+    see("start".to_string());
+}
+
+fn see_preload() {
+    see("preload".to_string());
+}
+
+fn seen(_: u64, _: u64) -> (u32, Vec<String>) {
+    (std::process::id(), SEEN.lock().unwrap().clone())
+}
+
+#[test]
+fn preload_runs_once_for_all_and_on_worker_start_in_each_before_its_first_piece() {
+    let _watch = watchdog();
+    let builders: [fn() -> PoolBuilder; 2] = [
+        || Pool::builder().preload(see_preload).on_worker_start(see_start),
+        || {
+            let sent = |text: &str| text.to_string();
+            Pool::builder().preload_with(see, sent("preload")).on_worker_start_with(see, sent("start"))
+        },
+    ];
+    for builder in builders {
+        let pool = builder().workers(2).build().unwrap();
+        let server = support::fork_server(&pool).pid;
+        for round in 0..2 {
+            let pieces = task::<(u32, Vec<String>)>(&pool);
+            pieces.run_all(seen, (0..50).map(|number| (number, 0)));
+            for (pid, seen) in pieces.get().unwrap() {
+                assert_eq!(seen, [format!("preload in {server}"), format!("start in {pid}")], "round {round}");
+            }
+            // In those that replace them, too.
+            support::workers(&pool).iter().for_each(|worker| worker.kill(libc::SIGKILL));
+        }
+        support::assert_works(&pool);
+    }
+    assert!(SEEN.lock().unwrap().is_empty());
+}
+
+#[test]
+fn on_worker_exit_runs_in_each_worker_that_leaves_in_order_and_in_no_other() {
+    let _watch = watchdog();
+    let marks = Marks::new();
+    let build = || {
+        let leave = |marks: String| mark(&marks, u64::from(std::process::id()));
+        Pool::builder().workers(3).on_worker_exit_with(leave, marks.path()).build().unwrap()
+    };
+    let pool = build();
+    let mut pids: Vec<u64> = support::workers(&pool).iter().map(|worker| u64::from(worker.pid)).collect();
+    pool.shutdown();
+    pids.sort_unstable();
+    assert_eq!(marks.numbers(), pids);
+    let pool = build();
+    support::assert_works(&pool);
+    drop(pool);
+    assert_eq!(marks.count(), 3);
+    // One that panics there harms nobody.
+    let pool = Pool::builder().workers(2).on_worker_exit(|| panic!("on leaving")).build().unwrap();
+    support::assert_works(&pool);
+    pool.shutdown();
+}
+
+#[test]
+fn a_preload_that_fails_is_told_by_build() {
+    let error = Pool::builder().workers(1).preload(|| panic!("no model at /nowhere")).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::System);
+    assert!(error.to_string().contains("no model at /nowhere"), "{error}");
+    let error = Pool::builder().workers(1).preload(|| std::process::exit(3)).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::System, "{error}");
+    let error = Pool::builder()
+        .workers(1)
+        .preload(|| {
+            std::thread::spawn(|| std::thread::sleep(support::DEADLINE));
+        })
+        .build()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::System);
+    assert!(error.to_string().contains("2 threads"), "{error}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let check = |builder: PoolBuilder, expected: &str| {
+        let error = builder.build().err().unwrap_or_else(|| panic!("{expected} is taken"));
+        assert_eq!((error.kind(), error.piece()), (ErrorKind::Config, None), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check(Pool::builder().workers(0), "0 workers");
+    check(Pool::builder().workers(4097), "4097 workers");
+    check(Pool::builder().workers(usize::MAX), &usize::MAX.to_string());
+    for percent in [-1.0, -0.0001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        check(Pool::builder().workers(1).max_load_average(percent), &percent.to_string());
+    }
+    // What is senseful is taken, at its edges too.
+    for builder in [
+        Pool::builder().workers(1).warm_memory(0),
+        Pool::builder().workers(1).warm_memory(usize::MAX),
+        Pool::builder().workers(1).max_load_average(f64::MAX),
+        Pool::builder().workers(40),
+    ] {
+        support::assert_works(&builder.build().unwrap());
+    }
+}
+
+#[test]
+fn a_hooks_value_that_cannot_be_sent_is_told_by_build() {
+    #[derive(serde::Deserialize)]
+    struct Unsent;
+    impl serde::Serialize for Unsent {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("it stays"))
+        }
+    }
+    for builder in [
+        Pool::builder().preload_with(drop, Unsent),
+        Pool::builder().on_worker_start_with(drop, Unsent),
+        Pool::builder().on_worker_exit_with(drop, Unsent),
+    ] {
+        let error = builder.workers(1).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Encode);
+        assert!(error.to_string().contains("it stays"), "{error}");
+    }
+}
+
+#[test]
+fn a_worker_has_no_pool_of_its_own_and_runs_its_pieces_itself() {
+    fn inside(number: u64, _: u64) -> (Vec<String>, Vec<u64>, u32) {
+        let refused = [
+            Pool::builder().workers(1).build().err(),
+            Pool::builder().workers(1).build_global().err(),
+            Pool::global().err(),
+            Task::<u64>::try_new().err(),
+        ];
+        assert!(Task::<u64>::new().is_none());
+        let inline = Task::<u64>::new_or_inline();
+        inline.run_all(add, (0..3).map(|more| (number, more)));
+        inline.call(|_: u64| u64::from(std::process::id()), 0);
+        let kinds = refused.map(|error| format!("{:?}", error.map(|error| error.kind())));
+        (kinds.to_vec(), inline.get().unwrap(), std::process::id())
+    }
+    let pool = pool(1);
+    let task = task::<(Vec<String>, Vec<u64>, u32)>(&pool);
+    task.run(inside, 5, 0);
+    let (refused, results, pid) = task.get().unwrap().remove(0);
+    assert_eq!(refused, ["Some(InWorker)"; 4]);
+    assert_eq!(results, [5, 6, 7, u64::from(pid)]);
+}
+
+#[test]
+fn ranges_are_four_for_each_worker() {
+    for workers in [1, 2, 7] {
+        let pool = pool(workers);
+        assert_eq!(pool.ranges(1000).len(), 4 * workers);
+        assert_eq!(pool.ranges(3).collect::<Vec<_>>(), [(0, 1), (1, 2), (2, 3)]);
+        assert_eq!(pool.ranges(0).count(), 0);
+        let sums = task::<usize>(&pool);
+        sums.run_all(|start: usize, end: usize| (start..end).sum(), pool.ranges(1000).with_max_len(10));
+        assert_eq!(sums.len(), 100);
+        assert_eq!(sums.get().unwrap().into_iter().sum::<usize>(), 499_500);
+    }
+}
+
+#[test]
+fn stats_count_what_happens() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let workers = support::workers(&pool);
+    let stats = pool.stats();
+    assert_eq!((stats.tasks, stats.pieces_waiting, stats.pieces_done, stats.workers_lost), (0, 0, 0, 0));
+    assert_eq!(stats.workers.len(), 2);
+    for (number, worker) in stats.workers.iter().enumerate() {
+        assert_eq!((worker.worker, worker.pid, worker.generation), (number, Some(workers[number].pid), 1));
+        assert_eq!((worker.pieces_held, worker.pieces_done), (0, 0));
+    }
+    let (marks, door) = (Marks::new(), Door::closed());
+    let task = task::<u64>(&pool);
+    task.run_all(held, (0..100).map(|number| (number, (marks.path(), door.path()))));
+    marks.wait_for(2);
+    let stats = pool.stats();
+    let held: usize = stats.workers.iter().map(|worker| worker.pieces_held).sum();
+    assert_eq!((stats.tasks, stats.pieces_done), (1, 0));
+    assert!((2..100).contains(&held) && stats.pieces_waiting + held == 100, "{stats:?}");
+    assert!(stats.workers.iter().all(|worker| worker.pieces_held > 0), "{stats:?}");
+    door.open();
+    task.get().unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.tasks, stats.pieces_waiting, stats.pieces_done), (0, 0, 100));
+    assert_eq!(stats.workers.iter().map(|worker| worker.pieces_done).sum::<u64>(), 100);
+    workers[1].kill(libc::SIGKILL);
+    wait_for("another is in its place", || pool.stats().workers[1].generation == 2);
+    let stats = pool.stats();
+    assert_eq!((stats.workers_lost, stats.pieces_done), (1, 100));
+    assert_eq!((stats.workers[0].pid, stats.workers[1].pieces_done), (Some(workers[0].pid), 0));
+}
+
+#[test]
+fn stats_show_as_a_table_and_travel_as_data() {
+    let pool = pool(2);
+    support::assert_works(&pool);
+    let workers: Vec<Process> = support::workers(&pool);
+    let stats = pool.stats();
+    let table = stats.to_string();
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["worker", "pid", "held", "done", "generation"]);
+    for (number, worker) in stats.workers.iter().enumerate() {
+        let expected = [
+            number.to_string(),
+            workers[number].pid.to_string(),
+            "0".to_string(),
+            worker.pieces_done.to_string(),
+            "1".to_string(),
+        ];
+        assert_eq!(lines[1 + number], expected);
+    }
+    assert_eq!(table.lines().last(), Some("0 tasks, 0 pieces waiting, 100 done, 0 workers lost"));
+    // Columns stand under their heads.
+    assert!(table.lines().take(3).all(|line| line.len() == table.lines().next().unwrap().len()), "{table}");
+    let again: Stats = serde_json::from_str(&serde_json::to_string(&stats).unwrap()).unwrap();
+    assert_eq!(again, stats);
+    assert_eq!(again.clone(), again);
+}

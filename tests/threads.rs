@@ -1,0 +1,174 @@
+//! Many threads, one pool: whoever collects collects for all, and passes that on when it leaves.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use multicore::{ErrorKind, Pool, Task};
+use std::time::Duration;
+use support::{DEADLINE, Door, Marks, Random, add, mark, pool, task, wait_at, watchdog};
+
+fn slow(number: u64, us: u64) -> u64 {
+    std::thread::sleep(Duration::from_micros(us));
+    number
+}
+
+#[test]
+fn eight_threads_share_the_global_pool_and_one_of_their_own() {
+    let _watch = watchdog();
+    let own = pool(2);
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let own = &own;
+            scope.spawn(move || {
+                for round in 0..30 {
+                    let global = Task::<u64>::try_new().unwrap();
+                    let mine = task::<u64>(own);
+                    let numbers = thread * 1000 + round..thread * 1000 + round + 40;
+                    for number in numbers.clone() {
+                        global.run(add, number, 1);
+                        mine.run(add, number, 2);
+                    }
+                    let expected = |more| numbers.clone().map(|number| number + more).collect::<Vec<u64>>();
+                    if round % 2 == 0 {
+                        assert_eq!(mine.get().unwrap(), expected(2));
+                        assert_eq!(global.get().unwrap(), expected(1));
+                    } else {
+                        assert_eq!(global.iter().map(Result::unwrap).collect::<Vec<_>>(), expected(1));
+                        let mut results: Vec<u64> = mine.iter_completed().map(|(_, result)| result.unwrap()).collect();
+                        results.sort_unstable();
+                        assert_eq!(results, expected(2));
+                    }
+                }
+            });
+        }
+    });
+    support::assert_works(Pool::global().unwrap());
+    support::assert_well(own);
+}
+
+#[test]
+fn fifty_waiters_and_those_whose_time_passes_all_get_what_is_theirs() {
+    let _watch = watchdog();
+    let mut random = Random::seeded();
+    let pool = pool(3);
+    let never = Door::closed();
+    std::thread::scope(|scope| {
+        for thread in 0..50_u64 {
+            let mut random = Random::with_seed(random.next());
+            let (pool, door) = (&pool, never.path());
+            scope.spawn(move || {
+                for _ in 0..6 {
+                    let pieces = 1 + random.below(20);
+                    let task = task::<u64>(pool);
+                    for number in 0..pieces {
+                        task.run(slow, number + thread, random.below(1000));
+                    }
+                    let expected: Vec<u64> = (0..pieces).map(|number| number + thread).collect();
+                    match random.below(5) {
+                        0 => {
+                            // Behind pieces that never come to an end by themselves.
+                            if random.below(4) == 0 {
+                                task.run(
+                                    |door: String, _: ()| {
+                                        wait_at(&door);
+                                        0
+                                    },
+                                    door.clone(),
+                                    (),
+                                );
+                                let limit = Duration::from_micros(random.below(20_000));
+                                assert_eq!(task.get_timeout(limit).unwrap_err().kind(), ErrorKind::TimedOut);
+                            } else {
+                                let limit = Duration::from_micros(random.below(3000));
+                                if let Ok(results) = task.get_timeout(limit) {
+                                    assert_eq!(results, expected);
+                                }
+                            }
+                        }
+                        1 => assert_eq!(task.get_timeout(DEADLINE).unwrap(), expected),
+                        2 => assert_eq!(task.iter().map(Result::unwrap).collect::<Vec<_>>(), expected),
+                        3 => {
+                            // Stops in the middle.
+                            let some: Vec<u64> = task.iter().take(2).map(Result::unwrap).collect();
+                            assert_eq!(some, expected[..some.len()]);
+                        }
+                        _ => assert_eq!(task.get().unwrap(), expected),
+                    }
+                }
+            });
+        }
+    });
+    support::assert_well(pool);
+}
+
+/// The one that leads leaves first, again and again; none of the others may be forgotten.
+#[test]
+fn the_lead_passes_on_when_the_leader_is_done_or_out_of_time() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for round in 0..40 {
+        let (begun, door) = (Marks::new(), Door::closed());
+        let held = task::<u64>(&pool);
+        held.run(
+            |marks: String, door: String| {
+                mark(&marks, 0);
+                wait_at(&door);
+                1
+            },
+            begun.path(),
+            door.path(),
+        );
+        begun.wait_for(1);
+        // It comes first, so it leads, and its time passes.
+        let leader = task::<u64>(&pool);
+        leader.run(
+            |marks: String, door: String| {
+                mark(&marks, 0);
+                wait_at(&door);
+                2
+            },
+            begun.path(),
+            door.path(),
+        );
+        begun.wait_for(2);
+        let leader = std::thread::spawn(move || leader.get_timeout(Duration::from_millis(3)));
+        let waiter = std::thread::spawn(move || held.get());
+        assert_eq!(leader.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut, "round {round}");
+        door.open();
+        assert_eq!(waiter.join().unwrap().unwrap(), [1], "round {round}");
+    }
+    support::assert_well(pool);
+}
+
+#[test]
+fn a_thread_that_panics_while_it_reads_leaves_the_others_alone() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for _ in 0..10 {
+        let (first, second) = (task::<u64>(&pool), task::<u64>(&pool));
+        first.run_all(slow, (0..20).map(|number| (number, 200)));
+        second.run_all(slow, (0..20).map(|number| (number, 200)));
+        let panics = std::thread::spawn(move || {
+            for result in first.iter() {
+                if result.unwrap() == 5 {
+                    // Without the harness's message.
+                    std::panic::resume_unwind(Box::new(()));
+                }
+            }
+        });
+        assert_eq!(second.get().unwrap(), (0..20).collect::<Vec<u64>>());
+        assert!(panics.join().is_err());
+    }
+    support::assert_well(pool);
+}
+
+#[test]
+fn a_pool_can_be_made_by_a_thread_that_ends_at_once() {
+    let _watch = watchdog();
+    let pool = std::thread::spawn(|| pool(2)).join().unwrap();
+    support::assert_works(&pool);
+    support::workers(&pool)[0].kill(9);
+    support::assert_works(&pool);
+    std::thread::spawn(move || support::assert_well(pool)).join().unwrap();
+}
