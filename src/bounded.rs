@@ -7,54 +7,81 @@
 //! overflow the stack.
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+use std::cell::Cell;
 use std::fmt;
 
 /// Elements of no size take no bytes, so a length field alone could keep a reader busy for years.
-/// Up to this many are believed whatever the input's length.
-const MAX_SIZELESS_ELEMENTS: usize = 1 << 24;
+/// In a whole value, so many more elements than bytes are believed.
+const MAX_SIZELESS_ELEMENTS: usize = 1 << 20;
 
 /// Values may nest so deep: about as deep as `serde_json` allows, which counts lists and objects
 /// only. A few bytes a level would do to overflow the stack of the one who reads them.
 const MAX_DEPTH: u32 = 256;
 
-/// Wraps a deserializer, visitor, seed or access; `input_bytes` is the length of the whole input.
-pub(crate) struct Bounded<T> {
+/// Wraps a deserializer, visitor, seed or access.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounded<'b, T> {
     inner: T,
-    input_bytes: usize,
+    budget: &'b Budget,
     depth: u32,
+    /// A list or map, whose length stands in the input; not a tuple or struct.
+    is_list: bool,
 }
 
-impl<T> Bounded<T> {
-    pub(crate) fn new(inner: T, input_bytes: usize) -> Self {
-        Bounded { inner, input_bytes, depth: 0 }
+/// How many elements of lists and maps are still believed in. Each takes a byte of the input that no
+/// other takes, if only of a length inside it, unless it has no size.
+pub(crate) struct Budget {
+    elements: Cell<usize>,
+}
+
+impl Budget {
+    pub(crate) fn for_input(bytes: usize) -> Self {
+        Budget { elements: Cell::new(bytes.saturating_add(MAX_SIZELESS_ELEMENTS)) }
+    }
+}
+
+impl<'b, T> Bounded<'b, T> {
+    pub(crate) fn new(inner: T, budget: &'b Budget) -> Self {
+        Bounded { inner, budget, depth: 0, is_list: false }
     }
 
-    fn wrap<U>(&self, inner: U) -> Bounded<U> {
-        Bounded { inner, input_bytes: self.input_bytes, depth: self.depth }
+    fn wrap<U>(&self, inner: U) -> Bounded<'b, U> {
+        Bounded { inner, budget: self.budget, depth: self.depth, is_list: false }
+    }
+
+    fn wrap_list<U>(&self, inner: U) -> Bounded<'b, U> {
+        Bounded { is_list: true, ..self.wrap(inner) }
     }
 
     /// For a value inside another.
-    fn wrap_inner<U, E: Error>(&self, inner: U) -> Result<Bounded<U>, E> {
+    fn wrap_inner<U, E: Error>(&self, inner: U) -> Result<Bounded<'b, U>, E> {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom(format_args!("it nests deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Bounded { inner, input_bytes: self.input_bytes, depth: self.depth + 1 })
+        Ok(Bounded { depth: self.depth + 1, ..self.wrap(inner) })
     }
 }
 
 macro_rules! forward {
-    ($($method:ident => $target:ident ($($name:ident: $kind:ty),*)),* $(,)?) => {
+    ($wrap:ident: $($method:ident => $target:ident ($($name:ident: $kind:ty),*)),* $(,)?) => {
         $(fn $method<V: Visitor<'de>>(self, $($name: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
-            let visitor = self.wrap(visitor);
+            let visitor = self.$wrap(visitor);
             self.inner.$target($($name,)* visitor)
         })*
     };
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
     type Error = D::Error;
 
     forward! {
+        wrap_list:
+        deserialize_seq => deserialize_seq(),
+        deserialize_map => deserialize_map(),
+    }
+
+    forward! {
+        wrap:
         deserialize_any => deserialize_any(),
         deserialize_bool => deserialize_bool(),
         deserialize_i8 => deserialize_i8(),
@@ -79,10 +106,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<D> {
         deserialize_unit => deserialize_unit(),
         deserialize_unit_struct => deserialize_unit_struct(name: &'static str),
         deserialize_newtype_struct => deserialize_newtype_struct(name: &'static str),
-        deserialize_seq => deserialize_seq(),
         deserialize_tuple => deserialize_tuple(length: usize),
         deserialize_tuple_struct => deserialize_tuple_struct(name: &'static str, length: usize),
-        deserialize_map => deserialize_map(),
         deserialize_struct => deserialize_struct(name: &'static str, fields: &'static [&'static str]),
         deserialize_enum => deserialize_enum(name: &'static str, variants: &'static [&'static str]),
         deserialize_identifier => deserialize_identifier(),
@@ -102,7 +127,7 @@ macro_rules! visit {
     };
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,13 +162,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<V> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.wrap(access);
-        access.check_length(access.inner.size_hint())?;
+        self.spend(access.inner.size_hint())?;
         self.inner.visit_seq(access)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.wrap(access);
-        access.check_length(access.inner.size_hint())?;
+        self.spend(access.inner.size_hint())?;
         self.inner.visit_map(access)
     }
 
@@ -153,19 +178,25 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<V> {
     }
 }
 
-impl<T> Bounded<T> {
-    fn check_length<E: Error>(&self, length: Option<usize>) -> Result<(), E> {
-        let most = self.input_bytes.max(MAX_SIZELESS_ELEMENTS);
-        match length {
-            Some(length) if length > most => {
-                Err(E::custom(format_args!("{length} elements claimed by {} bytes", self.input_bytes)))
+impl<T> Bounded<'_, T> {
+    /// Takes a list's elements from the budget.
+    fn spend<E: Error>(&self, length: Option<usize>) -> Result<(), E> {
+        let (Some(length), true) = (length, self.is_list) else { return Ok(()) };
+        let elements = &self.budget.elements;
+        match elements.get().checked_sub(length) {
+            Some(left) => {
+                elements.set(left);
+                Ok(())
             }
-            _ => Ok(()),
+            None => Err(E::custom(format_args!(
+                "{length} elements are claimed, and there are not bytes for {}",
+                elements.get()
+            ))),
         }
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
@@ -174,7 +205,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<S> {
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
@@ -187,7 +218,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
@@ -205,18 +236,18 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<A> {
     }
 }
 
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<A> {
+impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<'b, A> {
     type Error = A::Error;
-    type Variant = Bounded<A::Variant>;
+    type Variant = Bounded<'b, A::Variant>;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant), A::Error> {
-        let Bounded { inner, input_bytes, depth } = self;
-        let (value, variant) = inner.variant_seed(Bounded { inner: seed, input_bytes, depth })?;
-        Ok((value, Bounded { inner: variant, input_bytes, depth }))
+        let Bounded { inner, budget, depth, is_list } = self;
+        let (value, variant) = inner.variant_seed(Bounded { inner: seed, budget, depth, is_list })?;
+        Ok((value, Bounded { inner: variant, budget, depth, is_list }))
     }
 }
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {

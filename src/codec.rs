@@ -11,7 +11,7 @@
 //! Invariant: decoding allocates no more than a small multiple of the bytes that came, and never
 //! panics, whatever they are.
 
-use crate::bounded::Bounded;
+use crate::bounded::{Bounded, Budget};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, TypeId};
@@ -21,7 +21,7 @@ use std::any::{Any, TypeId};
 #[non_exhaustive]
 pub enum Format {
     /// Compact and fast; the default. It cannot carry values that describe their own shape, such
-    /// as untagged enums or `serde_json::Value`.
+    /// as untagged enums or `serde_json::Value`, nor such as nest deeper than some hundred levels.
     #[default]
     Bincode,
     /// Carries everything that JSON can.
@@ -254,7 +254,8 @@ fn encode_bincode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encod
 
 fn decode_bincode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let mut decoder = bincode::serde::BorrowedSerdeDecoder::from_slice(bytes, config(), ());
-    let bounded = Bounded::new(decoder.as_deserializer(), bytes.len());
+    let budget = Budget::for_input(bytes.len());
+    let bounded = Bounded::new(decoder.as_deserializer(), &budget);
     Ok(T::deserialize(bounded)?)
 }
 

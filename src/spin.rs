@@ -3,11 +3,26 @@
 //! A few polls with the processor's pause, then yields: on a machine with as many workers as cores
 //! the one we wait for may need this very core, and a yield gives it away. Spinning without them
 //! cost 100 us after each idle spell when both sides landed on one core.
+//!
+//! Where other programs want the cores, each yield costs one of them's whole turn, some milliseconds:
+//! forty of them made a wait of a few microseconds take a tenth of a second. So one yield that takes
+//! long ends the spell, and the spells after it sleep at once.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Polls with a pause only: the answer to a tiny piece comes within them.
 const PAUSES: u32 = 200;
 /// Polls with a yield: about 20 us where nobody else wants the core.
 const YIELDS: u32 = 40;
+
+/// A yield that takes longer gave the core to somebody with more to do than we wait for.
+const LONG_YIELD: Duration = Duration::from_micros(200);
+/// So many spells then do without yields.
+const CROWDED_SPELLS: u32 = 50;
+
+/// Spells that are still to do without.
+static CROWDED: AtomicU32 = AtomicU32::new(0);
 
 /// One spell of looking.
 #[derive(Debug)]
@@ -26,10 +41,21 @@ impl Spin {
         self.polls += 1;
         if self.polls <= PAUSES {
             std::hint::spin_loop();
-        } else if self.polls <= PAUSES + YIELDS {
-            std::thread::yield_now();
-        } else {
+            return true;
+        }
+        let crowded = CROWDED.load(Relaxed);
+        if crowded > 0 {
+            // Two threads that count down at once are one spell off; nothing depends on it.
+            CROWDED.store(crowded - 1, Relaxed);
             return false;
+        }
+        if self.polls > PAUSES + YIELDS {
+            return false;
+        }
+        let before = Instant::now();
+        std::thread::yield_now();
+        if before.elapsed() > LONG_YIELD {
+            CROWDED.store(CROWDED_SPELLS, Relaxed);
         }
         true
     }

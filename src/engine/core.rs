@@ -651,7 +651,7 @@ impl Core {
         }
         self.callers.remove(&worker.caller_event);
         self.supervisors.remove(&worker.supervisor_event);
-        let (lost, rest) = worker.leftovers();
+        let (lost, rest) = worker.leftovers(cause == Cause::Protocol);
         if let Some(piece) = lost
             && let Some(task) = self.tasks.get_mut(piece.task)
         {

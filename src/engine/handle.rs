@@ -479,11 +479,15 @@ impl Worker {
 
     /// After its death, and after the last [`collect`](Self::collect): the piece that it took with
     /// it, if any, and those that it never began, in order.
-    pub(crate) fn leftovers(&mut self) -> (Option<InFlight>, Vec<Returned>) {
+    ///
+    /// With `distrusted`, the oldest counts as begun whatever its state word says: a piece that
+    /// wrecks its worker, the word included, would else go round for ever.
+    pub(crate) fn leftovers(&mut self, distrusted: bool) -> (Option<InFlight>, Vec<Returned>) {
         let front = self.in_flight.front().copied();
         // It works in order, one at a time: only the oldest can have begun, whatever the others'
         // state words say.
-        let lost = front.filter(|piece| piece.begun || claim::is_claimed(self.pair.states(), piece.sequence));
+        let lost =
+            front.filter(|piece| distrusted || piece.begun || claim::is_claimed(self.pair.states(), piece.sequence));
         let mut rest = std::mem::take(&mut self.in_flight);
         rest.drain(..usize::from(lost.is_some()));
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();

@@ -100,7 +100,7 @@ fn check_lines(lines: &[Line], answered: usize, trusted: bool) {
     assert_eq!(numbers, (1..=answered).collect::<Vec<_>>(), "{lines:?}");
     assert_eq!(result, if trusted { Ok(false) } else { Err(Violation) }, "{lines:?}");
     assert_eq!(worker.in_flight(), 3 - answered, "{lines:?}");
-    let (lost, rest) = worker.leftovers();
+    let (lost, rest) = worker.leftovers(false);
     assert!(lost.is_none(), "none was claimed");
     let numbers: Vec<_> = rest.iter().map(|piece| piece.number).collect();
     assert_eq!(numbers, (answered + 1..=3).collect::<Vec<_>>(), "{lines:?}");
@@ -194,7 +194,7 @@ fn no_answer_comes_before_the_arguments_have_gone() {
     assert!(played.claim(1));
     assert!(played.write(REPLY, 0, 1, &[], b"soothsayer"));
     assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
-    let (lost, rest) = worker.leftovers();
+    let (lost, rest) = worker.leftovers(false);
     assert_eq!((lost.map(|piece| piece.number), rest.len()), (Some(1), 0));
 }
 
@@ -231,7 +231,7 @@ fn arguments_that_streamed_come_back_whole_while_the_piece_has_not_begun() {
             worker.pump();
         }
         assert!(!given.is_empty());
-        let (lost, rest) = worker.leftovers();
+        let (lost, rest) = worker.leftovers(false);
         assert!(lost.is_none());
         let rest: Vec<_> = rest.into_iter().map(|piece| (piece.number, piece.arguments.into_vec())).collect();
         assert_eq!(rest, given, "{lengths:?}");
@@ -268,7 +268,7 @@ fn a_claim_of_what_streamed_is_not_taken_back() {
         played.pair.states()[1].store(forged, Relaxed);
         assert!(worker.call_back_newest().is_none());
         worker.call_back_task(task);
-        let (lost, rest) = worker.leftovers();
+        let (lost, rest) = worker.leftovers(false);
         assert_eq!((lost.map(|piece| piece.number), rest.len()), (Some(1), 0));
     }
 }
@@ -282,7 +282,7 @@ fn a_forged_claim_of_a_later_piece_keeps_nothing_from_coming_back() {
     worker.pump();
     assert!(played.claim(2));
     worker.pump();
-    let (lost, rest) = worker.leftovers();
+    let (lost, rest) = worker.leftovers(false);
     assert!(lost.is_none());
     let rest: Vec<_> = rest.into_iter().map(|piece| (piece.number, piece.arguments.into_vec())).collect();
     assert_eq!(rest, [(1, arguments_of(1, 8)), (2, arguments_of(2, CHUNK_BYTES + 1))]);
@@ -309,7 +309,7 @@ fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_called_back() {
         skipped += 1;
     }
     assert_eq!(skipped, holes);
-    let (lost, rest) = worker.leftovers();
+    let (lost, rest) = worker.leftovers(false);
     assert_eq!((lost.map(|piece| piece.number), rest.len()), (Some(0), 0));
 }
 
@@ -335,7 +335,7 @@ fn what_comes_back_is_what_was_given_however_far_the_worker_says_it_has_read() {
             assert_eq!(returned.number, number, "the newest goes first");
             assert_eq!(returned.arguments.as_slice(), arguments, "piece {number}, {lie}");
         }
-        let (lost, rest) = worker.leftovers();
+        let (lost, rest) = worker.leftovers(false);
         assert!(lost.is_none());
         let rest: Vec<_> = rest.into_iter().map(|piece| (piece.number, piece.arguments.into_vec())).collect();
         assert_eq!(rest, given, "{lie}");
@@ -353,7 +353,7 @@ fn a_task_is_called_back_but_for_what_has_begun() {
     worker.call_back_task(task);
     assert!(worker.holds_piece_of(task), "its first piece has begun");
     assert!(worker.has_flagged());
-    let (lost, rest) = worker.leftovers();
+    let (lost, rest) = worker.leftovers(false);
     assert_eq!(lost.map(|piece| piece.number), Some(0));
     assert_eq!(rest.iter().map(|piece| piece.number).collect::<Vec<_>>(), [1, 3]);
     assert!(!worker.has_flagged() && worker.is_idle());
@@ -543,7 +543,7 @@ fn check_steps(steps: &[Step]) {
         assert_eq!(worker.has_flagged(), open.keys().any(|number| number % 2 == 1));
         assert_eq!(worker.in_flight(), open.len(), "none is lost, none counts twice");
     }
-    let (lost, rest) = worker.leftovers();
+    let (lost, rest) = worker.leftovers(false);
     if let Some(piece) = lost {
         assert!(open.remove(&piece.number).is_some());
     }
