@@ -277,11 +277,11 @@ fn what_a_worker_had_answered_before_its_death_counts() {
 fn long_arguments_that_lay_with_a_dead_worker_come_whole_to_another() {
     let _watch = watchdog();
     let pool = pool(1);
-    // So quick that much is given ahead.
-    let quick = task::<u64>(&pool);
-    quick.run_all(add, (0..20_000).map(|number| (number, 1)));
-    quick.get().unwrap();
-    for long in [15_000, 20_000, 70_000, 300_000] {
+    for long in [15_000, 20_000, 70_000, 300_000].repeat(4) {
+        // So quick that much is given ahead.
+        let quick = task::<u64>(&pool);
+        quick.run_all(add, (0..10_000).map(|number| (number, 1)));
+        quick.get().unwrap();
         let (marks, door) = (Marks::new(), Door::closed());
         let held = task::<u64>(&pool);
         held.run(
@@ -395,6 +395,28 @@ fn a_hook_that_always_fails_ends_the_pool_with_its_own_words() {
         &["on_worker_start", "the license server is away", "5 workers"],
     );
     check(Pool::builder().workers(1).on_worker_start_with(die, 9).build().unwrap(), &["exited with code 9"]);
+}
+
+/// The supervisor used to deal with a death before the waiter had woken, who then slept on.
+#[test]
+fn a_waiter_hears_of_every_death() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let marks = Marks::new();
+    for round in 0..300 {
+        let task = task::<u64>(&pool);
+        task.run(come_to, End::Signal(libc::SIGKILL), marks.path());
+        let error = task.get_timeout(DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WorkerLost, "round {round}: {error}");
+    }
+    support::assert_well(pool);
+    for round in 0..60 {
+        let pool = Pool::builder().workers(2).on_worker_start(|| panic!("never")).build().unwrap();
+        let Ok(task) = pool.try_task::<u64>() else { continue };
+        task.run(add, 1, 2);
+        let error = task.get_timeout(DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WorkerLost, "round {round}: {error}");
+    }
 }
 
 #[test]

@@ -74,6 +74,18 @@ fn a_lost_worker_is_named_with_its_process_and_signal() {
     );
 }
 
+/// A worker may answer before its pool has heard that it was born.
+#[test]
+fn the_first_error_of_a_new_worker_names_its_process_too() {
+    for round in 0..40 {
+        let pool = pool(1);
+        let task = task::<u64>(&pool);
+        task.run(refuse, 0, 0);
+        let error = if round % 2 == 0 { error_of(task) } else { task.get_timeout(support::DEADLINE).unwrap_err() };
+        assert_eq!(error.pid(), Some(support::workers(&pool)[0].pid), "round {round}");
+    }
+}
+
 #[test]
 fn functions_are_called_by_their_path_closures_by_their_place_and_tasks_by_their_name() {
     mod deep {

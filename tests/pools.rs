@@ -9,7 +9,7 @@ use multicore::{ErrorKind, Pool, PoolBuilder, Stats, Task};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use support::{Door, Marks, Process, add, mark, pool, task, wait_at, wait_for, watchdog};
+use support::{Door, Marks, Process, Random, add, mark, pool, task, wait_at, wait_for, watchdog};
 
 fn held(number: u64, (marks, door): (String, String)) -> u64 {
     mark(&marks, number);
@@ -91,6 +91,37 @@ fn drop_kills_what_runs_and_tasks_that_outlive_the_pool_end_in_cancelled() {
     assert_eq!(empty.len(), 4);
     assert_eq!(kinds(empty), vec![CANCELLED; 4]);
     assert_eq!(marks.count(), 2);
+}
+
+#[test]
+fn pieces_that_end_while_the_pool_does_count_once() {
+    let _watch = watchdog();
+    let mut random = Random::seeded();
+    for round in 0..100 {
+        let pool = pool(2);
+        let marks = Marks::new();
+        let kept = task::<u64>(&pool);
+        let piece = |marks: String, number: u64| {
+            mark(&marks, number);
+            number
+        };
+        kept.run_all(piece, (0..200).map(|number| (marks.path(), number)));
+        marks.wait_for(1 + random.below(20) as usize);
+        if round % 2 == 0 {
+            drop(pool)
+        } else {
+            pool.shutdown()
+        }
+        assert_eq!((kept.len(), kept.completed()), (200, 200), "round {round}");
+        let mut well = 0;
+        for (number, outcome) in (0..).zip(kinds(kept)) {
+            assert!(outcome == Ok(number) || outcome == CANCELLED, "round {round}: {outcome:?}");
+            well += usize::from(outcome.is_ok());
+        }
+        assert!(well <= marks.count(), "round {round}");
+        // Only what a drop killed has begun in vain.
+        assert!(round % 2 == 0 || well == marks.count(), "round {round}: {well} of {}", marks.count());
+    }
 }
 
 #[test]

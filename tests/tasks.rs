@@ -329,6 +329,28 @@ fn get_timeout_tells_that_the_time_has_passed_and_kills_what_runs_of_it_alone() 
     support::assert_well(pool);
 }
 
+/// What the killed worker would have run next goes to another, and what it had answered counts.
+#[test]
+fn a_task_whose_time_passes_takes_no_other_along() {
+    let _watch = watchdog();
+    let mut random = Random::seeded();
+    let pool = pool(2);
+    for round in 0..100 {
+        let (late, others) = (task::<u64>(&pool), task::<u64>(&pool));
+        for number in 0..30 {
+            late.run(slow_square, number, random.below(200));
+            others.run(slow_square, number, random.below(200));
+        }
+        // It never ends in time, whatever the machine does meanwhile.
+        late.run(slow_square, 0, 1_000_000);
+        let error = late.get_timeout(Duration::from_micros(random.below(3000))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let expected: Vec<u64> = (0..30).map(|number| number * number).collect();
+        assert_eq!(others.get().unwrap(), expected, "round {round}");
+    }
+    support::assert_well(pool);
+}
+
 #[test]
 fn get_timeout_of_no_time_gives_what_is_there() {
     let pool = pool(1);

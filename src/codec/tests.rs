@@ -338,6 +338,9 @@ fn elements_of_no_size_are_believed_up_to_a_limit() {
     let most: u64 = if cfg!(miri) { 1 << 8 } else { 1 << 20 };
     assert_eq!(decode_result::<Vec<()>>(Format::Bincode, &most.to_le_bytes()).unwrap().len() as u64, most);
     assert!(decode_result::<Vec<()>>(Format::Bincode, &((1_u64 << 20) + 9).to_le_bytes()).is_err());
+    if cfg!(miri) {
+        return;
+    }
     // In the whole value, not in each of its lists.
     let lists = [2_u64, 1 << 19, (1 << 19) + 32].map(u64::to_le_bytes).concat();
     assert!(decode_result::<Vec<Vec<()>>>(Format::Bincode, &lists).is_err());
