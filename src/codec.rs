@@ -64,6 +64,8 @@ pub(crate) enum CodecError {
     Bincode(String),
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+    #[error("its own serde code panicked: {0}")]
+    Panicked(String),
     #[error("it is not text: {0}")]
     NotText(#[from] std::string::FromUtf8Error),
     #[error("Format::Raw carries only a String or Vec<u8> as result; use Format::Bincode or Format::Json")]

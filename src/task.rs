@@ -1,8 +1,8 @@
 //! A task as its caller holds it: pieces go in, results come out in order.
 
 use crate::bytes::Bytes;
-use crate::call::Call;
-use crate::codec::{self, Encoded, Format};
+use crate::call::{Call, drop_payload, panic_text};
+use crate::codec::{self, CodecError, Encoded, Format};
 use crate::engine::{self, Settled, Shared, Site, TaskKey};
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::inline::Inline;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
-use std::panic::Location;
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -169,7 +169,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B) {
         let mut scratch = self.scratch.borrow_mut();
-        let encoded = codec::encode_pair(self.format.get(), &(start, end), &mut scratch);
+        let encoded = guarded(|| codec::encode_pair(self.format.get(), &(start, end), &mut scratch));
         self.add(Call::of_pair(function), Location::caller(), encoded, &scratch);
     }
 
@@ -178,7 +178,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A) {
         let mut scratch = self.scratch.borrow_mut();
-        let encoded = codec::encode_argument(self.format.get(), argument, &mut scratch);
+        let encoded = guarded(|| codec::encode_argument(self.format.get(), argument, &mut scratch));
         self.add(Call::of_argument(function), Location::caller(), encoded, &scratch);
     }
 
@@ -191,7 +191,7 @@ impl<R: Value> Task<R> {
         let Backend::Pool { shared, key } = &self.backend else {
             for (start, end) in pairs {
                 let mut scratch = Vec::new();
-                let encoded = codec::encode_pair(format, &(start, end), &mut scratch);
+                let encoded = guarded(|| codec::encode_pair(format, &(start, end), &mut scratch));
                 self.add(call, location, encoded, &scratch);
             }
             return;
@@ -207,7 +207,8 @@ impl<R: Value> Task<R> {
                     break;
                 };
                 let mut scratch = self.scratch.borrow_mut();
-                match (self.site(call, location), codec::encode_pair(format, &(start, end), &mut scratch)) {
+                let encoded = guarded(|| codec::encode_pair(format, &(start, end), &mut scratch));
+                match (self.site(call, location), encoded) {
                     (Ok(site), Ok(Encoded::InBuffer)) => batch.push((site, Bytes::copy_of(&scratch))),
                     (Ok(site), Ok(Encoded::Own(bytes))) => batch.push((site, Bytes::Heap(bytes))),
                     (_, encoded) => refused = Some(encoded),
@@ -223,7 +224,7 @@ impl<R: Value> Task<R> {
     /// What the pool must know of a call, or why it cannot be one.
     fn site(&self, call: Call, location: &'static Location<'static>) -> Result<Site, (ErrorKind, String)> {
         if self.format.get() == Format::Raw && !codec::is_bytes::<R>() {
-            return Err((ErrorKind::Encode, format!("never began: {}", codec::CodecError::NotBytes)));
+            return Err((ErrorKind::Encode, format!("never began: {}", CodecError::NotBytes)));
         }
         match engine::travel_word(&call) {
             Some(word) => Ok(Site { call, word, location }),
@@ -239,7 +240,7 @@ impl<R: Value> Task<R> {
         &self,
         call: Call,
         location: &'static Location<'static>,
-        encoded: Result<Encoded, codec::CodecError>,
+        encoded: Result<Encoded, CodecError>,
         scratch: &[u8],
     ) {
         let arguments = match encoded {
@@ -265,7 +266,7 @@ impl<R: Value> Task<R> {
                         inline.add_failed(
                             call,
                             location,
-                            refuse(ErrorKind::Encode, format!("never began: {}", codec::CodecError::NotBytes)),
+                            refuse(ErrorKind::Encode, format!("never began: {}", CodecError::NotBytes)),
                         );
                     }
                     Ok(arguments) => inline.add(call, location, self.format.get(), arguments),
@@ -442,8 +443,8 @@ impl<R: Value> Task<R> {
 
     fn decode(&self, number: usize, settled: Settled) -> Result<R, Error> {
         let result = match settled {
-            Settled::Done(Bytes::Heap(bytes)) => codec::decode_result_owned(self.format.get(), bytes),
-            Settled::Done(bytes) => codec::decode_result(self.format.get(), bytes.as_slice()),
+            Settled::Done(Bytes::Heap(bytes)) => guarded(|| codec::decode_result_owned(self.format.get(), bytes)),
+            Settled::Done(bytes) => guarded(|| codec::decode_result(self.format.get(), bytes.as_slice())),
             Settled::Failed(error) => return Err(error),
         };
         result.map_err(|reason| {
@@ -488,6 +489,15 @@ impl<R> fmt::Debug for Task<R> {
         };
         f.debug_struct("Task").field("runs", &place).finish_non_exhaustive()
     }
+}
+
+/// Runs a value's own `Serialize` or `Deserialize`: if it panics, that is an error like any other.
+fn guarded<T>(codec: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
+    panic::catch_unwind(AssertUnwindSafe(codec)).unwrap_or_else(|payload| {
+        let text = panic_text(&*payload).to_string();
+        drop_payload(payload);
+        Err(CodecError::Panicked(text))
+    })
 }
 
 /// The results of a task in `run` order; made by [`Task::iter`].

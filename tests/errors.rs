@@ -404,3 +404,53 @@ fn what_travels_between_threads_may() {
     copied::<Cause>();
     copied::<Format>();
 }
+
+/// Its own serde code panics, where its number says.
+#[derive(Clone, Debug, PartialEq)]
+struct Bad(u8);
+
+impl serde::Serialize for Bad {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(self.0 != 1, "no way out");
+        serializer.serialize_u8(self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Bad {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u8::deserialize(deserializer)?;
+        assert!(number != 2, "no way in");
+        Ok(Bad(number))
+    }
+}
+
+#[test]
+fn serde_code_that_panics_in_the_caller_is_the_pieces_error() {
+    let pool = Pool::builder().workers(1).build().unwrap();
+    let busy = Pool::builder().workers(1).max_load_average(0.0).build().unwrap();
+    for inline in [false, true] {
+        let task = || if inline { busy.task_or_inline::<Bad>() } else { pool.try_task().unwrap() };
+        for (argument, result, kind) in [
+            (1, 0, ErrorKind::Encode),
+            (0, 1, ErrorKind::Panicked),
+            (2, 0, ErrorKind::Panicked),
+            (0, 2, ErrorKind::Decode),
+        ] {
+            let task = task();
+            task.run(|_: Bad, result: u8| Bad(result), Bad(argument), result);
+            task.run(|_: Bad, result: u8| Bad(result), Bad(0), 3);
+            task.run_all(|_: Bad, result: u8| Bad(result), [(Bad(argument), result), (Bad(0), 3)]);
+            let outcomes = task.get_each();
+            for (number, outcome) in outcomes.iter().enumerate() {
+                match outcome {
+                    Ok(value) => assert!(number % 2 == 1 && *value == Bad(3), "{number}: {value:?}"),
+                    Err(error) => {
+                        assert_eq!((number % 2, error.kind()), (0, kind), "{argument} {result}: {error}");
+                        assert!(error.to_string().contains("no way"), "{error}");
+                    }
+                }
+            }
+            assert_eq!(outcomes.len(), 4);
+        }
+    }
+}

@@ -141,6 +141,43 @@ fn the_lead_passes_on_when_the_leader_is_done_or_out_of_time() {
     support::assert_well(pool);
 }
 
+/// The one that leads waits for long; the others hear of their results all the same.
+#[test]
+fn who_does_not_lead_is_told_by_the_one_that_does() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let (begun, door) = (Marks::new(), Door::closed());
+    let held = task::<u64>(&pool);
+    held.run(
+        |marks: String, door: String| {
+            mark(&marks, 0);
+            wait_at(&door);
+            1
+        },
+        begun.path(),
+        door.path(),
+    );
+    begun.wait_for(1);
+    let leader = std::thread::spawn(move || held.get());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let task = task::<u64>(pool);
+                    task.run_all(slow, (0..3).map(|number| (number + thread + round, 300)));
+                    let expected: Vec<u64> = (0..3).map(|number| number + thread + round).collect();
+                    assert_eq!(task.get_timeout(DEADLINE).unwrap(), expected);
+                }
+            });
+        }
+    });
+    assert!(!leader.is_finished());
+    door.open();
+    assert_eq!(leader.join().unwrap().unwrap(), [1]);
+    support::assert_well(pool);
+}
+
 #[test]
 fn a_thread_that_panics_while_it_reads_leaves_the_others_alone() {
     let _watch = watchdog();

@@ -574,7 +574,10 @@ impl Core {
     /// The fork server could not fork a worker.
     pub(crate) fn stillborn(&mut self, index: usize, generation: u32) {
         if self.seat(index, generation).is_some() {
+            // It says nothing of what workers do when they start.
+            let early_deaths = std::mem::take(&mut self.early_deaths);
             self.bury(index, generation, Cause::Unknown);
+            self.early_deaths = early_deaths;
             self.seats[index].place = Place::Vacant { retry_ns: clock::now_ns() + RETRY_NS };
         }
     }
