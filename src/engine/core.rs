@@ -644,7 +644,7 @@ impl Core {
         };
         let seat = &mut self.seats[index];
         seat.dead_since_ns = None;
-        let overflowed = matches!(cause, Cause::Signal(_)) && worker.overflowed_stack();
+        let overflowed = matches!(cause, Cause::Signal(_) | Cause::Unknown) && worker.overflowed_stack();
         let cause = seat.blame.take().unwrap_or(if overflowed { Cause::StackOverflow } else { cause });
         let start_failure = seat.start_failure.take();
         for watch in [&self.callers, &self.supervisors] {
