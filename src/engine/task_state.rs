@@ -104,6 +104,9 @@ pub(crate) enum Want {
     Any,
 }
 
+/// So many pieces of a bounded task run before the size of any result is known.
+const HELD_UNKNOWN: usize = 16;
+
 #[derive(Debug)]
 pub(crate) struct TaskState {
     pub(crate) settings: TaskSettings,
@@ -116,6 +119,9 @@ pub(crate) struct TaskState {
     /// In the queue of tasks that have their turn.
     pub(crate) queued: bool,
     unread_bytes: usize,
+    /// All results that ever came, and their bytes: what the next one may take.
+    results: usize,
+    result_bytes: usize,
     /// The lowest piece that the caller has not taken.
     first_unread: usize,
     /// Pieces in the order in which they finished, once somebody asks for that order.
@@ -135,6 +141,8 @@ impl TaskState {
             quantum: 2,
             queued: false,
             unread_bytes: 0,
+            results: 0,
+            result_bytes: 0,
             first_unread: 0,
             finished: None,
             waiter: None,
@@ -191,6 +199,8 @@ impl TaskState {
         piece.state = match outcome {
             Settled::Done(bytes) => {
                 self.unread_bytes += bytes.len();
+                self.results += 1;
+                self.result_bytes += bytes.len();
                 State::Done(bytes)
             }
             Settled::Failed(error) => State::Failed(error),
@@ -247,10 +257,10 @@ impl TaskState {
         if self.waiter.is_some() && next == Some(self.first_unread) {
             return false;
         }
-        // What workers hold will be unread too: as much as a piece gave on average.
-        let taken = self.done.saturating_sub(self.first_unread);
+        // What workers hold will be unread too: as much as a piece gave on average, and before the
+        // first result as much as lets a few run.
         let held = self.pieces.len() - self.done - self.waiting.len();
-        let each = self.unread_bytes.checked_div(taken).unwrap_or(0);
+        let each = self.result_bytes.checked_div(self.results).unwrap_or((most / HELD_UNKNOWN).max(1));
         self.unread_bytes + held * each >= most
     }
 
