@@ -4,7 +4,7 @@ use multicore::{Error, Task};
 
 /// A plain function: what it needs it is given, what it finds it returns.
 fn primes(start: usize, end: usize) -> usize {
-    let is_prime = |n: usize| n > 1 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: usize| n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     (start..end).filter(|&n| is_prime(n)).count()
 }
 

@@ -35,7 +35,7 @@ fn live(round: u64) {
         wait_for("it is dead", || !server.is_running());
         support::assert_works(&pool);
     }
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         outliving.run(
             |marks: String, door: String| {
                 mark(&marks, 0);
@@ -51,7 +51,7 @@ fn live(round: u64) {
     let big = task::<Vec<u8>>(&pool);
     big.call(|bytes: Vec<u8>| bytes, vec![0; 300_000]);
     let processes = [support::workers(&pool), vec![support::fork_server(&pool)]].concat();
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         drop(pool);
     } else {
         door.open();

@@ -35,7 +35,7 @@ fn uncollected_results_far_beyond_the_rings_block_nobody() {
         forgotten.run(
             |number: u64, marks: String| {
                 mark(&marks, number);
-                vec![number as u8; if number % 10 == 0 { 4_000_000 } else { 100_000 }]
+                vec![number as u8; if number.is_multiple_of(10) { 4_000_000 } else { 100_000 }]
             },
             number,
             marks.path(),

@@ -49,7 +49,7 @@ const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
 const BACK_BYTES: usize = BACK_RING + RING_BYTES;
 
-const _: () = assert!(BACK_RING % 64 == 0 && RING_BYTES.is_power_of_two());
+const _: () = assert!(BACK_RING.is_multiple_of(64) && RING_BYTES.is_power_of_two());
 
 /// Both memories of a pair, mapped.
 #[derive(Debug)]
@@ -112,14 +112,14 @@ impl Pair {
 }
 
 fn word32(memory: &MmapRaw, offset: usize) -> &AtomicU32 {
-    assert!(offset % 4 == 0 && offset + 4 <= memory.len());
+    assert!(offset.is_multiple_of(4) && offset + 4 <= memory.len());
     // SAFETY: inside the mapping and aligned (asserted; a mapping begins at a page), and used
     // through atomics alone. A read-only mapping is only loaded from.
     unsafe { &*memory.as_ptr().add(offset).cast::<AtomicU32>() }
 }
 
 fn words(memory: &MmapRaw, offset: usize, count: usize) -> &[AtomicU64] {
-    assert!(offset % 8 == 0 && offset + count * 8 <= memory.len());
+    assert!(offset.is_multiple_of(8) && offset + count * 8 <= memory.len());
     // SAFETY: as in `word32`.
     unsafe { std::slice::from_raw_parts(memory.as_ptr().add(offset).cast(), count) }
 }

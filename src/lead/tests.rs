@@ -50,7 +50,7 @@ mod ordinary {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            if here.len() < 6 && random % 2 == 0 {
+            if here.len() < 6 && random.is_multiple_of(2) {
                 here.push((waiters.enter(step), step));
             } else if !here.is_empty() {
                 let (id, _) = here.remove(random as usize / 2 % here.len());
