@@ -1,0 +1,5 @@
+//! Opening a task.
+
+fn main() {
+    multicore_benches::bench(multicore_benches::job::gate::jobs);
+}

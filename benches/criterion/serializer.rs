@@ -1,0 +1,5 @@
+//! Rows to JSON.
+
+fn main() {
+    multicore_benches::bench(multicore_benches::job::serializer::jobs);
+}

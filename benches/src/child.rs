@@ -1,0 +1,113 @@
+//! Processes that are this program once more, in a part that a variable names.
+
+use crate::{WORKERS, job};
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+const PART: &str = "MULTICORE_BENCHES_PART";
+
+/// What a process that is started anew does before it writes a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing.
+    Nothing,
+    /// A pool of ours, and its first result.
+    Multicore,
+    /// A pool of threads, and its first result.
+    Rayon,
+    /// A pool of procspawn's, and its first result.
+    Procspawn,
+    /// Keeps a CPU busy for ever.
+    Burn,
+}
+
+impl Part {
+    const ALL: [Part; 5] = [Part::Nothing, Part::Multicore, Part::Rayon, Part::Procspawn, Part::Burn];
+
+    fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    fn play(self) {
+        match self {
+            Part::Nothing => {}
+            Part::Multicore => {
+                let pool = job::pool();
+                let task = pool.try_task::<u64>().expect("the pool is open");
+                task.run(job::add, 1, 2);
+                assert_eq!(task.get().expect("an addition cannot fail"), [3]);
+                told();
+                // As a program that ends: its pool goes with it.
+                std::process::exit(0);
+            }
+            Part::Rayon => assert_eq!(job::rayon_pool().install(|| job::add(1, 2)), 3),
+            Part::Procspawn => {
+                let pool = job::procspawn_pool();
+                let sum = procspawn::spawn!(in pool, (1 => a, 2 => b) || job::add(a, b)).join();
+                assert_eq!(sum.expect("an addition cannot fail"), 3);
+                told();
+                pool.kill();
+                std::process::exit(0);
+            }
+            Part::Burn => loop {
+                std::hint::black_box(0);
+            },
+        }
+        told();
+    }
+}
+
+fn told() {
+    std::io::stdout().write_all(b".").and_then(|()| std::io::stdout().flush()).expect("the starter reads");
+}
+
+/// Plays the part that this process was started for, if any, and ends it.
+pub fn play() {
+    let Ok(name) = std::env::var(PART) else { return };
+    let part = Part::ALL.into_iter().find(|part| part.name() == name).expect("the variable names a part");
+    part.play();
+    std::process::exit(0);
+}
+
+fn command(part: Part) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.env(PART, part.name()).env("MULTICORE_WORKERS", WORKERS.to_string());
+    command
+}
+
+/// Seconds from the start of a process until it has played its part.
+#[must_use]
+pub fn time(part: Part) -> f64 {
+    let mut command = command(part);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let start = Instant::now();
+    let mut child = command.spawn().expect("this program can be started once more");
+    let mut byte = [0];
+    child.stdout.take().expect("it is piped").read_exact(&mut byte).expect("the part tells when it is done");
+    let seconds = start.elapsed().as_secs_f64();
+    child.wait().expect("it is our child");
+    seconds
+}
+
+/// Processes that keep all CPUs busy until dropped.
+#[derive(Debug)]
+pub struct Load(Vec<Child>);
+
+impl Load {
+    /// One for each CPU.
+    #[must_use]
+    pub fn on_every_cpu() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(WORKERS, std::num::NonZero::get);
+        Load((0..cpus).map(|_| command(Part::Burn).spawn().expect("this program can be started once more")).collect())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

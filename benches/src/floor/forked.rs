@@ -1,0 +1,71 @@
+//! Forked processes that write their replies into shared memory, in slots of their own.
+
+use super::{Child, Shared, Signal32, Waiting};
+use crate::WORKERS;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// One piece's place: its word, its length, its bytes.
+const SLOT_HEAD: usize = 4096;
+
+/// Processes that render pieces, each every other one.
+pub struct Forked {
+    shared: Rc<Shared>,
+    slot_bytes: usize,
+    pieces: usize,
+    round: u32,
+    _children: Vec<Child>,
+}
+
+impl Forked {
+    /// Starts them. `render` makes piece `number` in the buffer.
+    pub fn new(pieces: usize, most_bytes: usize, render: fn(usize, &mut Vec<u8>)) -> Self {
+        let slot_bytes = SLOT_HEAD + most_bytes.next_multiple_of(4096);
+        let shared = Rc::new(Shared::new(SLOT_HEAD + pieces * slot_bytes));
+        let children = (0..WORKERS).map(|worker| {
+            let shared = Rc::clone(&shared);
+            Child::fork(move || {
+                let mut buffer = Vec::with_capacity(most_bytes);
+                let start = Signal32 { word: shared.word32(worker * 256), sleeps: shared.word32(worker * 256 + 128) };
+                let mut round = 0;
+                loop {
+                    round = start.wait(round, Waiting::Spinning);
+                    for number in (worker..pieces).step_by(WORKERS) {
+                        buffer.clear();
+                        render(number, &mut buffer);
+                        let slot = SLOT_HEAD + number * slot_bytes;
+                        assert!(buffer.len() <= most_bytes);
+                        // SAFETY: the slot has that much room, and its reader waits for the word.
+                        unsafe {
+                            let target = shared.at(slot + SLOT_HEAD);
+                            target.copy_from_nonoverlapping(buffer.as_ptr(), buffer.len());
+                        }
+                        shared.word(slot + 8).store(buffer.len() as u64, Relaxed);
+                        Signal32 { word: shared.word32(slot), sleeps: shared.word32(slot + 128) }.set(round);
+                    }
+                }
+            })
+        });
+        let children = children.collect();
+        Forked { shared, slot_bytes, pieces, round: 0, _children: children }
+    }
+
+    /// Has all pieces rendered once and lends each, in order.
+    pub fn run(&mut self, mut read: impl FnMut(&[u8])) {
+        let before = self.round;
+        self.round += 1;
+        for worker in 0..WORKERS {
+            let word = self.shared.word32(worker * 256);
+            Signal32 { word, sleeps: self.shared.word32(worker * 256 + 128) }.set(self.round);
+        }
+        for number in 0..self.pieces {
+            let slot = SLOT_HEAD + number * self.slot_bytes;
+            let done = Signal32 { word: self.shared.word32(slot), sleeps: self.shared.word32(slot + 128) };
+            done.wait(before, Waiting::Spinning);
+            let bytes = self.shared.word(slot + 8).load(Relaxed) as usize;
+            // SAFETY: written by its process before the word; it writes there again only when we
+            // have begun the next round.
+            read(unsafe { std::slice::from_raw_parts(self.shared.at(slot + SLOT_HEAD), bytes) });
+        }
+    }
+}

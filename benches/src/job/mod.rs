@@ -1,0 +1,44 @@
+//! The jobs, by what they are about.
+
+pub mod gate;
+pub mod idle;
+pub mod payload;
+pub mod round_trip;
+pub mod scaling;
+pub mod serializer;
+pub mod start;
+pub mod throughput;
+
+use crate::{Job, WORKERS};
+
+/// What makes the jobs of one kind.
+pub type Jobs = fn() -> Vec<Job>;
+
+/// All jobs, by the name of their bench.
+pub const ALL: [(&str, Jobs); 8] = [
+    ("round_trip", round_trip::jobs),
+    ("throughput", throughput::jobs),
+    ("payload", payload::jobs),
+    ("serializer", serializer::jobs),
+    ("scaling", scaling::jobs),
+    ("start", start::jobs),
+    ("idle", idle::jobs),
+    ("gate", gate::jobs),
+];
+
+/// The piece of the tiny jobs.
+pub(crate) fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+pub(crate) fn pool() -> multicore::Pool {
+    multicore::Pool::builder().workers(WORKERS).build().expect("a pool runs here")
+}
+
+pub(crate) fn rayon_pool() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(WORKERS).build().expect("threads can be made")
+}
+
+pub(crate) fn procspawn_pool() -> procspawn::Pool {
+    procspawn::Pool::new(WORKERS).expect("processes can be made")
+}
