@@ -1,21 +1,50 @@
 //! A few bytes, on the spot where they are few.
 
-/// Encoded arguments or results. Up to [`INLINE_BYTES`] need no allocation.
+/// Up to `INLINE` bytes, which need no allocation, or more.
 #[derive(Debug, Clone)]
-pub(crate) enum Bytes {
-    Inline { length: u8, bytes: [u8; INLINE_BYTES] },
+pub(crate) enum Bytes<const INLINE: usize> {
+    Inline { length: u8, bytes: [u8; INLINE] },
     Heap(Vec<u8>),
 }
 
-/// What fits without an allocation.
-pub(crate) const INLINE_BYTES: usize = 30;
+/// Encoded arguments that wait: two numbers fit on the spot.
+pub(crate) type Arguments = Bytes<30>;
 
-impl Bytes {
+/// An encoded result: no larger than a vector. A task keeps one for each piece.
+pub(crate) type Reply = Bytes<15>;
+
+const _: () = assert!(size_of::<Reply>() == size_of::<Vec<u8>>());
+
+/// Encoded arguments that are handed over: lent where they are few, so that they need no home
+/// before they are in a ring.
+pub(crate) enum Handed<'a> {
+    Lent(&'a [u8]),
+    Own(Vec<u8>),
+}
+
+impl Handed<'_> {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Handed::Lent(bytes) => bytes,
+            Handed::Own(bytes) => bytes,
+        }
+    }
+
+    /// To keep.
+    pub(crate) fn into_arguments(self) -> Arguments {
+        match self {
+            Handed::Lent(bytes) => Arguments::copy_of(bytes),
+            Handed::Own(bytes) => Arguments::Heap(bytes),
+        }
+    }
+}
+
+impl<const INLINE: usize> Bytes<INLINE> {
     pub(crate) fn copy_of(bytes: &[u8]) -> Self {
-        if bytes.len() > INLINE_BYTES {
+        if bytes.len() > INLINE {
             return Bytes::Heap(bytes.to_vec());
         }
-        let mut inline = [0; INLINE_BYTES];
+        let mut inline = [0; INLINE];
         inline[..bytes.len()].copy_from_slice(bytes);
         Bytes::Inline { length: bytes.len() as u8, bytes: inline }
     }

@@ -2,7 +2,7 @@
 //!
 //! Arguments and results pass the codec here too, so that what fails with a pool fails without.
 
-use crate::bytes::Bytes;
+use crate::bytes::{Arguments, Reply};
 use crate::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::{Encoded, Format};
 use crate::engine::Settled;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 struct Waiting {
     call: Call,
     format: Format,
-    arguments: Bytes,
+    arguments: Arguments,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,13 @@ impl Inline {
         self.name = Some(name);
     }
 
-    pub(crate) fn add(&mut self, call: Call, location: &'static Location<'static>, format: Format, arguments: Bytes) {
+    pub(crate) fn add(
+        &mut self,
+        call: Call,
+        location: &'static Location<'static>,
+        format: Format,
+        arguments: Arguments,
+    ) {
         self.waiting.push_back((self.pieces.len(), Waiting { call, format, arguments }));
         self.pieces.push(Piece { address: call.address(), location, state: State::Waiting });
     }
@@ -87,8 +93,8 @@ impl Inline {
         let failed =
             |kind, message: String| Settled::Failed(Error::new(kind, message).with_piece(self.label(number), 1));
         let settled = match answer {
-            Ok(Ok(Encoded::Own(bytes))) => Settled::Done(Bytes::Heap(bytes)),
-            Ok(Ok(Encoded::InBuffer)) => Settled::Done(Bytes::copy_of(&self.result)),
+            Ok(Ok(Encoded::Own(bytes))) => Settled::Done(Reply::Heap(bytes)),
+            Ok(Ok(Encoded::InBuffer)) => Settled::Done(Reply::copy_of(&self.result)),
             Ok(Err(fault @ Fault::Encode(_))) => failed(ErrorKind::Encode, fault.to_string()),
             Ok(Err(fault @ Fault::Decode(_))) => failed(ErrorKind::Decode, fault.to_string()),
             Err(payload) => {

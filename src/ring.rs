@@ -295,16 +295,26 @@ mod copy {
         if bytes.len() >= LARGE_BYTES {
             return crate::sys::copy::to_shared(words, bytes);
         }
-        for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
-            let mut whole = [0; 8];
-            whole[..chunk.len()].copy_from_slice(chunk);
-            word.store(u64::from_le_bytes(whole), Relaxed);
+        // Whole words first: a copy of a length that the compiler knows is no call.
+        let (whole, rest) = bytes.as_chunks();
+        for (word, chunk) in words.iter().zip(whole) {
+            word.store(u64::from_le_bytes(*chunk), Relaxed);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            words[whole.len()].store(u64::from_le_bytes(last), Relaxed);
         }
     }
 
     pub(super) fn from_words(words: &[AtomicU64], bytes: &mut [u8]) {
-        for (word, chunk) in words.iter().zip(bytes.chunks_mut(8)) {
-            chunk.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..chunk.len()]);
+        let (whole, rest) = bytes.as_chunks_mut();
+        let count = whole.len();
+        for (word, chunk) in words.iter().zip(whole) {
+            *chunk = word.load(Relaxed).to_le_bytes();
+        }
+        if !rest.is_empty() {
+            rest.copy_from_slice(&words[count].load(Relaxed).to_le_bytes()[..rest.len()]);
         }
     }
 
@@ -313,9 +323,14 @@ mod copy {
         if length >= LARGE_BYTES {
             return crate::sys::copy::append_from_shared(words, length, bytes);
         }
-        let start = bytes.len();
-        bytes.resize(start + length, 0);
-        from_words(words, &mut bytes[start..]);
+        bytes.reserve(length);
+        let whole = length / 8;
+        for word in &words[..whole] {
+            bytes.extend_from_slice(&word.load(Relaxed).to_le_bytes());
+        }
+        if !length.is_multiple_of(8) {
+            bytes.extend_from_slice(&words[whole].load(Relaxed).to_le_bytes()[..length % 8]);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A task as its caller holds it: pieces go in, results come out in order.
 
-use crate::bytes::Bytes;
+use crate::bytes::{Handed, Reply};
 use crate::call::{Call, drop_payload, panic_text};
 use crate::codec::{self, CodecError, Encoded, Format};
 use crate::engine::{self, Settled, Shared, Site, TaskKey};
@@ -18,8 +18,12 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many pieces are handed to the pool under one lock.
+/// How many pieces, and how many bytes of arguments, are handed to the pool under one lock.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Room is made for no more pieces than this on the word of an iterator.
+const MAX_EXPECTED: usize = 1 << 20;
 
 /// Unread results beyond this make pieces wait while a task is read piece by piece.
 const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
@@ -70,6 +74,8 @@ const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 pub struct Task<R> {
     backend: Backend,
     format: Cell<Format>,
+    /// How many were handed out.
+    pieces: Cell<usize>,
     /// Arguments are encoded here, so that tiny ones need no allocation.
     scratch: RefCell<Vec<u8>>,
     result: PhantomData<fn() -> R>,
@@ -82,7 +88,13 @@ enum Backend {
 
 impl<R> Task<R> {
     fn with_backend(backend: Backend) -> Self {
-        Task { backend, format: Cell::default(), scratch: RefCell::default(), result: PhantomData }
+        Task {
+            backend,
+            format: Cell::default(),
+            pieces: Cell::new(0),
+            scratch: RefCell::default(),
+            result: PhantomData,
+        }
     }
 
     pub(crate) fn in_pool(shared: Arc<Shared>, key: TaskKey) -> Self {
@@ -170,7 +182,7 @@ impl<R: Value> Task<R> {
     pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B) {
         let mut scratch = self.scratch.borrow_mut();
         let encoded = guarded(|| codec::encode_pair(self.format.get(), &(start, end), &mut scratch));
-        self.add(Call::of_pair(function), Location::caller(), encoded, &scratch);
+        self.add(Call::of_pair(function), Location::caller(), encoded, &mut scratch);
     }
 
     /// Hands out a piece: `function(argument)`, with a tuple for more. A `String` or `Vec<u8>`
@@ -179,7 +191,7 @@ impl<R: Value> Task<R> {
     pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A) {
         let mut scratch = self.scratch.borrow_mut();
         let encoded = guarded(|| codec::encode_argument(self.format.get(), argument, &mut scratch));
-        self.add(Call::of_argument(function), Location::caller(), encoded, &scratch);
+        self.add(Call::of_argument(function), Location::caller(), encoded, &mut scratch);
     }
 
     /// Hands out a piece for each pair, some at a time: for many tiny pieces faster than
@@ -188,19 +200,18 @@ impl<R: Value> Task<R> {
     pub fn run_all<A: Value, B: Value>(&self, function: fn(A, B) -> R, pairs: impl IntoIterator<Item = (A, B)>) {
         let (call, location, format) = (Call::of_pair(function), Location::caller(), self.format.get());
         let mut pairs = pairs.into_iter();
-        let Backend::Pool { shared, key } = &self.backend else {
+        let (Backend::Pool { shared, key }, Ok(site)) = (&self.backend, self.site(call, location)) else {
             for (start, end) in pairs {
                 let mut scratch = Vec::new();
                 let encoded = guarded(|| codec::encode_pair(format, &(start, end), &mut scratch));
-                self.add(call, location, encoded, &scratch);
+                self.add(call, location, encoded, &mut scratch);
             }
             return;
         };
-        let (key, mut more) = (*key, true);
+        let (mut batch, mut ends, mut more) = (Vec::new(), Vec::with_capacity(BATCH), true);
         while more {
-            let mut batch = Vec::with_capacity(BATCH);
-            let mut refused = None;
-            while batch.len() < BATCH && refused.is_none() {
+            let mut single = None;
+            while ends.len() < BATCH && batch.len() < BATCH_BYTES && single.is_none() {
                 // The caller's iterator may hand out pieces of this very task: nothing is borrowed.
                 let Some((start, end)) = pairs.next() else {
                     more = false;
@@ -208,15 +219,23 @@ impl<R: Value> Task<R> {
                 };
                 let mut scratch = self.scratch.borrow_mut();
                 let encoded = guarded(|| codec::encode_pair(format, &(start, end), &mut scratch));
-                match (self.site(call, location), encoded) {
-                    (Ok(site), Ok(Encoded::InBuffer)) => batch.push((site, Bytes::copy_of(&scratch))),
-                    (Ok(site), Ok(Encoded::Own(bytes))) => batch.push((site, Bytes::Heap(bytes))),
-                    (_, encoded) => refused = Some(encoded),
+                if matches!(encoded, Ok(Encoded::InBuffer)) && scratch.len() < BATCH_BYTES {
+                    batch.extend_from_slice(&scratch);
+                    ends.push(batch.len());
+                } else {
+                    single = Some((encoded, std::mem::take(&mut *scratch)));
                 }
             }
-            shared.add_pieces(key, batch.into_iter());
-            if let Some(encoded) = refused {
-                self.add(call, location, encoded, &[]);
+            if !ends.is_empty() {
+                // A hint is no promise.
+                let expected = pairs.size_hint().0.min(MAX_EXPECTED);
+                shared.add_pieces(*key, site, &batch, &ends, expected);
+                self.pieces.set(self.pieces.get() + ends.len());
+            }
+            batch.clear();
+            ends.clear();
+            if let Some((encoded, mut bytes)) = single {
+                self.add(call, location, encoded, &mut bytes);
             }
         }
     }
@@ -241,13 +260,16 @@ impl<R: Value> Task<R> {
         call: Call,
         location: &'static Location<'static>,
         encoded: Result<Encoded, CodecError>,
-        scratch: &[u8],
+        scratch: &mut Vec<u8>,
     ) {
         let arguments = match encoded {
-            Ok(Encoded::InBuffer) => Ok(Bytes::copy_of(scratch)),
-            Ok(Encoded::Own(bytes)) => Ok(Bytes::Heap(bytes)),
+            // What is long need not be copied once more.
+            Ok(Encoded::InBuffer) if scratch.len() >= BATCH_BYTES => Ok(Handed::Own(std::mem::take(scratch))),
+            Ok(Encoded::InBuffer) => Ok(Handed::Lent(scratch)),
+            Ok(Encoded::Own(bytes)) => Ok(Handed::Own(bytes)),
             Err(reason) => Err(reason),
         };
+        self.pieces.set(self.pieces.get() + 1);
         let refuse = |kind, message: String| move |label: PieceLabel| Error::new(kind, message).with_piece(label, 0);
         let encode =
             |reason| refuse(ErrorKind::Encode, format!("never began: its format cannot carry the arguments: {reason}"));
@@ -269,7 +291,7 @@ impl<R: Value> Task<R> {
                             refuse(ErrorKind::Encode, format!("never began: {}", CodecError::NotBytes)),
                         );
                     }
-                    Ok(arguments) => inline.add(call, location, self.format.get(), arguments),
+                    Ok(arguments) => inline.add(call, location, self.format.get(), arguments.into_arguments()),
                     Err(reason) => inline.add_failed(call, location, encode(reason)),
                 }
             }
@@ -279,10 +301,7 @@ impl<R: Value> Task<R> {
     /// How many pieces were handed out.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.backend {
-            Backend::Pool { shared, key } => shared.len(*key),
-            Backend::Inline(inline) => inline.borrow().len(),
-        }
+        self.pieces.get()
     }
 
     /// True if no piece was handed out.
@@ -421,7 +440,7 @@ impl<R: Value> Task<R> {
                 })?;
                 written += bytes.len() as u64;
                 next += 1;
-                if let (Bytes::Heap(buffer), Backend::Pool { shared, .. }) = (bytes, &self.backend) {
+                if let (Reply::Heap(buffer), Backend::Pool { shared, .. }) = (bytes, &self.backend) {
                     shared.reuse(buffer);
                 }
             }
@@ -443,7 +462,7 @@ impl<R: Value> Task<R> {
 
     fn decode(&self, number: usize, settled: Settled) -> Result<R, Error> {
         let result = match settled {
-            Settled::Done(Bytes::Heap(bytes)) => guarded(|| codec::decode_result_owned(self.format.get(), bytes)),
+            Settled::Done(Reply::Heap(bytes)) => guarded(|| codec::decode_result_owned(self.format.get(), bytes)),
             Settled::Done(bytes) => guarded(|| codec::decode_result(self.format.get(), bytes.as_slice())),
             Settled::Failed(error) => return Err(error),
         };

@@ -1,7 +1,7 @@
 //! What stands in for the engine where no pool can run: outside Linux on x86-64 and 64-bit Arm, and
 //! under miri. Every pool is refused there, so a caller's own path runs, and inline tasks work.
 
-use crate::bytes::Bytes;
+use crate::bytes::{Handed, Reply};
 use crate::call::Call;
 use crate::codec::Format;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -43,7 +43,7 @@ pub(crate) struct Site {
 
 #[derive(Debug)]
 pub(crate) enum Settled {
-    Done(Bytes),
+    Done(Reply),
     Failed(Error),
 }
 
@@ -96,11 +96,11 @@ impl Shared {
         match *self {}
     }
 
-    pub(crate) fn add_piece(&self, _: TaskKey, _: Site, _: Bytes) {
+    pub(crate) fn add_piece(&self, _: TaskKey, _: Site, _: Handed<'_>) {
         match *self {}
     }
 
-    pub(crate) fn add_pieces(&self, _: TaskKey, _: impl Iterator<Item = (Site, Bytes)>) {
+    pub(crate) fn add_pieces(&self, _: TaskKey, _: Site, _: &[u8], _: &[usize], _: usize) {
         match *self {}
     }
 
@@ -109,10 +109,6 @@ impl Shared {
     }
 
     pub(crate) fn progress(&self, _: TaskKey) -> (usize, usize) {
-        match *self {}
-    }
-
-    pub(crate) fn len(&self, _: TaskKey) -> usize {
         match *self {}
     }
 

@@ -1,20 +1,22 @@
 //! Does every job with every subject in turn, and prints one table.
 
-use multicore_benches::{child, job, start, table};
+use multicore_benches::{Who, child, job, start, table};
 use std::process::ExitCode;
 
 const HELP: &str = "\
 Measures multicore against bare floors and other pools, and prints one table.
 
-usage: multicore_benches [--quick] [--saturated] [WHAT...]
+usage: multicore_benches [--alone] [--quick] [--saturated] [WHAT...]
 
   WHAT         only jobs of these: round_trip throughput payload serializer scaling start idle gate
+  --alone      only multicore, to compare two versions of it
   --quick      a tenth of the turns: to see that it runs
   --saturated  with a busy process for each CPU beside all of it
 ";
 
 fn main() -> ExitCode {
     start();
+    let mut alone = false;
     let mut share = 1;
     let mut load = None;
     let mut wanted = Vec::new();
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
                 print!("{HELP}");
                 return ExitCode::SUCCESS;
             }
+            "--alone" => alone = true,
             "--quick" => share = 10,
             "--saturated" => load = Some(child::Load::on_every_cpu()),
             name if job::ALL.iter().any(|(known, _)| *known == name) => wanted.push(argument),
@@ -36,7 +39,11 @@ fn main() -> ExitCode {
     let mut rows = Vec::new();
     for (name, jobs) in job::ALL {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            for job in jobs() {
+            for mut job in jobs() {
+                if alone {
+                    job.subjects.retain(|subject| subject.who == Who::Multicore);
+                    job.targets.clear();
+                }
                 eprintln!("{name}: {}", job.name);
                 rows.push(table::measure(job, share));
             }

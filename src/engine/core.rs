@@ -4,20 +4,23 @@
 //! values. Order: a task's queue first, then a worker's rings.
 //!
 //! - Tasks take turns, so that a small one is not stuck behind a huge one.
-//! - Look-ahead is time: a worker is given as many pieces as fill [`LOOK_AHEAD_NS`] at the pace at
-//!   which its replies came, doubling from two; it is refilled at half.
+//! - Look-ahead is time: a worker is given as many pieces as fill [`LOOK_AHEAD_NS`] by what their task's
+//!   pieces took so far, at first two; it is refilled at half.
 //! - A worker without work gets half of what the fullest one has not begun (`claim.rs`).
+//! - Of tasks whose pieces have proved tiny, a worker that is awake gets some microseconds' worth
+//!   before another is woken, and `run` gives out several at a time. Whatever that leaves lying,
+//!   the supervisor looks at within [`WATCH`](super::supervisor::WATCH).
 //! - A worker is declared dead in one place, [`Core::bury`].
 //!
 //! Invariant: while a task has pieces that may run and a worker could take them, some worker holds
 //! a piece after which somebody will be told, or somebody is looking.
 
-use super::handle::{Arrival, Given, MAX_RECORDS_A_LOOK, Spare, Worker};
+use super::handle::{Arrival, Given, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, MAX_RECORDS_A_LOOK, Spare, Worker};
 use super::message::{self, ToServer};
 use super::pair::RING_BYTES;
 use super::record::Outcome;
-use super::task_state::{Bell, Settled, Site, TaskKey, TaskSettings, TaskState, Tasks, WaitingPiece, Want};
-use crate::bytes::Bytes;
+use super::task_state::{Bell, Settled, Site, TaskKey, TaskState, Tasks, WaitingPiece, Want};
+use crate::bytes::Handed;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::lead::Waiters;
 use crate::sleep::{Interest, Listening};
@@ -29,11 +32,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-/// How much work a worker is given ahead.
-const LOOK_AHEAD_NS: u64 = 300_000;
+/// So many tiny pieces are given out together: a look at the workers costs as much as some of them.
+const TINY_BATCH: usize = 16;
 
-/// The most pieces of look-ahead, however tiny they are.
-const MAX_LOOK_AHEAD: usize = 1024;
+/// To wake a worker costs about as much as this work.
+const WORTH_WAKING_NS: u64 = 20_000;
 
 /// `run` looks for replies once in so many pieces, if no worker is known to need any.
 const RUNS_A_LOOK: u32 = 16;
@@ -66,6 +69,8 @@ pub(crate) enum Attention {
     CallerSleeps,
     /// No caller waits; the supervisor sleeps.
     SupervisorSleeps,
+    /// No caller waits; the supervisor looks again in a moment, whatever happens.
+    SupervisorWatches,
 }
 
 /// Where a worker is, or should be.
@@ -113,6 +118,14 @@ pub(crate) struct Core {
     kick: Arc<Event>,
     attention: Attention,
     runs_since_look: u32,
+    /// The supervisor has said that it will look again in a moment.
+    watched: bool,
+    /// Tiny pieces that were added when no look was due.
+    tiny_added: u64,
+    /// How many of them came since the last look.
+    unlooked: usize,
+    /// The worker to which tiny pieces go at once, without waiting for a look.
+    direct: Option<usize>,
     early_deaths: u32,
     last_early_death_ns: u64,
     pub(crate) phase: Phase,
@@ -162,6 +175,10 @@ impl Core {
             kick,
             attention: Attention::SupervisorSleeps,
             runs_since_look: 0,
+            watched: false,
+            tiny_added: 0,
+            unlooked: 0,
+            direct: None,
             early_deaths: 0,
             last_early_death_ns: 0,
             phase: Phase::Open,
@@ -183,25 +200,63 @@ impl Core {
 
     pub(crate) fn open_task(&mut self) -> Result<TaskKey, Error> {
         self.check_open()?;
-        Ok(self.tasks.insert(TaskState::new(TaskSettings::default(), Arc::clone(&self.kick))))
+        Ok(self.tasks.open(&self.kick))
     }
 
-    /// A new piece of a task. Goes to a worker at once if one needs work.
-    pub(crate) fn add_piece(&mut self, key: TaskKey, site: Site, arguments: Bytes) {
-        let ended = self.check_open().err();
-        let Some(task) = self.tasks.get_mut(key) else { return };
-        if let Some(error) = ended {
+    /// A new piece of a task. [`pieces_added`](Self::pieces_added) must follow.
+    pub(crate) fn add_piece(&mut self, key: TaskKey, site: Site, arguments: Handed<'_>) {
+        if self.failure.is_some() || self.phase != Phase::Open {
+            let ended = self.check_open().err();
+            let (Some(task), Some(error)) = (self.tasks.get_mut(key), ended) else { return };
             let (kind, message) = (error.kind(), error.to_string());
             return task
                 .add_failed(site, |label| Error::new(kind, format!("never began: {message}")).with_piece(label, 0));
         }
-        task.add(site, arguments);
+        let Core { tasks, seats, turn, direct, unlooked, .. } = self;
+        let Some(task) = tasks.get_mut(key) else { return };
+        if let Some(index) = *direct
+            && turn.is_empty()
+            && task.is_tiny()
+            && task.settings.max_unread_bytes.is_none()
+            && let Place::Filled(worker) = &mut seats[index].place
+            && worker.backlog_ns() < LOOK_AHEAD_NS
+        {
+            let was_idle = worker.is_idle();
+            let call = (site.word, task.settings.format, task.cost_ns);
+            let last = *unlooked + 1 >= TINY_BATCH;
+            if worker.give_record(key, task.len(), call, arguments.as_slice(), last) {
+                task.add_given(site);
+                if was_idle {
+                    worker.busy_since_ns = clock::now_ns();
+                    worker.publish();
+                }
+                return;
+            }
+        }
+        task.add(site, arguments.into_arguments());
         self.queue(key);
     }
 
-    /// After pieces were added: gives them to workers that need some, and lets the supervisor be
-    /// told if nobody is looking.
-    pub(crate) fn pieces_added(&mut self, count: usize) {
+    /// After pieces were added to a task: gives them to workers that need some, and lets the
+    /// supervisor be told if nobody is looking. True if it must be woken to watch.
+    #[must_use]
+    pub(crate) fn pieces_added(&mut self, key: TaskKey, count: usize) -> bool {
+        let is_tiny = self.tasks.get_mut(key).is_some_and(|task| task.is_tiny());
+        if is_tiny {
+            self.tiny_added += count as u64;
+            self.unlooked += count;
+            if self.watched {
+                if self.unlooked >= TINY_BATCH {
+                    self.unlooked = 0;
+                    if !self.collect() {
+                        self.dispatch();
+                    }
+                    self.direct = self.choose(true).map(|(index, _)| index);
+                    self.keep_attention();
+                }
+                return false;
+            }
+        }
         let mut gave = self.dispatch();
         if !gave {
             self.runs_since_look += count as u32;
@@ -213,6 +268,46 @@ impl Core {
         if gave {
             self.keep_attention();
         }
+        // Once it is worth it.
+        if is_tiny && self.unlooked >= TINY_BATCH {
+            self.unlooked = 0;
+            self.watched = true;
+            return true;
+        }
+        false
+    }
+
+    /// There will be so many pieces more, as far as is known.
+    pub(crate) fn reserve(&mut self, key: TaskKey, pieces: usize) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.reserve(pieces);
+        }
+    }
+
+    /// Shows its worker what was given without a look.
+    fn publish_direct(&mut self) {
+        if let Some(index) = self.direct
+            && let Some(worker) = self.seats[index].worker_mut()
+        {
+            worker.publish();
+        }
+    }
+
+    /// The supervisor asks whether it should look again in a moment: whether tiny pieces were added
+    /// since it asked last, whose workers would else have to wake it again and again. `seen` is its
+    /// count of them.
+    pub(crate) fn is_worth_watching(&mut self, seen: &mut u64) -> bool {
+        self.watched = std::mem::replace(seen, self.tiny_added) != self.tiny_added;
+        if !self.watched {
+            self.publish_direct();
+            self.direct = None;
+        }
+        self.watched
+    }
+
+    /// What the supervisor does while no caller waits.
+    pub(crate) fn unattended(&self) -> Attention {
+        if self.watched { Attention::SupervisorWatches } else { Attention::SupervisorSleeps }
     }
 
     /// After work was given out by somebody who will not look at what becomes of it: sees to it
@@ -243,64 +338,80 @@ impl Core {
 
     /// Gives waiting pieces to workers that need some. True if any was given.
     pub(crate) fn dispatch(&mut self) -> bool {
-        if self.turn.is_empty() {
-            return self.rebalance();
-        }
         let mut gave = false;
-        let mut hungry = self.workers().filter(|worker| worker.is_hungry()).count();
-        // The emptiest first, so that few pieces are spread over many workers.
-        while hungry > 0 && !self.turn.is_empty() {
-            let emptiest = self
-                .seats
-                .iter()
-                .enumerate()
-                .filter_map(|(index, seat)| Some((index, seat.worker()?)))
-                .filter(|(_, worker)| worker.is_hungry())
-                .min_by_key(|(_, worker)| worker.in_flight());
-            let Some((index, worker)) = emptiest else { break };
-            let waiting: usize =
-                self.turn.iter().take(64).filter_map(|&key| Some(self.tasks.get_mut(key)?.waiting.len())).sum();
-            let share = waiting.div_ceil(hungry).min(worker.target - worker.in_flight()).max(1);
-            if !self.feed(index, share) {
-                break;
+        while let Some(&first) = self.turn.front() {
+            let hungry = self.workers().filter(|worker| worker.is_hungry()).count();
+            if hungry == 0 {
+                return gave;
+            }
+            let is_tiny = self.tasks.get_mut(first).is_some_and(|task| task.is_tiny());
+            let Some((index, worker)) = self.choose(is_tiny) else { return gave };
+            let room_ns = LOOK_AHEAD_NS.saturating_sub(worker.backlog_ns());
+            let waiting_ns: u64 =
+                self.turn.iter().take(64).filter_map(|&key| Some(self.tasks.get_mut(key)?.waiting_ns())).sum();
+            let share_ns = (waiting_ns / hungry as u64).max(WORTH_WAKING_NS).min(room_ns);
+            if !self.feed(index, share_ns) {
+                return gave;
             }
             gave = true;
-            hungry -= 1;
         }
-        if self.turn.is_empty() { self.rebalance() || gave } else { gave }
+        self.rebalance(WORTH_WAKING_NS) || gave
     }
 
-    /// Gives up to `budget` pieces to one worker, task by task in turn. True if any was given.
-    fn feed(&mut self, index: usize, budget: usize) -> bool {
+    /// The worker that is to have the next pieces: the emptiest, so that few pieces are spread over
+    /// many workers; of tiny ones first the one that is awake.
+    fn choose(&self, is_tiny: bool) -> Option<(usize, &Worker)> {
+        let hungry = || {
+            let all = self.seats.iter().enumerate();
+            all.filter_map(|(index, seat)| Some((index, seat.worker()?))).filter(|(_, worker)| worker.is_hungry())
+        };
+        let awake = hungry()
+            .filter(|(_, worker)| is_tiny && !worker.is_idle() && worker.backlog_ns() < WORTH_WAKING_NS)
+            .max_by_key(|(_, worker)| worker.backlog_ns());
+        awake.or_else(|| hungry().min_by_key(|(_, worker)| worker.backlog_ns()))
+    }
+
+    /// Gives pieces for so long, or at least one, to one worker, task by task in turn. True if any was
+    /// given.
+    fn feed(&mut self, index: usize, budget_ns: u64) -> bool {
         let Core { seats, tasks, turn, .. } = self;
         let Place::Filled(worker) = &mut seats[index].place else { return false };
         if worker.is_idle() {
             worker.busy_since_ns = clock::now_ns();
         }
-        let planned = worker.in_flight() + budget;
+        let mut left_ns = budget_ns;
         let mut given = 0;
-        'full: while given < budget {
+        let mut half = None;
+        'full: while left_ns > 0 && worker.in_flight() < MAX_LOOK_AHEAD {
             let Some(key) = turn.pop_front() else { break };
             let Some(task) = tasks.get_mut(key) else { continue };
-            let quantum = task.quantum.min(budget - given);
+            let cost_ns = task.cost_ns;
+            // A turn is as much as fills the look-ahead.
+            let quantum = (LOOK_AHEAD_NS / u64::from(cost_ns)).max(1);
+            let fitting = left_ns.div_ceil(u64::from(cost_ns)) as usize;
+            // Told when half is left, as far as can be seen from here, and at the end.
+            let half = *half.get_or_insert_with(|| {
+                (worker.in_flight() + fitting.min(task.waiting.len())).min(MAX_LOOK_AHEAD).div_ceil(2)
+            });
             for _ in 0..quantum {
-                if task.is_full() {
+                if left_ns == 0 || task.is_full() || worker.in_flight() >= MAX_LOOK_AHEAD {
                     break;
                 }
                 let Some(piece) = task.waiting.pop_front() else { break };
-                let last = given + 1 == budget || task.waiting.is_empty() && turn.is_empty();
-                // Told when half is left, and at the end.
-                let low_water = last || worker.in_flight() + 1 == planned.div_ceil(2);
-                let word = task.site(piece.number).word;
-                let number = piece.number;
-                let given_piece =
-                    Given { task: key, number, call: word, format: task.settings.format, arguments: piece.arguments };
+                let last = left_ns <= u64::from(cost_ns)
+                    || worker.in_flight() + 1 == MAX_LOOK_AHEAD
+                    || task.waiting.is_empty() && turn.is_empty();
+                let low_water = last || worker.in_flight() + 1 == half;
+                let call = task.site(piece.number).word;
+                let WaitingPiece { number, arguments } = piece;
+                let given_piece = Given { task: key, number, call, format: task.settings.format, cost_ns, arguments };
                 if let Err(back) = worker.give(given_piece, low_water) {
                     task.waiting.push_front(WaitingPiece { number, arguments: back.arguments });
                     turn.push_front(key);
                     break 'full;
                 }
                 given += 1;
+                left_ns = left_ns.saturating_sub(u64::from(cost_ns));
             }
             if task.waiting.is_empty() || task.is_full() {
                 task.queued = false;
@@ -313,8 +424,9 @@ impl Core {
         given > 0
     }
 
-    /// Lets idle workers have pieces that others hold and have not begun. True if any moved.
-    fn rebalance(&mut self) -> bool {
+    /// Lets idle workers have pieces that others hold and have not begun, if those have at least so
+    /// much to do. True if any moved.
+    fn rebalance(&mut self, least_ns: u64) -> bool {
         let mut moved = false;
         loop {
             let idle = self
@@ -322,15 +434,15 @@ impl Core {
                 .iter()
                 .position(|seat| seat.worker().is_some_and(|worker| worker.is_idle() && worker.is_hungry()));
             let Some(idle) = idle else { return moved };
-            let fullest = self.workers_mut().max_by_key(|worker| worker.in_flight());
-            let Some(fullest) = fullest.filter(|worker| worker.in_flight() >= 2) else { return moved };
+            let fullest = self.workers_mut().max_by_key(|worker| (worker.backlog_ns(), worker.in_flight()));
+            let fullest = fullest.filter(|worker| worker.in_flight() >= 2 && worker.backlog_ns() >= least_ns);
+            let Some(fullest) = fullest else { return moved };
             let held = fullest.in_flight();
             let mut keys = Vec::new();
             let returned: Vec<_> = (0..held / 2).map_while(|_| fullest.call_back_newest()).collect();
             if returned.is_empty() {
                 return moved;
             }
-            let budget = returned.len();
             for piece in returned {
                 if let Some(task) = self.tasks.get_mut(piece.task) {
                     task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
@@ -340,7 +452,7 @@ impl Core {
             for key in keys {
                 self.queue(key);
             }
-            if !self.feed(idle, budget) {
+            if !self.feed(idle, LOOK_AHEAD_NS) {
                 return moved;
             }
             moved = true;
@@ -349,6 +461,7 @@ impl Core {
 
     /// Takes what workers have said, and gives them more. True if there was anything.
     pub(crate) fn collect(&mut self) -> bool {
+        self.publish_direct();
         let mut any = false;
         for index in 0..self.seats.len() {
             // A worker may answer before the fork server has told of it. Its errors shall name its
@@ -409,12 +522,10 @@ impl Core {
         *pieces_done += count;
         if count > 0 {
             let now = clock::now_ns();
-            let fitting = LOOK_AHEAD_NS * count / now.saturating_sub(worker.busy_since_ns).max(1);
-            let fitting = (fitting as usize).clamp(2, MAX_LOOK_AHEAD);
+            let each_ns = now.saturating_sub(worker.busy_since_ns) / count;
             worker.busy_since_ns = now;
-            worker.target = fitting.min(worker.target * 2);
             if let Some(task) = last_task.and_then(|key| tasks.get_mut(key)) {
-                task.quantum = fitting.min(task.quantum * 2);
+                task.learn_cost(each_ns);
             }
         }
         count > 0 || result != Ok(false)
@@ -426,6 +537,10 @@ impl Core {
     pub(crate) fn attend(&mut self, attention: Attention, renew: bool) -> bool {
         self.attention = attention;
         let mut found = false;
+        if renew && matches!(attention, Attention::CallerSleeps | Attention::SupervisorSleeps) {
+            // What was thought to be over by now is not: it is worth another worker's while.
+            self.rebalance(0);
+        }
         while self.announce(renew) && self.collect() {
             found = true;
         }
@@ -445,9 +560,9 @@ impl Core {
         let mut look = false;
         for worker in self.workers_mut() {
             let interest = match attention {
-                Attention::Awake => Interest::Nothing,
+                Attention::Awake | Attention::SupervisorWatches => Interest::Nothing,
                 _ if worker.is_idle() => Interest::Nothing,
-                Attention::CallerSleeps if patient && worker.target > 8 && worker.has_flagged() => {
+                Attention::CallerSleeps if patient && worker.is_quick() && worker.has_flagged() => {
                     Interest::LowWater(Listening::Caller)
                 }
                 Attention::CallerSleeps => Interest::NextReply(Listening::Caller),
@@ -493,7 +608,7 @@ impl Core {
         if self.dispatch() {
             self.keep_attention();
         }
-        Some(task)
+        self.tasks.recycle(task)
     }
 
     /// Kills a worker if it runs a piece of this task, and takes no other piece with it: the rest

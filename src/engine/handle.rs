@@ -11,7 +11,7 @@
 use super::pair::{CHUNK_BYTES, Pair, READY};
 use super::record::{self, Outcome};
 use super::task_state::TaskKey;
-use crate::bytes::{Bytes, INLINE_BYTES};
+use crate::bytes::{Arguments, Reply};
 use crate::claim;
 use crate::codec::Format;
 use crate::ring::{Consumer, Header, Producer, Record, Violation};
@@ -27,6 +27,12 @@ use std::collections::VecDeque;
 pub(crate) const MAX_RECORDS_A_LOOK: usize = 512;
 const MAX_BYTES_A_LOOK: usize = 512 * 1024;
 
+/// How much work a worker is given ahead.
+pub(crate) const LOOK_AHEAD_NS: u64 = 300_000;
+
+/// The most pieces of look-ahead, however tiny they are.
+pub(crate) const MAX_LOOK_AHEAD: usize = 1024;
+
 /// A piece on its way to a worker.
 #[derive(Debug)]
 pub(crate) struct Given {
@@ -35,7 +41,9 @@ pub(crate) struct Given {
     /// The call, in the form that travels.
     pub(crate) call: u64,
     pub(crate) format: Format,
-    pub(crate) arguments: Bytes,
+    /// How long it is thought to run.
+    pub(crate) cost_ns: u32,
+    pub(crate) arguments: Arguments,
 }
 
 /// A piece that a worker holds.
@@ -44,6 +52,7 @@ pub(crate) struct InFlight {
     pub(crate) task: TaskKey,
     pub(crate) number: usize,
     sequence: u32,
+    cost_ns: u32,
     /// Where its record begins in *out*.
     position: u64,
     /// Where it ends; for one that streams, so far.
@@ -60,13 +69,13 @@ pub(crate) struct InFlight {
 pub(crate) struct Returned {
     pub(crate) task: TaskKey,
     pub(crate) number: usize,
-    pub(crate) arguments: Bytes,
+    pub(crate) arguments: Arguments,
 }
 
 /// What a worker said.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    Reply { piece: InFlight, outcome: Outcome, bytes: Bytes },
+    Reply { piece: InFlight, outcome: Outcome, bytes: Reply },
     StartFailed(String),
 }
 
@@ -100,6 +109,8 @@ pub(crate) struct Worker {
     replies: Consumer,
     announcer: Announcer,
     in_flight: VecDeque<InFlight>,
+    /// What the pieces in flight are thought to take.
+    backlog_ns: u64,
     /// Pieces in flight that carry [`LOW_WATER`].
     flagged: usize,
     next_sequence: u32,
@@ -110,8 +121,6 @@ pub(crate) struct Worker {
     outgoing: Option<Outgoing>,
     incoming: Option<Incoming>,
     told_head: u64,
-    /// Look-ahead: as many pieces as fill the time that the scheduler wants.
-    pub(crate) target: usize,
     /// When replies came last, or when an idle worker was given work.
     pub(crate) busy_since_ns: u64,
     pub(crate) pieces_done: u64,
@@ -134,6 +143,7 @@ impl Worker {
             replies: Consumer::new(),
             announcer: Announcer::new(),
             in_flight: VecDeque::new(),
+            backlog_ns: 0,
             flagged: 0,
             next_sequence: 1,
             holes: 0,
@@ -141,7 +151,6 @@ impl Worker {
             outgoing: None,
             incoming: None,
             told_head: 0,
-            target: 2,
             busy_since_ns: 0,
             pieces_done: 0,
             leaving: false,
@@ -158,9 +167,22 @@ impl Worker {
         self.in_flight.is_empty()
     }
 
+    /// How long the pieces that it holds are thought to take.
+    pub(crate) fn backlog_ns(&self) -> u64 {
+        self.backlog_ns
+    }
+
+    /// True if it will be through with what it holds soon enough that it need not tell of each piece.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.backlog_ns < LOOK_AHEAD_NS / 8 * self.in_flight.len() as u64
+    }
+
     /// True if the worker has little left to do and can take more.
     pub(crate) fn is_hungry(&self) -> bool {
-        self.in_flight.len() <= self.target / 2 && !self.is_streaming_out() && !self.leaving
+        self.backlog_ns <= LOOK_AHEAD_NS / 2
+            && self.in_flight.len() <= MAX_LOOK_AHEAD / 2
+            && !self.is_streaming_out()
+            && !self.leaving
     }
 
     /// True while arguments are still on their way.
@@ -204,28 +226,63 @@ impl Worker {
                 return Err(piece);
             }
         }
-        let bytes = piece.arguments.as_slice();
-        let pushed = self.push(|work, words| {
-            if streams {
-                let header = Header { kind: record::BEGIN, flags, sequence };
-                work.push(words, header, &[piece.call, bytes.len() as u64], &bytes[..CHUNK_BYTES])
-            } else {
-                let header = Header { kind: record::PIECE, flags, sequence };
-                work.push(words, header, &[piece.call], bytes)
-            }
-        });
-        let Some(position) = pushed else { return Err(piece) };
-        // 31 bits: the state word keeps one for itself.
-        self.next_sequence = if sequence == u32::MAX >> 1 { 1 } else { sequence + 1 };
-        let end = self.work.tail();
-        let Given { task, number, arguments, .. } = piece;
-        let begun = false;
-        self.in_flight.push_back(InFlight { task, number, sequence, position, end, low_water, streams, begun });
-        self.flagged += usize::from(low_water);
-        if streams {
-            self.outgoing = Some(Outgoing { bytes: arguments.into_vec(), sent: CHUNK_BYTES, sequence });
+        let Given { task, number, call, format, cost_ns, arguments } = piece;
+        if !streams {
+            let given = self.give_record(task, number, (call, format, cost_ns), arguments.as_slice(), low_water);
+            return if given { Ok(()) } else { Err(Given { task, number, call, format, cost_ns, arguments }) };
         }
+        let bytes = arguments.into_vec();
+        let header = Header { kind: record::BEGIN, flags, sequence };
+        let lead = [call, bytes.len() as u64];
+        let Some(position) = self.push(|work, words| work.push(words, header, &lead, &bytes[..CHUNK_BYTES])) else {
+            return Err(Given { task, number, call, format, cost_ns, arguments: Arguments::Heap(bytes) });
+        };
+        self.took(InFlight {
+            task,
+            number,
+            sequence,
+            cost_ns,
+            position,
+            end: self.work.tail(),
+            low_water,
+            streams,
+            begun: false,
+        });
+        self.outgoing = Some(Outgoing { bytes, sent: CHUNK_BYTES, sequence });
         Ok(())
+    }
+
+    /// Puts a piece into the ring, not yet to be seen, whose arguments fit into one record. False if
+    /// there is no room. A call is its word, its format and what it is thought to take.
+    #[must_use]
+    pub(crate) fn give_record(
+        &mut self,
+        task: TaskKey,
+        number: usize,
+        (call, format, cost_ns): (u64, Format, u32),
+        arguments: &[u8],
+        low_water: bool,
+    ) -> bool {
+        if self.is_streaming_out() || self.leaving || arguments.len() > CHUNK_BYTES || !self.has_slot() {
+            return false;
+        }
+        let sequence = self.next_sequence;
+        let flags = format.to_bits() | if low_water { LOW_WATER } else { 0 };
+        let header = Header { kind: record::PIECE, flags, sequence };
+        let Some(position) = self.push(|work, words| work.push(words, header, &[call], arguments)) else {
+            return false;
+        };
+        let (end, streams, begun) = (self.work.tail(), false, false);
+        self.took(InFlight { task, number, sequence, cost_ns, position, end, low_water, streams, begun });
+        true
+    }
+
+    fn took(&mut self, piece: InFlight) {
+        // 31 bits: the state word keeps one for itself.
+        self.next_sequence = if piece.sequence == u32::MAX >> 1 { 1 } else { piece.sequence + 1 };
+        self.backlog_ns += u64::from(piece.cost_ns);
+        self.flagged += usize::from(piece.low_water);
+        self.in_flight.push_back(piece);
     }
 
     /// True if the next piece's state word is not in use any more.
@@ -367,13 +424,13 @@ impl Worker {
         let (outcome, bytes) = match (kind, self.incoming.take()) {
             (record::REPLY, None) => {
                 let outcome = outcome_of(flags)?;
-                let mut inline = [0; INLINE_BYTES];
+                let mut inline = [0; 15];
                 let bytes = match record.copy_to(words, 0, &mut inline) {
-                    Some(length) => Bytes::Inline { length: length as u8, bytes: inline },
+                    Some(length) => Reply::Inline { length: length as u8, bytes: inline },
                     None => {
                         let mut bytes = Vec::with_capacity(record.payload_bytes);
                         record.append_to(words, 0, &mut bytes);
-                        Bytes::Heap(bytes)
+                        Reply::Heap(bytes)
                     }
                 };
                 (outcome, bytes)
@@ -409,6 +466,7 @@ impl Worker {
         };
         let Some(piece) = self.in_flight.pop_front() else { return Err(Violation) };
         self.flagged -= usize::from(piece.low_water);
+        self.backlog_ns -= u64::from(piece.cost_ns);
         if self.outgoing.as_ref().is_some_and(|outgoing| outgoing.sequence == piece.sequence) {
             self.outgoing = None;
         }
@@ -432,12 +490,15 @@ impl Worker {
 
     /// Takes the newest piece back, if the worker has not begun it.
     pub(crate) fn call_back_newest(&mut self) -> Option<Returned> {
+        // What is not published cannot be read back.
+        self.publish();
         let piece = *self.in_flight.back()?;
         if piece.begun || !claim::call_back(self.pair.states(), piece.sequence) {
             return None;
         }
         self.in_flight.pop_back();
         self.flagged -= usize::from(piece.low_water);
+        self.backlog_ns -= u64::from(piece.cost_ns);
         self.holes += 1;
         self.holes_end = self.holes_end.max(piece.end);
         Some(self.returned(&piece))
@@ -446,12 +507,13 @@ impl Worker {
     /// Takes back every piece of a task that the worker has not begun.
     pub(crate) fn call_back_task(&mut self, task: TaskKey) {
         let states = self.pair.states();
-        let (flagged, outgoing) = (&mut self.flagged, &mut self.outgoing);
+        let (flagged, backlog_ns, outgoing) = (&mut self.flagged, &mut self.backlog_ns, &mut self.outgoing);
         let (holes, holes_end) = (&mut self.holes, &mut self.holes_end);
         self.in_flight.retain(|piece| {
             let gone = piece.task == task && !piece.begun && claim::call_back(states, piece.sequence);
             if gone {
                 *flagged -= usize::from(piece.low_water);
+                *backlog_ns -= u64::from(piece.cost_ns);
                 *holes += 1;
                 *holes_end = piece.end.max(*holes_end);
                 outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence);
@@ -464,14 +526,14 @@ impl Worker {
         let InFlight { task, number, position, .. } = *piece;
         let arguments = match self.outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence) {
             // What is in the ring already the worker steps over.
-            Some(outgoing) => Bytes::Heap(outgoing.bytes),
+            Some(outgoing) => Arguments::Heap(outgoing.bytes),
             None => {
                 let words = self.pair.out_ring();
                 // We wrote it, nobody else can, and it is not consumed: it reads as we wrote it.
                 let record = Consumer::record_at(words, position).ok().flatten().expect("a record of our own is whole");
                 let mut bytes = Vec::new();
                 record.append_to(words, 1, &mut bytes);
-                if bytes.len() > INLINE_BYTES { Bytes::Heap(bytes) } else { Bytes::copy_of(&bytes) }
+                Arguments::Heap(bytes)
             }
         };
         Returned { task, number, arguments }
@@ -483,6 +545,8 @@ impl Worker {
     /// With `distrusted`, the oldest counts as begun whatever its state word says: a piece that
     /// wrecks its worker, the word included, would else go round for ever.
     pub(crate) fn leftovers(&mut self, distrusted: bool) -> (Option<InFlight>, Vec<Returned>) {
+        // What is not published cannot be read back.
+        self.publish();
         let front = self.in_flight.front().copied();
         // It works in order, one at a time: only the oldest can have begun, whatever the others'
         // state words say.
@@ -492,6 +556,7 @@ impl Worker {
         rest.drain(..usize::from(lost.is_some()));
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();
         self.flagged = 0;
+        self.backlog_ns = 0;
         (lost, rest)
     }
 
@@ -573,10 +638,10 @@ impl Incoming {
     }
 
     /// The value, once all of it is there.
-    fn whole(self) -> Result<Result<(Outcome, Bytes), Incoming>, Violation> {
+    fn whole(self) -> Result<Result<(Outcome, Reply), Incoming>, Violation> {
         match self.bytes.len().cmp(&self.total) {
             std::cmp::Ordering::Less => Ok(Err(self)),
-            std::cmp::Ordering::Equal => Ok(Ok((self.outcome, Bytes::Heap(self.bytes)))),
+            std::cmp::Ordering::Equal => Ok(Ok((self.outcome, Reply::Heap(self.bytes)))),
             std::cmp::Ordering::Greater => Err(Violation),
         }
     }

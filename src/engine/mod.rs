@@ -28,7 +28,7 @@ pub(crate) use self::task_state::{Settled, Site, TaskKey};
 use self::core::{Attention, Core, Waiter};
 use self::supervisor::Order;
 use self::task_state::{Bell, TaskSettings, Want};
-use crate::bytes::Bytes;
+use crate::bytes::Handed;
 use crate::call::Call;
 use crate::error::{Error, PieceLabel};
 use crate::lead::WaiterId;
@@ -46,6 +46,9 @@ use std::time::Instant;
 /// the bound on unread results.
 const BATCH_PIECES: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// So many pieces are added between two looks at the workers.
+const BATCH_ADDED: usize = 64;
 
 /// What callers, tasks and the supervisor of one pool share.
 #[derive(Debug)]
@@ -91,20 +94,33 @@ impl Shared {
         }
     }
 
-    pub(crate) fn add_piece(&self, key: TaskKey, site: Site, arguments: Bytes) {
+    pub(crate) fn add_piece(&self, key: TaskKey, site: Site, arguments: Handed<'_>) {
         let mut core = self.core.lock();
         core.add_piece(key, site, arguments);
-        core.pieces_added(1);
+        self.pieces_added(core, key, 1);
     }
 
-    pub(crate) fn add_pieces(&self, key: TaskKey, pieces: impl Iterator<Item = (Site, Bytes)>) {
-        let mut core = self.core.lock();
-        let mut count = 0;
-        for (site, arguments) in pieces {
-            core.add_piece(key, site, arguments);
-            count += 1;
+    fn pieces_added(&self, mut core: MutexGuard<'_, Core>, key: TaskKey, count: usize) {
+        if core.pieces_added(key, count) {
+            drop(core);
+            self.kick_supervisor.signal();
         }
-        core.pieces_added(count);
+    }
+
+    /// Pieces of one site, whose arguments lie one behind the other and end there.
+    pub(crate) fn add_pieces(&self, key: TaskKey, site: Site, arguments: &[u8], ends: &[usize], more: usize) {
+        let mut core = self.core.lock();
+        core.reserve(key, ends.len() + more);
+        let mut start = 0;
+        for chunk in ends.chunks(BATCH_ADDED) {
+            for &end in chunk {
+                core.add_piece(key, site, Handed::Lent(&arguments[start..end]));
+                start = end;
+            }
+            if core.pieces_added(key, chunk.len()) {
+                self.kick_supervisor.signal();
+            }
+        }
     }
 
     pub(crate) fn add_failed(&self, key: TaskKey, site: Site, error: impl FnOnce(PieceLabel) -> Error) {
@@ -118,10 +134,6 @@ impl Shared {
         let mut core = self.core.lock();
         core.collect();
         core.tasks.get_mut(key).map_or((0, 0), |task| (task.len(), task.done()))
-    }
-
-    pub(crate) fn len(&self, key: TaskKey) -> usize {
-        self.core.lock().tasks.get_mut(key).map_or(0, |task| task.len())
     }
 
     pub(crate) fn label(&self, key: TaskKey, number: usize) -> Option<PieceLabel> {
@@ -340,7 +352,8 @@ impl Drop for Wait<'_> {
         if let Some(next) = core.waiters.leave(id) {
             next.bell.condvar.notify_one();
         } else if !core.waiters.has_leader() {
-            core.attend(Attention::SupervisorSleeps, true);
+            let attention = core.unattended();
+            core.attend(attention, true);
         }
     }
 }

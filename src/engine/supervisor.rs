@@ -4,7 +4,7 @@
 //! be done, under the lock, and the other finds it done.
 
 use super::Shared;
-use super::core::{Attention, Core, Phase, event};
+use super::core::{Core, Phase, event};
 use super::message::{self, FromServer};
 use super::start::{self, Server};
 use crate::error::{Error, ErrorKind};
@@ -32,6 +32,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Buffers that nobody used for so long are given back.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// While a caller hands out tiny pieces, it looks for itself this often, and the supervisor too.
+pub(crate) const WATCH: Duration = Duration::from_micros(500);
+
 /// So many fork servers in a row that ended before a worker was ready end the pool.
 const MAX_SERVER_DEATHS: u32 = 5;
 
@@ -50,6 +53,7 @@ impl Supervisor {
         let mut closing: Option<Sender<()>> = None;
         let mut server_deaths = 0;
         let mut timeout = None;
+        let mut tiny_seen = 0;
         // While buffers are kept: the pool's count at the last look.
         let mut quiet_since: Option<u64> = None;
         loop {
@@ -83,14 +87,19 @@ impl Supervisor {
             let quiet = events.is_empty() && quiet_since == Some(core.pieces_done);
             let unused = if quiet { core.spare.clear() } else { Vec::new() };
             quiet_since = (!core.spare.is_empty()).then_some(core.pieces_done);
+            let watches = core.is_worth_watching(&mut tiny_seen);
             if core.waiters.has_leader() {
                 core.keep_attention();
             } else {
-                core.attend(Attention::SupervisorSleeps, true);
+                let attention = core.unattended();
+                core.attend(attention, true);
             }
             drop(core);
             drop(unused);
             timeout = due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now_ns())));
+            if watches {
+                timeout = Some(timeout.map_or(WATCH, |timeout| timeout.min(WATCH)));
+            }
             if quiet_since.is_some() {
                 timeout = Some(timeout.map_or(QUIET, |timeout| timeout.min(QUIET)));
             }

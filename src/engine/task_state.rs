@@ -13,7 +13,8 @@
 //! Invariant: `done` counts the pieces that are `Done`, `Failed` or `Taken`; each piece gets there
 //! once.
 
-use crate::bytes::Bytes;
+use super::handle::LOOK_AHEAD_NS;
+use crate::bytes::{Arguments, Reply};
 use crate::call::Call;
 use crate::codec::Format;
 use crate::error::{Error, PieceLabel};
@@ -51,29 +52,26 @@ pub(crate) struct Site {
 /// What a caller takes away.
 #[derive(Debug)]
 pub(crate) enum Settled {
-    Done(Bytes),
+    Done(Reply),
     Failed(Error),
 }
 
+/// What has become of a piece; as small as can be, since a task may have millions.
 #[derive(Debug)]
 enum State {
     Open,
-    Done(Bytes),
+    Done(Reply),
     Failed(Error),
     Taken,
 }
 
-#[derive(Debug)]
-struct Piece {
-    site: u32,
-    state: State,
-}
+const _: () = assert!(size_of::<State>() == size_of::<Reply>());
 
 /// A piece that no worker holds.
 #[derive(Debug)]
 pub(crate) struct WaitingPiece {
     pub(crate) number: usize,
-    pub(crate) arguments: Bytes,
+    pub(crate) arguments: Arguments,
 }
 
 /// What wakes a caller that sleeps: on its condvar, or in the callers' watch if it leads.
@@ -104,18 +102,31 @@ pub(crate) enum Want {
     Any,
 }
 
+/// What a piece is thought to take while nothing is known: two of them fill a worker's look-ahead.
+const MAX_COST_NS: u32 = (LOOK_AHEAD_NS / 2) as u32;
+
+/// What the quickest are thought to take: about what there and back costs.
+const MIN_COST_NS: u32 = 80;
+
+/// Pieces that take no longer are tiny.
+const TINY_NS: u32 = 5_000;
+
+/// A task with no more pieces than this leaves its memory to the next.
+const RECYCLED_PIECES: usize = 64;
+
 /// So many pieces of a bounded task run before the size of any result is known.
 const HELD_UNKNOWN: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct TaskState {
     pub(crate) settings: TaskSettings,
-    sites: Vec<Site>,
-    pieces: Vec<Piece>,
+    /// Each with the first piece that is of it; most tasks have one.
+    sites: Vec<(usize, Site)>,
+    pieces: Vec<State>,
     pub(crate) waiting: VecDeque<WaitingPiece>,
     done: usize,
-    /// How many of its pieces one worker is given at a time: doubles while they prove quick.
-    pub(crate) quantum: usize,
+    /// How long one of its pieces is thought to run: at first long, halved while they prove quicker.
+    pub(crate) cost_ns: u32,
     /// In the queue of tasks that have their turn.
     pub(crate) queued: bool,
     unread_bytes: usize,
@@ -138,7 +149,7 @@ impl TaskState {
             pieces: Vec::new(),
             waiting: VecDeque::new(),
             done: 0,
-            quantum: 2,
+            cost_ns: MAX_COST_NS,
             queued: false,
             unread_bytes: 0,
             results: 0,
@@ -159,7 +170,7 @@ impl TaskState {
     }
 
     /// A new piece: it waits.
-    pub(crate) fn add(&mut self, site: Site, arguments: Bytes) {
+    pub(crate) fn add(&mut self, site: Site, arguments: Arguments) {
         let number = self.add_slot(site);
         self.waiting.push_back(WaitingPiece { number, arguments });
     }
@@ -171,16 +182,56 @@ impl TaskState {
         self.settle(number, Settled::Failed(error));
     }
 
-    fn add_slot(&mut self, site: Site) -> usize {
-        if self.sites.last() != Some(&site) {
-            self.sites.push(site);
+    /// Some of its pieces took so long each.
+    pub(crate) fn learn_cost(&mut self, measured_ns: u64) {
+        let measured_ns = u32::try_from(measured_ns).unwrap_or(u32::MAX);
+        self.cost_ns = measured_ns.max(self.cost_ns / 2).clamp(MIN_COST_NS, MAX_COST_NS);
+    }
+
+    /// True if its pieces have proved so short that a look at the workers costs more than some of them.
+    pub(crate) fn is_tiny(&self) -> bool {
+        self.cost_ns <= TINY_NS
+    }
+
+    /// What its waiting pieces are thought to take.
+    pub(crate) fn waiting_ns(&self) -> u64 {
+        self.waiting.len() as u64 * u64::from(self.cost_ns)
+    }
+
+    /// For another task, if nothing of this one is left to be dropped, and its memory is small.
+    pub(crate) fn recycle(mut self) -> Result<TaskState, TaskState> {
+        let is_empty = self.waiting.is_empty() && self.pieces.iter().all(|state| matches!(state, State::Taken));
+        if !is_empty || self.pieces.len() > RECYCLED_PIECES || self.pieces.capacity() > 2 * RECYCLED_PIECES {
+            return Err(self);
         }
-        self.pieces.push(Piece { site: self.sites.len() as u32 - 1, state: State::Open });
-        self.pieces.len() - 1
+        self.pieces.clear();
+        self.sites.clear();
+        let TaskState { sites, pieces, waiting, kick, .. } = self;
+        Ok(TaskState { sites, pieces, waiting, ..TaskState::new(TaskSettings::default(), kick) })
+    }
+
+    fn add_slot(&mut self, site: Site) -> usize {
+        let number = self.pieces.len();
+        if self.sites.last().is_none_or(|(_, last)| *last != site) {
+            self.sites.push((number, site));
+        }
+        self.pieces.push(State::Open);
+        number
+    }
+
+    /// A new piece that goes to a worker at once; gives its number.
+    pub(crate) fn add_given(&mut self, site: Site) -> usize {
+        self.add_slot(site)
+    }
+
+    /// There will be so many pieces more.
+    pub(crate) fn reserve(&mut self, pieces: usize) {
+        self.pieces.reserve(pieces);
     }
 
     pub(crate) fn site(&self, number: usize) -> &Site {
-        &self.sites[self.pieces[number].site as usize]
+        let index = self.sites.partition_point(|(first, _)| *first <= number);
+        &self.sites[index - 1].1
     }
 
     /// How errors call a piece.
@@ -192,11 +243,11 @@ impl TaskState {
     /// A piece has its outcome. Wakes the caller if it waits for that. What comes after the pool's end
     /// has failed the piece counts no more.
     pub(crate) fn settle(&mut self, number: usize, outcome: Settled) {
-        let piece = &mut self.pieces[number];
-        if !matches!(piece.state, State::Open) {
+        let state = &mut self.pieces[number];
+        if !matches!(state, State::Open) {
             return;
         }
-        piece.state = match outcome {
+        *state = match outcome {
             Settled::Done(bytes) => {
                 self.unread_bytes += bytes.len();
                 self.results += 1;
@@ -232,7 +283,7 @@ impl TaskState {
     pub(crate) fn fail_open(&mut self, error: impl Fn(PieceLabel) -> Error) {
         self.waiting.clear();
         for number in 0..self.pieces.len() {
-            if matches!(self.pieces[number].state, State::Open) {
+            if matches!(self.pieces[number], State::Open) {
                 let error = error(self.label(number));
                 self.settle(number, Settled::Failed(error));
             }
@@ -242,7 +293,7 @@ impl TaskState {
     /// A piece that no worker began waits again, before those with higher numbers.
     pub(crate) fn take_back(&mut self, piece: WaitingPiece) {
         // The pool's end has failed it while a worker held it.
-        if !matches!(self.pieces[piece.number].state, State::Open) {
+        if !matches!(self.pieces[piece.number], State::Open) {
             return;
         }
         let position = self.waiting.partition_point(|waiting| waiting.number < piece.number);
@@ -266,19 +317,19 @@ impl TaskState {
 
     /// Takes a piece's outcome, if it has one.
     pub(crate) fn take(&mut self, number: usize) -> Option<Settled> {
-        let piece = self.pieces.get_mut(number)?;
-        let outcome = match std::mem::replace(&mut piece.state, State::Taken) {
+        let state = self.pieces.get_mut(number)?;
+        let outcome = match std::mem::replace(state, State::Taken) {
             State::Done(bytes) => {
                 self.unread_bytes -= bytes.len();
                 Settled::Done(bytes)
             }
             State::Failed(error) => Settled::Failed(error),
             unchanged => {
-                piece.state = unchanged;
+                *state = unchanged;
                 return None;
             }
         };
-        while self.pieces.get(self.first_unread).is_some_and(|piece| matches!(piece.state, State::Taken)) {
+        while matches!(self.pieces.get(self.first_unread), Some(State::Taken)) {
             self.first_unread += 1;
         }
         Some(outcome)
@@ -287,11 +338,8 @@ impl TaskState {
     /// Takes the piece that finished first of those not taken.
     pub(crate) fn take_finished(&mut self) -> Option<(usize, Settled)> {
         if self.finished.is_none() {
-            let finished = self
-                .pieces
-                .iter()
-                .enumerate()
-                .filter(|(_, piece)| matches!(piece.state, State::Done(_) | State::Failed(_)));
+            let finished =
+                self.pieces.iter().enumerate().filter(|(_, state)| matches!(state, State::Done(_) | State::Failed(_)));
             self.finished = Some(finished.map(|(number, _)| number).collect());
         }
         let number = self.finished.as_mut()?.pop_front()?;
@@ -312,10 +360,17 @@ impl TaskState {
 pub(crate) struct Tasks {
     slots: Vec<(u32, Option<TaskState>)>,
     free: Vec<u32>,
+    /// The memory of some that are gone.
+    spare: Vec<TaskState>,
 }
 
+/// So many are kept.
+const MAX_SPARE_TASKS: usize = 4;
+
 impl Tasks {
-    pub(crate) fn insert(&mut self, task: TaskState) -> TaskKey {
+    /// A new task, with the settings that are the default.
+    pub(crate) fn open(&mut self, kick: &Arc<Event>) -> TaskKey {
+        let task = self.spare.pop().unwrap_or_else(|| TaskState::new(TaskSettings::default(), Arc::clone(kick)));
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             self.slots.len() as u32 - 1
@@ -334,6 +389,18 @@ impl Tasks {
         *generation = generation.wrapping_add(1);
         self.free.push(key.index);
         Some(task)
+    }
+
+    /// Takes back the memory of a task that is gone; gives what is to be dropped elsewhere.
+    pub(crate) fn recycle(&mut self, task: TaskState) -> Option<TaskState> {
+        if self.spare.len() >= MAX_SPARE_TASKS {
+            return Some(task);
+        }
+        match task.recycle() {
+            Ok(spare) => self.spare.push(spare),
+            Err(task) => return Some(task),
+        }
+        None
     }
 
     pub(crate) fn get_mut(&mut self, key: TaskKey) -> Option<&mut TaskState> {

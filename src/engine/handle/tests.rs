@@ -3,7 +3,7 @@
 
 use super::super::pair::{CHUNK_BYTES, Pair, READY, RING_BYTES};
 use super::super::record::{BEGIN, CHUNK, FORMAT_MASK, LEAVE, PIECE, REPLY};
-use super::super::task_state::{TaskSettings, TaskState, Tasks};
+use super::super::task_state::Tasks;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ fn pair() -> (Worker, Played, [TaskKey; 2]) {
     pair.stage().store(READY, Release);
     let mut tasks = Tasks::default();
     let kick = Arc::new(Event::new().unwrap());
-    let keys = [(); 2].map(|()| tasks.insert(TaskState::new(TaskSettings::default(), Arc::clone(&kick))));
+    let keys = [(); 2].map(|()| tasks.open(&kick));
     (worker, Played { pair, work: Consumer::new(), replies: Producer::new() }, keys)
 }
 
@@ -34,8 +34,8 @@ fn arguments_of(number: usize, length: usize) -> Vec<u8> {
 
 /// A piece with so many bytes of arguments.
 fn piece(task: TaskKey, number: usize, length: usize) -> Given {
-    let arguments = Bytes::Heap(arguments_of(number, length));
-    Given { task, number, call: 7, format: Format::Raw, arguments }
+    let arguments = Arguments::Heap(arguments_of(number, length));
+    Given { task, number, call: 7, format: Format::Raw, cost_ns: 1, arguments }
 }
 
 /// Every other piece is one after which the worker shall tell.
