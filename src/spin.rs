@@ -4,11 +4,15 @@
 //! the one we wait for may need this very core, and a yield gives it away. Spinning without them
 //! cost 100 us after each idle spell when both sides landed on one core.
 //!
+//! Pauses are lost time if the other side stands on this very core: the kernel often puts a thread
+//! that is woken where its waker runs. Nobody tells, but a yield does, by how long it takes. So a
+//! spell begins with one after a wake-up, and for as long as yields find somebody.
+//!
 //! Where other programs want the cores, each yield costs one of them's whole turn, some milliseconds:
 //! forty of them made a wait of a few microseconds take a tenth of a second. So one yield that takes
 //! long ends the spell, and the spells after it sleep at once.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Polls with a pause only: the answer to a tiny piece comes within them.
@@ -21,8 +25,19 @@ const LONG_YIELD: Duration = Duration::from_micros(200);
 /// So many spells then do without yields.
 const CROWDED_SPELLS: u32 = 50;
 
+/// A yield that takes no longer found nobody else.
+const LONELY_YIELD: Duration = Duration::from_nanos(1_200);
+
 /// Spells that are still to do without.
 static CROWDED: AtomicU32 = AtomicU32::new(0);
+
+/// The other side may stand on this core. A guess: nothing depends on it but time.
+static NEAR: AtomicBool = AtomicBool::new(false);
+
+/// One of the two sides was asleep and is awake now: nobody knows where.
+pub(crate) fn after_wake_up() {
+    NEAR.store(true, Relaxed);
+}
 
 /// One spell of looking.
 #[derive(Debug)]
@@ -39,11 +54,12 @@ impl Spin {
     #[must_use]
     pub(crate) fn turn(&mut self) -> bool {
         self.polls += 1;
-        if self.polls <= PAUSES {
+        let crowded = CROWDED.load(Relaxed);
+        let near = self.polls == 1 && crowded == 0 && NEAR.load(Relaxed);
+        if self.polls <= PAUSES && !near {
             std::hint::spin_loop();
             return true;
         }
-        let crowded = CROWDED.load(Relaxed);
         if crowded > 0 {
             // Two threads that count down at once are one spell off; nothing depends on it.
             CROWDED.store(crowded - 1, Relaxed);
@@ -54,8 +70,12 @@ impl Spin {
         }
         let before = Instant::now();
         std::thread::yield_now();
-        if before.elapsed() > LONG_YIELD {
+        let taken = before.elapsed();
+        if taken > LONG_YIELD {
             CROWDED.store(CROWDED_SPELLS, Relaxed);
+        }
+        if near == (taken <= LONELY_YIELD) {
+            NEAR.store(!near, Relaxed);
         }
         true
     }

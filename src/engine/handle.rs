@@ -16,6 +16,7 @@ use crate::claim;
 use crate::codec::Format;
 use crate::ring::{Consumer, Header, Producer, Record, Violation};
 use crate::sleep::{self, Announcer, Interest, LOW_WATER};
+use crate::spin;
 use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::clock;
 use crate::sys::event::Event;
@@ -307,6 +308,7 @@ impl Worker {
     fn wake(&self) {
         if sleep::worker_sleeps(self.pair.worker_sleep()) {
             futex::wake(self.pair.worker_sleep());
+            spin::after_wake_up();
         }
     }
 

@@ -17,7 +17,7 @@ use crate::claim;
 use crate::codec::{Encoded, Format};
 use crate::ring::{Consumer, Header, Producer, Record};
 use crate::sleep::{self, LOW_WATER, Listener, Listening};
-use crate::spin::Spin;
+use crate::spin::{self, Spin};
 use crate::sync::{Acquire, Release};
 use crate::sys::event::Event;
 use crate::sys::{fault, futex, process};
@@ -258,6 +258,7 @@ impl Worker {
     fn signal(&mut self, notable: bool) {
         if let Some(whom) = self.listener.after_reply(self.pair.interest(), notable) {
             self.event(whom).signal();
+            spin::after_wake_up();
         }
     }
 
@@ -297,6 +298,7 @@ impl Worker {
             }
         }
         sleep::announce_awake(word);
+        spin::after_wake_up();
     }
 
     /// Sleeps until the parent has read some replies.
