@@ -20,13 +20,17 @@ use crate::spin;
 use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::clock;
 use crate::sys::event::Event;
-use crate::sys::{fault, futex, process};
+use crate::sys::{fault, futex, memory, process};
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 
 /// How much one look takes at the most, so that no lock is held for long.
 pub(crate) const MAX_RECORDS_A_LOOK: usize = 512;
 const MAX_BYTES_A_LOOK: usize = 512 * 1024;
+
+/// Room for so much is made on the word of a worker that a value will be that long: it is not
+/// touched before the bytes come, so a lie costs addresses only.
+const BELIEVED_BYTES: usize = 64 * 1024 * 1024;
 
 /// How much work a worker is given ahead.
 pub(crate) const LOOK_AHEAD_NS: u64 = 300_000;
@@ -593,13 +597,18 @@ impl Spare {
     /// Only such sizes are worth keeping, and not too much to keep.
     const KEPT_BYTES: std::ops::RangeInclusive<usize> = CHUNK_BYTES..=4 * 1024 * 1024;
 
-    /// An empty buffer, if possible with room for a value that is said to be this long.
+    /// An empty buffer with room for a value that is said to be this long, if that is no more than
+    /// may be believed.
     fn take(&mut self, bytes: usize) -> Vec<u8> {
         let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 4 <= bytes;
-        match self.buffers.iter().position(fits) {
-            Some(index) => self.buffers.swap_remove(index),
-            None => Vec::new(),
+        if let Some(index) = self.buffers.iter().position(fits) {
+            return self.buffers.swap_remove(index);
         }
+        let mut buffer = Vec::new();
+        // If there is none, it grows with what comes.
+        let _ = buffer.try_reserve_exact(bytes.min(BELIEVED_BYTES));
+        memory::expect_much(&mut buffer);
+        buffer
     }
 
     /// Takes a buffer back, if it is worth keeping; else gives it to be dropped elsewhere. True

@@ -20,7 +20,7 @@ use crate::sleep::{self, LOW_WATER, Listener, Listening};
 use crate::spin::{self, Spin};
 use crate::sync::{Acquire, Release};
 use crate::sys::event::Event;
-use crate::sys::{fault, futex, process};
+use crate::sys::{fault, futex, memory, process};
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 use std::io::Write;
@@ -189,6 +189,7 @@ impl Worker {
         let words = self.pair.out_ring();
         let total = first.word(words, 1).unwrap_or_default() as usize;
         self.arguments.reserve_exact(total);
+        memory::expect_much(&mut self.arguments);
         first.append_to(words, 2, &mut self.arguments);
         self.pass(first);
         while self.arguments.len() < total {

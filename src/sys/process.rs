@@ -379,7 +379,8 @@ pub(crate) fn keep_memory(bytes: usize) {
     #[cfg(target_env = "gnu")]
     // SAFETY: settings of the allocator, made before any other thread.
     unsafe {
-        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        // A block of just that size takes a little more.
+        let bytes = c_int::try_from(bytes.saturating_add(bytes / 16)).unwrap_or(c_int::MAX);
         libc::mallopt(libc::M_TRIM_THRESHOLD, bytes);
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TOP_PAD, 0);
