@@ -10,6 +10,7 @@ use crate::stats::{Stats, WorkerStats};
 use crate::task::Task;
 use crate::value::Value;
 use parking_lot::Mutex;
+use std::cell::OnceCell;
 use std::sync::{Arc, OnceLock};
 
 /// Sets how many workers the global pool has.
@@ -281,8 +282,10 @@ impl PoolBuilder {
     /// [`Config`](ErrorKind::Config) for a setting that makes no sense, [`Encode`](ErrorKind::Encode)
     /// if a hook's value cannot be sent, and as [`Pool::global`].
     pub fn build(self) -> Result<Pool, Error> {
-        let cpus = num_cpus::get();
-        let workers = self.workers.unwrap_or(cpus);
+        // It reads files: not where the answer is not needed.
+        let cpus = OnceCell::new();
+        let cpus = || *cpus.get_or_init(num_cpus::get);
+        let workers = self.workers.unwrap_or_else(cpus);
         if workers == 0 || workers > MAX_WORKERS {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -291,7 +294,7 @@ impl PoolBuilder {
                 ),
             ));
         }
-        let gate = self.max_load_percent.map(|percent| Gate::new(percent, cpus)).transpose()?;
+        let gate = self.max_load_percent.map(|percent| Gate::new(percent, cpus())).transpose()?;
         let settings = Settings {
             preload: self.preload.transpose()?,
             on_worker_start: self.on_worker_start.transpose()?,

@@ -17,7 +17,7 @@
 
 use super::handle::{Arrival, Given, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, MAX_RECORDS_A_LOOK, Spare, Worker};
 use super::message::{self, ToServer};
-use super::pair::RING_BYTES;
+use super::pair::{BACK_RING_BYTES, Made, Pair};
 use super::record::Outcome;
 use super::task_state::{Bell, Settled, Site, TaskKey, TaskState, Tasks, WaitingPiece, Want};
 use crate::bytes::Handed;
@@ -48,7 +48,7 @@ const MAX_EARLY_DEATHS: u32 = 5;
 const CAUSE_WAIT_NS: u64 = 50_000_000;
 
 /// So many looks read all that a dead worker can have left.
-const LAST_LOOKS: usize = 1 + RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
+const LAST_LOOKS: usize = 1 + BACK_RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
 
 /// A place that could not be filled is tried again after this.
 const RETRY_NS: u64 = 100_000_000;
@@ -134,6 +134,11 @@ pub(crate) struct Core {
     pub(crate) deaths: u64,
     pub(crate) pieces_done: u64,
     pub(crate) spare: Spare,
+    /// Dead workers, whose memory is yet to be given back: that takes a while, and nobody waits for it.
+    pub(crate) buried: Vec<Box<Worker>>,
+    /// For the next worker: where one has died more may, and to make a pair takes longer than all else
+    /// until its successor runs.
+    pub(crate) spare_pair: Option<Made>,
 }
 
 /// The kinds of events that the parent's watches tell of.
@@ -186,6 +191,8 @@ impl Core {
             deaths: 0,
             pieces_done: 0,
             spare: Spare::default(),
+            buried: Vec::new(),
+            spare_pair: None,
         }
     }
 
@@ -368,7 +375,8 @@ impl Core {
         let awake = hungry()
             .filter(|(_, worker)| is_tiny && !worker.is_idle() && worker.backlog_ns() < WORTH_WAKING_NS)
             .max_by_key(|(_, worker)| worker.backlog_ns());
-        awake.or_else(|| hungry().min_by_key(|(_, worker)| worker.backlog_ns()))
+        // One that is being born will need a while.
+        awake.or_else(|| hungry().min_by_key(|(_, worker)| (worker.backlog_ns(), worker.pid.is_none())))
     }
 
     /// Gives pieces for so long, or at least one, to one worker, task by task in turn. True if any was
@@ -649,11 +657,17 @@ impl Core {
         result
     }
 
+    /// True if a spare pair should be made.
+    pub(crate) fn wants_pair(&self) -> bool {
+        self.deaths > 0 && self.spare_pair.is_none() && self.phase == Phase::Open && self.failure.is_none()
+    }
+
     fn spawn(&mut self, index: usize) -> io::Result<()> {
         let Some(server) = &self.server else { return Ok(()) };
         let seat = &mut self.seats[index];
         let generation = seat.generation.wrapping_add(1);
-        let (worker, out, back) = Worker::create(index)?;
+        let made = self.spare_pair.take().map_or_else(Pair::create, Ok)?;
+        let (worker, out, back) = Worker::create(index, made)?;
         let number = event::number(event::WORKER_EVENT, index, generation);
         self.callers.add(&worker.caller_event, number)?;
         self.supervisors.add(&worker.supervisor_event, number)?;
@@ -783,11 +797,13 @@ impl Core {
                 self.queue(piece.task);
             }
         }
-        if worker.leaving || self.phase != Phase::Open {
+        let (leaving, was_ready) = (worker.leaving, worker.is_ready());
+        self.buried.push(worker);
+        if leaving || self.phase != Phase::Open {
             return;
         }
         self.deaths += 1;
-        if worker.is_ready() || cause == Cause::ForkServerLost {
+        if was_ready || cause == Cause::ForkServerLost {
             self.early_deaths = 0;
         } else {
             let now = clock::now_ns();

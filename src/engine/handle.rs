@@ -8,7 +8,7 @@
 //! Invariant: `in_flight` lists, in the order of their sequence numbers, exactly the pieces that
 //! this worker was given and that were neither answered nor called back.
 
-use super::pair::{CHUNK_BYTES, Pair, READY};
+use super::pair::{CHUNK_BYTES, Made, Pair, READY};
 use super::record::{self, Outcome};
 use super::task_state::TaskKey;
 use crate::bytes::{Arguments, Reply};
@@ -135,8 +135,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker that is about to be forked, and the descriptors for it.
-    pub(crate) fn create(number: usize) -> std::io::Result<(Worker, OwnedFd, OwnedFd)> {
-        let (pair, out, back) = Pair::create()?;
+    pub(crate) fn create(number: usize, (pair, out, back): Made) -> std::io::Result<(Worker, OwnedFd, OwnedFd)> {
         let worker = Worker {
             number,
             pid: None,

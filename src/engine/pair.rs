@@ -26,12 +26,16 @@ use memmap2::MmapRaw;
 use rustix::fd::OwnedFd;
 use std::io;
 
-/// The length of each ring.
-pub(crate) const RING_BYTES: usize = 256 * 1024;
+/// The length of *out*'s ring: some chunks, so that both sides can copy at the same time.
+pub(crate) const OUT_RING_BYTES: usize = 256 * 1024;
+
+/// The length of *back*'s ring: it holds a result of usual size whole, so that the worker can go on
+/// while its parent waits for a core to read it on.
+pub(crate) const BACK_RING_BYTES: usize = 1024 * 1024;
 
 /// The most that one record carries; what is longer streams through in chunks of this length, so
 /// that both sides copy at the same time.
-pub(crate) const CHUNK_BYTES: usize = RING_BYTES / 4;
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// `stage` once `on_worker_start` has returned; 0 before.
 pub(crate) const READY: u32 = 1;
@@ -39,7 +43,7 @@ pub(crate) const READY: u32 = 1;
 const INTEREST: usize = 0;
 const BACK_HEAD: usize = 64;
 const OUT_RING: usize = 4096;
-const OUT_BYTES: usize = OUT_RING + RING_BYTES;
+const OUT_BYTES: usize = OUT_RING + OUT_RING_BYTES;
 
 const WORKER_SLEEP: usize = 0;
 const OUT_HEAD: usize = 64;
@@ -47,9 +51,10 @@ const NOTE: usize = 128;
 const STAGE: usize = 192;
 const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
-const BACK_BYTES: usize = BACK_RING + RING_BYTES;
+const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
 
-const _: () = assert!(BACK_RING.is_multiple_of(64) && RING_BYTES.is_power_of_two());
+const _: () =
+    assert!(BACK_RING.is_multiple_of(64) && OUT_RING_BYTES.is_power_of_two() && BACK_RING_BYTES.is_power_of_two());
 
 /// Both memories of a pair, mapped.
 #[derive(Debug)]
@@ -58,9 +63,12 @@ pub(crate) struct Pair {
     back: MmapRaw,
 }
 
+/// A new pair with the descriptors of *out* and *back*.
+pub(crate) type Made = (Pair, OwnedFd, OwnedFd);
+
 impl Pair {
     /// Makes a pair and gives the descriptors for the worker.
-    pub(crate) fn create() -> io::Result<(Pair, OwnedFd, OwnedFd)> {
+    pub(crate) fn create() -> io::Result<Made> {
         let (out_fd, out) = memory::create("multicore-out", OUT_BYTES, Writers::Maker)?;
         let (back_fd, back) = memory::create("multicore-back", BACK_BYTES, Writers::All)?;
         Ok((Pair { out, back }, out_fd, back_fd))
@@ -80,7 +88,7 @@ impl Pair {
     }
 
     pub(crate) fn out_ring(&self) -> &[AtomicU64] {
-        words(&self.out, OUT_RING, RING_BYTES / 8)
+        words(&self.out, OUT_RING, OUT_RING_BYTES / 8)
     }
 
     pub(crate) fn worker_sleep(&self) -> &AtomicU32 {
@@ -107,7 +115,7 @@ impl Pair {
     }
 
     pub(crate) fn back_ring(&self) -> &[AtomicU64] {
-        words(&self.back, BACK_RING, RING_BYTES / 8)
+        words(&self.back, BACK_RING, BACK_RING_BYTES / 8)
     }
 }
 
@@ -137,7 +145,7 @@ mod tests {
         let worker = Pair::open(&out, &back).unwrap();
         parent.interest().store(1, Relaxed);
         parent.back_head().store(2, Relaxed);
-        parent.out_ring()[RING_BYTES / 8 - 1].store(3, Relaxed);
+        parent.out_ring()[OUT_RING_BYTES / 8 - 1].store(3, Relaxed);
         worker.worker_sleep().store(4, Relaxed);
         worker.out_head().store(5, Relaxed);
         worker.note().store(6, Relaxed);
@@ -146,7 +154,7 @@ mod tests {
         worker.back_ring()[0].store(9, Relaxed);
         assert_eq!(worker.interest().load(Relaxed), 1);
         assert_eq!(worker.back_head().load(Relaxed), 2);
-        assert_eq!(worker.out_ring()[RING_BYTES / 8 - 1].load(Relaxed), 3);
+        assert_eq!(worker.out_ring()[OUT_RING_BYTES / 8 - 1].load(Relaxed), 3);
         assert_eq!(parent.worker_sleep().load(Relaxed), 4);
         assert_eq!(parent.out_head().load(Relaxed), 5);
         assert_eq!(parent.note().load(Relaxed), 6);

@@ -6,6 +6,7 @@
 use super::Shared;
 use super::core::{Core, Phase, event};
 use super::message::{self, FromServer};
+use super::pair::Pair;
 use super::start::{self, Server};
 use crate::error::{Error, ErrorKind};
 use crate::sys::clock;
@@ -76,6 +77,8 @@ impl Supervisor {
                 core.close(true);
                 drop(core);
                 self.end();
+                let buried = std::mem::take(&mut shared.core.lock().buried);
+                drop(buried);
                 if let Some(done) = closing {
                     let _ = done.send(());
                 }
@@ -94,8 +97,15 @@ impl Supervisor {
                 let attention = core.unattended();
                 core.attend(attention, true);
             }
+            let wants_pair = core.wants_pair();
+            let buried = std::mem::take(&mut core.buried);
             drop(core);
-            drop(unused);
+            drop((unused, buried));
+            if wants_pair {
+                // If there is no room for one now, the next worker's start says so.
+                let made = Pair::create().ok();
+                shared.core.lock().spare_pair = made;
+            }
             timeout = due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now_ns())));
             if watches {
                 timeout = Some(timeout.map_or(WATCH, |timeout| timeout.min(WATCH)));

@@ -17,7 +17,9 @@ pub(crate) struct Launch {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     directory: Option<OwnedFd>,
-    mask: u32,
+    /// The file mode mask, once a first start has told it. A process cannot ask for its own without
+    /// a moment of another, but a child of it can.
+    mask: OnceLock<libc::mode_t>,
 }
 
 impl Launch {
@@ -31,16 +33,8 @@ impl Launch {
             .collect();
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         let directory = rustix::fs::open(".", flags, rustix::fs::Mode::empty()).and_then(above_standard_streams).ok();
-        Launch { arguments, environment, directory, mask: current_mask() }
+        Launch { arguments, environment, directory, mask: OnceLock::new() }
     }
-}
-
-/// The file mode mask, which cannot be asked for without a moment of another value; the kernel
-/// tells it in /proc instead.
-fn current_mask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
 }
 
 /// Everything that the two processes between this one and the new image read. They share this
@@ -50,7 +44,7 @@ struct Start {
     arguments: *const *const c_char,
     environment: *const *const c_char,
     directory: c_int,
-    mask: libc::mode_t,
+    mask: Option<libc::mode_t>,
     socket: c_int,
     stack: *mut c_void,
     pidfd: c_int,
@@ -80,7 +74,7 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         directory: launch.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-        mask: launch.mask as libc::mode_t,
+        mask: launch.mask.get().copied(),
         socket: socket.as_raw_fd(),
         // SAFETY: the middle of the two stacks.
         stack: unsafe { top.byte_sub(STACK_BYTES) }.cast(),
@@ -107,6 +101,9 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
     }
     // SAFETY: the kernel put it into our table, and nobody else knows of it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(start.pidfd) };
+    if let Some(mask) = start.mask {
+        launch.mask.get_or_init(|| mask);
+    }
     if start.error != 0 {
         return Err(io::Error::from_raw_os_error(start.error));
     }
@@ -138,7 +135,8 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
     // SAFETY: system calls with valid arguments, none of which touches memory but `start`.
     unsafe {
         libc::setpgid(0, 0);
-        libc::umask(start.mask);
+        let inherited = libc::umask(0o077);
+        libc::umask(*start.mask.get_or_insert(inherited));
         if start.directory != -1 {
             libc::fchdir(start.directory);
         }
@@ -217,10 +215,11 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
-/// How many threads this process has; `None` where /proc cannot tell.
+/// How many threads this process has; `None` where /proc cannot tell. The folder has a subfolder
+/// for each, and so a link for each, beside its own two.
 pub(crate) fn thread_count() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+    let folder = rustix::fs::stat("/proc/self/task").ok()?;
+    usize::try_from(folder.st_nlink).ok()?.checked_sub(2)
 }
 
 /// A descriptor of this process that becomes readable when it is gone.
