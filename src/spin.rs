@@ -50,6 +50,17 @@ impl Spin {
         Spin { polls: 0 }
     }
 
+    /// Passes a moment that costs nobody anything; false once it is time for more.
+    #[must_use]
+    pub(crate) fn pause(&mut self) -> bool {
+        if self.polls >= PAUSES / 2 || NEAR.load(Relaxed) {
+            return false;
+        }
+        self.polls += 1;
+        std::hint::spin_loop();
+        true
+    }
+
     /// Passes a moment; false once it is time to sleep.
     #[must_use]
     pub(crate) fn turn(&mut self) -> bool {

@@ -384,9 +384,7 @@ impl Core {
     fn feed(&mut self, index: usize, budget_ns: u64) -> bool {
         let Core { seats, tasks, turn, .. } = self;
         let Place::Filled(worker) = &mut seats[index].place else { return false };
-        if worker.is_idle() {
-            worker.busy_since_ns = clock::now_ns();
-        }
+        let was_idle = worker.is_idle();
         let mut left_ns = budget_ns;
         let mut given = 0;
         let mut half = None;
@@ -426,6 +424,13 @@ impl Core {
             } else {
                 turn.push_back(key);
             }
+        }
+        if was_idle {
+            let task = worker.newest_task().and_then(|key| tasks.get_mut(key));
+            let is_single = given == 1 && task.is_some_and(|task| task.len() == 1);
+            worker.busy_since_ns = if is_single { 0 } else { clock::now_ns() };
+        } else if worker.busy_since_ns == 0 {
+            worker.busy_since_ns = clock::now_ns();
         }
         worker.publish();
         worker.pump();
@@ -528,7 +533,9 @@ impl Core {
             worker.kill();
         }
         *pieces_done += count;
-        if count > 0 {
+        // Of a task that has but one piece nothing needs to be learnt, and a clock costs as much as a
+        // tiny piece.
+        if count > 0 && worker.busy_since_ns > 0 {
             let now = clock::now_ns();
             let each_ns = now.saturating_sub(worker.busy_since_ns) / count;
             worker.busy_since_ns = now;
@@ -602,7 +609,11 @@ impl Core {
 
     /// A task is over: what has not begun never begins; with `kill`, what runs is killed.
     pub(crate) fn close_task(&mut self, key: TaskKey, kill: bool) -> Option<TaskState> {
-        let task = self.tasks.remove(key)?;
+        let was_over = self.tasks.get_mut(key)?.is_over();
+        let rest = self.tasks.close(key);
+        if was_over {
+            return rest;
+        }
         self.turn.retain(|&queued| queued != key);
         for index in 0..self.seats.len() {
             let Some(worker) = self.seats[index].worker_mut() else { continue };
@@ -616,7 +627,7 @@ impl Core {
         if self.dispatch() {
             self.keep_attention();
         }
-        self.tasks.recycle(task)
+        rest
     }
 
     /// Kills a worker if it runs a piece of this task, and takes no other piece with it: the rest

@@ -171,6 +171,11 @@ impl Worker {
         self.in_flight.is_empty()
     }
 
+    /// The task whose piece it was given last, of those that it holds.
+    pub(crate) fn newest_task(&self) -> Option<TaskKey> {
+        self.in_flight.back().map(|piece| piece.task)
+    }
+
     /// How long the pieces that it holds are thought to take.
     pub(crate) fn backlog_ns(&self) -> u64 {
         self.backlog_ns

@@ -198,8 +198,22 @@ impl Shared {
             core.reader_came(key);
             return Some(value);
         }
-        let mut wait = Wait::enter(self, core, key, want);
         let mut spin = Spin::new();
+        // What is quick comes while it would still be setting itself up to wait. Who leads needs no
+        // help, and who waits already is told by whoever leads.
+        if !core.waiters.has_leader() {
+            while spin.pause() {
+                drop(core);
+                core = self.core.lock();
+                if core.collect()
+                    && let Some(value) = ready(&mut core)
+                {
+                    core.reader_came(key);
+                    return Some(value);
+                }
+            }
+        }
+        let mut wait = Wait::enter(self, core, key, want);
         loop {
             if let Some(value) = wait.look(&mut ready) {
                 // First, or the piece after it would count as asked for.

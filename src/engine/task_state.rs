@@ -182,6 +182,11 @@ impl TaskState {
         self.settle(number, Settled::Failed(error));
     }
 
+    /// True if none of its pieces is anywhere any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.done == self.pieces.len() && !self.queued
+    }
+
     /// Some of its pieces took so long each.
     pub(crate) fn learn_cost(&mut self, measured_ns: u64) {
         let measured_ns = u32::try_from(measured_ns).unwrap_or(u32::MAX);
@@ -198,16 +203,20 @@ impl TaskState {
         self.waiting.len() as u64 * u64::from(self.cost_ns)
     }
 
-    /// For another task, if nothing of this one is left to be dropped, and its memory is small.
-    pub(crate) fn recycle(mut self) -> Result<TaskState, TaskState> {
+    /// Makes it new again, with the memory that it has; false if something of it is left to be
+    /// dropped, or it has too much memory.
+    fn reset(&mut self) -> bool {
         let is_empty = self.waiting.is_empty() && self.pieces.iter().all(|state| matches!(state, State::Taken));
         if !is_empty || self.pieces.len() > RECYCLED_PIECES || self.pieces.capacity() > 2 * RECYCLED_PIECES {
-            return Err(self);
+            return false;
         }
         self.pieces.clear();
         self.sites.clear();
-        let TaskState { sites, pieces, waiting, kick, .. } = self;
-        Ok(TaskState { sites, pieces, waiting, ..TaskState::new(TaskSettings::default(), kick) })
+        self.settings = TaskSettings::default();
+        self.cost_ns = MAX_COST_NS;
+        (self.queued, self.finished, self.waiter) = (false, None, None);
+        (self.done, self.unread_bytes, self.results, self.result_bytes, self.first_unread) = (0, 0, 0, 0, 0);
+        true
     }
 
     fn add_slot(&mut self, site: Site) -> usize {
@@ -358,58 +367,54 @@ impl TaskState {
 /// The tasks of a pool.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
-    slots: Vec<(u32, Option<TaskState>)>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
-    /// The memory of some that are gone.
-    spare: Vec<TaskState>,
 }
 
-/// So many are kept.
-const MAX_SPARE_TASKS: usize = 4;
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    is_open: bool,
+    /// While it is not open, one that is new, for the next.
+    task: TaskState,
+}
 
 impl Tasks {
     /// A new task, with the settings that are the default.
     pub(crate) fn open(&mut self, kick: &Arc<Event>) -> TaskKey {
-        let task = self.spare.pop().unwrap_or_else(|| TaskState::new(TaskSettings::default(), Arc::clone(kick)));
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, None));
+            let task = TaskState::new(TaskSettings::default(), Arc::clone(kick));
+            self.slots.push(Slot { generation: 0, is_open: false, task });
             self.slots.len() as u32 - 1
         });
-        let (generation, slot) = &mut self.slots[index as usize];
-        *slot = Some(task);
-        TaskKey { index, generation: *generation }
+        let slot = &mut self.slots[index as usize];
+        slot.is_open = true;
+        TaskKey { index, generation: slot.generation }
     }
 
-    pub(crate) fn remove(&mut self, key: TaskKey) -> Option<TaskState> {
-        let (generation, slot) = self.slots.get_mut(key.index as usize)?;
-        if *generation != key.generation {
+    /// Ends a task; gives what is left of it to be dropped elsewhere.
+    pub(crate) fn close(&mut self, key: TaskKey) -> Option<TaskState> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        if slot.generation != key.generation || !slot.is_open {
             return None;
         }
-        let task = slot.take()?;
-        *generation = generation.wrapping_add(1);
+        slot.is_open = false;
+        slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.index);
-        Some(task)
-    }
-
-    /// Takes back the memory of a task that is gone; gives what is to be dropped elsewhere.
-    pub(crate) fn recycle(&mut self, task: TaskState) -> Option<TaskState> {
-        if self.spare.len() >= MAX_SPARE_TASKS {
-            return Some(task);
+        if slot.task.reset() {
+            return None;
         }
-        match task.recycle() {
-            Ok(spare) => self.spare.push(spare),
-            Err(task) => return Some(task),
-        }
-        None
+        let kick = Arc::clone(&slot.task.kick);
+        Some(std::mem::replace(&mut slot.task, TaskState::new(TaskSettings::default(), kick)))
     }
 
     pub(crate) fn get_mut(&mut self, key: TaskKey) -> Option<&mut TaskState> {
-        let (generation, slot) = self.slots.get_mut(key.index as usize)?;
-        if *generation == key.generation { slot.as_mut() } else { None }
+        let slot = self.slots.get_mut(key.index as usize)?;
+        (slot.generation == key.generation && slot.is_open).then_some(&mut slot.task)
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TaskState> {
-        self.slots.iter_mut().filter_map(|(_, slot)| slot.as_mut())
+        self.slots.iter_mut().filter(|slot| slot.is_open).map(|slot| &mut slot.task)
     }
 
     pub(crate) fn len(&self) -> usize {
