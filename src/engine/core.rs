@@ -668,6 +668,24 @@ impl Core {
         result
     }
 
+    /// The memory of workers whose pages are not all there yet; whoever takes it must see to that.
+    pub(crate) fn unallocated(&mut self) -> Vec<(usize, u32, (OwnedFd, OwnedFd))> {
+        let seats = self.seats.iter_mut().enumerate();
+        let taken = seats.filter_map(|(index, seat)| {
+            let generation = seat.generation;
+            Some((index, generation, seat.worker_mut()?.memory.take()?))
+        });
+        taken.collect()
+    }
+
+    /// There is no memory for a worker: it goes, if it is there already, and its place is filled later.
+    pub(crate) fn starve(&mut self, index: usize, generation: u32, memory: (OwnedFd, OwnedFd)) {
+        if let Some(worker) = self.seat(index, generation).and_then(|seat| seat.worker_mut()) {
+            worker.memory = Some(memory);
+            worker.kill();
+        }
+    }
+
     /// True if a spare pair should be made.
     pub(crate) fn wants_pair(&self) -> bool {
         self.deaths > 0 && self.spare_pair.is_none() && self.phase == Phase::Open && self.failure.is_none()
@@ -678,13 +696,15 @@ impl Core {
         let seat = &mut self.seats[index];
         let generation = seat.generation.wrapping_add(1);
         let made = self.spare_pair.take().map_or_else(Pair::create, Ok)?;
-        let (worker, out, back) = Worker::create(index, made)?;
+        let worker = Worker::create(index, made)?;
         let number = event::number(event::WORKER_EVENT, index, generation);
         self.callers.add(&worker.caller_event, number)?;
         self.supervisors.add(&worker.supervisor_event, number)?;
         let order = ToServer::Spawn { worker: index as u32, generation };
-        let fds = [out.as_fd(), back.as_fd(), worker.caller_event.as_fd(), worker.supervisor_event.as_fd()];
-        message::send(server, &order, &fds)?;
+        if let Some((out, back)) = &worker.memory {
+            let fds = [out.as_fd(), back.as_fd(), worker.caller_event.as_fd(), worker.supervisor_event.as_fd()];
+            message::send(server, &order, &fds)?;
+        }
         *seat = Seat {
             place: Place::Filled(Box::new(worker)),
             generation,

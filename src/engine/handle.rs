@@ -131,11 +131,13 @@ pub(crate) struct Worker {
     pub(crate) pieces_done: u64,
     pub(crate) leaving: bool,
     pub(crate) made_ns: u64,
+    /// The descriptors of *out* and *back*, until somebody has seen to it that their pages are there.
+    pub(crate) memory: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Worker {
-    /// A worker that is about to be forked, and the descriptors for it.
-    pub(crate) fn create(number: usize, (pair, out, back): Made) -> std::io::Result<(Worker, OwnedFd, OwnedFd)> {
+    /// A worker that is about to be forked.
+    pub(crate) fn create(number: usize, (pair, out, back): Made) -> std::io::Result<Worker> {
         let worker = Worker {
             number,
             pid: None,
@@ -159,8 +161,9 @@ impl Worker {
             pieces_done: 0,
             leaving: false,
             made_ns: clock::now_ns(),
+            memory: Some((out, back)),
         };
-        Ok((worker, out, back))
+        Ok(worker)
     }
 
     pub(crate) fn in_flight(&self) -> usize {

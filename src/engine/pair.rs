@@ -37,6 +37,9 @@ pub(crate) const BACK_RING_BYTES: usize = 1024 * 1024;
 /// that both sides copy at the same time.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
+/// So much of *back*'s ring is there from the first moment.
+const FIRST_BYTES: usize = 16 * 1024;
+
 /// `stage` once `on_worker_start` has returned; 0 before.
 pub(crate) const READY: u32 = 1;
 
@@ -69,9 +72,15 @@ pub(crate) type Made = (Pair, OwnedFd, OwnedFd);
 impl Pair {
     /// Makes a pair and gives the descriptors for the worker.
     pub(crate) fn create() -> io::Result<Made> {
-        let (out_fd, out) = memory::create("multicore-out", OUT_BYTES, Writers::Maker)?;
-        let (back_fd, back) = memory::create("multicore-back", BACK_BYTES, Writers::All)?;
+        let (out_fd, out) = memory::create("multicore-out", OUT_BYTES, OUT_BYTES, Writers::Maker)?;
+        let (back_fd, back) = memory::create("multicore-back", BACK_BYTES, BACK_RING + FIRST_BYTES, Writers::All)?;
         Ok((Pair { out, back }, out_fd, back_fd))
+    }
+
+    /// Sees to it that all pages of *back* are there. That takes longer than all else about a new
+    /// worker, which can begin without: it touches them before its parent does.
+    pub(crate) fn allocate(back: &OwnedFd) -> io::Result<()> {
+        Ok(memory::allocate(back, BACK_BYTES)?)
     }
 
     /// Maps a pair in its worker.

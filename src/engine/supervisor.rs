@@ -99,11 +99,17 @@ impl Supervisor {
             }
             let wants_pair = core.wants_pair();
             let buried = std::mem::take(&mut core.buried);
+            let unallocated = core.unallocated();
             drop(core);
+            for (worker, generation, memory) in unallocated {
+                if Pair::allocate(&memory.1).is_err() {
+                    shared.core.lock().starve(worker, generation, memory);
+                }
+            }
             drop((unused, buried));
             if wants_pair {
                 // If there is no room for one now, the next worker's start says so.
-                let made = Pair::create().ok();
+                let made = Pair::create().and_then(|made| Pair::allocate(&made.2).map(|()| made)).ok();
                 shared.core.lock().spare_pair = made;
             }
             timeout = due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now_ns())));

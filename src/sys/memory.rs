@@ -17,9 +17,9 @@ pub(crate) enum Writers {
 }
 
 /// Makes zeroed shared memory, maps it for this process and seals it: nobody can change its size,
-/// and with [`Writers::Maker`] nobody can map it for writing again. All its pages are there, so a
-/// full machine says so now and not by SIGBUS later.
-pub(crate) fn create(name: &str, bytes: usize, writers: Writers) -> io::Result<(OwnedFd, MmapRaw)> {
+/// and with [`Writers::Maker`] nobody can map it for writing again. Its first pages are there; for
+/// the others there is [`allocate`].
+pub(crate) fn create(name: &str, bytes: usize, first_bytes: usize, writers: Writers) -> io::Result<(OwnedFd, MmapRaw)> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 do not know NOEXEC_SEAL.
     let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
@@ -28,6 +28,7 @@ pub(crate) fn create(name: &str, bytes: usize, writers: Writers) -> io::Result<(
     };
     let fd = above_standard_streams(fd)?;
     size(&fd, bytes)?;
+    allocate(&fd, first_bytes)?;
     let mapping = MmapOptions::new().len(bytes).map_raw(&fd)?;
     let mut seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     if writers == Writers::Maker {
@@ -44,7 +45,11 @@ fn size(fd: &OwnedFd, bytes: usize) -> Result<()> {
     if limit.is_some_and(|limit| limit < bytes as u64) {
         return Err(Errno::FBIG);
     }
-    rustix::fs::ftruncate(fd, bytes as u64)?;
+    rustix::fs::ftruncate(fd, bytes as u64)
+}
+
+/// Sees to it that the first pages are there, so a full machine says so now and not by SIGBUS later.
+pub(crate) fn allocate(fd: &OwnedFd, bytes: usize) -> Result<()> {
     match rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, bytes as u64) {
         // Some sandboxes refuse it; then pages come as they are touched.
         Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => Ok(()),

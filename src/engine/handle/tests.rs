@@ -18,8 +18,9 @@ struct Played {
 
 /// The parent's side, the worker's side, and two tasks.
 fn pair() -> (Worker, Played, [TaskKey; 2]) {
-    let (worker, out, back) = Worker::create(0, Pair::create().unwrap()).unwrap();
-    let pair = Pair::open(&out, &back).unwrap();
+    let worker = Worker::create(0, Pair::create().unwrap()).unwrap();
+    let (out, back) = worker.memory.as_ref().unwrap();
+    let pair = Pair::open(out, back).unwrap();
     pair.stage().store(READY, Release);
     let mut tasks = Tasks::default();
     let kick = Arc::new(Event::new().unwrap());
