@@ -651,12 +651,17 @@ impl Core {
 
     /// Fills every place that is due. The first error, if any.
     pub(crate) fn fill_vacancies(&mut self) -> Result<(), io::Error> {
+        self.fill_some(usize::MAX)
+    }
+
+    /// Fills so many places that are due. The first error, if any.
+    pub(crate) fn fill_some(&mut self, most: usize) -> Result<(), io::Error> {
         if self.phase != Phase::Open || self.failure.is_some() || self.server.is_none() {
             return Ok(());
         }
         let mut result = Ok(());
         let now = clock::now_ns();
-        for index in 0..self.seats.len() {
+        for index in 0..self.seats.len().min(most) {
             if matches!(self.seats[index].place, Place::Vacant { retry_ns } if retry_ns <= now)
                 && let Err(error) = self.spawn(index)
             {

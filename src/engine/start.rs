@@ -32,6 +32,9 @@ pub(crate) struct Launcher {
     supervisors: Arc<Watch>,
 }
 
+/// So many workers are ordered before the fork server is there to read it: they fit into the socket.
+const ORDERED_AHEAD: usize = 8;
+
 /// Says why no pool can run in this process, if so.
 pub(crate) fn check_environment() -> Result<(), Error> {
     if worker::is_worker() {
@@ -83,16 +86,21 @@ impl Launcher {
         let hello = Hello { nonce, identity: image().identity };
         message::send(&ours, &hello, &[parent.as_fd(), self.settings.as_fd()])
             .map_err(|error| Error::system("cannot write to the fork server", error))?;
+        core.server = Some(ours);
+        let failed_pair = |error| Error::system("cannot make a worker's shared memory", error);
+        // Orders that wait for it: it need not wait for us, who may not run before it sleeps.
+        core.fill_some(ORDERED_AHEAD).map_err(failed_pair)?;
         let marker = Marker { entry: entry::offset(), nonce, socket: theirs.as_raw_fd(), parent: std::process::id() };
         let pidfd = process::start_image(&self.launch, marker.to_variable(), theirs.as_fd())
             .map_err(|error| Error::system("cannot start this program once more as fork server", error))?;
-        let add = |watch: &Watch| {
-            watch.add(&ours, event::number(event::SERVER_SOCKET, 0, 0))?;
-            watch.add(&pidfd, event::number(event::SERVER_DEATH, 0, 0))
-        };
-        add(&self.callers).and(add(&self.supervisors)).map_err(failed("cannot watch the fork server"))?;
-        core.server = Some(ours);
-        core.fill_vacancies().map_err(|error| Error::system("cannot make a worker's shared memory", error))?;
+        if let Some(ours) = &core.server {
+            let add = |watch: &Watch| {
+                watch.add(ours, event::number(event::SERVER_SOCKET, 0, 0))?;
+                watch.add(&pidfd, event::number(event::SERVER_DEATH, 0, 0))
+            };
+            add(&self.callers).and(add(&self.supervisors)).map_err(failed("cannot watch the fork server"))?;
+        }
+        core.fill_vacancies().map_err(failed_pair)?;
         Ok(Server { pidfd, pieces_done_before: 0 })
     }
 }
