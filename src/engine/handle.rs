@@ -608,8 +608,9 @@ impl Spare {
     /// may be believed.
     fn take(&mut self, bytes: usize) -> Vec<u8> {
         let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 4 <= bytes;
-        if let Some(index) = self.buffers.iter().position(fits) {
-            return self.buffers.swap_remove(index);
+        // The one that came back last is warmest.
+        if let Some(index) = self.buffers.iter().rposition(fits) {
+            return self.buffers.remove(index);
         }
         let mut buffer = Vec::new();
         // If there is none, it grows with what comes.

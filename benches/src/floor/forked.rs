@@ -18,29 +18,27 @@ pub struct Forked {
 }
 
 impl Forked {
-    /// Starts them. `render` makes piece `number` in the buffer.
-    pub fn new(pieces: usize, most_bytes: usize, render: fn(usize, &mut Vec<u8>)) -> Self {
+    /// Starts them. `render` makes a piece by its number.
+    pub fn new(pieces: usize, most_bytes: usize, render: fn(usize) -> String) -> Self {
         let slot_bytes = SLOT_HEAD + most_bytes.next_multiple_of(4096);
         let shared = Rc::new(Shared::new(SLOT_HEAD + pieces * slot_bytes));
         let children = (0..WORKERS).map(|worker| {
             let shared = Rc::clone(&shared);
             Child::fork(move || {
-                let mut buffer = Vec::with_capacity(most_bytes);
                 let start = Signal32 { word: shared.word32(worker * 256), sleeps: shared.word32(worker * 256 + 128) };
                 let mut round = 0;
                 loop {
                     round = start.wait(round, Waiting::Spinning);
                     for number in (worker..pieces).step_by(WORKERS) {
-                        buffer.clear();
-                        render(number, &mut buffer);
+                        let text = render(number);
                         let slot = SLOT_HEAD + number * slot_bytes;
-                        assert!(buffer.len() <= most_bytes);
+                        assert!(text.len() <= most_bytes);
                         // SAFETY: the slot has that much room, and its reader waits for the word.
                         unsafe {
                             let target = shared.at(slot + SLOT_HEAD);
-                            target.copy_from_nonoverlapping(buffer.as_ptr(), buffer.len());
+                            target.copy_from_nonoverlapping(text.as_ptr(), text.len());
                         }
-                        shared.word(slot + 8).store(buffer.len() as u64, Relaxed);
+                        shared.word(slot + 8).store(text.len() as u64, Relaxed);
                         Signal32 { word: shared.word32(slot), sleeps: shared.word32(slot + 128) }.set(round);
                     }
                 }

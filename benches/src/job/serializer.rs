@@ -59,16 +59,13 @@ fn load() {
     LazyLock::force(&TABLE);
 }
 
-fn write_json(start: usize, end: usize, buffer: &mut Vec<u8>) {
-    for user in &TABLE[start..end] {
-        serde_json::to_writer(&mut *buffer, user).expect("a user is JSON");
-        buffer.push(b'\n');
-    }
-}
-
+/// The same function for everybody.
 fn json(start: usize, end: usize) -> String {
     let mut buffer = Vec::new();
-    write_json(start, end, &mut buffer);
+    for user in &TABLE[start..end] {
+        serde_json::to_writer(&mut buffer, user).expect("a user is JSON");
+        buffer.push(b'\n');
+    }
     String::from_utf8(buffer).expect("JSON is text")
 }
 
@@ -76,8 +73,8 @@ fn ranges() -> impl Iterator<Item = (usize, usize)> {
     (0..PIECES).map(|piece| (piece * USERS_A_PIECE, (piece + 1) * USERS_A_PIECE))
 }
 
-fn render(piece: usize, buffer: &mut Vec<u8>) {
-    write_json(piece * USERS_A_PIECE, (piece + 1) * USERS_A_PIECE, buffer);
+fn render(piece: usize) -> String {
+    json(piece * USERS_A_PIECE, (piece + 1) * USERS_A_PIECE)
 }
 
 fn pool() -> Pool {
@@ -119,14 +116,8 @@ pub fn jobs() -> Vec<Job> {
     let (mut forked, mut to) = (Forked::new(PIECES, most_bytes, render), sink());
     let only_read = move || forked.run(|bytes| write_all(&mut to, bytes));
     let serial_get = || ranges().map(|(start, end)| json(start, end)).collect::<Vec<_>>();
-    let (mut buffer, mut to) = (Vec::new(), sink());
-    let serial_write = move || {
-        for (start, end) in ranges() {
-            buffer.clear();
-            write_json(start, end, &mut buffer);
-            write_all(&mut to, &buffer);
-        }
-    };
+    let mut to = sink();
+    let serial_write = move || ranges().for_each(|(start, end)| write_all(&mut to, json(start, end).as_bytes()));
     let collect = |threads: &rayon::ThreadPool| -> Vec<String> {
         threads.install(|| {
             let pieces = (0..PIECES).into_par_iter().with_max_len(1);
