@@ -135,7 +135,7 @@ pub(crate) struct Core {
     pub(crate) pieces_done: u64,
     pub(crate) spare: Spare,
     /// Dead workers, whose memory is yet to be given back: that takes a while, and nobody waits for it.
-    pub(crate) buried: Vec<Box<Worker>>,
+    pub(crate) buried: Vec<Worker>,
     /// For the next worker: where one has died more may, and to make a pair takes longer than all else
     /// until its successor runs.
     pub(crate) spare_pair: Option<Made>,
@@ -834,7 +834,7 @@ impl Core {
             }
         }
         let (leaving, was_ready) = (worker.leaving, worker.is_ready());
-        self.buried.push(worker);
+        self.buried.push(*worker);
         if leaving || self.phase != Phase::Open {
             return;
         }
