@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorKind, PieceLabel};
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 struct Waiting {
@@ -40,6 +42,16 @@ pub(crate) struct Inline {
     waiting: VecDeque<(usize, Waiting)>,
     done: usize,
     result: Vec<u8>,
+    pub(crate) terms: Terms,
+    pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+/// How pieces are run, as far as that can be kept here: between pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) retry_panics: bool,
 }
 
 impl Inline {
@@ -85,22 +97,30 @@ impl Inline {
 
     /// Runs the next piece, if there is one.
     pub(crate) fn run_one(&mut self) {
-        let Some((number, Waiting { call, format, arguments })) = self.waiting.pop_front() else { return };
-        let mut arguments = arguments.into_vec();
-        self.result.clear();
-        let result = &mut self.result;
-        let answer = panic::catch_unwind(AssertUnwindSafe(|| call.run(format, &mut arguments, result)));
-        let failed =
-            |kind, message: String| Settled::Failed(Error::new(kind, message).with_piece(self.label(number), 1));
-        let settled = match answer {
-            Ok(Ok(Encoded::Own(bytes))) => Settled::Done(Reply::Heap(bytes)),
-            Ok(Ok(Encoded::InBuffer)) => Settled::Done(Reply::copy_of(&self.result)),
-            Ok(Err(fault @ Fault::Encode(_))) => failed(ErrorKind::Encode, fault.to_string()),
-            Ok(Err(fault @ Fault::Decode(_))) => failed(ErrorKind::Decode, fault.to_string()),
-            Err(payload) => {
-                let text = panic_text(&*payload).to_string();
-                drop_payload(payload);
-                failed(ErrorKind::Panicked, text)
+        let Some((number, waiting)) = self.waiting.pop_front() else { return };
+        let failed = |kind, message: String, attempts| {
+            Settled::Failed(Error::new(kind, message).with_piece(self.label(number), attempts))
+        };
+        let settled = if self.cancelled.load(Ordering::Relaxed) {
+            failed(ErrorKind::Cancelled, "was cancelled".to_string(), 0)
+        } else {
+            let mut attempts = 1;
+            loop {
+                match attempt(&waiting, self.terms.timeout, &mut self.result) {
+                    Ok(result) => break Settled::Done(result),
+                    Err((kind, message)) => {
+                        let again = match kind {
+                            ErrorKind::TimedOut => true,
+                            ErrorKind::Panicked => self.terms.retry_panics,
+                            _ => false,
+                        };
+                        if !again || attempts > self.terms.retries || self.cancelled.load(Ordering::Relaxed) {
+                            let error = Error::new(kind, message);
+                            break Settled::Failed(error.with_piece(self.label(number), attempts));
+                        }
+                        attempts += 1;
+                    }
+                }
             }
         };
         self.pieces[number].state = State::Settled(settled);
@@ -116,6 +136,29 @@ impl Inline {
         match std::mem::replace(&mut piece.state, State::Taken) {
             State::Settled(settled) => Some(settled),
             _ => None,
+        }
+    }
+}
+
+/// Runs a piece once. A limit that has passed is seen when the piece has ended.
+fn attempt(waiting: &Waiting, timeout: Option<Duration>, result: &mut Vec<u8>) -> Result<Reply, (ErrorKind, String)> {
+    let mut arguments = waiting.arguments.as_slice().to_vec();
+    result.clear();
+    let start = Instant::now();
+    let answer =
+        panic::catch_unwind(AssertUnwindSafe(|| waiting.call.run(waiting.format, &mut arguments, &mut *result)));
+    if let Some(limit) = timeout.filter(|&limit| start.elapsed() > limit) {
+        return Err((ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}")));
+    }
+    match answer {
+        Ok(Ok(Encoded::Own(bytes))) => Ok(Reply::Heap(bytes)),
+        Ok(Ok(Encoded::InBuffer)) => Ok(Reply::copy_of(result)),
+        Ok(Err(fault @ Fault::Encode(_))) => Err((ErrorKind::Encode, fault.to_string())),
+        Ok(Err(fault @ Fault::Decode(_))) => Err((ErrorKind::Decode, fault.to_string())),
+        Err(payload) => {
+            let text = panic_text(&*payload).to_string();
+            drop_payload(payload);
+            Err((ErrorKind::Panicked, text))
         }
     }
 }

@@ -127,7 +127,7 @@ pub use crate::{
     pool::{Pool, PoolBuilder, ranges},
     ranges::Ranges,
     stats::{Stats, WorkerStats},
-    task::{Iter, IterCompleted, Task},
+    task::{Canceller, Iter, IterCompleted, Task},
     value::Value,
 };
 

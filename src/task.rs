@@ -14,8 +14,10 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How many pieces, and how many bytes of arguments, are handed to the pool under one lock.
@@ -24,6 +26,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// Room is made for no more pieces than this on the word of an iterator.
 const MAX_EXPECTED: usize = 1 << 20;
+
+/// What becomes of a piece that may run for no time at all.
+const NO_TIME: &str = "never began: its time limit is zero";
 
 /// Unread results beyond this make pieces wait while a task is read piece by piece.
 const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
@@ -76,6 +81,8 @@ pub struct Task<R> {
     format: Cell<Format>,
     /// How many were handed out.
     pieces: Cell<usize>,
+    /// Its time limit is nothing: no piece can begin.
+    refuses: Cell<bool>,
     /// Arguments are encoded here, so that tiny ones need no allocation.
     scratch: RefCell<Vec<u8>>,
     result: PhantomData<fn() -> R>,
@@ -92,6 +99,7 @@ impl<R> Task<R> {
             backend,
             format: Cell::default(),
             pieces: Cell::new(0),
+            refuses: Cell::new(false),
             scratch: RefCell::default(),
             result: PhantomData,
         }
@@ -143,6 +151,64 @@ impl<R: Value> Task<R> {
         match &self.backend {
             Backend::Pool { shared, key } => shared.set_up(*key, |settings| settings.name = Some(name)),
             Backend::Inline(inline) => inline.borrow_mut().set_name(name),
+        }
+        self
+    }
+
+    /// How long each piece may run, counted from its start in the worker. One that runs longer is killed at
+    /// once with its worker, whatever it does, and with all that it started; it ends in
+    /// [`TimedOut`](ErrorKind::TimedOut), and no other piece notices. Default, and with
+    /// [`Duration::MAX`]: no limit. With [`Duration::ZERO`] no piece begins. Before the first `run`.
+    ///
+    /// Without a pool, a piece that ran too long ends in the same error once it has ended.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// fn nap(milliseconds: u64, _: ()) -> u64 {
+    ///     std::thread::sleep(Duration::from_millis(milliseconds));
+    ///     milliseconds
+    /// }
+    ///
+    /// let task = multicore::Task::<u64>::new_or_inline().timeout(Duration::from_millis(50));
+    /// task.run(nap, 1, ());
+    /// task.run(nap, 400, ());
+    /// let results = task.get_each();
+    /// assert_eq!(results[1].as_ref().unwrap_err().kind(), multicore::ErrorKind::TimedOut);
+    /// ```
+    pub fn timeout(self, limit: Duration) -> Self {
+        // What no clock can reach is no limit.
+        let limit_ns = u64::try_from(limit.as_nanos()).ok().filter(|&limit_ns| limit_ns <= u64::MAX / 2);
+        self.refuses.set(limit_ns == Some(0));
+        match &self.backend {
+            Backend::Pool { shared, key } => {
+                shared.set_up(*key, |settings| settings.limit_ns = limit_ns.and_then(NonZeroU64::new));
+            }
+            Backend::Inline(inline) => inline.borrow_mut().terms.timeout = limit_ns.map(Duration::from_nanos),
+        }
+        self
+    }
+
+    /// How often a piece is run again after its worker died, or was killed since the piece ran too long:
+    /// after a short pause that grows, in another worker. Default: 0. The error at the end tells the
+    /// last cause and the number of [`attempts`](Error::attempts). Before the first `run`.
+    ///
+    /// Each piece runs to its end at most once, but may have begun as often as it was retried: let it
+    /// bear that.
+    pub fn retries(self, retries: u32) -> Self {
+        match &self.backend {
+            Backend::Pool { shared, key } => shared.set_up(*key, |settings| settings.retries = retries),
+            Backend::Inline(inline) => inline.borrow_mut().terms.retries = retries,
+        }
+        self
+    }
+
+    /// Whether a panic counts as a lost worker for [`retries`](Self::retries). Default: false, a panic is
+    /// an answer. Before the first `run`.
+    pub fn retry_panics(self, retry: bool) -> Self {
+        match &self.backend {
+            Backend::Pool { shared, key } => shared.set_up(*key, |settings| settings.retry_panics = retry),
+            Backend::Inline(inline) => inline.borrow_mut().terms.retry_panics = retry,
         }
         self
     }
@@ -245,6 +311,9 @@ impl<R: Value> Task<R> {
         if self.format.get() == Format::Raw && !codec::is_bytes::<R>() {
             return Err((ErrorKind::Encode, format!("never began: {}", CodecError::NotBytes)));
         }
+        if self.refuses.get() {
+            return Err((ErrorKind::TimedOut, NO_TIME.to_string()));
+        }
         match engine::travel_word(&call) {
             Some(word) => Ok(Site { call, word, location }),
             None => Err((
@@ -284,6 +353,9 @@ impl<R: Value> Task<R> {
             Backend::Inline(inline) => {
                 let mut inline = inline.borrow_mut();
                 match arguments {
+                    Ok(_) if self.refuses.get() => {
+                        inline.add_failed(call, location, refuse(ErrorKind::TimedOut, NO_TIME.to_string()));
+                    }
                     Ok(_) if self.format.get() == Format::Raw && !codec::is_bytes::<R>() => {
                         inline.add_failed(
                             call,
@@ -321,6 +393,21 @@ impl<R: Value> Task<R> {
                 inline.done()
             }
         }
+    }
+
+    /// What cancels this task from another thread, while this one waits for it.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        Canceller(match &self.backend {
+            Backend::Pool { shared, key } => Cancels::Pool { shared: Arc::clone(shared), key: *key },
+            Backend::Inline(inline) => Cancels::Inline(Arc::clone(&inline.borrow().cancelled)),
+        })
+    }
+
+    /// Ends the task: what has not begun never begins, and what runs is killed with its worker. (Dropping
+    /// a task does only the first; what runs then ends unread.)
+    pub fn cancel(self) {
+        self.close(true);
     }
 
     // Collecting.
@@ -507,6 +594,48 @@ impl<R> fmt::Debug for Task<R> {
             Backend::Inline(_) => "inline",
         };
         f.debug_struct("Task").field("runs", &place).finish_non_exhaustive()
+    }
+}
+
+/// Cancels a task whose owner waits for it; made by [`Task::canceller`].
+///
+/// ```
+/// let task = multicore::Task::<u64>::new_or_inline();
+/// task.run(|a: u64, b: u64| a + b, 1, 2);
+/// task.canceller().cancel();
+/// // What was done by then counts; here nothing may have been.
+/// if let Err(error) = task.get() {
+///     assert_eq!(error.kind(), multicore::ErrorKind::Cancelled);
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Canceller(Cancels);
+
+#[derive(Clone)]
+enum Cancels {
+    Pool { shared: Arc<Shared>, key: TaskKey },
+    Inline(Arc<AtomicBool>),
+}
+
+impl Canceller {
+    /// What has not begun never begins, and what runs is killed with its worker: all pieces that have no
+    /// outcome yet end in [`Cancelled`](ErrorKind::Cancelled), and so do those handed out later. Without
+    /// a pool, the piece that runs comes to its end. A task that has ended is not touched.
+    pub fn cancel(&self) {
+        match &self.0 {
+            Cancels::Pool { shared, key } => {
+                if engine::is_this_process() {
+                    shared.cancel_task(*key);
+                }
+            }
+            Cancels::Inline(cancelled) => cancelled.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").finish_non_exhaustive()
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) struct TaskSettings {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) format: Format,
     pub(crate) max_unread_bytes: Option<usize>,
+    pub(crate) limit_ns: Option<std::num::NonZeroU64>,
+    pub(crate) retries: u32,
+    pub(crate) retry_panics: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +120,10 @@ impl Shared {
     }
 
     pub(crate) fn close_task(&self, _: TaskKey, _: bool) {
+        match *self {}
+    }
+
+    pub(crate) fn cancel_task(&self, _: TaskKey) {
         match *self {}
     }
 

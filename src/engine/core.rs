@@ -15,22 +15,24 @@
 //! Invariant: while a task has pieces that may run and a worker could take them, some worker holds
 //! a piece after which somebody will be told, or somebody is looking.
 
-use super::handle::{Arrival, Given, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, MAX_RECORDS_A_LOOK, Spare, Worker};
+use super::handle::{Arrival, Given, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, MAX_RECORDS_A_LOOK, Progress, Spare, Worker};
 use super::message::{self, ToServer};
 use super::pair::{BACK_RING_BYTES, Made, Pair};
 use super::record::Outcome;
 use super::task_state::{Bell, Settled, Site, TaskKey, TaskState, Tasks, WaitingPiece, Want};
 use crate::bytes::Handed;
-use crate::error::{Cause, Error, ErrorKind};
+use crate::error::{Cause, Error, ErrorKind, PieceLabel};
 use crate::lead::Waiters;
 use crate::sleep::{Interest, Listening};
 use crate::sys::clock;
 use crate::sys::event::{Event, Watch};
-use crate::sys::process::Ending;
+use crate::sys::process::{self, Ending};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// So many tiny pieces are given out together: a look at the workers costs as much as some of them.
 const TINY_BATCH: usize = 16;
@@ -49,6 +51,10 @@ const CAUSE_WAIT_NS: u64 = 50_000_000;
 
 /// So many looks read all that a dead worker can have left.
 const LAST_LOOKS: usize = 1 + BACK_RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
+
+/// A worker that has not begun what it was given for so long loses it to others; if it is stopped
+/// another while later, it is killed.
+const NOT_BEGUN_NS: u64 = 50_000_000;
 
 /// A place that could not be filled is tried again after this.
 const RETRY_NS: u64 = 100_000_000;
@@ -100,6 +106,8 @@ struct Seat {
     dead_since_ns: Option<u64>,
     /// What to blame for its death, where that is known before.
     blame: Option<Cause>,
+    /// The piece for which it was killed, since that ran too long.
+    overran: Option<u32>,
     /// What `on_worker_start` said when it failed.
     start_failure: Option<String>,
 }
@@ -116,6 +124,11 @@ pub(crate) struct Core {
     supervisors: Arc<Watch>,
     /// Wakes the caller that sleeps in the callers' watch.
     kick: Arc<Event>,
+    kick_supervisor: Arc<Event>,
+    /// When the supervisor will be awake, whatever happens.
+    pub(crate) alarm_ns: u64,
+    /// Pieces that may start again, but not before a moment.
+    delayed: Vec<(u64, TaskKey, WaitingPiece)>,
     attention: Attention,
     runs_since_look: u32,
     /// The supervisor has said that it will look again in a moment.
@@ -161,12 +174,17 @@ pub(crate) mod event {
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize, callers: Arc<Watch>, supervisors: Arc<Watch>, kick: Arc<Event>) -> Self {
+    pub(crate) fn new(
+        workers: usize,
+        (callers, supervisors): (Arc<Watch>, Arc<Watch>),
+        (kick, kick_supervisor): (Arc<Event>, Arc<Event>),
+    ) -> Self {
         let seat = |_| Seat {
             place: Place::Vacant { retry_ns: 0 },
             generation: 0,
             dead_since_ns: None,
             blame: None,
+            overran: None,
             start_failure: None,
         };
         Core {
@@ -178,6 +196,9 @@ impl Core {
             callers,
             supervisors,
             kick,
+            kick_supervisor,
+            alarm_ns: u64::MAX,
+            delayed: Vec::new(),
             attention: Attention::SupervisorSleeps,
             runs_since_look: 0,
             watched: false,
@@ -225,11 +246,13 @@ impl Core {
             && turn.is_empty()
             && task.is_tiny()
             && task.settings.max_unread_bytes.is_none()
+            && task.settings.limit_ns.is_none()
+            && !task.is_cancelled
             && let Place::Filled(worker) = &mut seats[index].place
             && worker.backlog_ns() < LOOK_AHEAD_NS
         {
             let was_idle = worker.is_idle();
-            let call = (site.word, task.settings.format, task.cost_ns);
+            let call = (site.word, task.settings.format, task.terms());
             let last = *unlooked + 1 >= TINY_BATCH;
             if worker.give_record(key, task.len(), call, arguments.as_slice(), last) {
                 task.add_given(site);
@@ -239,6 +262,9 @@ impl Core {
                 }
                 return;
             }
+        }
+        if task.is_cancelled {
+            return task.add_failed(site, cancelled);
         }
         task.add(site, arguments.into_arguments());
         self.queue(key);
@@ -387,6 +413,7 @@ impl Core {
         let was_idle = worker.is_idle();
         let mut left_ns = budget_ns;
         let mut given = 0;
+        let mut shortest: Option<NonZeroU64> = None;
         let mut half = None;
         'full: while left_ns > 0 && worker.in_flight() < MAX_LOOK_AHEAD {
             let Some(key) = turn.pop_front() else { break };
@@ -410,13 +437,15 @@ impl Core {
                 let low_water = last || worker.in_flight() + 1 == half;
                 let call = task.site(piece.number).word;
                 let WaitingPiece { number, arguments } = piece;
-                let given_piece = Given { task: key, number, call, format: task.settings.format, cost_ns, arguments };
+                let given_piece =
+                    Given { task: key, number, call, format: task.settings.format, terms: task.terms(), arguments };
                 if let Err(back) = worker.give(given_piece, low_water) {
                     task.waiting.push_front(WaitingPiece { number, arguments: back.arguments });
                     turn.push_front(key);
                     break 'full;
                 }
                 given += 1;
+                shortest = shortest.into_iter().chain(task.settings.limit_ns).min();
                 left_ns = left_ns.saturating_sub(u64::from(cost_ns));
             }
             if task.waiting.is_empty() || task.is_full() {
@@ -434,6 +463,9 @@ impl Core {
         }
         worker.publish();
         worker.pump();
+        if let Some(limit_ns) = shortest {
+            self.wake_supervisor_by(clock::now_ns().saturating_add(limit_ns.get()));
+        }
         given > 0
     }
 
@@ -493,7 +525,7 @@ impl Core {
     }
 
     fn collect_from(&mut self, index: usize) -> bool {
-        let Core { seats, tasks, turn, pieces_done, spare, .. } = self;
+        let Core { seats, tasks, turn, pieces_done, spare, delayed, .. } = self;
         let seat = &mut seats[index];
         let Place::Filled(worker) = &mut seat.place else { return false };
         if seat.blame.is_some() || worker.is_idle() && !worker.has_news() {
@@ -508,7 +540,7 @@ impl Core {
         let mut last_task = None;
         let result = worker.collect(spare, |arrival| match arrival {
             Arrival::StartFailed(reason) => seat.start_failure = Some(reason),
-            Arrival::Reply { piece, outcome, bytes } => {
+            Arrival::Reply { piece, outcome, bytes, again } => {
                 count += 1;
                 last_task = Some(piece.task);
                 // A piece of a task that is gone: nobody wants it.
@@ -517,8 +549,19 @@ impl Core {
                     Outcome::Result => Settled::Done(bytes),
                     failure => {
                         let text = String::from_utf8_lossy(bytes.as_slice()).into_owned();
-                        let error = piece_error(failure, text);
-                        Settled::Failed(error.with_piece(task.label(piece.number), 1).with_worker(number, pid))
+                        let error = |label, attempts| {
+                            piece_error(failure, text).with_piece(label, attempts).with_worker(number, pid)
+                        };
+                        if task.settings.retry_panics
+                            && let Some(arguments) = again
+                        {
+                            if let Some(attempt) = task.lose_start(piece.number, error) {
+                                let again = WaitingPiece { number: piece.number, arguments };
+                                delayed.push((clock::now_ns() + pause_ns(attempt), piece.task, again));
+                            }
+                            return;
+                        }
+                        Settled::Failed(error(task.label(piece.number), task.attempts(piece.number)))
                     }
                 };
                 task.settle(piece.number, settled);
@@ -543,7 +586,111 @@ impl Core {
                 task.learn_cost(each_ns);
             }
         }
+        if let Some(&(due_ns, ..)) = self.delayed.last() {
+            self.wake_supervisor_by(due_ns);
+        }
         count > 0 || result != Ok(false)
+    }
+
+    /// The supervisor shall be awake at that moment.
+    fn wake_supervisor_by(&mut self, moment_ns: u64) {
+        if moment_ns < self.alarm_ns {
+            self.alarm_ns = moment_ns;
+            self.kick_supervisor.signal();
+        }
+    }
+
+    /// Sees to what depends on the time: pieces that may start again, that ran too long, or that were
+    /// not begun. Gives the next moment at which there is something to see to.
+    pub(crate) fn mind_the_clock(&mut self) -> Option<u64> {
+        let now = clock::now_ns();
+        let mut next: Option<u64> = None;
+        let mut until = |moment: u64| next = Some(next.map_or(moment, |next| next.min(moment)));
+        let mut came_back = false;
+        for (due_ns, key, piece) in std::mem::take(&mut self.delayed) {
+            if due_ns > now {
+                until(due_ns);
+                self.delayed.push((due_ns, key, piece));
+            } else if let Some(task) = self.tasks.get_mut(key) {
+                task.take_back(piece);
+                self.queue(key);
+                came_back = true;
+            }
+        }
+        for index in 0..self.seats.len() {
+            let Some(worker) = self.seats[index].worker_mut() else { continue };
+            if worker.suspect {
+                if worker.has_read_all() {
+                    worker.suspect = false;
+                    came_back = true;
+                } else if worker.pid.is_some_and(process::is_stopped) {
+                    worker.kill();
+                } else {
+                    until(now + NOT_BEGUN_NS);
+                }
+                continue;
+            }
+            match worker.progress(now) {
+                Some(Progress::Waits { since_ns, limit_ns }) => {
+                    if since_ns + NOT_BEGUN_NS <= now && worker.is_ready() {
+                        self.suspect(index);
+                        came_back = true;
+                        until(now + NOT_BEGUN_NS);
+                    } else {
+                        let due_ns = since_ns + NOT_BEGUN_NS;
+                        until(if due_ns > now { due_ns } else { now + NOT_BEGUN_NS });
+                        // It may begin at any moment from now on.
+                        if let Some(limit_ns) = limit_ns {
+                            until(now.saturating_add(limit_ns.get()));
+                        }
+                    }
+                }
+                Some(Progress::Runs { sequence, until_ns }) if until_ns <= now => {
+                    self.kill_overrun(index, sequence);
+                    came_back = true;
+                }
+                Some(Progress::Runs { until_ns, .. }) => until(until_ns),
+                None => {}
+            }
+        }
+        if came_back && self.dispatch() {
+            self.keep_attention();
+        }
+        next
+    }
+
+    /// A worker does not begin what it was given: others shall have it.
+    fn suspect(&mut self, index: usize) {
+        self.call_back_all(index);
+        if let Some(worker) = self.seats[index].worker_mut()
+            && worker.is_idle()
+        {
+            worker.suspect = true;
+        }
+    }
+
+    /// Takes everything back that a worker has not begun.
+    fn call_back_all(&mut self, index: usize) {
+        let Some(worker) = self.seats[index].worker_mut() else { return };
+        let returned: Vec<_> = std::iter::from_fn(|| worker.call_back_newest()).collect();
+        for piece in returned {
+            if let Some(task) = self.tasks.get_mut(piece.task) {
+                task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
+                self.queue(piece.task);
+            }
+        }
+    }
+
+    /// Kills a worker whose piece ran too long, and no other piece with it.
+    fn kill_overrun(&mut self, index: usize, sequence: u32) {
+        self.call_back_all(index);
+        while self.collect_from(index) {}
+        let seat = &mut self.seats[index];
+        // It may have answered in the last moment.
+        if let Some(worker) = seat.worker_mut().filter(|worker| worker.runs(sequence)) {
+            worker.kill();
+            seat.overran = Some(sequence);
+        }
     }
 
     /// Says who is to be told of what, and looks until a look finds nothing: see `sleep.rs`. With
@@ -607,6 +754,15 @@ impl Core {
         })
     }
 
+    /// Somebody cancels a task that its owner still holds: what has not begun never begins, what runs
+    /// is killed, and all of it fails.
+    pub(crate) fn cancel_task(&mut self, key: TaskKey) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        task.is_cancelled = true;
+        task.fail_open(cancelled);
+        self.stop_task(key, true);
+    }
+
     /// A task is over: what has not begun never begins; with `kill`, what runs is killed.
     pub(crate) fn close_task(&mut self, key: TaskKey, kill: bool) -> Option<TaskState> {
         let was_over = self.tasks.get_mut(key)?.is_over();
@@ -614,7 +770,17 @@ impl Core {
         if was_over {
             return rest;
         }
+        self.stop_task(key, kill);
+        rest
+    }
+
+    /// Takes a task's pieces back from workers, and with `kill` what runs too.
+    fn stop_task(&mut self, key: TaskKey, kill: bool) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.queued = false;
+        }
         self.turn.retain(|&queued| queued != key);
+        self.delayed.retain(|(_, delayed, _)| *delayed != key);
         for index in 0..self.seats.len() {
             let Some(worker) = self.seats[index].worker_mut() else { continue };
             if worker.holds_piece_of(key) {
@@ -627,22 +793,14 @@ impl Core {
         if self.dispatch() {
             self.keep_attention();
         }
-        rest
     }
 
     /// Kills a worker if it runs a piece of this task, and takes no other piece with it: the rest
     /// is called back before, so it can begin none, and what it has answered by then was not running.
     fn kill_running(&mut self, index: usize, key: TaskKey) {
-        let Some(worker) = self.seats[index].worker_mut() else { return };
-        let returned: Vec<_> = std::iter::from_fn(|| worker.call_back_newest()).collect();
-        for piece in returned {
-            if let Some(task) = self.tasks.get_mut(piece.task) {
-                task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
-                self.queue(piece.task);
-            }
-        }
+        self.call_back_all(index);
         while self.collect_from(index) {}
-        if let Some(worker) = self.seats[index].worker().filter(|worker| worker.holds_piece_of(key)) {
+        if let Some(worker) = self.seats[index].worker_mut().filter(|worker| worker.holds_piece_of(key)) {
             worker.kill();
         }
     }
@@ -683,10 +841,9 @@ impl Core {
         taken.collect()
     }
 
-    /// There is no memory for a worker: it goes, if it is there already, and its place is filled later.
-    pub(crate) fn starve(&mut self, index: usize, generation: u32, memory: (OwnedFd, OwnedFd)) {
+    /// There is no memory for a worker: it goes, and its place is filled once more.
+    pub(crate) fn starve(&mut self, index: usize, generation: u32) {
         if let Some(worker) = self.seat(index, generation).and_then(|seat| seat.worker_mut()) {
-            worker.memory = Some(memory);
             worker.kill();
         }
     }
@@ -715,6 +872,7 @@ impl Core {
             generation,
             dead_since_ns: None,
             blame: None,
+            overran: None,
             start_failure: None,
         };
         Ok(())
@@ -724,16 +882,11 @@ impl Core {
     pub(crate) fn born(&mut self, index: usize, generation: u32, pid: u32, pidfd: OwnedFd) {
         let (callers, supervisors) = (Arc::clone(&self.callers), Arc::clone(&self.supervisors));
         let Some(seat) = self.seat(index, generation) else { return };
-        let blamed = seat.blame.is_some();
         let Some(worker) = seat.worker_mut() else { return };
         let number = event::number(event::WORKER_DEATH, index, generation);
         // If it cannot be watched, the fork server still tells of its death.
         let _ = callers.add(&pidfd, number).and(supervisors.add(&pidfd, number));
-        worker.pid = Some(pid);
-        worker.pidfd = Some(pidfd);
-        if blamed {
-            worker.kill();
-        }
+        worker.is_born(pid, pidfd);
     }
 
     /// The fork server could not fork a worker.
@@ -819,13 +972,39 @@ impl Core {
         }
         self.callers.remove(&worker.caller_event);
         self.supervisors.remove(&worker.supervisor_event);
+        let overran = seat.overran.take();
         let (lost, rest) = worker.leftovers(cause == Cause::Protocol);
         if let Some(piece) = lost
             && let Some(task) = self.tasks.get_mut(piece.task)
         {
-            let error = Error::new(ErrorKind::WorkerLost, String::new()).with_cause(cause);
-            let error = error.with_piece(task.label(piece.number), 1).with_worker(index, worker.pid);
-            task.settle(piece.number, Settled::Failed(error));
+            let limit = task.settings.limit_ns.filter(|_| overran == Some(piece.sequence));
+            let pid = worker.pid;
+            let error = |label, attempts| {
+                let error = match limit {
+                    Some(limit) => {
+                        let limit = Duration::from_nanos(limit.get());
+                        Error::new(
+                            ErrorKind::TimedOut,
+                            format!("ran longer than its limit of {limit:?}, and was killed"),
+                        )
+                    }
+                    None => Error::new(ErrorKind::WorkerLost, String::new()),
+                };
+                error.with_cause(cause).with_piece(label, attempts).with_worker(index, pid)
+            };
+            match piece.arguments {
+                Some(arguments) => {
+                    if let Some(attempt) = task.lose_start(piece.number, error) {
+                        let due_ns = clock::now_ns() + pause_ns(attempt);
+                        self.delayed.push((due_ns, piece.task, WaitingPiece { number: piece.number, arguments }));
+                        self.wake_supervisor_by(due_ns);
+                    }
+                }
+                None => {
+                    let error = error(task.label(piece.number), task.attempts(piece.number));
+                    task.settle(piece.number, Settled::Failed(error));
+                }
+            }
         }
         for piece in rest {
             if let Some(task) = self.tasks.get_mut(piece.task) {
@@ -954,6 +1133,16 @@ impl Seat {
             Place::Vacant { .. } => None,
         }
     }
+}
+
+/// The error of a piece whose task was cancelled.
+fn cancelled(label: PieceLabel) -> Error {
+    Error::new(ErrorKind::Cancelled, "was cancelled").with_piece(label, 0)
+}
+
+/// How long a piece waits before it starts again: a little longer each time, in case that helps.
+fn pause_ns(attempt: u32) -> u64 {
+    (1_000_000_u64 << attempt.clamp(1, 11) >> 1).min(1_000_000_000)
 }
 
 /// The error of a piece whose worker lives.

@@ -23,6 +23,7 @@ use crate::sys::event::Event;
 use crate::sys::{fault, futex, memory, process};
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 /// How much one look takes at the most, so that no lock is held for long.
 pub(crate) const MAX_RECORDS_A_LOOK: usize = 512;
@@ -46,9 +47,19 @@ pub(crate) struct Given {
     /// The call, in the form that travels.
     pub(crate) call: u64,
     pub(crate) format: Format,
+    pub(crate) terms: Terms,
+    pub(crate) arguments: Arguments,
+}
+
+/// On what terms a piece is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
     /// How long it is thought to run.
     pub(crate) cost_ns: u32,
-    pub(crate) arguments: Arguments,
+    /// How long it may run.
+    pub(crate) limit_ns: Option<NonZeroU64>,
+    /// Its arguments must be there until it is answered: it may have to run again.
+    pub(crate) may_run_again: bool,
 }
 
 /// A piece that a worker holds.
@@ -57,7 +68,7 @@ pub(crate) struct InFlight {
     pub(crate) task: TaskKey,
     pub(crate) number: usize,
     sequence: u32,
-    cost_ns: u32,
+    terms: Terms,
     /// Where its record begins in *out*.
     position: u64,
     /// Where it ends; for one that streams, so far.
@@ -77,10 +88,35 @@ pub(crate) struct Returned {
     pub(crate) arguments: Arguments,
 }
 
+/// A piece that its worker took with it.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
+    pub(crate) sequence: u32,
+    /// If it may run again.
+    pub(crate) arguments: Option<Arguments>,
+}
+
+/// How a worker's oldest piece stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Progress {
+    /// Not begun, at least since this moment.
+    Waits { since_ns: u64, limit_ns: Option<NonZeroU64> },
+    /// Begun, and limited.
+    Runs { sequence: u32, until_ns: u64 },
+}
+
 /// What a worker said.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    Reply { piece: InFlight, outcome: Outcome, bytes: Reply },
+    /// With the arguments once more if it panicked and may run again.
+    Reply {
+        piece: InFlight,
+        outcome: Outcome,
+        bytes: Reply,
+        again: Option<Arguments>,
+    },
     StartFailed(String),
 }
 
@@ -124,12 +160,21 @@ pub(crate) struct Worker {
     holes: usize,
     holes_end: u64,
     outgoing: Option<Outgoing>,
+    /// The arguments that streamed to the piece that runs, if it may have to run again.
+    kept: Option<Vec<u8>>,
     incoming: Option<Incoming>,
     told_head: u64,
+    /// When a piece was first seen to wait, and when one is known to have begun.
+    seen_waiting: Option<(u32, u64)>,
+    seen_started: Option<(u32, u64)>,
+    /// It did not begin what it was given: it gets nothing more until it does.
+    pub(crate) suspect: bool,
     /// When replies came last, or when an idle worker was given work.
     pub(crate) busy_since_ns: u64,
     pub(crate) pieces_done: u64,
     pub(crate) leaving: bool,
+    /// It was to be killed; perhaps before its process was known.
+    doomed: bool,
     pub(crate) made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has seen to it that their pages are there.
     pub(crate) memory: Option<(OwnedFd, OwnedFd)>,
@@ -155,11 +200,16 @@ impl Worker {
             holes: 0,
             holes_end: 0,
             outgoing: None,
+            kept: None,
             incoming: None,
             told_head: 0,
+            seen_waiting: None,
+            seen_started: None,
+            suspect: false,
             busy_since_ns: 0,
             pieces_done: 0,
             leaving: false,
+            doomed: false,
             made_ns: clock::now_ns(),
             memory: Some((out, back)),
         };
@@ -195,6 +245,7 @@ impl Worker {
             && self.in_flight.len() <= MAX_LOOK_AHEAD / 2
             && !self.is_streaming_out()
             && !self.leaving
+            && !self.suspect
     }
 
     /// True while arguments are still on their way.
@@ -229,7 +280,7 @@ impl Worker {
             return Err(piece);
         }
         let sequence = self.next_sequence;
-        let flags = piece.format.to_bits() | if low_water { LOW_WATER } else { 0 };
+        let flags = flags_of(piece.format, piece.terms, low_water);
         let streams = piece.arguments.len() > CHUNK_BYTES;
         if streams {
             // Only one piece's arguments are kept until it is claimed.
@@ -238,22 +289,22 @@ impl Worker {
                 return Err(piece);
             }
         }
-        let Given { task, number, call, format, cost_ns, arguments } = piece;
+        let Given { task, number, call, format, terms, arguments } = piece;
         if !streams {
-            let given = self.give_record(task, number, (call, format, cost_ns), arguments.as_slice(), low_water);
-            return if given { Ok(()) } else { Err(Given { task, number, call, format, cost_ns, arguments }) };
+            let given = self.give_record(task, number, (call, format, terms), arguments.as_slice(), low_water);
+            return if given { Ok(()) } else { Err(Given { task, number, call, format, terms, arguments }) };
         }
         let bytes = arguments.into_vec();
         let header = Header { kind: record::BEGIN, flags, sequence };
         let lead = [call, bytes.len() as u64];
         let Some(position) = self.push(|work, words| work.push(words, header, &lead, &bytes[..CHUNK_BYTES])) else {
-            return Err(Given { task, number, call, format, cost_ns, arguments: Arguments::Heap(bytes) });
+            return Err(Given { task, number, call, format, terms, arguments: Arguments::Heap(bytes) });
         };
         self.took(InFlight {
             task,
             number,
             sequence,
-            cost_ns,
+            terms,
             position,
             end: self.work.tail(),
             low_water,
@@ -265,13 +316,13 @@ impl Worker {
     }
 
     /// Puts a piece into the ring, not yet to be seen, whose arguments fit into one record. False if
-    /// there is no room. A call is its word, its format and what it is thought to take.
+    /// there is no room. A call is its word, its format and its terms.
     #[must_use]
     pub(crate) fn give_record(
         &mut self,
         task: TaskKey,
         number: usize,
-        (call, format, cost_ns): (u64, Format, u32),
+        (call, format, terms): (u64, Format, Terms),
         arguments: &[u8],
         low_water: bool,
     ) -> bool {
@@ -279,20 +330,20 @@ impl Worker {
             return false;
         }
         let sequence = self.next_sequence;
-        let flags = format.to_bits() | if low_water { LOW_WATER } else { 0 };
+        let flags = flags_of(format, terms, low_water);
         let header = Header { kind: record::PIECE, flags, sequence };
         let Some(position) = self.push(|work, words| work.push(words, header, &[call], arguments)) else {
             return false;
         };
         let (end, streams, begun) = (self.work.tail(), false, false);
-        self.took(InFlight { task, number, sequence, cost_ns, position, end, low_water, streams, begun });
+        self.took(InFlight { task, number, sequence, terms, position, end, low_water, streams, begun });
         true
     }
 
     fn took(&mut self, piece: InFlight) {
         // 31 bits: the state word keeps one for itself.
         self.next_sequence = if piece.sequence == u32::MAX >> 1 { 1 } else { piece.sequence + 1 };
-        self.backlog_ns += u64::from(piece.cost_ns);
+        self.backlog_ns += u64::from(piece.terms.cost_ns);
         self.flagged += usize::from(piece.low_water);
         self.in_flight.push_back(piece);
     }
@@ -349,6 +400,7 @@ impl Worker {
                     && claim::is_claimed(self.pair.states(), outgoing.sequence) =>
             {
                 front.begun = true;
+                self.kept = front.terms.may_run_again.then_some(outgoing.bytes);
             }
             _ => self.outgoing = Some(outgoing),
         }
@@ -479,14 +531,17 @@ impl Worker {
         };
         let Some(piece) = self.in_flight.pop_front() else { return Err(Violation) };
         self.flagged -= usize::from(piece.low_water);
-        self.backlog_ns -= u64::from(piece.cost_ns);
+        self.backlog_ns -= u64::from(piece.terms.cost_ns);
+        // A panic is an answer too, and may be one that does not count.
+        let again = (outcome == Outcome::Panicked && piece.terms.may_run_again).then(|| self.arguments_of(&piece));
         if self.outgoing.as_ref().is_some_and(|outgoing| outgoing.sequence == piece.sequence) {
             self.outgoing = None;
         }
+        self.kept = None;
         // An answer means that the arguments were read.
         self.work.consumed_to(piece.end);
         self.pieces_done += 1;
-        Ok(Some(Arrival::Reply { piece, outcome, bytes }))
+        Ok(Some(Arrival::Reply { piece, outcome, bytes, again }))
     }
 
     /// Lets the worker know how far its replies were read, once it is worth a cache line, and wakes
@@ -511,7 +566,7 @@ impl Worker {
         }
         self.in_flight.pop_back();
         self.flagged -= usize::from(piece.low_water);
-        self.backlog_ns -= u64::from(piece.cost_ns);
+        self.backlog_ns -= u64::from(piece.terms.cost_ns);
         self.holes += 1;
         self.holes_end = self.holes_end.max(piece.end);
         Some(self.returned(&piece))
@@ -526,7 +581,7 @@ impl Worker {
             let gone = piece.task == task && !piece.begun && claim::call_back(states, piece.sequence);
             if gone {
                 *flagged -= usize::from(piece.low_water);
-                *backlog_ns -= u64::from(piece.cost_ns);
+                *backlog_ns -= u64::from(piece.terms.cost_ns);
                 *holes += 1;
                 *holes_end = piece.end.max(*holes_end);
                 outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence);
@@ -536,20 +591,25 @@ impl Worker {
     }
 
     fn returned(&mut self, piece: &InFlight) -> Returned {
-        let InFlight { task, number, position, .. } = *piece;
-        let arguments = match self.outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence) {
+        let InFlight { task, number, .. } = *piece;
+        Returned { task, number, arguments: self.arguments_of(piece) }
+    }
+
+    /// The arguments of a piece that is not answered, and has not begun or may run again.
+    fn arguments_of(&mut self, piece: &InFlight) -> Arguments {
+        if let Some(outgoing) = self.outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence) {
             // What is in the ring already the worker steps over.
-            Some(outgoing) => Arguments::Heap(outgoing.bytes),
-            None => {
-                let words = self.pair.out_ring();
-                // We wrote it, nobody else can, and it is not consumed: it reads as we wrote it.
-                let record = Consumer::record_at(words, position).ok().flatten().expect("a record of our own is whole");
-                let mut bytes = Vec::new();
-                record.append_to(words, 1, &mut bytes);
-                Arguments::Heap(bytes)
-            }
-        };
-        Returned { task, number, arguments }
+            return Arguments::Heap(outgoing.bytes);
+        }
+        if piece.streams {
+            return Arguments::Heap(self.kept.take().unwrap_or_default());
+        }
+        let words = self.pair.out_ring();
+        // We wrote it, nobody else can, and it is not consumed: it reads as we wrote it.
+        let record = Consumer::record_at(words, piece.position).ok().flatten().expect("a record of our own is whole");
+        let mut bytes = Vec::new();
+        record.append_to(words, 1, &mut bytes);
+        Arguments::Heap(bytes)
     }
 
     /// After its death, and after the last [`collect`](Self::collect): the piece that it took with
@@ -557,7 +617,7 @@ impl Worker {
     ///
     /// With `distrusted`, the oldest counts as begun whatever its state word says: a piece that
     /// wrecks its worker, the word included, would else go round for ever.
-    pub(crate) fn leftovers(&mut self, distrusted: bool) -> (Option<InFlight>, Vec<Returned>) {
+    pub(crate) fn leftovers(&mut self, distrusted: bool) -> (Option<Lost>, Vec<Returned>) {
         // What is not published cannot be read back.
         self.publish();
         let front = self.in_flight.front().copied();
@@ -567,6 +627,12 @@ impl Worker {
             front.filter(|piece| distrusted || piece.begun || claim::is_claimed(self.pair.states(), piece.sequence));
         let mut rest = std::mem::take(&mut self.in_flight);
         rest.drain(..usize::from(lost.is_some()));
+        let lost = lost.map(|piece| Lost {
+            task: piece.task,
+            number: piece.number,
+            sequence: piece.sequence,
+            arguments: piece.terms.may_run_again.then(|| self.arguments_of(&piece)),
+        });
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();
         self.flagged = 0;
         self.backlog_ns = 0;
@@ -584,10 +650,57 @@ impl Worker {
         interest != Interest::Nothing
     }
 
-    /// Kills it; its death will be told like any other.
-    pub(crate) fn kill(&self) {
+    /// How its oldest piece stands, as far as can be told at this moment.
+    pub(crate) fn progress(&mut self, now_ns: u64) -> Option<Progress> {
+        let front = self.in_flight.front()?;
+        if !front.begun && !claim::is_claimed(self.pair.states(), front.sequence) {
+            let since = match self.seen_waiting {
+                Some((sequence, since)) if sequence == front.sequence => since,
+                _ => now_ns,
+            };
+            self.seen_waiting = Some((front.sequence, since));
+            return Some(Progress::Waits { since_ns: since, limit_ns: front.terms.limit_ns });
+        }
+        let limit_ns = front.terms.limit_ns?;
+        // The first word counts: a later one would move the limit. One that cannot be true counts as
+        // now.
+        let start_ns = match self.seen_started {
+            Some((sequence, start_ns)) if sequence == front.sequence => start_ns,
+            _ => {
+                // Acquire (tell-started).
+                let told = self.pair.started().load(Acquire) == front.sequence;
+                let start_ns = if told { self.pair.started_ns().load(Relaxed).min(now_ns) } else { now_ns };
+                self.seen_started = Some((front.sequence, start_ns));
+                start_ns
+            }
+        };
+        Some(Progress::Runs { sequence: front.sequence, until_ns: start_ns.saturating_add(limit_ns.get()) })
+    }
+
+    /// True if this is the oldest piece that it holds.
+    pub(crate) fn runs(&self, sequence: u32) -> bool {
+        self.in_flight.front().is_some_and(|front| front.sequence == sequence)
+    }
+
+    /// True if the worker has read all that was written for it.
+    pub(crate) fn has_read_all(&self) -> bool {
+        // Relaxed: a hint.
+        self.pair.out_head().load(Relaxed) >= self.work.tail()
+    }
+
+    /// Kills it, as soon as it is known; its death will be told like any other.
+    pub(crate) fn kill(&mut self) {
+        self.doomed = true;
         if let Some(pidfd) = &self.pidfd {
             process::kill(pidfd);
+        }
+    }
+
+    /// The fork server has told of its process.
+    pub(crate) fn is_born(&mut self, pid: u32, pidfd: OwnedFd) {
+        (self.pid, self.pidfd) = (Some(pid), Some(pidfd));
+        if self.doomed {
+            self.kill();
         }
     }
 }
@@ -639,6 +752,11 @@ impl Spare {
     pub(crate) fn clear(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.buffers)
     }
+}
+
+fn flags_of(format: Format, terms: Terms, low_water: bool) -> u8 {
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    format.to_bits() | flag(low_water, LOW_WATER) | flag(terms.limit_ns.is_some(), record::LIMITED)
 }
 
 impl Incoming {

@@ -35,12 +35,12 @@ use crate::lead::WaiterId;
 use crate::spin::Spin;
 use crate::sys::event::{Event, Watch};
 use crate::sys::image::image;
-use crate::sys::process;
+use crate::sys::{clock, process};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A batch of results that is taken under one lock: few enough that what was taken does not escape
 /// the bound on unread results.
@@ -60,7 +60,7 @@ pub(crate) struct Shared {
     kick: Arc<Event>,
     orders: Sender<Order>,
     /// Wakes the supervisor, who then reads its orders.
-    kick_supervisor: Event,
+    kick_supervisor: Arc<Event>,
     workers: usize,
 }
 
@@ -133,6 +133,7 @@ impl Shared {
     pub(crate) fn progress(&self, key: TaskKey) -> (usize, usize) {
         let mut core = self.core.lock();
         core.collect();
+        core.mind_the_clock();
         core.tasks.get_mut(key).map_or((0, 0), |task| (task.len(), task.done()))
     }
 
@@ -145,6 +146,11 @@ impl Shared {
     pub(crate) fn close_task(&self, key: TaskKey, kill: bool) {
         let task = self.core.lock().close_task(key, kill);
         drop(task);
+    }
+
+    /// Cancels a task that its owner still holds.
+    pub(crate) fn cancel_task(&self, key: TaskKey) {
+        self.core.lock().cancel_task(key);
     }
 
     pub(crate) fn figures(&self) -> Figures {
@@ -230,8 +236,11 @@ impl Shared {
             } else if spin.turn() {
                 wait.let_others_in();
             } else {
+                // What was given may not be begun: a worker may be stopped. Before the announcement, after
+                // which nothing may be done but sleep.
+                let due = wait.core().mind_the_clock();
                 if wait.announce() {
-                    wait.sleep_until_something(left);
+                    wait.sleep_until_something(left, due);
                 }
                 spin = Spin::new();
             }
@@ -345,7 +354,9 @@ impl<'a> Wait<'a> {
     }
 
     /// The leader: sleeps until a worker replies or dies, or somebody rings.
-    fn sleep_until_something(&mut self, left: Option<std::time::Duration>) {
+    fn sleep_until_something(&mut self, left: Option<Duration>, due: Option<u64>) {
+        let until_due = due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now_ns())));
+        let left = left.into_iter().chain(until_due).min();
         self.bell.in_watch.store(true, Ordering::Relaxed);
         self.core = None;
         let events = self.shared.callers.wait(left);

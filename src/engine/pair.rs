@@ -9,6 +9,8 @@
 //! | *back* | 64     | `out_head`     | worker         | how far it has read *out*'s ring  |
 //! | *back* | 128    | `note`         | worker         | what it leaves for after its death |
 //! | *back* | 192    | `stage`        | worker         | 0, then [`READY`] |
+//! | *back* | 256    | `started_ns`   | worker         | when it began the piece below, if that has a time limit |
+//! | *back* | 264    | `started`      | worker         | that piece's number                |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
 //! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
 //!
@@ -52,6 +54,8 @@ const WORKER_SLEEP: usize = 0;
 const OUT_HEAD: usize = 64;
 const NOTE: usize = 128;
 const STAGE: usize = 192;
+const STARTED_NS: usize = 256;
+const STARTED: usize = 264;
 const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
 const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
@@ -114,6 +118,16 @@ impl Pair {
 
     pub(crate) fn stage(&self) -> &AtomicU32 {
         word32(&self.back, STAGE)
+    }
+
+    /// When the worker began a piece that has a time limit, by the clock that all processes share.
+    pub(crate) fn started_ns(&self) -> &AtomicU64 {
+        &words(&self.back, STARTED_NS, 1)[0]
+    }
+
+    /// Which piece that was. Written after the time, and read before it.
+    pub(crate) fn started(&self) -> &AtomicU32 {
+        word32(&self.back, STARTED)
     }
 
     pub(crate) fn states(&self) -> &[AtomicU32] {

@@ -4,7 +4,7 @@
 //!
 //! | kind    | flags                | payload                                          |
 //! |---------|----------------------|--------------------------------------------------|
-//! | `PIECE` | format, `LOW_WATER`  | the call, then the arguments                     |
+//! | `PIECE` | format, `LOW_WATER`, `LIMITED` | the call, then the arguments                     |
 //! | `BEGIN` | format, `LOW_WATER`  | the call, the arguments' length in all; chunks follow |
 //! | `CHUNK` | 0                    | some more of the arguments                       |
 //! | `LEAVE` | 0                    | nothing: no more work comes, the worker shall end |
@@ -30,6 +30,9 @@ pub(crate) const REPLY: u8 = 5;
 
 /// The bits of a piece's flags that state its format.
 pub(crate) const FORMAT_MASK: u8 = 3;
+
+/// The flag of a piece that has a time limit: the worker says when it began.
+pub(crate) const LIMITED: u8 = 1 << 3;
 
 /// What a reply's payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

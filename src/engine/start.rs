@@ -112,16 +112,17 @@ pub(crate) fn start(workers: usize, settings: &Settings) -> Result<Arc<Shared>, 
     let callers = Arc::new(Watch::new().map_err(failed("cannot make an epoll"))?);
     let supervisors = Arc::new(Watch::new().map_err(failed("cannot make an epoll"))?);
     let kick = Arc::new(Event::new().map_err(failed("cannot make an eventfd"))?);
-    let kick_supervisor = Event::new().map_err(failed("cannot make an eventfd"))?;
+    let kick_supervisor = Arc::new(Event::new().map_err(failed("cannot make an eventfd"))?);
     callers.add(&*kick, event::KICK).map_err(failed("cannot watch an eventfd"))?;
-    supervisors.add(&kick_supervisor, event::KICK).map_err(failed("cannot watch an eventfd"))?;
+    supervisors.add(&*kick_supervisor, event::KICK).map_err(failed("cannot watch an eventfd"))?;
     let settings =
         codec::encode_message(settings).map_err(|reason| Error::new(ErrorKind::Encode, reason.to_string()))?;
     let settings = memory::file_of("multicore-settings", &settings)
         .map_err(|error| Error::system("cannot make shared memory", error))?;
     let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default());
     let launcher = Launcher { launch, settings, callers: Arc::clone(&callers), supervisors: Arc::clone(&supervisors) };
-    let mut core = Core::new(workers, Arc::clone(&callers), Arc::clone(&supervisors), Arc::clone(&kick));
+    let watches = (Arc::clone(&callers), Arc::clone(&supervisors));
+    let mut core = Core::new(workers, watches, (Arc::clone(&kick), Arc::clone(&kick_supervisor)));
     let server = launcher.launch(&mut core)?;
     await_answer(&mut core, &server).inspect_err(|_| process::kill(&server.pidfd))?;
     let (orders, received) = crossbeam_channel::unbounded();

@@ -85,7 +85,9 @@ impl Supervisor {
                 return;
             }
             let _ = core.fill_vacancies();
-            let due = core.bury_unexplained();
+            let unexplained = core.bury_unexplained();
+            let due = unexplained.into_iter().chain(core.mind_the_clock()).min();
+            core.alarm_ns = due.unwrap_or(u64::MAX);
             // A whole wait without a piece is quiet enough.
             let quiet = events.is_empty() && quiet_since == Some(core.pieces_done);
             let unused = if quiet { core.spare.clear() } else { Vec::new() };
@@ -103,7 +105,7 @@ impl Supervisor {
             drop(core);
             for (worker, generation, memory) in unallocated {
                 if Pair::allocate(&memory.1).is_err() {
-                    shared.core.lock().starve(worker, generation, memory);
+                    shared.core.lock().starve(worker, generation);
                 }
             }
             drop((unused, buried));

@@ -13,14 +13,15 @@
 //! Invariant: `done` counts the pieces that are `Done`, `Failed` or `Taken`; each piece gets there
 //! once.
 
-use super::handle::LOOK_AHEAD_NS;
+use super::handle::{LOOK_AHEAD_NS, Terms};
 use crate::bytes::{Arguments, Reply};
 use crate::call::Call;
 use crate::codec::Format;
 use crate::error::{Error, PieceLabel};
 use crate::sys::event::Event;
 use parking_lot::Condvar;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,12 @@ pub(crate) struct TaskSettings {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) format: Format,
     pub(crate) max_unread_bytes: Option<usize>,
+    /// How long each piece may run.
+    pub(crate) limit_ns: Option<NonZeroU64>,
+    /// How often a piece may start again after its worker was lost.
+    pub(crate) retries: u32,
+    /// A panic is a loss too.
+    pub(crate) retry_panics: bool,
 }
 
 /// Where pieces were handed out, and what they call: most of a task share one.
@@ -137,6 +144,10 @@ pub(crate) struct TaskState {
     first_unread: usize,
     /// Pieces in the order in which they finished, once somebody asks for that order.
     finished: Option<VecDeque<usize>>,
+    /// How often pieces were begun in vain; most never.
+    lost_starts: BTreeMap<usize, u32>,
+    /// Somebody cancelled it: nothing of it begins any more.
+    pub(crate) is_cancelled: bool,
     waiter: Option<(Want, Arc<Bell>)>,
     kick: Arc<Event>,
 }
@@ -156,6 +167,8 @@ impl TaskState {
             result_bytes: 0,
             first_unread: 0,
             finished: None,
+            lost_starts: BTreeMap::new(),
+            is_cancelled: false,
             waiter: None,
             kick,
         }
@@ -198,6 +211,33 @@ impl TaskState {
         self.cost_ns <= TINY_NS
     }
 
+    /// On what terms its pieces are given.
+    pub(crate) fn terms(&self) -> Terms {
+        let TaskSettings { limit_ns, retries, .. } = self.settings;
+        Terms { cost_ns: self.cost_ns, limit_ns, may_run_again: retries > 0 }
+    }
+
+    /// How often a piece was begun, if this start was not in vain.
+    pub(crate) fn attempts(&self, number: usize) -> u32 {
+        self.lost_starts.get(&number).copied().unwrap_or(0).saturating_add(1)
+    }
+
+    /// A start of a piece was in vain. Its number if the piece may start again; else the piece fails,
+    /// with what `error` makes of the number.
+    pub(crate) fn lose_start(&mut self, number: usize, error: impl FnOnce(PieceLabel, u32) -> Error) -> Option<u32> {
+        let attempts = self.attempts(number);
+        if !matches!(self.pieces[number], State::Open) {
+            return None;
+        }
+        if attempts <= self.settings.retries {
+            self.lost_starts.insert(number, attempts);
+            return Some(attempts);
+        }
+        let error = error(self.label(number), attempts);
+        self.settle(number, Settled::Failed(error));
+        None
+    }
+
     /// What its waiting pieces are thought to take.
     pub(crate) fn waiting_ns(&self) -> u64 {
         self.waiting.len() as u64 * u64::from(self.cost_ns)
@@ -214,7 +254,8 @@ impl TaskState {
         self.sites.clear();
         self.settings = TaskSettings::default();
         self.cost_ns = MAX_COST_NS;
-        (self.queued, self.finished, self.waiter) = (false, None, None);
+        (self.queued, self.is_cancelled, self.finished, self.waiter) = (false, false, None, None);
+        self.lost_starts.clear();
         (self.done, self.unread_bytes, self.results, self.result_bytes, self.first_unread) = (0, 0, 0, 0, 0);
         true
     }

@@ -18,9 +18,9 @@ use crate::codec::{Encoded, Format};
 use crate::ring::{Consumer, Header, Producer, Record};
 use crate::sleep::{self, LOW_WATER, Listener, Listening};
 use crate::spin::{self, Spin};
-use crate::sync::{Acquire, Release};
+use crate::sync::{Acquire, Relaxed, Release};
 use crate::sys::event::Event;
-use crate::sys::{fault, futex, memory, process};
+use crate::sys::{clock, fault, futex, memory, process};
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 use std::io::Write;
@@ -147,6 +147,11 @@ impl Worker {
         if !claim::claim(self.pair.states(), sequence) {
             self.pass(record);
             return;
+        }
+        if flags & record::LIMITED != 0 {
+            self.pair.started_ns().store(clock::now_ns(), Relaxed);
+            // Release (tell-started): the time is that of this piece.
+            self.pair.started().store(sequence, Release);
         }
         let word = record.word(words, 0).unwrap_or_default();
         // SAFETY: the parent is of our own image and made the word from a `Call` of its own,

@@ -222,6 +222,13 @@ pub(crate) fn thread_count() -> Option<usize> {
     usize::try_from(folder.st_nlink).ok()?.checked_sub(2)
 }
 
+/// True if a process is stopped, as by SIGSTOP; false where /proc cannot tell.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('T' | 't')))
+}
+
 /// A descriptor of this process that becomes readable when it is gone.
 pub(crate) fn own_pidfd() -> rustix::io::Result<OwnedFd> {
     pidfd_of(rustix::process::getpid())

@@ -1,0 +1,379 @@
+//! Time limits, retries and cancelling. FAULTS.md numbers the cases.
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
+
+mod support;
+
+use multicore::{Cause, ErrorKind, Task};
+use std::time::{Duration, Instant};
+use support::{DEADLINE, Marks, add, busy_pool, mark, pool, wait_for, watchdog};
+
+fn spin_for_ever(_: u64, _: u64) -> u64 {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn stop(_: u64, _: u64) -> u64 {
+    // SAFETY: stops this process.
+    unsafe { libc::raise(libc::SIGSTOP) };
+    7
+}
+
+fn block_signals(a: u64, b: u64) -> u64 {
+    // SAFETY: the set is valid for writing.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+    }
+    spin_for_ever(a, b)
+}
+
+fn sleep(milliseconds: u64, result: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    result
+}
+
+fn pid(milliseconds: u64, _: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    u64::from(std::process::id())
+}
+
+fn marked(path: String, number: u64) -> u64 {
+    mark(&path, number);
+    number
+}
+
+/// Case 8: whatever a piece does, its limit ends it, and it alone.
+#[test]
+fn a_limit_ends_a_piece_that_spins_is_stopped_or_blocks_all_signals() {
+    let _watch = watchdog();
+    let limit = Duration::from_millis(200);
+    for culprit in [spin_for_ever, stop, block_signals] {
+        let pool = pool(2);
+        let task = pool.task::<u64>().unwrap().timeout(limit);
+        for number in 0..20 {
+            task.run(if number == 3 { culprit } else { add }, number, 1);
+        }
+        let start = Instant::now();
+        for (number, result) in task.get_each().into_iter().enumerate() {
+            if number != 3 {
+                assert_eq!(result.unwrap(), number as u64 + 1);
+                continue;
+            }
+            let error = result.unwrap_err();
+            assert_eq!((error.kind(), error.piece(), error.attempts()), (ErrorKind::TimedOut, Some(3), 1), "{error}");
+            assert!(error.to_string().contains("longer than its limit of 200ms"), "{error}");
+            assert!(error.worker().is_some() && error.pid().is_some());
+        }
+        assert!(start.elapsed() >= limit - Duration::from_millis(1), "killed before its time");
+        let task = pool.task::<u64>().unwrap();
+        task.run(add, 1, 2);
+        assert_eq!(task.get().unwrap(), [3]);
+    }
+}
+
+/// The limit counts from a piece's own start: twenty that take most of it one after the other pass.
+#[test]
+fn waiting_does_not_count() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let task = pool.task::<u64>().unwrap().timeout(Duration::from_secs(2));
+    for number in 0..20 {
+        task.run(sleep, 150, number);
+    }
+    assert_eq!(task.get().unwrap(), (0..20).collect::<Vec<_>>());
+}
+
+/// A limit fires though nobody waits for the task.
+#[test]
+fn a_limit_needs_no_waiter() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let task = pool.task::<u64>().unwrap().timeout(Duration::from_millis(100));
+    task.run(spin_for_ever, 1, 2);
+    let killed = || pool.stats().workers_lost == 1;
+    wait_for("the worker is killed", killed);
+    assert_eq!(task.get().unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn limits_at_the_ends_of_their_range_are_what_the_documentation_says() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let marks = Marks::new();
+    for task in [pool.task::<u64>().unwrap(), busy_pool().task_or_inline::<u64>()] {
+        let task = task.timeout(Duration::ZERO);
+        task.run(marked, marks.path(), 1);
+        let error = task.get().unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::TimedOut, 0), "{error}");
+    }
+    assert_eq!(marks.settled(), 0);
+    for limit in [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(3600)] {
+        for task in [pool.task::<u64>().unwrap(), busy_pool().task_or_inline::<u64>()] {
+            let task = task.timeout(limit).retries(u32::MAX);
+            task.run(add, 1, 2);
+            assert_eq!(task.get().unwrap(), [3], "{limit:?}");
+        }
+    }
+}
+
+/// Ends its process until it has been begun often enough.
+fn die_until(path: String, (needed, long): (u64, bool)) -> u64 {
+    mark(&path, 0);
+    let begun = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
+    match (begun < needed, long) {
+        (false, _) => begun,
+        (true, false) => std::process::abort(),
+        (true, true) => spin_for_ever(0, 0),
+    }
+}
+
+#[test]
+fn a_lost_piece_runs_again_as_often_as_it_may() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for (retries, needed, long) in
+        [(3, 3, false), (2, 3, false), (1, 3, false), (0, 2, false), (3, 3, true), (1, 3, true)]
+    {
+        let marks = Marks::new();
+        let task = pool.task::<u64>().unwrap().retries(retries);
+        let task = if long { task.timeout(Duration::from_millis(50)) } else { task };
+        task.run(|n: u64, _: ()| n, 41, ());
+        task.run(die_until, marks.path(), (needed, long));
+        task.run(|n: u64, _: ()| n, 43, ());
+        let results = task.get_each();
+        assert_eq!(*results[0].as_ref().unwrap(), 41);
+        assert_eq!(*results[2].as_ref().unwrap(), 43);
+        let starts = needed.min(u64::from(retries) + 1);
+        assert_eq!(marks.count() as u64, starts, "each start is one counted retry");
+        match &results[1] {
+            Ok(begun) => assert_eq!((*begun, starts), (needed, needed)),
+            Err(error) => {
+                assert!(u64::from(retries) + 1 < needed, "{error}");
+                assert_eq!(u64::from(error.attempts()), starts, "{error}");
+                let kind = if long { ErrorKind::TimedOut } else { ErrorKind::WorkerLost };
+                assert_eq!(error.kind(), kind, "{error}");
+                let signal = if long { libc::SIGKILL } else { libc::SIGABRT };
+                assert_eq!(error.cause(), Some(Cause::Signal(signal)), "{error}");
+            }
+        }
+    }
+}
+
+/// The arguments of a piece that runs again are there again, however long they are.
+#[test]
+fn arguments_of_any_length_come_once_more() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for length in [0, 9, 100, 60_000, 70_000, 300_000, 5_000_000] {
+        let marks = Marks::new();
+        let task = pool.task::<usize>().unwrap().retries(2);
+        let bytes: Vec<u8> = (0..length).map(|index| index as u8).collect();
+        task.call(
+            |(path, bytes): (String, Vec<u8>)| {
+                mark(&path, 0);
+                assert!(bytes.iter().enumerate().all(|(index, &byte)| byte == index as u8), "the bytes are changed");
+                if std::fs::read_to_string(&path).unwrap().lines().count() < 3 {
+                    std::process::abort();
+                }
+                bytes.len()
+            },
+            (marks.path(), bytes),
+        );
+        assert_eq!(task.get().unwrap(), [length]);
+    }
+}
+
+#[test]
+fn a_panic_is_an_answer_unless_told_otherwise() {
+    let _watch = watchdog();
+    fn panic_until(path: String, needed: u64) -> u64 {
+        mark(&path, 0);
+        let begun = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
+        assert!(begun >= needed, "only {begun}");
+        begun
+    }
+    let pool = pool(2);
+    for inline in [false, true] {
+        for (retry_panics, needed, starts) in [(false, 2, 1), (true, 2, 2), (true, 4, 3)] {
+            let marks = Marks::new();
+            let task = if inline { busy_pool().task_or_inline() } else { pool.task::<u64>().unwrap() };
+            let task = task.retries(2).retry_panics(retry_panics);
+            task.run(panic_until, marks.path(), needed);
+            let result = task.get();
+            assert_eq!(marks.count(), starts);
+            match result {
+                Ok(begun) => assert_eq!(begun, [needed]),
+                Err(error) => {
+                    assert_eq!((error.kind(), error.attempts() as usize), (ErrorKind::Panicked, starts), "{error}");
+                    assert!(error.to_string().contains(&format!("only {starts}")), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// Case 9: a worker that was stopped while it had nothing to do keeps no piece.
+#[test]
+fn a_worker_stopped_while_idle_loses_its_piece_to_another_and_is_killed() {
+    let _watch = watchdog();
+    for workers in [1, 2] {
+        let pool = pool(workers);
+        let task = pool.task::<u64>().unwrap();
+        for number in 0..100 {
+            task.run(add, number, 0);
+        }
+        task.get().unwrap();
+        let pids: Vec<u32> = pool.stats().workers.iter().map(|worker| worker.pid.unwrap()).collect();
+        for &pid in &pids {
+            // SAFETY: a signal to a worker of ours.
+            unsafe { libc::kill(pid as i32, libc::SIGSTOP) };
+        }
+        let task = pool.task::<u64>().unwrap();
+        for number in 0..10 {
+            task.run(pid, 1, number);
+        }
+        let ran_in = task.get().unwrap();
+        assert_eq!(ran_in.len(), 10);
+        assert!(ran_in.iter().all(|ran| !pids.contains(&(*ran as u32))), "a stopped worker ran a piece");
+        wait_for("the stopped are replaced", || {
+            pool.stats().workers.iter().all(|worker| worker.pid.is_some_and(|pid| !pids.contains(&pid)))
+        });
+    }
+}
+
+#[test]
+fn cancelling_ends_what_runs_and_what_waits() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let marks = Marks::new();
+    let task = pool.task::<u64>().unwrap();
+    for number in 0..50 {
+        task.run(
+            |path: String, number| {
+                mark(&path, number);
+                spin_for_ever(0, 0)
+            },
+            marks.path(),
+            number,
+        );
+    }
+    marks.wait_for(2);
+    task.cancel();
+    wait_for("both workers are killed", || pool.stats().workers_lost == 2);
+    let task = pool.task::<u64>().unwrap();
+    task.run(add, 1, 2);
+    assert_eq!(task.get().unwrap(), [3]);
+    assert_eq!(marks.settled(), 2, "what had not begun never begins");
+}
+
+#[test]
+fn a_canceller_ends_the_wait_of_another_thread() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for way in 0..4 {
+        let task = pool.task::<u64>().unwrap();
+        task.run(add, 1, 2);
+        task.run(spin_for_ever, 0, 0);
+        task.run(add, 3, 4);
+        let canceller = task.canceller();
+        let other = canceller.clone();
+        let ended = std::thread::scope(|scope| {
+            let waits = scope.spawn(move || match way {
+                0 => task.get().err(),
+                1 => task.get_timeout(DEADLINE).err(),
+                2 => task.get_each().into_iter().find_map(Result::err),
+                _ => task.iter().find_map(Result::err),
+            });
+            // Whether it waits already or not makes no difference.
+            std::thread::sleep(Duration::from_millis(way * 7));
+            other.cancel();
+            waits.join().unwrap()
+        });
+        let error = ended.expect("it was cancelled");
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+        // Once more, and after the end, it does nothing.
+        canceller.cancel();
+    }
+    let task = pool.task::<u64>().unwrap();
+    task.run(add, 1, 2);
+    assert_eq!(task.get().unwrap(), [3]);
+}
+
+#[test]
+fn what_is_handed_out_after_cancelling_never_begins() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for task in [pool.task::<u64>().unwrap(), busy_pool().task_or_inline::<u64>()] {
+        task.canceller().cancel();
+        task.run(add, 1, 2);
+        assert_eq!(task.get().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+}
+
+/// A late result never reaches another piece: pieces that end at about their limit, again and again.
+#[test]
+fn a_piece_that_ends_at_its_limit_has_one_outcome_and_its_own() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let mut timed_out = 0;
+    for round in 0..60 {
+        let task = pool.task::<u64>().unwrap().timeout(Duration::from_millis(5));
+        for number in 0..4 {
+            task.run(sleep, 4 + number % 2, round * 100 + number);
+        }
+        for (number, result) in task.get_each().into_iter().enumerate() {
+            match result {
+                Ok(result) => assert_eq!(result, round * 100 + number as u64),
+                Err(error) => {
+                    assert_eq!((error.kind(), error.piece()), (ErrorKind::TimedOut, Some(number)), "{error}");
+                    timed_out += 1;
+                }
+            }
+        }
+    }
+    assert!(timed_out > 0, "the limit was never reached");
+    let task: Task<u64> = pool.task().unwrap();
+    task.run(add, 1, 2);
+    assert_eq!(task.get().unwrap(), [3]);
+}
+
+/// Tiny pieces are given out some at a time, and nobody needs to ask for them to begin.
+#[test]
+fn the_last_of_many_tiny_pieces_run_though_nobody_asks() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let marks = Marks::new();
+    let task = pool.task::<u64>().unwrap();
+    for number in 0..50_000 {
+        task.run(add, number, 1);
+    }
+    for number in 0..5 {
+        task.run(marked, marks.path(), number);
+    }
+    marks.wait_for(5);
+    assert_eq!(marks.numbers(), [0, 1, 2, 3, 4]);
+    drop(task);
+}
+
+/// Pieces of a task whose pieces were tiny are not, and still every worker gets some.
+#[test]
+fn pieces_that_turn_out_long_are_shared() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let task = pool.task::<u64>().unwrap();
+    for number in 0..50_000 {
+        task.run(add, number, 1);
+    }
+    for number in 0..8 {
+        task.run(pid, 100, number);
+    }
+    let results = task.get().unwrap();
+    let mut pids = results[50_000..].to_vec();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 2, "one worker ran them all");
+}
