@@ -24,6 +24,8 @@ enum End {
     BadAccess,
     /// Becomes another program, which ends well.
     Exec,
+    /// Asks for more memory than any machine has.
+    NoMemory,
     PanicText,
     PanicString,
     PanicOther,
@@ -59,6 +61,7 @@ fn come_to(end: End, marks: String) -> u64 {
             let error = std::os::unix::process::CommandExt::exec(&mut std::process::Command::new("true"));
             panic!("there is no program `true`: {error}");
         }
+        End::NoMemory => drop(std::hint::black_box(Vec::<u8>::with_capacity(std::hint::black_box(1 << 46)))),
         End::PanicText => panic!("a literal"),
         End::PanicString => panic!("a text of {marks}"),
         End::PanicOther => std::panic::panic_any(17),
@@ -83,6 +86,7 @@ fn a_death_fails_only_its_own_piece() {
         (End::Signal(libc::SIGTERM), lost(Cause::Signal(libc::SIGTERM))),
         (End::BadAccess, lost(Cause::Signal(libc::SIGSEGV))),
         (End::Abort, lost(Cause::Signal(libc::SIGABRT))),
+        (End::NoMemory, lost(Cause::AllocationFailed)),
         (End::Exit(0), lost(Cause::Exit(0))),
         (End::Exit(1), lost(Cause::Exit(1))),
         (End::ExitNow(3), lost(Cause::Exit(3))),
@@ -502,4 +506,104 @@ fn in_a_storm_of_kills_each_piece_has_one_outcome_and_runs_at_most_once() {
     // A piece that was lost may have been so before it could leave its mark.
     assert!(once.len() as u64 + lost >= PIECES && lost <= KILLS as u64, "{} ran, {lost} lost", once.len());
     support::assert_well(pool);
+}
+
+/// Touches memory until somebody ends it.
+fn take_all_memory(_: u64, _: u64) -> u64 {
+    let mut all = Vec::new();
+    loop {
+        all.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+/// The kernel's killer chooses the worker, not its parent, and its work is told from another's.
+#[test]
+fn a_worker_that_the_kernel_killed_for_memory_is_told_apart() {
+    let _watch = watchdog();
+    const INNER: &str = "MULTICORE_TEST_IN_A_SMALL_GROUP";
+    if std::env::var_os(INNER).is_some() {
+        let pool = pool(2);
+        for (piece, cause) in [
+            (take_all_memory as fn(u64, u64) -> u64, Cause::OomKilled),
+            (|_, _| come_to(End::Signal(libc::SIGKILL), Marks::new().path()), Cause::Signal(libc::SIGKILL)),
+        ] {
+            let task = pool.task::<u64>().unwrap();
+            task.run(piece, 1, 2);
+            task.run(add, 3, 4);
+            let results = task.get_each();
+            let error = results[0].as_ref().unwrap_err();
+            assert_eq!((error.kind(), error.cause()), (ErrorKind::WorkerLost, Some(cause)), "{error}");
+            assert_eq!(*results[1].as_ref().unwrap(), 7);
+        }
+        return;
+    }
+    let Some(group) = SmallGroup::make() else {
+        eprintln!("SKIPPED: no control group for memory can be made here");
+        return;
+    };
+    let test = std::env::current_exe().unwrap();
+    let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script]).arg(&group.0).arg(test).env(INNER, "1");
+    command.args(["--exact", "a_worker_that_the_kernel_killed_for_memory_is_told_apart", "--nocapture"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A control group whose processes may have 256 MiB; gone with the test.
+struct SmallGroup(std::path::PathBuf);
+
+impl SmallGroup {
+    fn make() -> Option<Self> {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        for line in groups.lines() {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
+            let (root, limit) = match controllers {
+                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                "" => ("/sys/fs/cgroup", "memory.max"),
+                _ => continue,
+            };
+            let directory =
+                std::path::Path::new(root).join(path).join(format!("multicore-test-{}", std::process::id()));
+            if std::fs::create_dir(&directory).is_err() {
+                continue;
+            }
+            let group = SmallGroup(directory);
+            if std::fs::write(group.0.join(limit), (256_u64 << 20).to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for SmallGroup {
+    fn drop(&mut self) {
+        // Its last process may still be on its way out.
+        wait_for("the group is empty", || !self.0.exists() || std::fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+/// A panic tells its place, and its way there where the environment asks for it.
+#[test]
+fn a_panic_brings_a_backtrace_where_it_is_asked_for() {
+    let _watch = watchdog();
+    const INNER: &str = "MULTICORE_TEST_BACKTRACE";
+    if let Some(wanted) = std::env::var_os(INNER) {
+        let (pool, marks) = (pool(1), Marks::new());
+        let task = pool.task::<u64>().unwrap();
+        task.run(come_to, End::PanicText, marks.path());
+        let text = task.get().unwrap_err().to_string();
+        assert!(text.contains("a literal (at tests/deaths.rs:"), "{text}");
+        assert_eq!(text.contains("stack backtrace:") && text.contains("come_to"), wanted == "1", "{text}");
+        return;
+    }
+    for wanted in ["0", "1"] {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.env(INNER, wanted).env("RUST_BACKTRACE", wanted).env_remove("RUST_LIB_BACKTRACE");
+        command.args(["--exact", "a_panic_brings_a_backtrace_where_it_is_asked_for", "--nocapture"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{wanted}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }

@@ -92,6 +92,13 @@ fn waiting_does_not_count() {
 fn a_limit_needs_no_waiter() {
     let _watch = watchdog();
     let pool = pool(2);
+    // Later than all that a new pool has to do.
+    wait_for("the workers are known", || pool.stats().workers.iter().all(|worker| worker.pid.is_some()));
+    for _ in 0..100 {
+        let task = pool.task::<u64>().unwrap();
+        task.run(sleep, 1, 1);
+        task.get().unwrap();
+    }
     let task = pool.task::<u64>().unwrap().timeout(Duration::from_millis(100));
     task.run(spin_for_ever, 1, 2);
     let killed = || pool.stats().workers_lost == 1;

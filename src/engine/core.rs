@@ -26,6 +26,7 @@ use crate::lead::Waiters;
 use crate::sleep::{Interest, Listening};
 use crate::sys::clock;
 use crate::sys::event::{Event, Watch};
+use crate::sys::oom::MemoryKills;
 use crate::sys::process::{self, Ending};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
@@ -127,6 +128,8 @@ pub(crate) struct Core {
     kick_supervisor: Arc<Event>,
     /// When the supervisor will be awake, whatever happens.
     pub(crate) alarm_ns: u64,
+    /// How often the kernel killed for want of memory.
+    pub(crate) memory_kills: MemoryKills,
     /// Pieces that may start again, but not before a moment.
     delayed: Vec<(u64, TaskKey, WaitingPiece)>,
     attention: Attention,
@@ -198,6 +201,7 @@ impl Core {
             kick,
             kick_supervisor,
             alarm_ns: u64::MAX,
+            memory_kills: MemoryKills::default(),
             delayed: Vec::new(),
             attention: Attention::SupervisorSleeps,
             runs_since_look: 0,
@@ -962,8 +966,10 @@ impl Core {
         };
         let seat = &mut self.seats[index];
         seat.dead_since_ns = None;
-        let overflowed = matches!(cause, Cause::Signal(_) | Cause::Unknown) && worker.overflowed_stack();
-        let cause = seat.blame.take().unwrap_or(if overflowed { Cause::StackOverflow } else { cause });
+        let kernel_killed =
+            cause == Cause::Signal(libc::SIGKILL) && !worker.was_killed() && self.memory_kills.has_grown();
+        let explained = if kernel_killed { Some(Cause::OomKilled) } else { worker.explain(cause) };
+        let cause = seat.blame.take().or(explained).unwrap_or(cause);
         let start_failure = seat.start_failure.take();
         for watch in [&self.callers, &self.supervisors] {
             if let Some(pidfd) = &worker.pidfd {

@@ -14,6 +14,7 @@ use super::task_state::TaskKey;
 use crate::bytes::{Arguments, Reply};
 use crate::claim;
 use crate::codec::Format;
+use crate::error::Cause;
 use crate::ring::{Consumer, Header, Producer, Record, Violation};
 use crate::sleep::{self, Announcer, Interest, LOW_WATER};
 use crate::spin;
@@ -269,9 +270,18 @@ impl Worker {
         self.pair.stage().load(Acquire) == READY
     }
 
-    /// True if the dead worker left word that it overflowed its stack.
-    pub(crate) fn overflowed_stack(&self) -> bool {
-        self.pair.note().load(Relaxed) == fault::STACK_OVERFLOW
+    /// What the dead worker left word of, if that explains such an end.
+    pub(crate) fn explain(&self, cause: Cause) -> Option<Cause> {
+        match (self.pair.note().load(Relaxed), cause) {
+            (fault::STACK_OVERFLOW, Cause::Signal(_) | Cause::Unknown) => Some(Cause::StackOverflow),
+            (fault::ALLOCATION_FAILED, Cause::Signal(_) | Cause::Unknown) => Some(Cause::AllocationFailed),
+            _ => None,
+        }
+    }
+
+    /// True if we killed it.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.doomed
     }
 
     /// Puts a piece into the ring, not yet to be seen; gives it back if there is no room.

@@ -11,6 +11,7 @@ use super::start::{self, Server};
 use crate::error::{Error, ErrorKind};
 use crate::sys::clock;
 use crate::sys::event::Watch;
+use crate::sys::oom::MemoryKills;
 use crate::sys::process;
 use crate::sys::socket;
 use crossbeam_channel::{Receiver, Sender};
@@ -51,6 +52,9 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs until the pool has ended.
     pub(crate) fn run(mut self) {
+        // It reads files: here, where nobody waits for it.
+        let memory_kills = MemoryKills::watch();
+        self.shared.core.lock().memory_kills = memory_kills;
         let mut closing: Option<Sender<()>> = None;
         let mut server_deaths = 0;
         let mut timeout = None;

@@ -23,6 +23,7 @@ use crate::sys::event::Event;
 use crate::sys::{clock, fault, futex, memory, process};
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
@@ -42,6 +43,9 @@ pub(crate) struct Start {
 
 /// A panic's text is cut at this length.
 const MAX_PANIC_BYTES: usize = 8 * 1024;
+
+/// And its backtrace at this.
+const MAX_TRACE_BYTES: usize = 32 * 1024;
 
 /// A buffer that grew beyond this is given back after the piece.
 const KEPT_BUFFER_BYTES: usize = 64 * 1024;
@@ -354,7 +358,8 @@ pub(crate) fn run_hook(hook: &Hook) -> Result<(), String> {
     }
 }
 
-/// What the last panic of the first thread said, and where.
+/// What the last panic of the first thread said, and where: the place with the bracket behind it, and a
+/// backtrace if there is one.
 static LAST_PANIC: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 /// Keeps a panic of the first thread silent, to be told in the piece's error. Where it ends the
@@ -370,8 +375,16 @@ pub(crate) fn install_panic_hook() {
         if !first || cfg!(panic = "abort") {
             return former(info);
         }
-        let text = cut(panic_text(info.payload())).to_string();
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let text = cut(panic_text(info.payload()), MAX_PANIC_BYTES).to_string();
+        let mut place = info.location().map(ToString::to_string).unwrap_or_default();
+        // Where RUST_BACKTRACE or RUST_LIB_BACKTRACE asks for it.
+        let backtrace = Backtrace::capture();
+        let trace = match backtrace.status() {
+            BacktraceStatus::Captured => cut(&format!("\nstack backtrace:\n{backtrace}"), MAX_TRACE_BYTES).to_string(),
+            _ => String::new(),
+        };
+        place.push(')');
+        place.push_str(&trace);
         if let Ok(mut last) = LAST_PANIC.try_lock() {
             *last = Some((text, place));
         }
@@ -381,17 +394,17 @@ pub(crate) fn install_panic_hook() {
 /// The panic's words, with its place if the hook saw this very panic; drops the payload, which may
 /// panic in turn.
 fn describe_panic(payload: Box<dyn std::any::Any + Send>) -> String {
-    let text = cut(panic_text(&*payload)).to_string();
+    let text = cut(panic_text(&*payload), MAX_PANIC_BYTES).to_string();
     let seen = LAST_PANIC.try_lock().ok().and_then(|mut last| last.take());
     drop_payload(payload);
     match seen {
-        Some((seen, place)) if seen == text && !place.is_empty() => format!("{text} (at {place})"),
+        Some((seen, place)) if seen == text && !place.starts_with(')') => format!("{text} (at {place}"),
         _ => text,
     }
 }
 
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_PANIC_BYTES);
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

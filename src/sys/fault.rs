@@ -1,8 +1,11 @@
-//! Telling a stack overflow from any other bad access.
+//! Telling a stack overflow from any other bad access, and a failed allocation from any other abort.
 //!
 //! std installs such a handler at the start of `main`, which a worker never ran. Ours runs on a
 //! stack of its own, compares the fault's address with the end of the main thread's stack, leaves a
 //! note in shared memory, and lets the signal take its course.
+//!
+//! Where an allocation fails, std calls `handle_alloc_error`, which aborts. Who aborted is told by the
+//! return addresses on the stack: that function never returns, so its frame lies there still.
 
 #![allow(unsafe_code)]
 
@@ -14,6 +17,15 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 /// The note that a worker leaves when it overflowed its stack.
 pub(crate) const STACK_OVERFLOW: u32 = 1;
+
+/// The note that a worker leaves when it aborts since it got no memory.
+pub(crate) const ALLOCATION_FAILED: u32 = 2;
+
+/// Between the abort and its cause there is less on the stack.
+const SEARCHED_WORDS: usize = 512;
+
+/// No longer is the code of `handle_alloc_error` before it calls on.
+const HANDLER_BYTES: usize = 128;
 
 /// An address this far outside the stack still is an overflow: the kernel keeps a gap of 1 MiB.
 const GAP_BYTES: usize = 1024 * 1024;
@@ -27,6 +39,7 @@ pub(crate) fn watch_stack(note: &'static AtomicU32) {
     let Some(end) = stack_end() else { return };
     STACK_END.store(end, Relaxed);
     NOTE.store(ptr::from_ref(note).cast_mut(), Relaxed);
+    watch_aborts();
     // SAFETY: the alternate stack is leaked, so it lives as long as the thread; the handler has the
     // type that SA_SIGINFO asks for and does only what is allowed in one.
     unsafe {
@@ -98,4 +111,52 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _contex
         unsafe { libc::raise(signal) };
     }
     // Else the access faults again on return, and this time the signal does what it does by default.
+}
+
+/// Installs the handler that tells a failed allocation, unless there is one already.
+fn watch_aborts() {
+    // SAFETY: the handler has the type that SA_SIGINFO asks for and does only what is allowed in one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGABRT, ptr::null(), &mut action);
+        if action.sa_sigaction == libc::SIG_DFL {
+            action.sa_sigaction = on_abort as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND as c_int;
+            libc::sigaction(libc::SIGABRT, &action, ptr::null_mut());
+        }
+    }
+}
+
+unsafe extern "C" fn on_abort(signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
+    let note = NOTE.load(Relaxed);
+    let handler = std::alloc::handle_alloc_error as *const () as usize;
+    // The first thread's stack is deep enough to be searched; another's might end too early.
+    let first = rustix::thread::gettid() == rustix::process::getpid();
+    if first && !note.is_null() {
+        // SAFETY: the kernel passes the context of what it interrupted.
+        let top = unsafe { stack_pointer(&*context.cast::<libc::ucontext_t>()) };
+        for index in 0..SEARCHED_WORDS {
+            // SAFETY: above the first thread's stack pointer lie its frames, and above them its
+            // arguments and environment, more than is searched.
+            let word = unsafe { (top as *const usize).add(index).read_volatile() };
+            if (handler + 1..handler + HANDLER_BYTES).contains(&word) {
+                // SAFETY: `watch_stack` was given a reference for ever.
+                unsafe { (*note).store(ALLOCATION_FAILED, Relaxed) };
+                break;
+            }
+        }
+    }
+    // The default is in place again; abort raises once more by itself, and who sent it does not.
+    // SAFETY: always allowed.
+    unsafe { libc::raise(signal) };
+}
+
+#[cfg(target_arch = "x86_64")]
+fn stack_pointer(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
+}
+
+#[cfg(target_arch = "aarch64")]
+fn stack_pointer(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.sp as usize
 }

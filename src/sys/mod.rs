@@ -9,5 +9,6 @@ pub(crate) mod fault;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod memory;
+pub(crate) mod oom;
 pub(crate) mod process;
 pub(crate) mod socket;

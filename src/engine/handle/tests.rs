@@ -36,7 +36,8 @@ fn arguments_of(number: usize, length: usize) -> Vec<u8> {
 /// A piece with so many bytes of arguments.
 fn piece(task: TaskKey, number: usize, length: usize) -> Given {
     let arguments = Arguments::Heap(arguments_of(number, length));
-    Given { task, number, call: 7, format: Format::Raw, cost_ns: 1, arguments }
+    let terms = Terms { cost_ns: 1, limit_ns: None, may_run_again: false };
+    Given { task, number, call: 7, format: Format::Raw, terms, arguments }
 }
 
 /// Every other piece is one after which the worker shall tell.

@@ -1,0 +1,81 @@
+//! Whether the kernel has killed for want of memory: it counts that by control group, and for the
+//! whole machine.
+//!
+//! A count says that a process of the group was killed, not which. So it is asked only about a process
+//! of ours that died by SIGKILL, and not by us.
+
+use std::path::PathBuf;
+
+/// A count of the kernel's, as it was when it was read last.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryKills {
+    path: Option<PathBuf>,
+    seen: u64,
+}
+
+impl MemoryKills {
+    /// The nearest count that there is: of this process's control group, or of the machine.
+    pub(crate) fn watch() -> Self {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let paths = candidates(&groups).into_iter().chain([PathBuf::from("/proc/vmstat")]);
+        let counted = paths.filter_map(|path| Some((count(&std::fs::read_to_string(&path).ok()?)?, path))).next();
+        match counted {
+            Some((seen, path)) => MemoryKills { path: Some(path), seen },
+            None => MemoryKills::default(),
+        }
+    }
+
+    /// True if the count has grown since it was read last.
+    pub(crate) fn has_grown(&mut self) -> bool {
+        let now = self.path.as_ref().and_then(|path| count(&std::fs::read_to_string(path).ok()?));
+        let Some(now) = now else { return false };
+        std::mem::replace(&mut self.seen, now) < now
+    }
+}
+
+/// Where the counts of a process's control groups lie, by its list of them.
+fn candidates(groups: &str) -> Vec<PathBuf> {
+    let parts = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        Some((parts.next()?, parts.next()?.trim_start_matches('/')))
+    });
+    let paths = parts.filter_map(|(controllers, path)| match controllers {
+        "" => Some(PathBuf::from("/sys/fs/cgroup").join(path).join("memory.events")),
+        "memory" => Some(PathBuf::from("/sys/fs/cgroup/memory").join(path).join("memory.oom_control")),
+        _ => None,
+    });
+    paths.collect()
+}
+
+/// The count in such a file: the same word in all of them.
+fn count(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_found_in_each_kind_of_file() {
+        for (text, expected) in [
+            ("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 0\n", Some(2)),
+            ("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n", Some(7)),
+            ("nr_free_pages 1\noom_kill 0\n", Some(0)),
+            ("oom_kill_disable 0\nunder_oom 0\n", None),
+            ("oom_kill many\n", None),
+            ("", None),
+        ] {
+            assert_eq!(count(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_paths_follow_from_the_list_of_groups() {
+        let paths = |groups| candidates(groups).iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(paths("0::/user.slice/a\n"), ["/sys/fs/cgroup/user.slice/a/memory.events"]);
+        assert_eq!(paths("9:name=systemd:/\n4:memory:/a/b\n"), ["/sys/fs/cgroup/memory/a/b/memory.oom_control"]);
+        assert_eq!(paths("nonsense\n1:\n::\n"), ["/sys/fs/cgroup/memory.events"]);
+        assert!(paths("").is_empty());
+    }
+}
