@@ -141,6 +141,7 @@ struct Inner {
     pid: Option<u32>,
     attempts: u32,
     message: String,
+    backtrace: Option<String>,
 }
 
 /// Which piece, and how to name it.
@@ -187,6 +188,7 @@ impl Error {
             pid: None,
             attempts: 0,
             message: message.into(),
+            backtrace: None,
         }))
     }
 
@@ -215,6 +217,12 @@ impl Error {
     pub(crate) fn with_worker(mut self, worker: usize, pid: Option<u32>) -> Self {
         self.0.worker = Some(worker);
         self.0.pid = pid;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_backtrace(mut self, backtrace: &str) -> Self {
+        self.0.backtrace = Some(backtrace.to_string());
         self
     }
 
@@ -272,6 +280,13 @@ impl Error {
         self.0.attempts
     }
 
+    /// The way to a panic in the worker, where `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` asked for it when
+    /// the pool was made; `Debug` shows it too.
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&str> {
+        self.0.backtrace.as_deref()
+    }
+
     /// The piece, named and placed.
     fn subject(&self) -> Option<String> {
         let piece = self.0.piece.as_ref()?;
@@ -314,7 +329,11 @@ impl fmt::Debug for Error {
         if let Some(cause) = self.0.cause {
             debug.field("cause", &cause);
         }
-        debug.field("message", &self.to_string()).finish()
+        debug.field("message", &self.to_string()).finish()?;
+        match &self.0.backtrace {
+            Some(backtrace) => write!(f, "\nstack backtrace:\n{backtrace}"),
+            None => Ok(()),
+        }
     }
 }
 

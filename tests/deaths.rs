@@ -594,9 +594,11 @@ fn a_panic_brings_a_backtrace_where_it_is_asked_for() {
         let (pool, marks) = (pool(1), Marks::new());
         let task = pool.task::<u64>().unwrap();
         task.run(come_to, End::PanicText, marks.path());
-        let text = task.get().unwrap_err().to_string();
-        assert!(text.contains("a literal (at tests/deaths.rs:"), "{text}");
-        assert_eq!(text.contains("stack backtrace:") && text.contains("come_to"), wanted == "1", "{text}");
+        let error = task.get().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("a literal (at tests/deaths.rs:") && !text.contains('\n'), "{text}");
+        assert_eq!(error.backtrace().is_some_and(|trace| trace.contains("come_to")), wanted == "1", "{error:?}");
+        assert_eq!(format!("{error:?}").contains("stack backtrace:"), wanted == "1", "{error:?}");
         return;
     }
     for wanted in ["0", "1"] {

@@ -18,7 +18,7 @@
 use super::handle::{Arrival, Given, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, MAX_RECORDS_A_LOOK, Progress, Spare, Worker};
 use super::message::{self, ToServer};
 use super::pair::{BACK_RING_BYTES, Made, Pair};
-use super::record::Outcome;
+use super::record::{self, Outcome};
 use super::task_state::{Bell, Settled, Site, TaskKey, TaskState, Tasks, WaitingPiece, Want};
 use crate::bytes::Handed;
 use crate::error::{Cause, Error, ErrorKind, PieceLabel};
@@ -1154,7 +1154,10 @@ fn pause_ns(attempt: u32) -> u64 {
 /// The error of a piece whose worker lives.
 fn piece_error(outcome: Outcome, text: String) -> Error {
     match outcome {
-        Outcome::Panicked => Error::new(ErrorKind::Panicked, text),
+        Outcome::Panicked => match text.split_once(record::BACKTRACE) {
+            Some((words, backtrace)) => Error::new(ErrorKind::Panicked, words).with_backtrace(backtrace),
+            None => Error::new(ErrorKind::Panicked, text),
+        },
         Outcome::EncodeFailed => Error::new(ErrorKind::Encode, text),
         _ => Error::new(ErrorKind::Decode, text),
     }

@@ -34,6 +34,9 @@ pub(crate) const FORMAT_MASK: u8 = 3;
 /// The flag of a piece that has a time limit: the worker says when it began.
 pub(crate) const LIMITED: u8 = 1 << 3;
 
+/// Stands between a panic's words and its backtrace.
+pub(crate) const BACKTRACE: &str = "\0backtrace\0";
+
 /// What a reply's payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {

@@ -380,7 +380,7 @@ pub(crate) fn install_panic_hook() {
         // Where RUST_BACKTRACE or RUST_LIB_BACKTRACE asks for it.
         let backtrace = Backtrace::capture();
         let trace = match backtrace.status() {
-            BacktraceStatus::Captured => cut(&format!("\nstack backtrace:\n{backtrace}"), MAX_TRACE_BYTES).to_string(),
+            BacktraceStatus::Captured => cut(&format!("{}{backtrace}", record::BACKTRACE), MAX_TRACE_BYTES).to_string(),
             _ => String::new(),
         };
         place.push(')');
