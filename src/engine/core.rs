@@ -560,7 +560,7 @@ impl Core {
                             && let Some(arguments) = again
                         {
                             if let Some(attempt) = task.lose_start(piece.number, error) {
-                                let again = WaitingPiece { number: piece.number, arguments };
+                                let again = WaitingPiece { number: piece.number, arguments: *arguments };
                                 delayed.push((clock::now_ns() + pause_ns(attempt), piece.task, again));
                             }
                             return;
@@ -635,19 +635,16 @@ impl Core {
                 continue;
             }
             match worker.progress(now) {
+                Some(Progress::Waits { since_ns, .. }) if since_ns + NOT_BEGUN_NS <= now && worker.is_ready() => {
+                    self.suspect(index);
+                    came_back = true;
+                    until(now + NOT_BEGUN_NS);
+                }
                 Some(Progress::Waits { since_ns, limit_ns }) => {
-                    if since_ns + NOT_BEGUN_NS <= now && worker.is_ready() {
-                        self.suspect(index);
-                        came_back = true;
-                        until(now + NOT_BEGUN_NS);
-                    } else {
-                        let due_ns = since_ns + NOT_BEGUN_NS;
-                        until(if due_ns > now { due_ns } else { now + NOT_BEGUN_NS });
-                        // It may begin at any moment from now on.
-                        if let Some(limit_ns) = limit_ns {
-                            until(now.saturating_add(limit_ns.get()));
-                        }
-                    }
+                    let due_ns = since_ns + NOT_BEGUN_NS;
+                    until(if due_ns > now { due_ns } else { now + NOT_BEGUN_NS });
+                    // It may begin at any moment from now on.
+                    until(limit_ns.map_or(u64::MAX, |limit_ns| now.saturating_add(limit_ns)));
                 }
                 Some(Progress::Runs { sequence, until_ns }) if until_ns <= now => {
                     self.kill_overrun(index, sequence);

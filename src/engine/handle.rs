@@ -69,13 +69,17 @@ pub(crate) struct InFlight {
     pub(crate) task: TaskKey,
     pub(crate) number: usize,
     sequence: u32,
-    terms: Terms,
+    cost_ns: u32,
     /// Where its record begins in *out*.
     position: u64,
     /// Where it ends; for one that streams, so far.
     end: u64,
     low_water: bool,
     streams: bool,
+    /// How long it may run stands in `limits`.
+    is_limited: bool,
+    /// Its arguments must be there until it is answered.
+    may_run_again: bool,
     /// It was seen to be claimed, and its arguments were let go: whatever the worker writes later,
     /// it is not taken back.
     begun: bool,
@@ -103,7 +107,7 @@ pub(crate) struct Lost {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Progress {
     /// Not begun, at least since this moment.
-    Waits { since_ns: u64, limit_ns: Option<NonZeroU64> },
+    Waits { since_ns: u64, limit_ns: Option<u64> },
     /// Begun, and limited.
     Runs { sequence: u32, until_ns: u64 },
 }
@@ -116,7 +120,7 @@ pub(crate) enum Arrival {
         piece: InFlight,
         outcome: Outcome,
         bytes: Reply,
-        again: Option<Arguments>,
+        again: Option<Box<Arguments>>,
     },
     StartFailed(String),
 }
@@ -151,6 +155,8 @@ pub(crate) struct Worker {
     replies: Consumer,
     announcer: Announcer,
     in_flight: VecDeque<InFlight>,
+    /// How long those pieces in flight may run that are limited; and some that have gone.
+    limits: VecDeque<(u32, u64)>,
     /// What the pieces in flight are thought to take.
     backlog_ns: u64,
     /// Pieces in flight that carry [`LOW_WATER`].
@@ -195,6 +201,7 @@ impl Worker {
             replies: Consumer::new(),
             announcer: Announcer::new(),
             in_flight: VecDeque::new(),
+            limits: VecDeque::new(),
             backlog_ns: 0,
             flagged: 0,
             next_sequence: 1,
@@ -310,16 +317,22 @@ impl Worker {
         let Some(position) = self.push(|work, words| work.push(words, header, &lead, &bytes[..CHUNK_BYTES])) else {
             return Err(Given { task, number, call, format, terms, arguments: Arguments::Heap(bytes) });
         };
-        self.took(InFlight {
-            task,
-            number,
-            sequence,
-            terms,
-            position,
-            end: self.work.tail(),
-            low_water,
-            streams,
-            begun: false,
+        let end = self.work.tail();
+        self.took(terms, low_water, |cost_ns, is_limited, may_run_again| {
+            let begun = false;
+            InFlight {
+                task,
+                number,
+                sequence,
+                cost_ns,
+                position,
+                end,
+                low_water,
+                streams,
+                is_limited,
+                may_run_again,
+                begun,
+            }
         });
         self.outgoing = Some(Outgoing { bytes, sent: CHUNK_BYTES, sequence });
         Ok(())
@@ -345,17 +358,43 @@ impl Worker {
         let Some(position) = self.push(|work, words| work.push(words, header, &[call], arguments)) else {
             return false;
         };
-        let (end, streams, begun) = (self.work.tail(), false, false);
-        self.took(InFlight { task, number, sequence, terms, position, end, low_water, streams, begun });
+        let end = self.work.tail();
+        self.took(terms, low_water, |cost_ns, is_limited, may_run_again| {
+            let (streams, begun) = (false, false);
+            InFlight {
+                task,
+                number,
+                sequence,
+                cost_ns,
+                position,
+                end,
+                low_water,
+                streams,
+                is_limited,
+                may_run_again,
+                begun,
+            }
+        });
         true
     }
 
-    fn took(&mut self, piece: InFlight) {
+    /// Notes a piece that was written. It is made where it is to stay: copied about, it costs more than
+    /// all else here.
+    #[inline(always)]
+    fn took(&mut self, terms: Terms, low_water: bool, piece: impl FnOnce(u32, bool, bool) -> InFlight) {
+        let Terms { cost_ns, limit_ns, may_run_again } = terms;
+        let sequence = self.next_sequence;
         // 31 bits: the state word keeps one for itself.
-        self.next_sequence = if piece.sequence == u32::MAX >> 1 { 1 } else { piece.sequence + 1 };
-        self.backlog_ns += u64::from(piece.terms.cost_ns);
-        self.flagged += usize::from(piece.low_water);
-        self.in_flight.push_back(piece);
+        self.next_sequence = if sequence == u32::MAX >> 1 { 1 } else { sequence + 1 };
+        self.backlog_ns += u64::from(cost_ns);
+        self.flagged += usize::from(low_water);
+        if let Some(limit_ns) = limit_ns {
+            if self.in_flight.is_empty() {
+                self.limits.clear();
+            }
+            self.limits.push_back((sequence, limit_ns.get()));
+        }
+        self.in_flight.push_back(piece(cost_ns, limit_ns.is_some(), may_run_again));
     }
 
     /// True if the next piece's state word is not in use any more.
@@ -410,7 +449,7 @@ impl Worker {
                     && claim::is_claimed(self.pair.states(), outgoing.sequence) =>
             {
                 front.begun = true;
-                self.kept = front.terms.may_run_again.then_some(outgoing.bytes);
+                self.kept = front.may_run_again.then_some(outgoing.bytes);
             }
             _ => self.outgoing = Some(outgoing),
         }
@@ -541,13 +580,15 @@ impl Worker {
         };
         let Some(piece) = self.in_flight.pop_front() else { return Err(Violation) };
         self.flagged -= usize::from(piece.low_water);
-        self.backlog_ns -= u64::from(piece.terms.cost_ns);
+        self.backlog_ns -= u64::from(piece.cost_ns);
         // A panic is an answer too, and may be one that does not count.
-        let again = (outcome == Outcome::Panicked && piece.terms.may_run_again).then(|| self.arguments_of(&piece));
+        let again = (outcome == Outcome::Panicked && piece.may_run_again).then(|| Box::new(self.arguments_of(&piece)));
         if self.outgoing.as_ref().is_some_and(|outgoing| outgoing.sequence == piece.sequence) {
             self.outgoing = None;
         }
-        self.kept = None;
+        if piece.streams {
+            self.kept = None;
+        }
         // An answer means that the arguments were read.
         self.work.consumed_to(piece.end);
         self.pieces_done += 1;
@@ -576,7 +617,7 @@ impl Worker {
         }
         self.in_flight.pop_back();
         self.flagged -= usize::from(piece.low_water);
-        self.backlog_ns -= u64::from(piece.terms.cost_ns);
+        self.backlog_ns -= u64::from(piece.cost_ns);
         self.holes += 1;
         self.holes_end = self.holes_end.max(piece.end);
         Some(self.returned(&piece))
@@ -591,7 +632,7 @@ impl Worker {
             let gone = piece.task == task && !piece.begun && claim::call_back(states, piece.sequence);
             if gone {
                 *flagged -= usize::from(piece.low_water);
-                *backlog_ns -= u64::from(piece.terms.cost_ns);
+                *backlog_ns -= u64::from(piece.cost_ns);
                 *holes += 1;
                 *holes_end = piece.end.max(*holes_end);
                 outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence);
@@ -641,7 +682,7 @@ impl Worker {
             task: piece.task,
             number: piece.number,
             sequence: piece.sequence,
-            arguments: piece.terms.may_run_again.then(|| self.arguments_of(&piece)),
+            arguments: piece.may_run_again.then(|| self.arguments_of(&piece)),
         });
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();
         self.flagged = 0;
@@ -663,15 +704,22 @@ impl Worker {
     /// How its oldest piece stands, as far as can be told at this moment.
     pub(crate) fn progress(&mut self, now_ns: u64) -> Option<Progress> {
         let front = self.in_flight.front()?;
+        let limit_ns = if front.is_limited {
+            let own = self.limits.iter().position(|(sequence, _)| *sequence == front.sequence)?;
+            self.limits.drain(..own);
+            self.limits.front().map(|(_, limit_ns)| *limit_ns)
+        } else {
+            None
+        };
         if !front.begun && !claim::is_claimed(self.pair.states(), front.sequence) {
             let since = match self.seen_waiting {
                 Some((sequence, since)) if sequence == front.sequence => since,
                 _ => now_ns,
             };
             self.seen_waiting = Some((front.sequence, since));
-            return Some(Progress::Waits { since_ns: since, limit_ns: front.terms.limit_ns });
+            return Some(Progress::Waits { since_ns: since, limit_ns });
         }
-        let limit_ns = front.terms.limit_ns?;
+        let limit_ns = limit_ns?;
         // The first word counts: a later one would move the limit. One that cannot be true counts as
         // now.
         let start_ns = match self.seen_started {
@@ -684,7 +732,7 @@ impl Worker {
                 start_ns
             }
         };
-        Some(Progress::Runs { sequence: front.sequence, until_ns: start_ns.saturating_add(limit_ns.get()) })
+        Some(Progress::Runs { sequence: front.sequence, until_ns: start_ns.saturating_add(limit_ns) })
     }
 
     /// True if this is the oldest piece that it holds.
