@@ -330,7 +330,7 @@ fn a_piece_that_ends_at_its_limit_has_one_outcome_and_its_own() {
     for round in 0..60 {
         let task = pool.task::<u64>().unwrap().timeout(Duration::from_millis(5));
         for number in 0..4 {
-            task.run(sleep, 4 + number % 2, round * 100 + number);
+            task.run(sleep, 4 + number, round * 100 + number);
         }
         for (number, result) in task.get_each().into_iter().enumerate() {
             match result {
@@ -383,4 +383,51 @@ fn pieces_that_turn_out_long_are_shared() {
     pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 2, "one worker ran them all");
+}
+
+/// A worker that was only slow to begin gets pieces again. It used to be passed over until somebody
+/// waited for a task once more.
+#[test]
+fn a_worker_stopped_for_a_moment_gets_pieces_again() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for _ in 0..5 {
+        wait_for("the workers are known", || pool.stats().workers.iter().all(|worker| worker.pid.is_some()));
+        let task = pool.task::<u64>().unwrap();
+        task.run_all(sleep, [(20, 1), (20, 2)]);
+        task.get().unwrap();
+        let stopped = pool.stats().workers[0].pid.unwrap();
+        let send = |signal| {
+            // SAFETY: a signal to a worker of ours.
+            unsafe { libc::kill(stopped as i32, signal) };
+        };
+        send(libc::SIGSTOP);
+        let task = pool.task::<u64>().unwrap();
+        task.run_all(sleep, [(1, 1), (1, 2)]);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| task.get().unwrap());
+            // At about the time at which it is passed over, and before or after it is killed.
+            std::thread::sleep(Duration::from_millis(55));
+            send(libc::SIGCONT);
+            assert_eq!(waits.join().unwrap(), [1, 2]);
+        });
+        // Nobody waits for these two, and each needs a worker of its own.
+        let marks = Marks::new();
+        let task = pool.task::<u64>().unwrap();
+        for number in 0..2 {
+            task.run(
+                |path: String, number| {
+                    mark(&path, number);
+                    while std::fs::read_to_string(&path).unwrap().lines().count() < 2 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    number
+                },
+                marks.path(),
+                number,
+            );
+        }
+        marks.wait_for(2);
+        assert_eq!(task.get().unwrap(), [0, 1]);
+    }
 }

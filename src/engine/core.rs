@@ -667,6 +667,8 @@ impl Core {
             && worker.is_idle()
         {
             worker.suspect = true;
+            // Whoever found it may have gone by then.
+            self.wake_supervisor_by(clock::now_ns() + NOT_BEGUN_NS);
         }
     }
 
