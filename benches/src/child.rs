@@ -18,12 +18,14 @@ pub enum Part {
     Rayon,
     /// A pool of procspawn's, and its first result.
     Procspawn,
+    /// A pool of ours whose four workers never come to an end, and their numbers.
+    Busy,
     /// Keeps a CPU busy for ever.
     Burn,
 }
 
 impl Part {
-    const ALL: [Part; 5] = [Part::Nothing, Part::Multicore, Part::Rayon, Part::Procspawn, Part::Burn];
+    const ALL: [Part; 6] = [Part::Nothing, Part::Multicore, Part::Rayon, Part::Procspawn, Part::Busy, Part::Burn];
 
     fn name(self) -> String {
         format!("{self:?}")
@@ -50,11 +52,32 @@ impl Part {
                 pool.kill();
                 std::process::exit(0);
             }
-            Part::Burn => loop {
-                std::hint::black_box(0);
-            },
+            Part::Busy => {
+                let pool = multicore::Pool::builder().workers(4).build().expect("a pool runs here");
+                let task = pool.try_task::<u64>().expect("the pool is open");
+                for _ in 0..4 {
+                    task.run(|_: u64, _: u64| -> u64 { Part::Burn.play_for_ever() }, 0, 0);
+                }
+                let pids = loop {
+                    let stats = pool.stats();
+                    let pids: Vec<String> = stats.workers.iter().filter_map(|it| Some(it.pid?.to_string())).collect();
+                    if pids.len() == 4 && stats.workers.iter().all(|worker| worker.pieces_held > 0) {
+                        break pids;
+                    }
+                    std::thread::yield_now();
+                };
+                println!("{}", pids.join(" "));
+                let _ = task.get();
+            }
+            Part::Burn => self.play_for_ever(),
         }
         told();
+    }
+
+    fn play_for_ever(self) -> ! {
+        loop {
+            std::hint::black_box(self);
+        }
     }
 }
 
@@ -76,16 +99,20 @@ fn command(part: Part) -> Command {
     command
 }
 
+/// Starts a process that plays a part; it tells through its standard output.
+pub(crate) fn start(part: Part) -> Child {
+    let mut command = command(part);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("this program can be started once more")
+}
+
 /// Seconds from the start of a process until it has played its part.
 #[must_use]
 pub fn time(part: Part) -> f64 {
-    let mut command = command(part);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let start = Instant::now();
-    let mut child = command.spawn().expect("this program can be started once more");
+    let begin = Instant::now();
+    let mut child = start(part);
     let mut byte = [0];
     child.stdout.take().expect("it is piped").read_exact(&mut byte).expect("the part tells when it is done");
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = begin.elapsed().as_secs_f64();
     child.wait().expect("it is our child");
     seconds
 }

@@ -9,6 +9,7 @@ Measures multicore against bare floors and other pools, and prints one table.
 usage: multicore_benches [--alone] [--quick] [--saturated] [WHAT...]
 
   WHAT         only jobs of these: round_trip throughput payload serializer scaling start idle gate
+               faults
   --alone      only multicore, to compare two versions of it
   --quick      a tenth of the turns: to see that it runs
   --saturated  with a busy process for each CPU beside all of it

@@ -1,5 +1,6 @@
 //! The jobs, by what they are about.
 
+pub mod faults;
 pub mod gate;
 pub mod idle;
 pub mod payload;
@@ -15,7 +16,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the name of their bench.
-pub const ALL: [(&str, Jobs); 8] = [
+pub const ALL: [(&str, Jobs); 9] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -24,6 +25,7 @@ pub const ALL: [(&str, Jobs); 8] = [
     ("start", start::jobs),
     ("idle", idle::jobs),
     ("gate", gate::jobs),
+    ("faults", faults::jobs),
 ];
 
 /// The piece of the tiny jobs.

@@ -1,0 +1,5 @@
+//! Limits, kills and orphans.
+
+fn main() {
+    multicore_benches::bench(multicore_benches::job::faults::jobs);
+}
