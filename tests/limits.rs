@@ -431,3 +431,18 @@ fn a_worker_stopped_for_a_moment_gets_pieces_again() {
         assert_eq!(task.get().unwrap(), [0, 1]);
     }
 }
+
+/// A piece that would start again is one that has not begun: a pool that ends does not wait for it.
+#[test]
+fn a_pool_that_is_shut_down_starts_no_piece_again() {
+    let _watch = watchdog();
+    for rounds in 0..10 {
+        let (pool, marks) = (pool(1), Marks::new());
+        let task = pool.task::<u64>().unwrap().retries(u32::MAX);
+        task.run(die_until, marks.path(), (u64::MAX, false));
+        marks.wait_for(1 + rounds % 3);
+        pool.shutdown();
+        let error = task.get().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    }
+}

@@ -612,7 +612,13 @@ impl Core {
         let mut until = |moment: u64| next = Some(next.map_or(moment, |next| next.min(moment)));
         let mut came_back = false;
         for (due_ns, key, piece) in std::mem::take(&mut self.delayed) {
-            if due_ns > now {
+            if self.phase != Phase::Open {
+                // Nothing begins any more, and not again either.
+                if let Some(task) = self.tasks.get_mut(key) {
+                    task.take_back(piece);
+                    task.fail_waiting(shut_down);
+                }
+            } else if due_ns > now {
                 until(due_ns);
                 self.delayed.push((due_ns, key, piece));
             } else if let Some(task) = self.tasks.get_mut(key) {
@@ -1087,8 +1093,6 @@ impl Core {
         }
         self.phase = if kill { Phase::Closed } else { Phase::Closing };
         self.turn.clear();
-        let cancelled =
-            |label| Error::new(ErrorKind::Cancelled, "was cancelled: its pool was shut down").with_piece(label, 0);
         for index in 0..self.seats.len() {
             let Some(worker) = self.seats[index].worker_mut() else { continue };
             let returned: Vec<_> = std::iter::from_fn(|| worker.call_back_newest()).collect();
@@ -1099,7 +1103,7 @@ impl Core {
             }
         }
         for task in self.tasks.iter_mut() {
-            if kill { task.fail_open(cancelled) } else { task.fail_waiting(cancelled) }
+            if kill { task.fail_open(shut_down) } else { task.fail_waiting(shut_down) }
         }
         for waiter in self.waiters.iter() {
             waiter.bell.ring(&self.kick);
@@ -1143,6 +1147,11 @@ impl Seat {
 /// The error of a piece whose task was cancelled.
 fn cancelled(label: PieceLabel) -> Error {
     Error::new(ErrorKind::Cancelled, "was cancelled").with_piece(label, 0)
+}
+
+/// The error of a piece whose pool has ended.
+fn shut_down(label: PieceLabel) -> Error {
+    Error::new(ErrorKind::Cancelled, "was cancelled: its pool was shut down").with_piece(label, 0)
 }
 
 /// How long a piece waits before it starts again: a little longer each time, in case that helps.

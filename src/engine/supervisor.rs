@@ -147,7 +147,11 @@ impl Supervisor {
         };
         match server {
             Ok(server) => self.server = Server { pieces_done_before: core.pieces_done, ..server },
-            Err(error) => core.fail(error),
+            Err(error) => {
+                // What was ordered of it will never be.
+                core.server_lost();
+                core.fail(error);
+            }
         }
     }
 
