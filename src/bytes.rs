@@ -11,7 +11,10 @@ pub(crate) enum Bytes<const INLINE: usize> {
 pub(crate) type Arguments = Bytes<30>;
 
 /// An encoded result: no larger than a vector. A task keeps one for each piece.
-pub(crate) type Reply = Bytes<15>;
+pub(crate) type Reply = Bytes<REPLY_INLINE_BYTES>;
+
+/// As much as fits beside the word that tells the two kinds apart.
+pub(crate) const REPLY_INLINE_BYTES: usize = 15;
 
 const _: () = assert!(size_of::<Reply>() == size_of::<Vec<u8>>());
 

@@ -108,7 +108,7 @@ impl Job {
         Job { name, unit, iterations, rounds, subjects: Vec::new(), targets: Vec::new() }
     }
 
-    /// Adds a way of doing it, measured once by `once`, which gives what it took.
+    /// Adds a way of doing it, which says itself what so many times took.
     #[must_use]
     pub fn subject(mut self, who: Who, how: &'static str, run: impl FnMut(u64) -> f64 + 'static) -> Self {
         self.subjects.push(Subject { who, how, run: Box::new(run) });

@@ -29,8 +29,8 @@ pub struct Row {
     targets: Vec<Reached>,
 }
 
-/// Does a job: its subjects in turn, so that what else happens on the machine hits all alike. With
-/// `share` below 1, fewer turns.
+/// Does a job: its subjects in turn, so that what else happens on the machine hits all alike. Of the
+/// turns that it should have, it gets one in `share`.
 #[must_use]
 pub fn measure(mut job: Job, share: usize) -> Row {
     let rounds = (job.rounds / share).max(1);

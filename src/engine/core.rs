@@ -50,7 +50,7 @@ const MAX_EARLY_DEATHS: u32 = 5;
 /// A death's cause is waited for this long.
 const CAUSE_WAIT_NS: u64 = 50_000_000;
 
-/// So many looks read all that a dead worker can have left.
+/// So many looks read all that lies in a worker's ring.
 const LAST_LOOKS: usize = 1 + BACK_RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
 
 /// A worker that has not begun what it was given for so long loses it to others; if it is stopped
@@ -528,6 +528,16 @@ impl Core {
         any
     }
 
+    /// Takes all that one worker has said by now, but no more than its ring can hold: it may still be
+    /// writing.
+    fn collect_rest_from(&mut self, index: usize) {
+        for _ in 0..LAST_LOOKS {
+            if !self.collect_from(index) {
+                break;
+            }
+        }
+    }
+
     fn collect_from(&mut self, index: usize) -> bool {
         let Core { seats, tasks, turn, pieces_done, spare, delayed, .. } = self;
         let seat = &mut seats[index];
@@ -673,6 +683,7 @@ impl Core {
             && worker.is_idle()
         {
             worker.suspect = true;
+            self.direct = self.direct.filter(|&direct| direct != index);
             // Whoever found it may have gone by then.
             self.wake_supervisor_by(clock::now_ns() + NOT_BEGUN_NS);
         }
@@ -693,7 +704,7 @@ impl Core {
     /// Kills a worker whose piece ran too long, and no other piece with it.
     fn kill_overrun(&mut self, index: usize, sequence: u32) {
         self.call_back_all(index);
-        while self.collect_from(index) {}
+        self.collect_rest_from(index);
         let seat = &mut self.seats[index];
         // It may have answered in the last moment.
         if let Some(worker) = seat.worker_mut().filter(|worker| worker.runs(sequence)) {
@@ -808,7 +819,7 @@ impl Core {
     /// is called back before, so it can begin none, and what it has answered by then was not running.
     fn kill_running(&mut self, index: usize, key: TaskKey) {
         self.call_back_all(index);
-        while self.collect_from(index) {}
+        self.collect_rest_from(index);
         if let Some(worker) = self.seats[index].worker_mut().filter(|worker| worker.holds_piece_of(key)) {
             worker.kill();
         }
@@ -821,7 +832,7 @@ impl Core {
         self.fill_some(usize::MAX)
     }
 
-    /// Fills so many places that are due. The first error, if any.
+    /// Fills those of the first places that are due. The first error, if any.
     pub(crate) fn fill_some(&mut self, most: usize) -> Result<(), io::Error> {
         if self.phase != Phase::Open || self.failure.is_some() || self.server.is_none() {
             return Ok(());
@@ -959,12 +970,7 @@ impl Core {
         if self.seat(index, generation).is_none() {
             return;
         }
-        // Not more than what a ring can hold: the dead do not write.
-        for _ in 0..LAST_LOOKS {
-            if !self.collect_from(index) {
-                break;
-            }
-        }
+        self.collect_rest_from(index);
         let Place::Filled(mut worker) = std::mem::replace(&mut self.seats[index].place, Place::Vacant { retry_ns: 0 })
         else {
             return;

@@ -11,7 +11,7 @@
 use super::pair::{CHUNK_BYTES, Made, Pair, READY};
 use super::record::{self, Outcome};
 use super::task_state::TaskKey;
-use crate::bytes::{Arguments, Reply};
+use crate::bytes::{Arguments, REPLY_INLINE_BYTES, Reply};
 use crate::claim;
 use crate::codec::Format;
 use crate::error::Cause;
@@ -296,8 +296,6 @@ impl Worker {
         if self.is_streaming_out() || self.leaving || !self.has_slot() {
             return Err(piece);
         }
-        let sequence = self.next_sequence;
-        let flags = flags_of(piece.format, piece.terms, low_water);
         let streams = piece.arguments.len() > CHUNK_BYTES;
         if streams {
             // Only one piece's arguments are kept until it is claimed.
@@ -312,28 +310,13 @@ impl Worker {
             return if given { Ok(()) } else { Err(Given { task, number, call, format, terms, arguments }) };
         }
         let bytes = arguments.into_vec();
-        let header = Header { kind: record::BEGIN, flags, sequence };
+        let sequence = self.next_sequence;
+        let header = Header { kind: record::BEGIN, flags: flags_of(format, terms, low_water), sequence };
         let lead = [call, bytes.len() as u64];
         let Some(position) = self.push(|work, words| work.push(words, header, &lead, &bytes[..CHUNK_BYTES])) else {
             return Err(Given { task, number, call, format, terms, arguments: Arguments::Heap(bytes) });
         };
-        let end = self.work.tail();
-        self.took(terms, low_water, |cost_ns, is_limited, may_run_again| {
-            let begun = false;
-            InFlight {
-                task,
-                number,
-                sequence,
-                cost_ns,
-                position,
-                end,
-                low_water,
-                streams,
-                is_limited,
-                may_run_again,
-                begun,
-            }
-        });
+        self.took(task, number, terms, position, low_water, true);
         self.outgoing = Some(Outgoing { bytes, sent: CHUNK_BYTES, sequence });
         Ok(())
     }
@@ -358,32 +341,16 @@ impl Worker {
         let Some(position) = self.push(|work, words| work.push(words, header, &[call], arguments)) else {
             return false;
         };
-        let end = self.work.tail();
-        self.took(terms, low_water, |cost_ns, is_limited, may_run_again| {
-            let (streams, begun) = (false, false);
-            InFlight {
-                task,
-                number,
-                sequence,
-                cost_ns,
-                position,
-                end,
-                low_water,
-                streams,
-                is_limited,
-                may_run_again,
-                begun,
-            }
-        });
+        self.took(task, number, terms, position, low_water, false);
         true
     }
 
     /// Notes a piece that was written. It is made where it is to stay: copied about, it costs more than
     /// all else here.
     #[inline(always)]
-    fn took(&mut self, terms: Terms, low_water: bool, piece: impl FnOnce(u32, bool, bool) -> InFlight) {
+    fn took(&mut self, task: TaskKey, number: usize, terms: Terms, position: u64, low_water: bool, streams: bool) {
         let Terms { cost_ns, limit_ns, may_run_again } = terms;
-        let sequence = self.next_sequence;
+        let (sequence, end) = (self.next_sequence, self.work.tail());
         // 31 bits: the state word keeps one for itself.
         self.next_sequence = if sequence == u32::MAX >> 1 { 1 } else { sequence + 1 };
         self.backlog_ns += u64::from(cost_ns);
@@ -394,7 +361,20 @@ impl Worker {
             }
             self.limits.push_back((sequence, limit_ns.get()));
         }
-        self.in_flight.push_back(piece(cost_ns, limit_ns.is_some(), may_run_again));
+        let (is_limited, begun) = (limit_ns.is_some(), false);
+        self.in_flight.push_back(InFlight {
+            task,
+            number,
+            sequence,
+            cost_ns,
+            position,
+            end,
+            low_water,
+            streams,
+            is_limited,
+            may_run_again,
+            begun,
+        });
     }
 
     /// True if the next piece's state word is not in use any more.
@@ -538,7 +518,7 @@ impl Worker {
         let (outcome, bytes) = match (kind, self.incoming.take()) {
             (record::REPLY, None) => {
                 let outcome = outcome_of(flags)?;
-                let mut inline = [0; 15];
+                let mut inline = [0; REPLY_INLINE_BYTES];
                 let bytes = match record.copy_to(words, 0, &mut inline) {
                     Some(length) => Reply::Inline { length: length as u8, bytes: inline },
                     None => {

@@ -32,12 +32,15 @@ const GAP_BYTES: usize = 1024 * 1024;
 
 static NOTE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 static STACK_END: AtomicUsize = AtomicUsize::new(0);
+/// Where the stack stood when the watch began: what pieces use of it lies below.
+static STACK_BEGIN: AtomicUsize = AtomicUsize::new(0);
 
 /// Installs the handler for this thread, which must be the process's first. `note` is written when
 /// the stack overflows.
 pub(crate) fn watch_stack(note: &'static AtomicU32) {
     let Some(end) = stack_end() else { return };
     STACK_END.store(end, Relaxed);
+    STACK_BEGIN.store(ptr::from_ref(&end) as usize, Relaxed);
     NOTE.store(ptr::from_ref(note).cast_mut(), Relaxed);
     watch_aborts();
     // SAFETY: the alternate stack is leaked, so it lives as long as the thread; the handler has the
@@ -130,15 +133,17 @@ fn watch_aborts() {
 unsafe extern "C" fn on_abort(signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
     let note = NOTE.load(Relaxed);
     let handler = std::alloc::handle_alloc_error as *const () as usize;
-    // The first thread's stack is deep enough to be searched; another's might end too early.
-    let first = rustix::thread::gettid() == rustix::process::getpid();
-    if first && !note.is_null() {
-        // SAFETY: the kernel passes the context of what it interrupted.
-        let top = unsafe { stack_pointer(&*context.cast::<libc::ucontext_t>()) };
-        for index in 0..SEARCHED_WORDS {
-            // SAFETY: above the first thread's stack pointer lie its frames, and above them its
-            // arguments and environment, more than is searched.
-            let word = unsafe { (top as *const usize).add(index).read_volatile() };
+    // SAFETY: the kernel passes the context of what it interrupted.
+    let top = unsafe { stack_pointer(&*context.cast::<libc::ucontext_t>()) };
+    let (end, begin) = (STACK_END.load(Relaxed), STACK_BEGIN.load(Relaxed));
+    // Of another thread's stack, or of one that the piece made, nobody knows where it ends.
+    if (end..begin).contains(&top) && !note.is_null() {
+        for address in
+            (top.next_multiple_of(size_of::<usize>())..begin).step_by(size_of::<usize>()).take(SEARCHED_WORDS)
+        {
+            // SAFETY: between the first thread's stack pointer and where its stack stood before it ran
+            // any piece (checked above) all of it is mapped, and the pointer is aligned to words.
+            let word = unsafe { (address as *const usize).read_volatile() };
             if (handler + 1..handler + HANDLER_BYTES).contains(&word) {
                 // SAFETY: `watch_stack` was given a reference for ever.
                 unsafe { (*note).store(ALLOCATION_FAILED, Relaxed) };

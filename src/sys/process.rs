@@ -215,11 +215,15 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
-/// How many threads this process has; `None` where /proc cannot tell. The folder has a subfolder
-/// for each, and so a link for each, beside its own two.
+/// How many threads this process has; `None` where /proc cannot tell.
 pub(crate) fn thread_count() -> Option<usize> {
-    let folder = rustix::fs::stat("/proc/self/task").ok()?;
-    usize::try_from(folder.st_nlink).ok()?.checked_sub(2)
+    // The folder has a link for each thread beside its own two: one question, where the file below takes
+    // some. Not every system that has a /proc counts so.
+    if rustix::fs::stat("/proc/self/task").is_ok_and(|folder| folder.st_nlink == 3) {
+        return Some(1);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
 /// True if a process is stopped, as by SIGSTOP; false where /proc cannot tell.

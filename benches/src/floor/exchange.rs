@@ -12,11 +12,11 @@ pub struct Exchange {
 }
 
 fn there(shared: &Shared) -> Signal32<'_> {
-    Signal32 { word: shared.word32(0), sleeps: shared.word32(128) }
+    shared.signal(0)
 }
 
 fn back(shared: &Shared) -> Signal32<'_> {
-    Signal32 { word: shared.word32(256), sleeps: shared.word32(384) }
+    shared.signal(256)
 }
 
 impl Exchange {

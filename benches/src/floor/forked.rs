@@ -1,6 +1,6 @@
 //! Forked processes that write their replies into shared memory, in slots of their own.
 
-use super::{Child, Shared, Signal32, Waiting};
+use super::{Child, Shared, Waiting};
 use crate::WORKERS;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,7 +25,7 @@ impl Forked {
         let children = (0..WORKERS).map(|worker| {
             let shared = Rc::clone(&shared);
             Child::fork(move || {
-                let start = Signal32 { word: shared.word32(worker * 256), sleeps: shared.word32(worker * 256 + 128) };
+                let start = shared.signal(worker * 256);
                 let mut round = 0;
                 loop {
                     round = start.wait(round, Waiting::Spinning);
@@ -39,7 +39,7 @@ impl Forked {
                             target.copy_from_nonoverlapping(text.as_ptr(), text.len());
                         }
                         shared.word(slot + 8).store(text.len() as u64, Relaxed);
-                        Signal32 { word: shared.word32(slot), sleeps: shared.word32(slot + 128) }.set(round);
+                        shared.signal(slot).set(round);
                     }
                 }
             })
@@ -53,12 +53,11 @@ impl Forked {
         let before = self.round;
         self.round += 1;
         for worker in 0..WORKERS {
-            let word = self.shared.word32(worker * 256);
-            Signal32 { word, sleeps: self.shared.word32(worker * 256 + 128) }.set(self.round);
+            self.shared.signal(worker * 256).set(self.round);
         }
         for number in 0..self.pieces {
             let slot = SLOT_HEAD + number * self.slot_bytes;
-            let done = Signal32 { word: self.shared.word32(slot), sleeps: self.shared.word32(slot + 128) };
+            let done = self.shared.signal(slot);
             done.wait(before, Waiting::Spinning);
             let bytes = self.shared.word(slot + 8).load(Relaxed) as usize;
             // SAFETY: written by its process before the word; it writes there again only when we

@@ -47,6 +47,13 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// A word to wait for, at this place, with the cache line behind its own for whether somebody sleeps.
+    pub(crate) fn signal(&self, offset: usize) -> Signal32<'_> {
+        Signal32 { word: self.word32(offset), sleeps: self.word32(offset + 128) }
+    }
+}
+
 /// A forked process; killed when dropped.
 pub(crate) struct Child(Pid);
 

@@ -15,11 +15,11 @@ pub struct Mortal {
 }
 
 fn told(shared: &Shared) -> Signal32<'_> {
-    Signal32 { word: shared.word32(0), sleeps: shared.word32(128) }
+    shared.signal(0)
 }
 
 fn born(shared: &Shared) -> Signal32<'_> {
-    Signal32 { word: shared.word32(256), sleeps: shared.word32(384) }
+    shared.signal(256)
 }
 
 fn make(shared: &Rc<Shared>, turn: u32) -> Child {

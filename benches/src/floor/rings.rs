@@ -12,7 +12,6 @@ const TAIL_OUT: usize = 0;
 const TAIL_BACK: usize = 128;
 /// Changes when a round begins and when it ends, so that nobody spins between rounds.
 const ROUND: usize = 256;
-const ROUND_SLEEPS: usize = 384;
 const OUT: usize = 4096;
 const OUT_BYTES: usize = 32;
 const BACK: usize = OUT + SLOTS as usize * OUT_BYTES;
@@ -28,7 +27,7 @@ pub struct Rings {
 }
 
 fn round(shared: &Shared) -> Signal32<'_> {
-    Signal32 { word: shared.word32(ROUND), sleeps: shared.word32(ROUND_SLEEPS) }
+    shared.signal(ROUND)
 }
 
 fn serve(shared: &Shared, batch: u64) {

@@ -8,7 +8,8 @@ use multicore::{Pool, Task};
 use std::hint::black_box;
 use std::time::Instant;
 
-fn mean(iterations: u64, mut once: impl FnMut() -> f64) -> f64 {
+/// So many times the median.
+fn median(iterations: u64, mut once: impl FnMut() -> f64) -> f64 {
     let mut all: Vec<f64> = (0..iterations).map(|_| once()).collect();
     all.sort_by(f64::total_cmp);
     all[all.len() / 2] * iterations as f64
@@ -83,7 +84,7 @@ fn procspawn_death(pool: &procspawn::Pool) -> (f64, f64) {
 /// Starts of programs, of workers, and deaths.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
-    let started = |part: Part| move |iterations| mean(iterations, || child::time(part));
+    let started = |part: Part| move |iterations| median(iterations, || child::time(part));
     let start = Job::new("process start to first result", Unit::Seconds, 10, 15)
         .subject(Who::Multicore, "", started(Part::Multicore))
         .subject(Who::Floor, "bare exec", started(Part::Nothing))
@@ -91,12 +92,12 @@ pub fn jobs() -> Vec<Job> {
         .subject(Who::Procspawn, "", started(Part::Procspawn))
         .target(Target::Times(2.2, Who::Floor, "bare exec"));
     let worker = Job::new("a new worker to its first result", Unit::Seconds, 10, 15)
-        .subject(Who::Multicore, "", |iterations| mean(iterations, new_worker))
-        .subject(Who::Floor, "bare fork", |iterations| mean(iterations, process::fork))
+        .subject(Who::Multicore, "", |iterations| median(iterations, new_worker))
+        .subject(Who::Floor, "bare fork", |iterations| median(iterations, process::fork))
         .target(Target::AtMost(200e-6));
     let heavy = Job::new("the same, beside 1 GiB of heap and 8 threads", Unit::Seconds, 1, 3)
-        .subject(Who::Multicore, "", |_| with_big_heap(|| mean(10, new_worker) / 10.0))
-        .subject(Who::Floor, "bare fork", |_| with_big_heap(|| mean(3, process::fork) / 3.0))
+        .subject(Who::Multicore, "", |_| with_big_heap(|| median(10, new_worker) / 10.0))
+        .subject(Who::Floor, "bare fork", |_| with_big_heap(|| median(3, process::fork) / 3.0))
         .target(Target::AtMost(200e-6));
     let mut jobs = vec![start, worker, heavy];
     type Pick = fn((f64, f64)) -> f64;
@@ -112,9 +113,9 @@ pub fn jobs() -> Vec<Job> {
             if workers == 2 { procspawn_pool() } else { procspawn::Pool::new(workers).expect("processes can be made") };
         let mut mortal = Mortal::default();
         let job = Job::new(name, Unit::Seconds, 20, 15)
-            .subject(Who::Multicore, "", move |iterations| mean(iterations, || pick(death(&ours))))
-            .subject(Who::Floor, "bare pidfd", move |iterations| mean(iterations, || pick(mortal.die())))
-            .subject(Who::Procspawn, "", move |iterations| mean(iterations, || pick(procspawn_death(&theirs))));
+            .subject(Who::Multicore, "", move |iterations| median(iterations, || pick(death(&ours))))
+            .subject(Who::Floor, "bare pidfd", move |iterations| median(iterations, || pick(mortal.die())))
+            .subject(Who::Procspawn, "", move |iterations| median(iterations, || pick(procspawn_death(&theirs))));
         jobs.push(job.target(Target::AtMost(limit)));
     }
     jobs
