@@ -91,6 +91,8 @@ mod engine;
 mod engine;
 #[cfg(not(loom))]
 mod error;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom))))]
+mod failpoint;
 #[cfg(not(loom))]
 mod gate;
 #[cfg(not(loom))]

@@ -5,7 +5,7 @@
 
 mod support;
 
-use multicore::{Cause, ErrorKind, Task};
+use multicore::{Cause, ErrorKind, Pool, Task};
 use std::time::{Duration, Instant};
 use support::{DEADLINE, Marks, add, busy_pool, mark, pool, wait_for, watchdog};
 
@@ -250,6 +250,35 @@ fn a_worker_stopped_while_idle_loses_its_piece_to_another_and_is_killed() {
             pool.stats().workers.iter().all(|worker| worker.pid.is_some_and(|pid| !pids.contains(&pid)))
         });
     }
+}
+
+/// The first worker that starts waits at the door.
+fn one_starts_late((marks, door): (String, String)) {
+    let first = std::fs::OpenOptions::new().write(true).create_new(true).open(format!("{marks}-first"));
+    if first.is_ok() {
+        mark(&marks, 0);
+        support::wait_at(&door);
+    }
+}
+
+#[test]
+fn a_worker_that_takes_long_to_start_keeps_no_piece() {
+    let _watch = watchdog();
+    let (marks, door) = (Marks::new(), support::Door::closed());
+    let given = (marks.path(), door.path());
+    let pool = Pool::builder().workers(2).on_worker_start_with(one_starts_late, given).build().unwrap();
+    marks.wait_for(1);
+    // Each is alone in its task: nobody takes it for one that waits behind another.
+    let tasks: Vec<Task<u64>> = (0..4).map(|_| pool.task().unwrap()).collect();
+    for task in &tasks {
+        task.run(add, 1, 2);
+    }
+    for task in tasks {
+        assert_eq!(task.get().unwrap(), [3]);
+    }
+    door.open();
+    std::fs::remove_file(format!("{}-first", marks.path())).unwrap();
+    support::assert_well(pool);
 }
 
 #[test]

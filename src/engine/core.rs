@@ -22,6 +22,7 @@ use super::record::{self, Outcome};
 use super::task_state::{Bell, Settled, Site, TaskKey, TaskState, Tasks, WaitingPiece, Want};
 use crate::bytes::Handed;
 use crate::error::{Cause, Error, ErrorKind, PieceLabel};
+use crate::failpoint::failpoint;
 use crate::lead::Waiters;
 use crate::sleep::{Interest, Listening};
 use crate::sys::clock;
@@ -34,6 +35,8 @@ use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod births;
 
 /// So many tiny pieces are given out together: a look at the workers costs as much as some of them.
 const TINY_BATCH: usize = 16;
@@ -58,7 +61,20 @@ const LAST_LOOKS: usize = 1 + BACK_RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
 const NOT_BEGUN_NS: u64 = 50_000_000;
 
 /// A place that could not be filled is tried again after this.
-const RETRY_NS: u64 = 100_000_000;
+pub(crate) const RETRY_NS: u64 = 100_000_000;
+
+/// Pieces fail if there was no worker, and none could be started, for so long.
+const NO_WORKER: Duration = Duration::from_secs(2);
+
+/// A fork server that has not obeyed an order by then is looked at.
+pub(crate) const SPAWN_DEADLINE_NS: u64 = 1_000_000_000;
+
+/// A limit that is found to have passed so long ago was found too late: whoever looks was paused, and
+/// perhaps the worker with it.
+const LATE_NS: u64 = 100_000_000;
+
+/// Such a worker has a moment more to answer.
+const GRACE_NS: u64 = 20_000_000;
 
 /// A caller that waits.
 #[derive(Debug)]
@@ -109,8 +125,21 @@ struct Seat {
     blame: Option<Cause>,
     /// The piece for which it was killed, since that ran too long.
     overran: Option<u32>,
+    /// A piece whose limit had passed long before anybody looked: it had a moment more.
+    grace: Option<u32>,
     /// What `on_worker_start` said when it failed.
     start_failure: Option<String>,
+}
+
+/// How far the fork server has come, as it said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerStage {
+    /// Nothing was heard of it.
+    Started { since_ns: u64 },
+    /// It runs constructors and `preload`.
+    Prepares,
+    /// It serves.
+    Ready { since_ns: u64 },
 }
 
 #[derive(Debug)]
@@ -121,6 +150,9 @@ pub(crate) struct Core {
     pub(crate) waiters: Waiters<Waiter>,
     /// The socket to the fork server, while there is one.
     pub(crate) server: Option<OwnedFd>,
+    pub(crate) server_stage: ServerStage,
+    /// Since when nothing could be started, and why, as far as it was tried.
+    unborn: Option<(u64, String)>,
     callers: Arc<Watch>,
     supervisors: Arc<Watch>,
     /// Wakes the caller that sleeps in the callers' watch.
@@ -182,20 +214,14 @@ impl Core {
         (callers, supervisors): (Arc<Watch>, Arc<Watch>),
         (kick, kick_supervisor): (Arc<Event>, Arc<Event>),
     ) -> Self {
-        let seat = |_| Seat {
-            place: Place::Vacant { retry_ns: 0 },
-            generation: 0,
-            dead_since_ns: None,
-            blame: None,
-            overran: None,
-            start_failure: None,
-        };
         Core {
             tasks: Tasks::default(),
             turn: VecDeque::new(),
-            seats: (0..workers).map(seat).collect(),
+            seats: (0..workers).map(|_| Seat::vacant()).collect(),
             waiters: Waiters::new(),
             server: None,
+            server_stage: ServerStage::Ready { since_ns: 0 },
+            unborn: None,
             callers,
             supervisors,
             kick,
@@ -246,6 +272,7 @@ impl Core {
         }
         let Core { tasks, seats, turn, direct, unlooked, .. } = self;
         let Some(task) = tasks.get_mut(key) else { return };
+        failpoint!("parent-piece-taken");
         if let Some(index) = *direct
             && turn.is_empty()
             && task.is_tiny()
@@ -271,6 +298,7 @@ impl Core {
             return task.add_failed(site, cancelled);
         }
         task.add(site, arguments.into_arguments());
+        failpoint!("parent-piece-queued");
         self.queue(key);
     }
 
@@ -448,6 +476,7 @@ impl Core {
                     turn.push_front(key);
                     break 'full;
                 }
+                failpoint!("parent-record-written");
                 given += 1;
                 shortest = shortest.into_iter().chain(task.settings.limit_ns).min();
                 left_ns = left_ns.saturating_sub(u64::from(cost_ns));
@@ -579,6 +608,7 @@ impl Core {
                     }
                 };
                 task.settle(piece.number, settled);
+                failpoint!("parent-piece-settled");
                 if !task.queued && !task.waiting.is_empty() && !task.is_full() {
                     task.queued = true;
                     turn.push_back(piece.task);
@@ -637,30 +667,51 @@ impl Core {
                 came_back = true;
             }
         }
+        // One that is not ready yet may take its time, unless there are others.
+        let others_are_ready = self.workers().any(|worker| worker.is_ready() && !worker.suspect);
         for index in 0..self.seats.len() {
-            let Some(worker) = self.seats[index].worker_mut() else { continue };
+            let Seat { place: Place::Filled(worker), grace, .. } = &mut self.seats[index] else { continue };
             if worker.suspect {
                 if worker.has_read_all() {
                     worker.suspect = false;
                     came_back = true;
-                } else if worker.pid.is_some_and(process::is_stopped) {
+                } else if worker.is_stopped() {
                     worker.kill();
                 } else {
                     until(now + NOT_BEGUN_NS);
                 }
                 continue;
             }
+            if worker.leaving {
+                // Nobody else would ever let a stopped one go.
+                if worker.is_stopped() {
+                    worker.kill();
+                }
+                until(now + NOT_BEGUN_NS);
+                continue;
+            }
             match worker.progress(now) {
-                Some(Progress::Waits { since_ns, .. }) if since_ns + NOT_BEGUN_NS <= now && worker.is_ready() => {
+                Some(Progress::Waits { since_ns, .. })
+                    if since_ns + NOT_BEGUN_NS <= now && (worker.is_ready() || others_are_ready) =>
+                {
                     self.suspect(index);
                     came_back = true;
                     until(now + NOT_BEGUN_NS);
+                }
+                Some(Progress::Waits { since_ns, .. }) if since_ns + 2 * NOT_BEGUN_NS <= now && worker.is_stopped() => {
+                    worker.kill();
                 }
                 Some(Progress::Waits { since_ns, limit_ns }) => {
                     let due_ns = since_ns + NOT_BEGUN_NS;
                     until(if due_ns > now { due_ns } else { now + NOT_BEGUN_NS });
                     // It may begin at any moment from now on.
                     until(limit_ns.map_or(u64::MAX, |limit_ns| now.saturating_add(limit_ns)));
+                }
+                Some(Progress::Runs { sequence, until_ns })
+                    if until_ns + LATE_NS <= now && *grace != Some(sequence) =>
+                {
+                    *grace = Some(sequence);
+                    until(now + GRACE_NS);
                 }
                 Some(Progress::Runs { sequence, until_ns }) if until_ns <= now => {
                     self.kill_overrun(index, sequence);
@@ -709,6 +760,7 @@ impl Core {
         // It may have answered in the last moment.
         if let Some(worker) = seat.worker_mut().filter(|worker| worker.runs(sequence)) {
             worker.kill();
+            failpoint!("parent-overrun-killed");
             seat.overran = Some(sequence);
         }
     }
@@ -790,6 +842,7 @@ impl Core {
         if was_over {
             return rest;
         }
+        failpoint!("parent-task-closed");
         self.stop_task(key, kill);
         rest
     }
@@ -825,254 +878,6 @@ impl Core {
         }
     }
 
-    // Births and deaths.
-
-    /// Fills every place that is due. The first error, if any.
-    pub(crate) fn fill_vacancies(&mut self) -> Result<(), io::Error> {
-        self.fill_some(usize::MAX)
-    }
-
-    /// Fills those of the first places that are due. The first error, if any.
-    pub(crate) fn fill_some(&mut self, most: usize) -> Result<(), io::Error> {
-        if self.phase != Phase::Open || self.failure.is_some() || self.server.is_none() {
-            return Ok(());
-        }
-        let mut result = Ok(());
-        let now = clock::now_ns();
-        for index in 0..self.seats.len().min(most) {
-            if matches!(self.seats[index].place, Place::Vacant { retry_ns } if retry_ns <= now)
-                && let Err(error) = self.spawn(index)
-            {
-                self.seats[index].place = Place::Vacant { retry_ns: now + RETRY_NS };
-                result = result.and(Err(error));
-            }
-        }
-        self.dispatch();
-        result
-    }
-
-    /// The memory of workers whose pages are not all there yet; whoever takes it must see to that.
-    pub(crate) fn unallocated(&mut self) -> Vec<(usize, u32, (OwnedFd, OwnedFd))> {
-        let seats = self.seats.iter_mut().enumerate();
-        let taken = seats.filter_map(|(index, seat)| {
-            let generation = seat.generation;
-            Some((index, generation, seat.worker_mut()?.memory.take()?))
-        });
-        taken.collect()
-    }
-
-    /// There is no memory for a worker: it goes, and its place is filled once more.
-    pub(crate) fn starve(&mut self, index: usize, generation: u32) {
-        if let Some(worker) = self.seat(index, generation).and_then(|seat| seat.worker_mut()) {
-            worker.kill();
-        }
-    }
-
-    /// True if a spare pair should be made.
-    pub(crate) fn wants_pair(&self) -> bool {
-        self.deaths > 0 && self.spare_pair.is_none() && self.phase == Phase::Open && self.failure.is_none()
-    }
-
-    fn spawn(&mut self, index: usize) -> io::Result<()> {
-        let Some(server) = &self.server else { return Ok(()) };
-        let seat = &mut self.seats[index];
-        let generation = seat.generation.wrapping_add(1);
-        let made = self.spare_pair.take().map_or_else(Pair::create, Ok)?;
-        let worker = Worker::create(index, made)?;
-        let number = event::number(event::WORKER_EVENT, index, generation);
-        self.callers.add(&worker.caller_event, number)?;
-        self.supervisors.add(&worker.supervisor_event, number)?;
-        let order = ToServer::Spawn { worker: index as u32, generation };
-        if let Some((out, back)) = &worker.memory {
-            let fds = [out.as_fd(), back.as_fd(), worker.caller_event.as_fd(), worker.supervisor_event.as_fd()];
-            message::send(server, &order, &fds)?;
-        }
-        *seat = Seat {
-            place: Place::Filled(Box::new(worker)),
-            generation,
-            dead_since_ns: None,
-            blame: None,
-            overran: None,
-            start_failure: None,
-        };
-        Ok(())
-    }
-
-    /// The fork server has forked a worker.
-    pub(crate) fn born(&mut self, index: usize, generation: u32, pid: u32, pidfd: OwnedFd) {
-        let (callers, supervisors) = (Arc::clone(&self.callers), Arc::clone(&self.supervisors));
-        let Some(seat) = self.seat(index, generation) else { return };
-        let Some(worker) = seat.worker_mut() else { return };
-        let number = event::number(event::WORKER_DEATH, index, generation);
-        // If it cannot be watched, the fork server still tells of its death.
-        let _ = callers.add(&pidfd, number).and(supervisors.add(&pidfd, number));
-        worker.is_born(pid, pidfd);
-    }
-
-    /// The fork server could not fork a worker.
-    pub(crate) fn stillborn(&mut self, index: usize, generation: u32) {
-        if self.seat(index, generation).is_some() {
-            // It says nothing of what workers do when they start.
-            let early_deaths = std::mem::take(&mut self.early_deaths);
-            self.bury(index, generation, Cause::Unknown);
-            self.early_deaths = early_deaths;
-            self.seats[index].place = Place::Vacant { retry_ns: clock::now_ns() + RETRY_NS };
-        }
-    }
-
-    /// A worker's pidfd says that it is dead; why is yet to be told.
-    pub(crate) fn died(&mut self, index: usize, generation: u32) {
-        if let Some(seat) = self.seat(index, generation) {
-            seat.dead_since_ns.get_or_insert_with(clock::now_ns);
-        }
-    }
-
-    /// True if something is due at a moment for which only the supervisor wakes: a cause of death
-    /// that is yet to be told, or a place that is to be filled.
-    pub(crate) fn awaits_a_moment(&self) -> bool {
-        self.seats.iter().any(|seat| seat.dead_since_ns.is_some() || matches!(seat.place, Place::Vacant { .. }))
-    }
-
-    /// How a worker ended, as the fork server saw it.
-    pub(crate) fn reaped(&mut self, index: usize, generation: u32, ending: Ending) {
-        self.bury(
-            index,
-            generation,
-            match ending {
-                Ending::Exit(code) => Cause::Exit(code),
-                Ending::Signal(signal) => Cause::Signal(signal),
-            },
-        );
-    }
-
-    /// Buries those whose cause of death nobody told in time, and says when to look again.
-    pub(crate) fn bury_unexplained(&mut self) -> Option<u64> {
-        let now = clock::now_ns();
-        let mut next: Option<u64> = None;
-        for index in 0..self.seats.len() {
-            let due = match (&self.seats[index].place, self.seats[index].dead_since_ns) {
-                (Place::Filled(_), Some(since)) if since + CAUSE_WAIT_NS <= now => {
-                    self.bury(index, self.seats[index].generation, Cause::Unknown);
-                    continue;
-                }
-                (Place::Filled(_), Some(since)) => since + CAUSE_WAIT_NS,
-                (Place::Vacant { retry_ns }, _) if self.phase == Phase::Open && self.server.is_some() => *retry_ns,
-                _ => continue,
-            };
-            next = Some(next.map_or(due, |next| next.min(due)));
-        }
-        next
-    }
-
-    /// The one place where a worker is declared dead: it is dead, and this is why. What it had
-    /// replied counts, the piece that it had begun is lost, and the others go to other workers.
-    pub(crate) fn bury(&mut self, index: usize, generation: u32, cause: Cause) {
-        if self.seat(index, generation).is_none() {
-            return;
-        }
-        self.collect_rest_from(index);
-        let Place::Filled(mut worker) = std::mem::replace(&mut self.seats[index].place, Place::Vacant { retry_ns: 0 })
-        else {
-            return;
-        };
-        let seat = &mut self.seats[index];
-        seat.dead_since_ns = None;
-        let kernel_killed =
-            cause == Cause::Signal(libc::SIGKILL) && !worker.was_killed() && self.memory_kills.has_grown();
-        let explained = if kernel_killed { Some(Cause::OomKilled) } else { worker.explain(cause) };
-        let cause = seat.blame.take().or(explained).unwrap_or(cause);
-        let start_failure = seat.start_failure.take();
-        for watch in [&self.callers, &self.supervisors] {
-            if let Some(pidfd) = &worker.pidfd {
-                watch.remove(pidfd);
-            }
-        }
-        self.callers.remove(&worker.caller_event);
-        self.supervisors.remove(&worker.supervisor_event);
-        let overran = seat.overran.take();
-        let (lost, rest) = worker.leftovers(cause == Cause::Protocol);
-        if let Some(piece) = lost
-            && let Some(task) = self.tasks.get_mut(piece.task)
-        {
-            let limit = task.settings.limit_ns.filter(|_| overran == Some(piece.sequence));
-            let pid = worker.pid;
-            let error = |label, attempts| {
-                let error = match limit {
-                    Some(limit) => {
-                        let limit = Duration::from_nanos(limit.get());
-                        Error::new(
-                            ErrorKind::TimedOut,
-                            format!("ran longer than its limit of {limit:?}, and was killed"),
-                        )
-                    }
-                    None => Error::new(ErrorKind::WorkerLost, String::new()),
-                };
-                error.with_cause(cause).with_piece(label, attempts).with_worker(index, pid)
-            };
-            match piece.arguments {
-                Some(arguments) => {
-                    if let Some(attempt) = task.lose_start(piece.number, error) {
-                        let due_ns = clock::now_ns() + pause_ns(attempt);
-                        self.delayed.push((due_ns, piece.task, WaitingPiece { number: piece.number, arguments }));
-                        self.wake_supervisor_by(due_ns);
-                    }
-                }
-                None => {
-                    let error = error(task.label(piece.number), task.attempts(piece.number));
-                    task.settle(piece.number, Settled::Failed(error));
-                }
-            }
-        }
-        for piece in rest {
-            if let Some(task) = self.tasks.get_mut(piece.task) {
-                task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
-                self.queue(piece.task);
-            }
-        }
-        let (leaving, was_ready) = (worker.leaving, worker.is_ready());
-        self.buried.push(*worker);
-        if leaving || self.phase != Phase::Open {
-            return;
-        }
-        self.deaths += 1;
-        if was_ready || cause == Cause::ForkServerLost {
-            self.early_deaths = 0;
-        } else {
-            let now = clock::now_ns();
-            let since = std::mem::replace(&mut self.last_early_death_ns, now);
-            let one_was_ready = self.workers().any(|worker| worker.made_ns > since && worker.is_ready());
-            self.early_deaths = if one_was_ready { 1 } else { self.early_deaths + 1 };
-            if self.early_deaths >= MAX_EARLY_DEATHS {
-                let reason = match start_failure {
-                    Some(reason) => format!("on_worker_start failed: {reason}"),
-                    None => cause.to_string(),
-                };
-                self.fail(Error::new(
-                    ErrorKind::WorkerLost,
-                    format!("the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {index}): {reason}"),
-                ).with_cause(cause));
-                return;
-            }
-            // A little longer each time, so that a crash at start does not take the machine.
-            self.seats[index].place = Place::Vacant { retry_ns: now + (1_000_000 << self.early_deaths) };
-        }
-        // An error is tried again by the supervisor, later.
-        let _ = self.fill_vacancies();
-    }
-
-    /// The fork server is gone, and its workers with it.
-    pub(crate) fn server_lost(&mut self) {
-        self.server = None;
-        for index in 0..self.seats.len() {
-            self.bury(index, self.seats[index].generation, Cause::ForkServerLost);
-        }
-    }
-
-    /// The pidfds of all workers that live, as far as is known.
-    pub(crate) fn pidfds(&self) -> Vec<OwnedFd> {
-        self.workers().filter_map(|worker| worker.pidfd.as_ref()?.try_clone().ok()).collect()
-    }
-
     /// The pool ends by itself: every open piece fails, and nothing can be run any more.
     pub(crate) fn fail(&mut self, error: Error) {
         let (kind, cause, message) = (error.kind(), error.cause(), error.to_string());
@@ -1098,6 +903,7 @@ impl Core {
             return;
         }
         self.phase = if kill { Phase::Closed } else { Phase::Closing };
+        failpoint!("parent-pool-closed");
         self.turn.clear();
         for index in 0..self.seats.len() {
             let Some(worker) = self.seats[index].worker_mut() else { continue };
@@ -1135,6 +941,18 @@ impl Core {
 }
 
 impl Seat {
+    fn vacant() -> Self {
+        Seat {
+            place: Place::Vacant { retry_ns: 0 },
+            generation: 0,
+            dead_since_ns: None,
+            blame: None,
+            overran: None,
+            grace: None,
+            start_failure: None,
+        }
+    }
+
     fn worker(&self) -> Option<&Worker> {
         match &self.place {
             Place::Filled(worker) => Some(worker),

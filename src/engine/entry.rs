@@ -13,6 +13,7 @@
 use super::marker::{self, Marker};
 use super::message::{self, FromServer, Hello, Settings, ToServer};
 use super::worker;
+use crate::failpoint::failpoint;
 use crate::sys::image::{self, Constructor, image};
 use crate::sys::process::{self, DeathTimer, Forked};
 use crate::sys::{memory, socket};
@@ -50,9 +51,11 @@ unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, e
     if image::is_privileged() {
         return;
     }
+    failpoint!("server-entered");
     let Some((socket, hello)) = intercept(value) else { return };
     process::unset_variable(marker::NAME);
     let Ok(mut server) = Server::new(socket, hello) else { process::exit_now(1) };
+    failpoint!("server-intercepted");
     let timer = DeathTimer::start(&server.parent);
     for constructor in image::constructors_after(entry).unwrap_or_default() {
         // SAFETY: the loader would call it now, with these arguments (musl passes none, and there
@@ -160,7 +163,9 @@ impl Server {
                  program; workers can only be forked from a process with one: start threads in on_worker_start instead"
             ));
         }
+        failpoint!("server-prepared");
         self.tell(&FromServer::Ready, &[]);
+        failpoint!("server-ready");
     }
 
     fn tell(&self, what: &FromServer, fds: &[rustix::fd::BorrowedFd<'_>]) {
@@ -210,26 +215,47 @@ impl Server {
     /// A child has ended. What it started dies with it, before its number can be used again.
     fn bury(&mut self, index: usize) {
         let pid = self.children[index].pid;
+        failpoint!("server-death-seen");
         process::kill_group(pid);
+        failpoint!("server-group-killed");
         if let Some(ending) = process::reap(pid) {
             let Child { worker, generation, .. } = self.children.swap_remove(index);
+            failpoint!("server-reaped");
             self.tell(&FromServer::Died { worker, generation, ending }, &[]);
+            failpoint!("server-death-told");
         }
     }
 
     fn obey(&mut self, order: socket::Received) {
-        let Ok(ToServer::Spawn { worker, generation }) = message::decode(&order) else { self.end() };
-        let Ok([out, back, caller, supervisor]) = <[OwnedFd; 4]>::try_from(order.fds) else { self.end() };
+        let (worker, generation) = match message::decode(&order) {
+            Ok(ToServer::Spawn { worker, generation }) => (worker, generation),
+            Ok(ToServer::Kill { worker, generation }) => {
+                let is_it = |child: &&Child| (child.worker, child.generation) == (worker, generation);
+                if let Some(child) = self.children.iter().find(is_it) {
+                    process::kill(&child.pidfd);
+                }
+                return;
+            }
+            Err(_) => self.end(),
+        };
+        let Ok([out, back, caller, supervisor]) = <[OwnedFd; 4]>::try_from(order.fds) else {
+            // There was no room for them.
+            return self.tell(&FromServer::SpawnFailed { worker, generation, errno: libc::EMFILE }, &[]);
+        };
+        failpoint!("server-order-read");
         let server = rustix::process::getpid();
         let forked = process::fork().and_then(|forked| match forked {
             Forked::Child => Ok(None),
-            Forked::Parent(pid) => match process::pidfd_of(pid) {
-                Ok(pidfd) => Ok(Some((pid, pidfd))),
-                Err(error) => {
-                    process::kill_and_reap(pid);
-                    Err(error.into())
+            Forked::Parent(pid) => {
+                failpoint!("server-forked");
+                match process::pidfd_of(pid) {
+                    Ok(pidfd) => Ok(Some((pid, pidfd))),
+                    Err(error) => {
+                        process::kill_and_reap(pid);
+                        Err(error.into())
+                    }
                 }
-            },
+            }
         });
         match forked {
             Ok(None) => {
@@ -249,6 +275,7 @@ impl Server {
             Ok(Some((pid, pidfd))) => {
                 let told = FromServer::Spawned { worker, generation, pid: pid.as_raw_nonzero().get() as u32 };
                 self.tell(&told, &[pidfd.as_fd()]);
+                failpoint!("server-birth-told");
                 self.children.push(Child { worker, generation, pid, pidfd });
             }
             Err(error) => {
@@ -260,6 +287,7 @@ impl Server {
 
     /// Kills all workers with what they started, and goes.
     fn end(&self) -> ! {
+        failpoint!("server-ending");
         for child in &self.children {
             process::kill_group(child.pid);
             process::kill(&child.pidfd);
@@ -269,6 +297,7 @@ impl Server {
             process::has_ended(&child.pidfd, LAST_WAIT);
             process::reap(child.pid);
         }
+        failpoint!("server-ended");
         process::end_with_group()
     }
 }

@@ -15,6 +15,7 @@ use crate::bytes::{Arguments, REPLY_INLINE_BYTES, Reply};
 use crate::claim;
 use crate::codec::Format;
 use crate::error::Cause;
+use crate::failpoint::failpoint;
 use crate::ring::{Consumer, Header, Producer, Record, Violation};
 use crate::sleep::{self, Announcer, Interest, LOW_WATER};
 use crate::spin;
@@ -182,6 +183,8 @@ pub(crate) struct Worker {
     pub(crate) leaving: bool,
     /// It was to be killed; perhaps before its process was known.
     doomed: bool,
+    /// The fork server was asked to do it.
+    kill_ordered: bool,
     pub(crate) made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has seen to it that their pages are there.
     pub(crate) memory: Option<(OwnedFd, OwnedFd)>,
@@ -218,6 +221,7 @@ impl Worker {
             pieces_done: 0,
             leaving: false,
             doomed: false,
+            kill_ordered: false,
             made_ns: clock::now_ns(),
             memory: Some((out, back)),
         };
@@ -392,7 +396,9 @@ impl Worker {
     /// Shows the worker what was given, and wakes it if it sleeps.
     pub(crate) fn publish(&mut self) {
         if self.work.publish(self.pair.out_ring()) {
+            failpoint!("parent-records-published");
             self.wake();
+            failpoint!("parent-worker-woken");
         }
     }
 
@@ -414,6 +420,7 @@ impl Worker {
                 break;
             }
             outgoing.sent += chunk.len();
+            failpoint!("parent-chunk-written");
             // Only now: once all is sent, what lies behind belongs to other pieces.
             if let Some(piece) = self.in_flight.iter_mut().find(|piece| piece.sequence == outgoing.sequence) {
                 piece.end = self.work.tail();
@@ -480,8 +487,10 @@ impl Worker {
             };
             records += 1;
             bytes += record.payload_bytes;
+            failpoint!("parent-reply-seen");
             let arrival = self.read(&record, spare)?;
             self.replies.pass(&record);
+            failpoint!("parent-reply-read");
             self.tell_head();
             if let Some(arrival) = arrival {
                 arrived(arrival);
@@ -583,6 +592,7 @@ impl Worker {
             self.told_head = head;
             // Release (tell-back-head): we have read what lies before.
             self.pair.back_head().store(head, Release);
+            failpoint!("parent-head-told");
             self.wake();
         }
     }
@@ -595,6 +605,7 @@ impl Worker {
         if piece.begun || !claim::call_back(self.pair.states(), piece.sequence) {
             return None;
         }
+        failpoint!("parent-piece-called-back");
         self.in_flight.pop_back();
         self.flagged -= usize::from(piece.low_water);
         self.backlog_ns -= u64::from(piece.cost_ns);
@@ -734,9 +745,19 @@ impl Worker {
         }
     }
 
+    /// True, once, if only the fork server can kill it.
+    pub(crate) fn wants_kill_by_server(&mut self) -> bool {
+        self.doomed && self.pid.is_some() && self.pidfd.is_none() && !std::mem::replace(&mut self.kill_ordered, true)
+    }
+
+    /// True if it is stopped, as by SIGSTOP, as far as can be told.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.pid.is_some_and(process::is_stopped)
+    }
+
     /// The fork server has told of its process.
-    pub(crate) fn is_born(&mut self, pid: u32, pidfd: OwnedFd) {
-        (self.pid, self.pidfd) = (Some(pid), Some(pidfd));
+    pub(crate) fn is_born(&mut self, pid: u32, pidfd: Option<OwnedFd>) {
+        (self.pid, self.pidfd) = (Some(pid), pidfd);
         if self.doomed {
             self.kill();
         }

@@ -5,6 +5,7 @@
 //! | parent      | [`Hello`], before the start  | the parent's pidfd, the settings                   |
 //! | fork server | `Intercepted`, `Ready` or `Refused` | -                                           |
 //! | parent      | `Spawn`                      | *out*, *back*, and the two events of that worker   |
+//! | parent      | `Kill`                       | -                                                  |
 //! | fork server | `Spawned` or `SpawnFailed`   | the worker's pidfd                                 |
 //! | fork server | `Died`, once it is reaped    | -                                                  |
 
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
 pub(crate) enum ToServer {
     /// Fork a worker; its descriptors are beside the message.
     Spawn { worker: u32, generation: u32 },
+    /// Kill a worker whose pidfd the parent has no room for.
+    Kill { worker: u32, generation: u32 },
 }
 
 /// To the parent.

@@ -31,6 +31,7 @@ use self::task_state::{Bell, TaskSettings, Want};
 use crate::bytes::Handed;
 use crate::call::Call;
 use crate::error::{Error, PieceLabel};
+use crate::failpoint::failpoint;
 use crate::lead::WaiterId;
 use crate::spin::Spin;
 use crate::sys::event::{Event, Watch};
@@ -359,7 +360,9 @@ impl<'a> Wait<'a> {
         let left = left.into_iter().chain(until_due).min();
         self.bell.in_watch.store(true, Ordering::Relaxed);
         self.core = None;
+        failpoint!("parent-sleep-announced");
         let events = self.shared.callers.wait(left);
+        failpoint!("parent-awake");
         self.core();
         self.bell.in_watch.store(false, Ordering::Relaxed);
         let shared = self.shared;

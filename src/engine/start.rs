@@ -1,6 +1,6 @@
 //! Starting a pool's processes: the checks before, the fork server, the handshake.
 
-use super::core::{Core, event};
+use super::core::{Core, ServerStage, event};
 use super::entry;
 use super::marker::{self, Marker};
 use super::message::{self, FromServer, Hello, Hook, Settings};
@@ -9,16 +9,18 @@ use super::{Shared, worker};
 use crate::call::Call;
 use crate::codec;
 use crate::error::{Error, ErrorKind};
+use crate::failpoint::failpoint;
 use crate::sys::event::{Event, Watch};
 use crate::sys::image::{self, image};
 use crate::sys::process::{self, BlockedSignals, Launch};
-use crate::sys::{memory, socket};
+use crate::sys::{clock, memory, socket};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A fork server, as its parent holds it; the socket lies in the [`Core`].
 pub(crate) struct Server {
+    pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
     /// The pool's count when it was started: if it has not grown since, nothing came of it.
     pub(crate) pieces_done_before: u64,
@@ -73,8 +75,9 @@ pub(crate) fn hook(call: Call, value: Vec<u8>) -> Result<Hook, Error> {
 }
 
 impl Launcher {
-    /// Starts a fork server and orders the workers; what it answers is yet to come.
-    pub(crate) fn launch(&self, core: &mut Core) -> Result<Server, Error> {
+    /// Starts a fork server and orders the workers; what it answers is yet to come. Says too what came of
+    /// the orders.
+    pub(crate) fn launch(&self, core: &mut Core) -> Result<(Server, std::io::Result<()>), Error> {
         let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
         let (ours, theirs) = socket::pair().map_err(failed("cannot make the socket to the fork server"))?;
         let mut nonce = [0; 8];
@@ -87,12 +90,14 @@ impl Launcher {
         message::send(&ours, &hello, &[parent.as_fd(), self.settings.as_fd()])
             .map_err(|error| Error::system("cannot write to the fork server", error))?;
         core.server = Some(ours);
-        let failed_pair = |error| Error::system("cannot make a worker's shared memory", error);
+        core.server_stage = ServerStage::Started { since_ns: clock::now_ns() };
         // Orders that wait for it: it need not wait for us, who may not run before it sleeps.
-        core.fill_some(ORDERED_AHEAD).map_err(failed_pair)?;
+        let ordered = core.fill_some(ORDERED_AHEAD);
+        failpoint!("parent-orders-ahead");
         let marker = Marker { entry: entry::offset(), nonce, socket: theirs.as_raw_fd(), parent: std::process::id() };
-        let pidfd = process::start_image(&self.launch, marker.to_variable(), theirs.as_fd())
+        let (pid, pidfd) = process::start_image(&self.launch, marker.to_variable(), theirs.as_fd())
             .map_err(|error| Error::system("cannot start this program once more as fork server", error))?;
+        failpoint!("parent-server-started");
         if let Some(ours) = &core.server {
             let add = |watch: &Watch| {
                 watch.add(ours, event::number(event::SERVER_SOCKET, 0, 0))?;
@@ -100,8 +105,8 @@ impl Launcher {
             };
             add(&self.callers).and(add(&self.supervisors)).map_err(failed("cannot watch the fork server"))?;
         }
-        core.fill_vacancies().map_err(failed_pair)?;
-        Ok(Server { pidfd, pieces_done_before: 0 })
+        let ordered = ordered.and(core.fill_vacancies());
+        Ok((Server { pid, pidfd, pieces_done_before: 0 }, ordered))
     }
 }
 
@@ -123,16 +128,30 @@ pub(crate) fn start(workers: usize, settings: &Settings) -> Result<Arc<Shared>, 
     let launcher = Launcher { launch, settings, callers: Arc::clone(&callers), supervisors: Arc::clone(&supervisors) };
     let watches = (Arc::clone(&callers), Arc::clone(&supervisors));
     let mut core = Core::new(workers, watches, (Arc::clone(&kick), Arc::clone(&kick_supervisor)));
-    let server = launcher.launch(&mut core)?;
-    await_answer(&mut core, &server).inspect_err(|_| process::kill(&server.pidfd))?;
+    let (server, ordered) = launcher.launch(&mut core)?;
+    let answered = ordered
+        .map_err(|error| Error::system("cannot make a worker's shared memory and events", error))
+        .and_then(|()| await_answer(&mut core, &server));
+    answered.inspect_err(|_| process::kill(&server.pidfd))?;
+    failpoint!("parent-server-answered");
     let (orders, received) = crossbeam_channel::unbounded();
     let shared =
         Arc::new(Shared { core: parking_lot::Mutex::new(core), callers, kick, orders, kick_supervisor, workers });
-    let supervisor = Supervisor { shared: Arc::clone(&shared), watch: supervisors, orders: received, server, launcher };
+    let supervisor = Supervisor {
+        shared: Arc::clone(&shared),
+        watch: supervisors,
+        orders: received,
+        server: Some(server),
+        launcher,
+        server_deaths: 0,
+        relaunch_ns: 0,
+        overdue_since_ns: None,
+    };
     let signals = BlockedSignals::new();
     let thread = std::thread::Builder::new().name("multicore".to_string()).spawn(move || supervisor.run());
     drop(signals);
     thread.map_err(|error| Error::system("cannot start the supervisor thread", error))?;
+    failpoint!("parent-supervised");
     // What came before it watched.
     shared.kick_supervisor.signal();
     Ok(shared)
@@ -141,9 +160,16 @@ pub(crate) fn start(workers: usize, settings: &Settings) -> Result<Arc<Shared>, 
 /// Waits until the fork server is ready, or has said why it will not be, or is dead.
 fn await_answer(core: &mut Core, server: &Server) -> Result<(), Error> {
     let Some(socket) = &core.server else { return Ok(()) };
-    let mut deadline = Some(INTERCEPTION_DEADLINE);
+    let mut is_intercepted = false;
     loop {
-        if !process::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], deadline) {
+        if !process::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], Some(INTERCEPTION_DEADLINE)) {
+            if is_intercepted {
+                // It may take its time, but not stand still.
+                if process::is_stopped(server.pid) {
+                    return Err(Error::new(ErrorKind::System, "the fork server was stopped before it was ready"));
+                }
+                continue;
+            }
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
@@ -162,8 +188,11 @@ fn await_answer(core: &mut Core, server: &Server) -> Result<(), Error> {
             }
         };
         match message::decode(&received) {
-            Ok(FromServer::Intercepted) => deadline = None,
-            Ok(FromServer::Ready) => return Ok(()),
+            Ok(FromServer::Intercepted) => is_intercepted = true,
+            Ok(FromServer::Ready) => {
+                core.server_stage = ServerStage::Ready { since_ns: clock::now_ns() };
+                return Ok(());
+            }
             Ok(FromServer::Refused(reason)) => {
                 return Err(Error::new(ErrorKind::System, format!("the fork server cannot serve: {reason}")));
             }

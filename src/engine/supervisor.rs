@@ -4,24 +4,25 @@
 //! be done, under the lock, and the other finds it done.
 
 use super::Shared;
-use super::core::{Core, Phase, event};
+use super::core::{Core, Phase, RETRY_NS, SPAWN_DEADLINE_NS, ServerStage, event};
 use super::message::{self, FromServer};
 use super::pair::Pair;
 use super::start::{self, Server};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Cause, Error, ErrorKind};
+use crate::failpoint::failpoint;
 use crate::sys::clock;
 use crate::sys::event::Watch;
 use crate::sys::oom::MemoryKills;
-use crate::sys::process;
+use crate::sys::process::{self, State};
 use crate::sys::socket;
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the supervisor is told to do.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// The pool was closed: see it to its end, then answer.
+    /// The pool was closed: see it to its end, then drop the sender.
     Close { done: Sender<()> },
 }
 
@@ -37,6 +38,12 @@ const QUIET: Duration = Duration::from_millis(200);
 /// While a caller hands out tiny pieces, it looks for itself this often, and the supervisor too.
 pub(crate) const WATCH: Duration = Duration::from_micros(500);
 
+/// One that is overdue is looked at once more before it is killed.
+const SECOND_LOOK_NS: u64 = 100_000_000;
+
+/// One that is overdue, but works, has so much more.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
 /// So many fork servers in a row that ended before a worker was ready end the pool.
 const MAX_SERVER_DEATHS: u32 = 5;
 
@@ -45,8 +52,15 @@ pub(crate) struct Supervisor {
     pub(crate) shared: Arc<Shared>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) orders: Receiver<Order>,
-    pub(crate) server: Server,
+    /// `None` while a new one cannot be started.
+    pub(crate) server: Option<Server>,
     pub(crate) launcher: start::Launcher,
+    /// So many fork servers in a row ended before anything came of them.
+    pub(crate) server_deaths: u32,
+    /// When to try again to start one.
+    pub(crate) relaunch_ns: u64,
+    /// Since when the fork server is known to be overdue.
+    pub(crate) overdue_since_ns: Option<u64>,
 }
 
 impl Supervisor {
@@ -56,7 +70,6 @@ impl Supervisor {
         let memory_kills = MemoryKills::watch();
         self.shared.core.lock().memory_kills = memory_kills;
         let mut closing: Option<Sender<()>> = None;
-        let mut server_deaths = 0;
         let mut timeout = None;
         let mut tiny_seen = 0;
         // While buffers are kept: the pool's count at the last look.
@@ -70,27 +83,24 @@ impl Supervisor {
             let mut core = shared.core.lock();
             handle_events(&shared, &mut core, &events);
             core.collect();
-            if process::has_ended(&self.server.pidfd, Duration::ZERO) && core.phase == Phase::Open {
-                server_deaths += 1;
-                if core.pieces_done > self.server.pieces_done_before {
-                    server_deaths = 1;
-                }
-                self.replace_server(&mut core, server_deaths);
-            }
+            let server_due = self.see_to_server(&mut core);
             if core.phase != Phase::Open && (core.phase == Phase::Closed || core.dismiss() || core.server.is_none()) {
                 core.close(true);
                 drop(core);
                 self.end();
                 let buried = std::mem::take(&mut shared.core.lock().buried);
-                drop(buried);
-                if let Some(done) = closing {
-                    let _ = done.send(());
-                }
+                // All that is the pool's is gone when whoever closed it hears of it: by its order's end, if
+                // it came too late to be read.
+                let Supervisor { shared: own, watch, orders, server, launcher, .. } = self;
+                drop((buried, shared, own, watch, server, launcher));
+                drop((orders, closing));
                 return;
             }
+            let given_up = core.give_up_without_workers();
             let _ = core.fill_vacancies();
             let unexplained = core.bury_unexplained();
-            let due = unexplained.into_iter().chain(core.mind_the_clock()).min();
+            let due = [server_due, given_up, unexplained, core.mind_the_clock()].into_iter().flatten().min();
+            core.kill_by_server();
             core.alarm_ns = due.unwrap_or(u64::MAX);
             // A whole wait without a piece is quiet enough.
             let quiet = events.is_empty() && quiet_since == Some(core.pieces_done);
@@ -128,31 +138,90 @@ impl Supervisor {
         }
     }
 
-    /// The fork server died: its workers die with it, and all are started anew.
-    fn replace_server(&mut self, core: &mut Core, deaths: u32) {
-        // The workers die by their parent-death signal; what they had said before counts.
-        for pidfd in core.pidfds() {
-            process::kill(&pidfd);
-            process::has_ended(&pidfd, FAREWELL);
+    /// Replaces a fork server that has died, and kills one that does not do what it should. Says when to
+    /// look again.
+    fn see_to_server(&mut self, core: &mut Core) -> Option<u64> {
+        if core.phase != Phase::Open || core.failure.is_some() {
+            return None;
         }
-        self.watch.remove(&self.server.pidfd);
-        core.server_lost();
-        if core.failure.is_some() {
-            return;
-        }
-        let server = if deaths > MAX_SERVER_DEATHS {
-            Err(Error::new(ErrorKind::System, "the pool ended: its fork server died again and again"))
-        } else {
-            self.launcher.launch(core)
-        };
-        match server {
-            Ok(server) => self.server = Server { pieces_done_before: core.pieces_done, ..server },
-            Err(error) => {
-                // What was ordered of it will never be.
-                core.server_lost();
-                core.fail(error);
+        if let Some(server) = &self.server
+            && process::has_ended(&server.pidfd, Duration::ZERO)
+        {
+            self.server_deaths = if core.pieces_done > server.pieces_done_before { 1 } else { self.server_deaths + 1 };
+            self.lose_server(core);
+            if core.failure.is_some() {
+                return None;
+            }
+            if self.server_deaths > MAX_SERVER_DEATHS {
+                let message = "the pool ended: its fork server died again and again";
+                core.fail(Error::new(ErrorKind::System, message).with_cause(Cause::ForkServerLost));
+                return None;
             }
         }
+        let now = clock::now_ns();
+        match &self.server {
+            Some(_) => self.look_at_server(core, now),
+            None if now < self.relaunch_ns => Some(self.relaunch_ns),
+            None => match self.launcher.launch(core) {
+                Ok((server, _)) => {
+                    self.server = Some(Server { pieces_done_before: core.pieces_done, ..server });
+                    self.look_at_server(core, now)
+                }
+                Err(error) => {
+                    // What was ordered of it will never be.
+                    core.server_lost();
+                    core.no_birth(error.to_string());
+                    self.relaunch_ns = now + RETRY_NS;
+                    Some(self.relaunch_ns)
+                }
+            },
+        }
+    }
+
+    /// The fork server died, and its workers die with it: what they had said before counts.
+    fn lose_server(&mut self, core: &mut Core) {
+        core.end_workers(FAREWELL);
+        if let Some(server) = self.server.take() {
+            self.watch.remove(&server.pidfd);
+        }
+        self.overdue_since_ns = None;
+        failpoint!("parent-server-lost");
+        core.server_lost();
+    }
+
+    /// Kills a fork server that is stopped or hangs while something is expected of it: its death is then
+    /// seen like any other.
+    fn look_at_server(&mut self, core: &mut Core, now: u64) -> Option<u64> {
+        let server = self.server.as_ref()?;
+        let due_ns = match core.server_stage {
+            ServerStage::Started { since_ns } => since_ns + INTERCEPTION_DEADLINE.as_nanos() as u64,
+            // It may take its time, but not stand still.
+            ServerStage::Prepares => {
+                if process::is_stopped(server.pid) {
+                    process::kill(&server.pidfd);
+                }
+                return Some(now + SPAWN_DEADLINE_NS);
+            }
+            ServerStage::Ready { since_ns } => core.oldest_order_ns()?.max(since_ns) + SPAWN_DEADLINE_NS,
+        };
+        if now < due_ns {
+            self.overdue_since_ns = None;
+            return Some(due_ns);
+        }
+        // This process may itself have been held up, and the fork server with it: it has a moment more.
+        let overdue_since_ns = *self.overdue_since_ns.get_or_insert(now);
+        if now < overdue_since_ns + SECOND_LOOK_NS {
+            return Some(overdue_since_ns + SECOND_LOOK_NS);
+        }
+        let hangs = match process::state(server.pid) {
+            Some(State::Stopped | State::Sleeps) => true,
+            // A fork of much memory takes its time.
+            Some(State::Works) | None => now > due_ns + PATIENCE_NS,
+        };
+        if hangs || matches!(core.server_stage, ServerStage::Started { .. }) {
+            process::kill(&server.pidfd);
+        }
+        Some(now + SECOND_LOOK_NS)
     }
 
     /// Lets the fork server go, and waits until it has: then no process of the pool is left.
@@ -162,9 +231,16 @@ impl Supervisor {
             core.server = None;
             core.pidfds()
         };
-        if !process::has_ended(&self.server.pidfd, FAREWELL) {
-            process::kill(&self.server.pidfd);
-            process::has_ended(&self.server.pidfd, FAREWELL);
+        failpoint!("parent-server-let-go");
+        if let Some(server) = &self.server {
+            let start = Instant::now();
+            while !process::has_ended(&server.pidfd, FAREWELL / 20) {
+                if start.elapsed() > FAREWELL || process::is_stopped(server.pid) {
+                    process::kill(&server.pidfd);
+                    process::has_ended(&server.pidfd, FAREWELL);
+                    break;
+                }
+            }
         }
         // It waits for them too, but it may itself have been killed.
         for pidfd in workers {
@@ -207,11 +283,11 @@ fn hear_server(core: &mut Core) {
         };
         match message::decode::<FromServer>(&received) {
             Ok(FromServer::Spawned { worker, generation, pid }) => {
-                if let Some(pidfd) = received.fds.into_iter().next() {
-                    core.born(worker as usize, generation, pid, pidfd);
-                }
+                core.born(worker as usize, generation, pid, received.fds.into_iter().next());
             }
-            Ok(FromServer::SpawnFailed { worker, generation, .. }) => core.stillborn(worker as usize, generation),
+            Ok(FromServer::SpawnFailed { worker, generation, errno }) => {
+                core.stillborn(worker as usize, generation, &std::io::Error::from_raw_os_error(errno));
+            }
             Ok(FromServer::Died { worker, generation, ending }) => core.reaped(worker as usize, generation, ending),
             Ok(FromServer::Refused(reason)) => {
                 core.fail(Error::new(
@@ -219,7 +295,9 @@ fn hear_server(core: &mut Core) {
                     format!("the pool ended: its new fork server cannot serve: {reason}"),
                 ));
             }
-            Ok(FromServer::Intercepted | FromServer::Ready) | Err(_) => {}
+            Ok(FromServer::Intercepted) => core.server_stage = ServerStage::Prepares,
+            Ok(FromServer::Ready) => core.server_stage = ServerStage::Ready { since_ns: clock::now_ns() },
+            Err(_) => {}
         }
     }
 }

@@ -15,6 +15,7 @@ use super::record::{self, Outcome};
 use crate::call::{Call, Fault, drop_payload, panic_text};
 use crate::claim;
 use crate::codec::{Encoded, Format};
+use crate::failpoint::failpoint;
 use crate::ring::{Consumer, Header, Producer, Record};
 use crate::sleep::{self, LOW_WATER, Listener, Listening};
 use crate::spin::{self, Spin};
@@ -67,9 +68,12 @@ pub(crate) fn is_worker() -> bool {
 
 /// The first thing in a new worker.
 pub(crate) fn main(start: Start) -> ! {
+    failpoint!("worker-forked");
     // The group is what is killed with the worker.
     let _ = rustix::process::setpgid(None, None);
+    failpoint!("worker-group-made");
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    failpoint!("worker-bound");
     // The fork server may have died before that was set.
     if rustix::process::getppid() != Some(start.server) {
         process::exit_now(1);
@@ -79,6 +83,7 @@ pub(crate) fn main(start: Start) -> ! {
     process::keep_memory(usize::try_from(start.settings.warm_memory_bytes).unwrap_or(usize::MAX));
     let Ok(pair) = Pair::open(&start.out, &start.back) else { process::exit_now(1) };
     drop((start.out, start.back));
+    failpoint!("worker-mapped");
     // It lives as long as the process, and the fault handler needs it to.
     let pair: &'static Pair = Box::leak(Box::new(pair));
     fault::watch_stack(pair.note());
@@ -104,14 +109,18 @@ pub(crate) fn main(start: Start) -> ! {
         flush();
         process::exit_now(1);
     }
+    failpoint!("worker-started");
     // Release (worker-ready): nothing is read through it, the parent only counts.
     pair.stage().store(READY, Release);
+    failpoint!("worker-ready");
     worker.work();
+    failpoint!("worker-leaving");
     if let Some(hook) = &start.settings.on_worker_exit {
         // Nobody is left to be told of a failure.
         let _ = run_hook(hook);
     }
     flush();
+    failpoint!("worker-left");
     process::exit_now(0)
 }
 
@@ -134,6 +143,7 @@ impl Worker {
     fn work(&mut self) {
         loop {
             let record = self.next_record();
+            failpoint!("worker-record-seen");
             let Header { kind, flags, sequence } = record.header;
             match kind {
                 record::PIECE | record::BEGIN => self.piece(&record, flags, sequence),
@@ -149,13 +159,16 @@ impl Worker {
     fn piece(&mut self, record: &Record, flags: u8, sequence: u32) {
         let words = self.pair.out_ring();
         if !claim::claim(self.pair.states(), sequence) {
+            failpoint!("worker-hole-seen");
             self.pass(record);
             return;
         }
+        failpoint!("worker-claimed");
         if flags & record::LIMITED != 0 {
             self.pair.started_ns().store(clock::now_ns(), Relaxed);
             // Release (tell-started): the time is that of this piece.
             self.pair.started().store(sequence, Release);
+            failpoint!("worker-start-told");
         }
         let word = record.word(words, 0).unwrap_or_default();
         // SAFETY: the parent is of our own image and made the word from a `Call` of its own,
@@ -166,6 +179,7 @@ impl Worker {
         self.arguments.clear();
         if record.header.kind == record::PIECE {
             record.append_to(words, 1, &mut self.arguments);
+            failpoint!("worker-arguments-copied");
             // Not told: the reply says as much.
             self.work.pass(record);
         } else {
@@ -203,6 +217,7 @@ impl Worker {
         self.pass(first);
         while self.arguments.len() < total {
             let chunk = self.next_record();
+            failpoint!("worker-chunk-seen");
             chunk.append_to(words, 0, &mut self.arguments);
             self.pass(&chunk);
         }
@@ -213,6 +228,7 @@ impl Worker {
         self.work.pass(record);
         // Release (tell-out-head): we have read what lies before.
         self.pair.out_head().store(self.work.head(), Release);
+        failpoint!("worker-head-told");
         self.signal(true);
     }
 
@@ -227,6 +243,7 @@ impl Worker {
         }
         // What it printed shall be seen even if the next piece kills the process.
         let _ = std::io::stdout().flush();
+        failpoint!("worker-called");
         match answer {
             Ok(Ok(Encoded::InBuffer)) => (Outcome::Result, None),
             Ok(Ok(Encoded::Own(bytes))) => (Outcome::Result, Some(bytes)),
@@ -245,14 +262,18 @@ impl Worker {
         let header = |kind| Header { kind, flags: outcome as u8, sequence };
         if bytes.len() <= CHUNK_BYTES {
             self.push(header(record::REPLY), &[], bytes);
+            failpoint!("worker-reply-published");
             self.signal(notable);
+            failpoint!("worker-replied");
             return;
         }
         let (first, rest) = bytes.split_at(CHUNK_BYTES);
         self.push(header(record::BEGIN), &[bytes.len() as u64], first);
+        failpoint!("worker-reply-begun");
         self.signal(true);
         for chunk in rest.chunks(CHUNK_BYTES) {
             self.push(header(record::CHUNK), &[], chunk);
+            failpoint!("worker-chunk-published");
             self.signal(true);
         }
     }
@@ -262,6 +283,7 @@ impl Worker {
         while self.replies.push(self.pair.back_ring(), header, lead, bytes).is_err() {
             self.wait_for_room();
         }
+        failpoint!("worker-reply-written");
         self.replies.publish(self.pair.back_ring());
     }
 
@@ -300,6 +322,7 @@ impl Worker {
         process::flush_c_streams();
         let word = self.pair.worker_sleep();
         sleep::announce_sleep(word);
+        failpoint!("worker-sleep-announced");
         if !self.work.is_ready(self.pair.out_ring()) {
             let woken = futex::wait(word, sleep::SLEEPING, self.grew.then_some(QUIET));
             if !woken {
@@ -308,6 +331,7 @@ impl Worker {
             }
         }
         sleep::announce_awake(word);
+        failpoint!("worker-awake");
         spin::after_wake_up();
     }
 
@@ -328,6 +352,7 @@ impl Worker {
                 sleep::announce_sleep(word);
                 if told(self).is_none() {
                     let whom = self.listener.when_blocked(self.pair.interest());
+                    failpoint!("worker-without-room");
                     self.event(whom).signal();
                     futex::wait(word, sleep::SLEEPING, None);
                 }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::failpoint::failpoint;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -48,19 +49,20 @@ struct Start {
     socket: c_int,
     stack: *mut c_void,
     pidfd: c_int,
+    pid: c_int,
     error: c_int,
 }
 
 const STACK_BYTES: usize = 64 * 1024;
 
 /// Starts this process's own image once more, with `variable` added to the environment and
-/// `socket` open under the same number, and no other descriptor above 2. Gives its pidfd.
+/// `socket` open under the same number, and no other descriptor above 2. Gives its pid and its pidfd.
 ///
 /// The image is a grandchild: a process between, with no exit signal, starts it and is gone at
 /// once. So no wait call of the host, and no SIGCHLD, ever tells of it. Neither copies the host's
 /// memory, whatever its size: both run in it, on stacks of their own, while this thread stands
 /// still (as `vfork` does).
-pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd<'_>) -> io::Result<(u32, OwnedFd)> {
     let pointers = |strings: &[CString], last: Option<&CString>| -> Vec<*const c_char> {
         let all = strings.iter().chain(last).map(|string| string.as_ptr());
         all.chain([std::ptr::null()]).collect()
@@ -79,6 +81,7 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
         // SAFETY: the middle of the two stacks.
         stack: unsafe { top.byte_sub(STACK_BYTES) }.cast(),
         pidfd: -1,
+        pid: 0,
         error: 0,
     };
     let signals = BlockedSignals::new();
@@ -97,7 +100,10 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
     {}
     if start.pidfd == -1 {
-        return Err(io::Error::from_raw_os_error(start.error));
+        return Err(match start.error {
+            0 => io::Error::other("the process between was killed"),
+            error => io::Error::from_raw_os_error(error),
+        });
     }
     // SAFETY: the kernel put it into our table, and nobody else knows of it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(start.pidfd) };
@@ -107,7 +113,7 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
     if start.error != 0 {
         return Err(io::Error::from_raw_os_error(start.error));
     }
-    Ok(above_standard_streams(pidfd)?)
+    Ok((start.pid as u32, above_standard_streams(pidfd)?))
 }
 
 fn errno() -> c_int {
@@ -121,10 +127,13 @@ extern "C" fn between(start: *mut c_void) -> c_int {
     let start = unsafe { &mut *start.cast::<Start>() };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let pidfd = &raw mut start.pidfd;
+    failpoint!("between-started");
     // SAFETY: as in `start_image`, one generation further.
-    if unsafe { libc::clone(new_image, start.stack, flags, std::ptr::from_mut(start).cast(), pidfd) } == -1 {
+    start.pid = unsafe { libc::clone(new_image, start.stack, flags, std::ptr::from_mut(start).cast(), pidfd) };
+    if start.pid == -1 {
         start.error = errno();
     }
+    failpoint!("between-ending");
     0
 }
 
@@ -134,6 +143,7 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
     let start = unsafe { &mut *start.cast::<Start>() };
     // SAFETY: system calls with valid arguments, none of which touches memory but `start`.
     unsafe {
+        failpoint!("image-forked");
         libc::setpgid(0, 0);
         let inherited = libc::umask(0o077);
         libc::umask(*start.mask.get_or_insert(inherited));
@@ -149,6 +159,7 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
             }
         }
         libc::fcntl(start.socket, libc::F_SETFD, 0);
+        failpoint!("image-ready");
         libc::execve(start.path, start.arguments, start.environment);
         start.error = errno();
         libc::_exit(127)
@@ -226,11 +237,31 @@ pub(crate) fn thread_count() -> Option<usize> {
     status.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
-/// True if a process is stopped, as by SIGSTOP; false where /proc cannot tell.
-pub(crate) fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+/// What a process does at this moment; `None` where /proc cannot tell.
+pub(crate) fn state(pid: u32) -> Option<State> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Behind the name, which may hold anything.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('T' | 't')))
+    Some(match stat.rsplit_once(')')?.1.trim_start().chars().next()? {
+        'T' | 't' => State::Stopped,
+        'S' => State::Sleeps,
+        _ => State::Works,
+    })
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// As by SIGSTOP, or under a debugger.
+    Stopped,
+    /// It waits for something that may never come.
+    Sleeps,
+    /// It computes, or the system does something for it.
+    Works,
+}
+
+/// True if a process is stopped; false where /proc cannot tell.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    state(pid) == Some(State::Stopped)
 }
 
 /// A descriptor of this process that becomes readable when it is gone.

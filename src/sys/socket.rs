@@ -21,6 +21,7 @@ pub(crate) const MAX_FDS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
+    /// Fewer than were sent if this process may open no more.
     pub(crate) fds: Vec<OwnedFd>,
 }
 
@@ -62,20 +63,20 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>>
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(error) => return Err(error),
             Ok(message) => {
-                let fds: Result<Vec<OwnedFd>> = ancillary
+                let fds: Vec<OwnedFd> = ancillary
                     .drain()
                     .filter_map(|message| match message {
                         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
                         _ => None,
                     })
                     .flatten()
-                    .map(above_standard_streams)
+                    .map_while(|fd| above_standard_streams(fd).ok())
                     .collect();
-                break (message, fds?);
+                break (message, fds);
             }
         }
     };
-    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(Errno::MSGSIZE);
     }
     if message.bytes == 0 {

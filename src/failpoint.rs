@@ -1,0 +1,131 @@
+//! Points at which tests kill, stop or delay whatever process comes by.
+//!
+//! Each step of a piece's life has one, on both sides; ARCHITECTURE.md lists them. Only the crate's
+//! own tests have them compiled in: their binary is a host, a fork server and workers like any other.
+//! A variable of the environment says what is to happen, so it holds in all processes of a run:
+//!
+//! `MULTICORE_FAILPOINT=worker-claimed/kill/3/1/DIRECTORY`: who comes by `worker-claimed` for the
+//! third time in its life is killed, but only one process in all. A file in the directory says so,
+//! with its process id. `*/trace/…` notes in the file `trace` each point that was reached.
+
+/// Names a step. Nothing, but in the crate's own tests.
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(all(test, not(any(miri, loom))))]
+        $crate::failpoint::reach($name);
+    };
+    // With something to do instead of the next step, where a test wants an error.
+    ($name:literal, $instead:expr) => {
+        #[cfg(all(test, not(any(miri, loom))))]
+        if $crate::failpoint::fails($name) {
+            $instead
+        }
+    };
+}
+
+pub(crate) use failpoint;
+
+#[cfg(all(test, not(any(miri, loom))))]
+pub(crate) use self::armed::{VARIABLE, fails, reach};
+
+#[cfg(all(test, not(any(miri, loom))))]
+mod armed {
+    use rustix::process::{Signal, getpid, kill_process};
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    pub(crate) const VARIABLE: &str = "MULTICORE_FAILPOINT";
+
+    /// What is to happen, where, and how often.
+    struct Plan {
+        name: String,
+        action: Action,
+        /// At which time that a process comes by.
+        hit: u32,
+        /// In so many processes.
+        times: u32,
+        directory: PathBuf,
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Action {
+        Kill,
+        Stop,
+        Delay,
+        Error,
+        Trace,
+    }
+
+    fn plan() -> Option<&'static Plan> {
+        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+        let read = || {
+            let text = std::env::var(VARIABLE).ok()?;
+            let mut fields = text.splitn(5, '/');
+            let mut field = || fields.next().unwrap_or_else(|| panic!("{VARIABLE}={text} lacks a field"));
+            let name = field().to_string();
+            let action = match field() {
+                "kill" => Action::Kill,
+                "stop" => Action::Stop,
+                "delay" => Action::Delay,
+                "error" => Action::Error,
+                "trace" => Action::Trace,
+                other => panic!("{VARIABLE}: there is no action {other:?}"),
+            };
+            let mut number = || field().parse().unwrap_or_else(|_| panic!("{VARIABLE}={text}: not a number"));
+            Some(Plan { name, action, hit: number(), times: number(), directory: PathBuf::from(field()) })
+        };
+        PLAN.get_or_init(read).as_ref()
+    }
+
+    /// True if it is this point's turn, in this process.
+    fn is_due(plan: &Plan, name: &str) -> bool {
+        static HITS: AtomicU32 = AtomicU32::new(0);
+        plan.name == name
+            && HITS.fetch_add(1, Ordering::Relaxed) + 1 == plan.hit
+            && (0..plan.times).any(|turn| {
+                let file = plan.directory.join(format!("fired-{turn}"));
+                let file = OpenOptions::new().write(true).create_new(true).open(file);
+                file.is_ok_and(|mut file| write!(file, "{}", getpid().as_raw_nonzero()).is_ok())
+            })
+    }
+
+    /// This process has come to that point.
+    pub(crate) fn reach(name: &'static str) {
+        let Some(plan) = plan() else { return };
+        if plan.action == Action::Trace {
+            let trace = OpenOptions::new().append(true).create(true).open(plan.directory.join("trace"));
+            let _ = trace.and_then(|mut trace| trace.write_all(format!("{name}\n").as_bytes()));
+            return;
+        }
+        if !is_due(plan, name) {
+            return;
+        }
+        match plan.action {
+            Action::Kill => {
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
+            Action::Stop => {
+                let _ = kill_process(getpid(), Signal::STOP);
+            }
+            Action::Delay => std::thread::sleep(Duration::from_millis(20)),
+            Action::Error | Action::Trace => {}
+        }
+    }
+
+    /// The same at a step that can fail: true if it shall.
+    pub(crate) fn fails(name: &'static str) -> bool {
+        let Some(plan) = plan() else { return false };
+        if plan.action == Action::Error {
+            return is_due(plan, name);
+        }
+        reach(name);
+        false
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(any(miri, loom))))]
+mod tests;

@@ -1,0 +1,353 @@
+//! A host that does all that a pool can do, and whoever comes by one of its steps is killed, stopped
+//! or delayed there: every step of every process in turn.
+//!
+//! The host checks what it got, and the test that nothing of it is left. A step is a line of the table
+//! in ARCHITECTURE.md; one that is missing there, or in the code, or that the host does not reach, fails
+//! a test.
+
+#[path = "../../tests/run/process.rs"]
+mod process;
+
+use self::process::{DEADLINE, Outcome, Run, comes_true};
+use super::VARIABLE;
+use crate::{Cause, Error, ErrorKind, Pool, Task};
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Set in a host: how the failpoint acts, so that it knows what to expect, and how many workers it is to
+/// have.
+const HOST: &str = "MULTICORE_FAILPOINT_HOST";
+
+/// How long a piece of the host may run where a worker may be stopped in it.
+const LIMIT: Duration = Duration::from_millis(250);
+
+/// So often may a piece start again: more often than anything is killed, on a busy machine too.
+const RETRIES: u32 = 50;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The steps that ARCHITECTURE.md lists.
+fn listed() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, rest) = text.split_once("\n## Steps\n").expect("ARCHITECTURE.md lists the steps");
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    section.split('`').skip(1).step_by(2).filter(|name| is_step(name)).map(str::to_string).collect()
+}
+
+fn is_step(name: &str) -> bool {
+    ["parent-", "between-", "image-", "server-", "worker-"].iter().any(|whose| name.starts_with(whose))
+}
+
+/// The steps that have a failpoint in the code.
+fn armed() -> Vec<String> {
+    fn visit(directory: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                visit(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let names = text.split("failpoint!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+                found.extend(names.filter(|name| is_step(name)).map(str::to_string));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&root().join("src/engine"), &mut found);
+    visit(&root().join("src/sys"), &mut found);
+    found
+}
+
+#[test]
+fn each_step_is_listed_and_has_one_failpoint() {
+    let (listed, armed) = (listed(), armed());
+    let once: BTreeSet<String> = armed.iter().cloned().collect();
+    assert_eq!(once.len(), armed.len(), "a name stands at two places: {armed:#?}");
+    let missing: Vec<_> = listed.difference(&once).collect();
+    let unlisted: Vec<_> = once.difference(&listed).collect();
+    assert!(missing.is_empty() && unlisted.is_empty(), "without a failpoint: {missing:?}; not listed: {unlisted:?}");
+}
+
+#[test]
+fn the_host_takes_every_step() {
+    let directory = tempfile::tempdir().unwrap();
+    play(("*", 1, 2), "trace", directory.path());
+    let trace = fs::read_to_string(directory.path().join("trace")).unwrap();
+    let reached: BTreeSet<String> = trace.lines().map(str::to_string).collect();
+    let missed: Vec<_> = listed().difference(&reached).cloned().collect();
+    assert!(missed.is_empty(), "never reached: {missed:?}");
+}
+
+#[test]
+fn a_process_killed_at_any_step_costs_no_more_than_itself() {
+    at_every_step("kill", 4);
+}
+
+#[test]
+fn a_process_stopped_at_any_step_holds_up_nobody_for_long() {
+    at_every_step("stop", 8);
+}
+
+#[test]
+fn a_process_delayed_at_any_step_changes_nothing() {
+    at_every_step("delay", 4);
+}
+
+#[test]
+fn a_step_that_fails_is_taken_again() {
+    at_every_step("error", 2);
+}
+
+/// Plays the host with this action at each step, at the first, the second, and a later time that a
+/// process comes by, and with one worker; `MULTICORE_FAILPOINT_ROUNDS` asks for more times,
+/// `MULTICORE_FAILPOINT_STEP` for one step alone.
+fn at_every_step(action: &str, threads: usize) {
+    let rounds: u32 = std::env::var("MULTICORE_FAILPOINT_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    let only = std::env::var("MULTICORE_FAILPOINT_STEP").ok();
+    let mut steps: Vec<String> = listed().into_iter().collect();
+    if action == "error" {
+        let fallible = ["parent-makes-pair"];
+        steps.retain(|step| fallible.contains(&step.as_str()));
+        assert_eq!(steps.len(), fallible.len());
+    }
+    steps.retain(|step| only.as_ref().is_none_or(|only| step == only));
+    let more = (1..rounds).map(|round| (round * 7 + 3, 1 + round % 2));
+    let hits = [(1, 2), (1, 1), (2, 2), (9, 2)].into_iter().chain(more);
+    let cases = hits.flat_map(|(hit, workers)| steps.iter().map(move |step| (step.as_str(), hit, workers)));
+    let cases: Vec<(&str, u32, u32)> = cases.collect();
+    let next = AtomicUsize::new(0);
+    let fired = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(&case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let directory = tempfile::tempdir().unwrap();
+                    // The others shall be played too.
+                    if std::panic::catch_unwind(|| play(case, action, directory.path())).is_err() {
+                        failed.lock().unwrap().push(case);
+                    }
+                    fired.fetch_add(usize::from(directory.path().join("fired-0").exists()), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(failed.into_inner().unwrap(), [], "{action}: step, hit and workers; each with its own words above");
+    // Not every process comes by every step nine times, but by most it comes once.
+    assert!(fired.into_inner() >= steps.len() * 3 / 4, "hardly any failpoint was reached");
+}
+
+/// Runs the host with one failpoint set, and checks that all went as it must.
+#[track_caller]
+fn play((step, hit, workers): (&str, u32, u32), action: &str, directory: &Path) {
+    let plan = format!("{step}/{action}/{hit}/1/{}", directory.display());
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["--exact", "failpoint::tests::host", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(VARIABLE, &plan).env(HOST, format!("{action}/{workers}")).env("TMPDIR", directory);
+    let host = Run::start(command);
+    let is_the_hosts = !step.starts_with("worker-") && !step.starts_with("server-");
+    if action == "stop" && is_the_hosts {
+        // Nobody but who stopped it can let it go on.
+        let stopped = directory.join("fired-0");
+        let mut pid = None;
+        comes_true(|| {
+            pid = fs::read_to_string(&stopped).ok().and_then(|pid| pid.parse().ok());
+            pid.is_some() || !Path::new(&format!("/proc/{}", host.pid())).exists() || host.has_ended()
+        });
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            std::thread::sleep(Duration::from_millis(60));
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+        }
+    }
+    let outcome = host.finish();
+    let killed = action == "kill" && step.starts_with("parent-") && directory.join("fired-0").exists();
+    if killed {
+        // Nothing of it is left; `finish` looked.
+        assert_eq!(outcome.status.code(), None, "{plan}: {outcome:?}");
+    } else {
+        assert_well(&plan, &outcome);
+    }
+}
+
+#[track_caller]
+fn assert_well(plan: &str, outcome: &Outcome) {
+    let ended_well = outcome.status.success() && outcome.find("all").is_some_and(|word| word == "well");
+    assert!(ended_well, "{plan}: {:?}\n{}\n{}", outcome.status, outcome.stdout, outcome.stderr);
+}
+
+/// The host's side.
+struct Host {
+    pool: Pool,
+    action: String,
+    marks: PathBuf,
+}
+
+#[test]
+#[ignore = "other tests start it"]
+fn host() {
+    let Ok(host) = std::env::var(HOST) else { return };
+    let (action, workers) = host.split_once('/').unwrap();
+    // Behind the harness's own words.
+    println!();
+    let marks = std::env::temp_dir().join("marks");
+    fs::write(&marks, "").unwrap();
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let host = Host { pool: build(workers.parse().unwrap()), action: action.to_string(), marks: marks.clone() };
+    host.use_all();
+    host.pool.shutdown();
+    // And once more, to end it in the other way.
+    let host = Host { pool: build(1), action: action.to_string(), marks };
+    host.small(5);
+    drop(host.pool);
+    assert_eq!(descriptors(), before, "descriptors are left");
+    println!("all: well");
+}
+
+/// A pool; where its start fails, that has a reason, and the next one succeeds.
+fn build(workers: usize) -> Pool {
+    let mut failures = Vec::new();
+    loop {
+        let builder = Pool::builder().workers(workers).preload(nothing);
+        match builder.on_worker_start(nothing).on_worker_exit(nothing).build() {
+            Ok(pool) => return pool,
+            Err(error) => failures.push(error),
+        }
+        println!("build: {}", failures.last().unwrap());
+        let reasons = [ErrorKind::System, ErrorKind::Unsupported];
+        assert!(failures.iter().all(|error| reasons.contains(&error.kind())), "{failures:?}");
+        assert!(failures.len() < 3, "no pool can be made: {failures:?}");
+    }
+}
+
+fn nothing() {}
+
+fn marked(marks: String, number: u64) -> u64 {
+    let mut file = OpenOptions::new().append(true).open(marks).unwrap();
+    file.write_all(format!("{number}\n").as_bytes()).unwrap();
+    number
+}
+
+fn spin(_: u64, _: u64) -> u64 {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn pause(us: u64, number: u64) -> u64 {
+    std::thread::sleep(Duration::from_micros(us));
+    number
+}
+
+impl Host {
+    /// A task whose pieces survive what the failpoint does.
+    fn task<R: crate::Value>(&self) -> Task<R> {
+        let task = self.pool.try_task::<R>().unwrap().retries(RETRIES);
+        if self.action == "stop" { task.timeout(LIMIT) } else { task.timeout(DEADLINE) }
+    }
+
+    fn use_all(&self) {
+        self.small(40);
+        // The workers fall asleep.
+        std::thread::sleep(Duration::from_millis(2));
+        self.small(5);
+        self.big();
+        self.shared_and_cancelled();
+        self.overrun();
+        self.lost();
+        self.without_server();
+        // However it went: the pool works.
+        self.small(100);
+    }
+
+    /// Each piece ends once, and starts once but for what its worker's end cost.
+    fn small(&self, pieces: u64) {
+        fs::write(&self.marks, "").unwrap();
+        let marks = self.marks.to_str().unwrap().to_string();
+        let task = self.task::<u64>();
+        for number in 0..pieces {
+            task.run(marked, marks.clone(), number);
+        }
+        assert_eq!(task.get_timeout(DEADLINE).unwrap(), (0..pieces).collect::<Vec<_>>());
+        let mut seen: Vec<u64> =
+            fs::read_to_string(&self.marks).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+        seen.sort_unstable();
+        let starts = seen.len();
+        seen.dedup();
+        assert_eq!(seen.len() as u64, pieces, "not all ran");
+        // One worker was killed, or the fork server and with it all.
+        if self.action != "stop" {
+            assert!(starts as u64 <= pieces + 2, "{starts} starts of {pieces} pieces");
+        }
+    }
+
+    /// Values that stream, both ways, and one that finds no room.
+    fn big(&self) {
+        let task = self.task::<Vec<u8>>();
+        for byte in 0..4 {
+            task.call(|bytes: Vec<u8>| bytes, vec![byte; 300_000]);
+        }
+        for (byte, bytes) in (0..).zip(task.get_timeout(DEADLINE).unwrap()) {
+            assert!(bytes == vec![byte; 300_000]);
+        }
+        let task = self.task::<Vec<u8>>();
+        task.call(|length: usize| vec![7; length], 12_000_000);
+        assert!(task.get_timeout(DEADLINE).unwrap() == [vec![7; 12_000_000]]);
+    }
+
+    /// Pieces that one worker holds go to another; those of a task that is dropped never begin.
+    fn shared_and_cancelled(&self) {
+        let task = self.task::<u64>();
+        let long = if self.pool.workers() > 1 { 30_000 } else { 0 };
+        task.run_all(pause, [(long, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]);
+        assert_eq!(task.get_timeout(DEADLINE).unwrap(), [0, 1, 2, 3, 4, 5]);
+        let task = self.task::<u64>();
+        task.run_all(pause, (0..12).map(|number| (2_000, number)));
+        drop(task);
+        self.small(4);
+    }
+
+    fn overrun(&self) {
+        let task = self.pool.try_task::<u64>().unwrap().timeout(Duration::from_millis(20));
+        task.run(spin, 0, 0);
+        self.expect(task.get_timeout(DEADLINE), &[ErrorKind::TimedOut], None);
+    }
+
+    fn lost(&self) {
+        let task = self.pool.try_task::<u64>().unwrap().timeout(LIMIT);
+        task.call(|code: i32| crate::sys::process::exit_now(code), 3);
+        self.expect(task.get_timeout(DEADLINE), &[ErrorKind::WorkerLost], Some(Cause::Exit(3)));
+    }
+
+    /// What comes of a piece that cannot succeed; the failpoint may be quicker.
+    fn expect(&self, got: Result<Vec<u64>, Error>, kinds: &[ErrorKind], cause: Option<Cause>) {
+        let error = got.unwrap_err();
+        let acts = self.action == "kill" || self.action == "stop";
+        let by_failpoint = acts && [ErrorKind::WorkerLost, ErrorKind::TimedOut].contains(&error.kind());
+        assert!(kinds.contains(&error.kind()) || by_failpoint, "{error}");
+        // A cause is waited for no longer than for a moment.
+        let is_late = self.action == "delay" && error.cause() == Some(Cause::Unknown);
+        assert!(cause.is_none() || error.cause() == cause || by_failpoint || is_late, "{error}");
+        assert_eq!((error.piece(), error.attempts()), (Some(0), 1), "{error}");
+    }
+
+    fn without_server(&self) {
+        let task = self.task::<u32>();
+        task.call(|()| rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get() as u32), ());
+        let server = task.get_timeout(DEADLINE).unwrap()[0];
+        let task = self.task::<u64>();
+        task.run_all(pause, (0..20).map(|number| (1_000, number)));
+        if let Some(server) = rustix::process::Pid::from_raw(server as i32) {
+            let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
+        }
+        assert_eq!(task.get_timeout(DEADLINE).unwrap(), (0..20).collect::<Vec<_>>());
+    }
+}
