@@ -439,6 +439,35 @@ fn a_hook_that_fails_now_and_then_ends_nothing() {
 }
 
 /// Pieces that die never end a pool, however many do.
+/// The first worker waits at the door, and then ends, having stopped the fork server: nobody tells why.
+fn end_in_silence((marks, door): (String, String)) {
+    mark(&marks, 0);
+    if std::fs::read_to_string(&marks).unwrap().lines().count() == 1 {
+        wait_at(&door);
+        // SAFETY: signals the fork server, and ends this process.
+        unsafe {
+            libc::kill(libc::getppid(), libc::SIGSTOP);
+            libc::_exit(1);
+        }
+    }
+}
+
+/// Its place used to stay empty: what was due was looked at before it died, and not after.
+#[test]
+fn a_worker_that_ends_at_its_start_while_nobody_tells_why_is_replaced() {
+    let _watch = watchdog();
+    let (marks, door) = (Marks::new(), Door::closed());
+    let given = (marks.path(), door.path());
+    let pool = Pool::builder().workers(1).on_worker_start_with(end_in_silence, given).build().unwrap();
+    let task = task::<u64>(&pool);
+    task.run(add, 1, 2);
+    support::workers(&pool);
+    door.open();
+    assert_eq!(task.get().unwrap(), [3]);
+    assert_eq!(pool.stats().workers_lost, 1);
+    support::assert_well(pool);
+}
+
 #[test]
 fn deaths_in_pieces_never_end_a_pool() {
     let _watch = watchdog();

@@ -82,6 +82,22 @@ fn nothing_outlives_a_host_that_is_killed() {
     }
 }
 
+/// Faults 18 and 24: a stopped fork server notices nothing; the kernel lets it go on when its parent is
+/// gone, and its workers, one of them stopped too, go with it.
+#[test]
+fn nothing_outlives_a_killed_host_whose_fork_server_is_stopped() {
+    for way in ["stay", "idle"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut host = leaver(way, directory.path());
+        host.wait_for_line("ready");
+        for name in ["multicore-fork", "multicore-1"] {
+            host.signal(host.find(name).unwrap(), libc::SIGSTOP);
+        }
+        host.kill();
+        host.finish();
+    }
+}
+
 /// Fault 24: the fork server watches its parent while `preload` runs, too.
 #[test]
 fn nothing_outlives_a_host_that_is_killed_while_preload_runs() {

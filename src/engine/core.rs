@@ -160,6 +160,8 @@ pub(crate) struct Core {
     kick_supervisor: Arc<Event>,
     /// When the supervisor will be awake, whatever happens.
     pub(crate) alarm_ns: u64,
+    /// It is up, and looks at the alarm before it sleeps.
+    pub(crate) supervisor_is_up: bool,
     /// How often the kernel killed for want of memory.
     pub(crate) memory_kills: MemoryKills,
     /// Pieces that may start again, but not before a moment.
@@ -227,6 +229,7 @@ impl Core {
             kick,
             kick_supervisor,
             alarm_ns: u64::MAX,
+            supervisor_is_up: false,
             memory_kills: MemoryKills::default(),
             delayed: Vec::new(),
             attention: Attention::SupervisorSleeps,
@@ -640,7 +643,9 @@ impl Core {
     fn wake_supervisor_by(&mut self, moment_ns: u64) {
         if moment_ns < self.alarm_ns {
             self.alarm_ns = moment_ns;
-            self.kick_supervisor.signal();
+            if !self.supervisor_is_up {
+                self.kick_supervisor.signal();
+            }
         }
     }
 

@@ -136,6 +136,7 @@ impl Server {
             server.refuse("the started program is not the image that started it");
         }
         worker::enter();
+        process::continue_on_news(&server.socket);
         process::name_thread("multicore-fork");
         process::settle_standard_streams();
         process::unblock_signals();

@@ -165,9 +165,7 @@ fn await_answer(core: &mut Core, server: &Server) -> Result<(), Error> {
         if !process::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], Some(INTERCEPTION_DEADLINE)) {
             if is_intercepted {
                 // It may take its time, but not stand still.
-                if process::is_stopped(server.pid) {
-                    return Err(Error::new(ErrorKind::System, "the fork server was stopped before it was ready"));
-                }
+                process::resume(&server.pidfd);
                 continue;
             }
             return Err(Error::new(

@@ -81,6 +81,8 @@ impl Supervisor {
             }
             let shared = Arc::clone(&self.shared);
             let mut core = shared.core.lock();
+            // It has gone off, or not: what is due is found below, and what is ordered meanwhile is added.
+            (core.alarm_ns, core.supervisor_is_up) = (u64::MAX, true);
             handle_events(&shared, &mut core, &events);
             core.collect();
             let server_due = self.see_to_server(&mut core);
@@ -101,7 +103,6 @@ impl Supervisor {
             let unexplained = core.bury_unexplained();
             let due = [server_due, given_up, unexplained, core.mind_the_clock()].into_iter().flatten().min();
             core.kill_by_server();
-            core.alarm_ns = due.unwrap_or(u64::MAX);
             // A whole wait without a piece is quiet enough.
             let quiet = events.is_empty() && quiet_since == Some(core.pieces_done);
             let unused = if quiet { core.spare.clear() } else { Vec::new() };
@@ -113,6 +114,8 @@ impl Supervisor {
                 let attention = core.unattended();
                 core.attend(attention, true);
             }
+            let due = due.into_iter().chain([core.alarm_ns]).min().filter(|&due| due < u64::MAX);
+            (core.alarm_ns, core.supervisor_is_up) = (due.unwrap_or(u64::MAX), false);
             let wants_pair = core.wants_pair();
             let buried = std::mem::take(&mut core.buried);
             let unallocated = core.unallocated();
@@ -189,17 +192,15 @@ impl Supervisor {
         core.server_lost();
     }
 
-    /// Kills a fork server that is stopped or hangs while something is expected of it: its death is then
-    /// seen like any other.
+    /// Lets a fork server go on that is stopped while something is expected of it, and kills one that
+    /// hangs: its death is then seen like any other.
     fn look_at_server(&mut self, core: &mut Core, now: u64) -> Option<u64> {
         let server = self.server.as_ref()?;
         let due_ns = match core.server_stage {
             ServerStage::Started { since_ns } => since_ns + INTERCEPTION_DEADLINE.as_nanos() as u64,
             // It may take its time, but not stand still.
             ServerStage::Prepares => {
-                if process::is_stopped(server.pid) {
-                    process::kill(&server.pidfd);
-                }
+                process::resume(&server.pidfd);
                 return Some(now + SPAWN_DEADLINE_NS);
             }
             ServerStage::Ready { since_ns } => core.oldest_order_ns()?.max(since_ns) + SPAWN_DEADLINE_NS,
@@ -208,8 +209,12 @@ impl Supervisor {
             self.overdue_since_ns = None;
             return Some(due_ns);
         }
-        // This process may itself have been held up, and the fork server with it: it has a moment more.
-        let overdue_since_ns = *self.overdue_since_ns.get_or_insert(now);
+        // It may be stopped; or this process was held up, and the fork server with it. It has a moment more.
+        let Some(overdue_since_ns) = self.overdue_since_ns else {
+            process::resume(&server.pidfd);
+            self.overdue_since_ns = Some(now);
+            return Some(now + SECOND_LOOK_NS);
+        };
         if now < overdue_since_ns + SECOND_LOOK_NS {
             return Some(overdue_since_ns + SECOND_LOOK_NS);
         }
@@ -235,7 +240,8 @@ impl Supervisor {
         if let Some(server) = &self.server {
             let start = Instant::now();
             while !process::has_ended(&server.pidfd, FAREWELL / 20) {
-                if start.elapsed() > FAREWELL || process::is_stopped(server.pid) {
+                process::resume(&server.pidfd);
+                if start.elapsed() > FAREWELL {
                     process::kill(&server.pidfd);
                     process::has_ended(&server.pidfd, FAREWELL);
                     break;

@@ -210,6 +210,22 @@ pub(crate) fn stop_ignoring_children() -> bool {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_IGN }
 }
 
+/// Lets the kernel continue this process, should it be stopped, whenever something comes on a socket or
+/// its other end is closed. A stopped process would else notice neither.
+pub(crate) fn continue_on_news(socket: impl AsFd) {
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: settings of a descriptor that is open.
+    unsafe {
+        libc::fcntl(fd, libc::F_SETOWN, libc::getpid());
+        libc::fcntl(fd, F_SETSIG, libc::SIGCONT);
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        libc::fcntl(fd, libc::F_SETFL, flags | libc::O_ASYNC);
+    }
+}
+
+/// Not in every version of the C library's headers; see fcntl(2).
+const F_SETSIG: c_int = 10;
+
 /// Which process this is after a fork.
 pub(crate) enum Forked {
     Child,
@@ -277,6 +293,11 @@ pub(crate) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
 /// Kills what the pidfd stands for. If it is gone already, that is as well.
 pub(crate) fn kill(pidfd: impl AsFd) {
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// Lets what the pidfd stands for go on if it is stopped; else it does not notice.
+pub(crate) fn resume(pidfd: impl AsFd) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::CONT);
 }
 
 /// Kills every process of a group whose leader is not reaped yet.

@@ -181,6 +181,12 @@ impl Run {
             .collect()
     }
 
+    /// Signals one of its processes.
+    pub fn signal(&self, pid: u32, signal: i32) {
+        // SAFETY: a system call without memory.
+        unsafe { libc::kill(pid as i32, signal) };
+    }
+
     /// This process may outlive the program; it ends with the test.
     pub fn forgive(&mut self, pid: u32) {
         self.forgiven.push(pid);

@@ -187,11 +187,10 @@ impl Core {
         let now = clock::now_ns();
         let mut next: Option<u64> = None;
         for index in 0..self.seats.len() {
+            if self.seats[index].dead_since_ns.is_some_and(|since| since + CAUSE_WAIT_NS <= now) {
+                self.bury(index, self.seats[index].generation, Cause::Unknown);
+            }
             let due = match (&self.seats[index].place, self.seats[index].dead_since_ns) {
-                (Place::Filled(_), Some(since)) if since + CAUSE_WAIT_NS <= now => {
-                    self.bury(index, self.seats[index].generation, Cause::Unknown);
-                    continue;
-                }
                 (Place::Filled(_), Some(since)) => since + CAUSE_WAIT_NS,
                 (Place::Vacant { retry_ns }, _) if self.phase == Phase::Open && self.server.is_some() => *retry_ns,
                 _ => continue,

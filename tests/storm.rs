@@ -1,0 +1,275 @@
+//! A storm: workers and fork servers are killed and stopped at random while tasks of every kind run.
+//! After each round holds what must hold after every fault:
+//!
+//! - I1: each piece has one outcome: its own result, or an error of a kind that its task allows.
+//! - I2: no piece starts more often than its retries allow.
+//! - I3: no process of a pool outlives it.
+//! - I4: no descriptor, file or shared memory is left.
+//! - I5: the pool works on.
+//! - I6: the parent takes no harm.
+//!
+//! Alone in its program, since it counts what the whole process has. `MULTICORE_TEST_SEED` repeats a
+//! storm, as far as the kernel does; `MULTICORE_STORM_ROUNDS` makes it longer.
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
+
+mod support;
+
+use multicore::{Cause, Error, ErrorKind, Pool, Task};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use support::{DEADLINE, Marks, Process, Random, add, mark, wait_for, watchdog};
+
+/// In the environment of every process of a pool, and of no other.
+const TAG: &str = "MULTICORE_STORM";
+
+/// How long it storms in a round.
+const STORM: Duration = Duration::from_millis(250);
+
+/// A stopped worker is found by its piece's limit, and no piece takes as long by itself.
+const LIMIT: Duration = Duration::from_millis(400);
+
+/// What becomes of a piece, the storm apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Fate {
+    Return,
+    Sleep,
+    Panic,
+    Exit,
+    Crash,
+    Spin,
+}
+
+/// Each piece leaves a mark when it starts.
+fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> (u64, Vec<u8>) {
+    mark(&marks, number);
+    match fate {
+        Fate::Return => {}
+        Fate::Sleep => std::thread::sleep(Duration::from_micros(number % 2_000)),
+        Fate::Panic => panic!("piece {number} panics"),
+        Fate::Exit => std::process::exit(3),
+        // SAFETY: ends this process.
+        Fate::Crash => unsafe {
+            libc::raise(libc::SIGSEGV);
+        },
+        Fate::Spin => loop {
+            std::hint::spin_loop();
+        },
+    }
+    (number, weight)
+}
+
+/// What a task's pieces were, by their numbers in the marks.
+struct Expected {
+    first: u64,
+    fates: Vec<Fate>,
+    retries: u32,
+    cancelled: bool,
+}
+
+/// One submitter: tasks of every kind, until the storm is over.
+fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &AtomicBool) -> Vec<Expected> {
+    let mut random = Random::with_seed(seed);
+    let mut all = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let count = 1 + random.below(40);
+        let first = numbers.fetch_add(count, Ordering::Relaxed);
+        let retries = [0, 2, 1000][random.below(3) as usize];
+        let limit = if random.below(4) == 0 { LIMIT / 10 } else { LIMIT };
+        let task: Task<(u64, Vec<u8>)> = pool.try_task().unwrap().retries(retries).timeout(limit);
+        let mut fates = Vec::new();
+        for number in first..first + count {
+            let fate = match random.below(60) {
+                0 => Fate::Panic,
+                1 if retries < 10 => Fate::Exit,
+                2 if retries < 10 => Fate::Crash,
+                3 if limit < LIMIT && retries < 10 => Fate::Spin,
+                4..20 => Fate::Sleep,
+                _ => Fate::Return,
+            };
+            // Without optimisation, long vectors take their time.
+            let is_heavy = limit == LIMIT && random.below(30) == 0;
+            let weight = random.below(if is_heavy { 200_000 } else { 40 });
+            fates.push(fate);
+            task.run(piece, (marks.to_string(), number), (fate, vec![number as u8; weight as usize]));
+        }
+        let mut expected = Expected { first, fates, retries, cancelled: false };
+        match random.below(8) {
+            0 => {
+                task.canceller().cancel();
+                expected.cancelled = true;
+                check(&expected, task.get_each());
+            }
+            1 => task.cancel(),
+            2 => drop(task),
+            3 => drop(task.get_timeout(Duration::from_micros(random.below(3_000)))),
+            4 => drop(task.iter_completed().take(3).count()),
+            5 => check(&expected, task.iter().collect()),
+            6 => drop(task.get()),
+            _ => check(&expected, task.get_each()),
+        }
+        all.push(expected);
+    }
+    all
+}
+
+/// I1.
+#[track_caller]
+fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
+    assert_eq!(outcomes.len(), expected.fates.len());
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        let (number, fate) = (expected.first + index as u64, expected.fates[index]);
+        let error = match outcome {
+            Ok((got, weight)) => {
+                assert_eq!(got, number, "another piece's result");
+                assert!(weight.iter().all(|&byte| byte == number as u8), "another piece's bytes");
+                assert!(matches!(fate, Fate::Return | Fate::Sleep), "{fate:?} cannot end well");
+                continue;
+            }
+            Err(error) => error,
+        };
+        assert_eq!(error.piece(), Some(index), "{error}");
+        assert!(error.attempts() <= expected.retries.saturating_add(1), "{error}: {} attempts", error.attempts());
+        match error.kind() {
+            ErrorKind::Panicked => assert_eq!(fate, Fate::Panic, "{error}"),
+            ErrorKind::Cancelled => assert!(expected.cancelled, "{error}"),
+            ErrorKind::TimedOut => assert!(expected.retries < 10, "{error}"),
+            ErrorKind::WorkerLost => {
+                assert!(expected.retries < 10, "{error}");
+                let known = [
+                    Cause::Signal(libc::SIGKILL),
+                    Cause::Signal(libc::SIGSEGV),
+                    Cause::Exit(3),
+                    Cause::ForkServerLost,
+                    Cause::Unknown,
+                ];
+                assert!(error.cause().is_some_and(|cause| known.contains(&cause)), "{error}");
+            }
+            other => panic!("{other:?}: {error}"),
+        }
+    }
+}
+
+/// Kills and stops at random until the storm is over; says how many it killed.
+fn sabotage(pool: &Pool, random: &mut Random) -> usize {
+    let start = Instant::now();
+    let mut hits = 0;
+    while start.elapsed() < STORM {
+        let pids: Vec<u32> = pool.stats().workers.iter().filter_map(|worker| worker.pid).collect();
+        let victim = pids.get(random.below(1 + pids.len() as u64) as usize).and_then(|&pid| Process::find(pid));
+        if let Some(worker) = victim {
+            let server = worker.parent().filter(|parent| parent.name() == "multicore-fork");
+            match (random.below(100), server) {
+                (0, Some(server)) => server.kill(libc::SIGKILL),
+                (1, Some(server)) => server.kill(libc::SIGSTOP),
+                (2..15, _) => worker.kill(libc::SIGSTOP),
+                (15..20, _) => {
+                    worker.kill(libc::SIGSTOP);
+                    std::thread::sleep(Duration::from_micros(random.below(2_000)));
+                    worker.kill(libc::SIGCONT);
+                }
+                _ => worker.kill(libc::SIGKILL),
+            }
+            hits += 1;
+        }
+        std::thread::sleep(Duration::from_micros(random.below(4_000)));
+    }
+    hits
+}
+
+/// The processes that carry the tag; a zombie that the system's first process is to reap is gone.
+fn tagged() -> Vec<u32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let tag = format!("{TAG}={}", std::process::id());
+    pids.filter(|pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == tag.as_bytes())
+    })
+    .collect()
+}
+
+/// What else a pool could leave.
+fn traces() -> (usize, usize) {
+    let count = |directory: &str| fs::read_dir(directory).map_or(0, |entries| entries.flatten().count());
+    let shared = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let ours = shared.filter(|entry| entry.file_name().to_string_lossy().contains("multicore"));
+    (count("/proc/self/fd"), ours.count())
+}
+
+#[test]
+fn in_a_storm_nothing_is_lost_twice_or_left() {
+    let rounds: u64 = std::env::var("MULTICORE_STORM_ROUNDS").map_or(8, |rounds| rounds.parse().unwrap());
+    // SAFETY: no other thread of this program reads or writes the environment now.
+    unsafe { std::env::set_var(TAG, std::process::id().to_string()) };
+    let mut random = Random::seeded();
+    // What is made once and kept.
+    support::assert_well(support::pool(1));
+    let before = traces();
+    for round in 0..rounds {
+        let seed = random.next();
+        println!("round {round}, seed {seed}");
+        let _watch = watchdog();
+        one_round(&mut Random::with_seed(seed));
+        // I3 and I4.
+        wait_for("no process is left", || tagged().is_empty());
+        assert_eq!(traces(), before, "descriptors, and names of shared memory");
+    }
+}
+
+fn one_round(random: &mut Random) {
+    let pool = support::pool(1 + random.below(4) as usize);
+    let (marks, numbers, over) = (Marks::new(), AtomicU64::new(0), AtomicBool::new(false));
+    let seeds: Vec<u64> = (0..3).map(|_| random.next()).collect();
+    let path = marks.path();
+    let (all, hits) = std::thread::scope(|scope| {
+        let submitters: Vec<_> = seeds
+            .into_iter()
+            .map(|seed| {
+                let (pool, path, numbers, over) = (&pool, &path, &numbers, &over);
+                scope.spawn(move || submit(pool, seed, path, numbers, over))
+            })
+            .collect();
+        let hits = sabotage(&pool, random);
+        over.store(true, Ordering::Relaxed);
+        // Should it hang, the state of the pool says more than its threads.
+        let start = Instant::now();
+        while submitters.iter().any(|submitter| !submitter.is_finished()) {
+            assert!(start.elapsed() < DEADLINE || fs::write("/dev/stderr", format!("{pool:#?}")).is_err(), "it hangs");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // I6: none of them panicked.
+        let all: Vec<Expected> = submitters.into_iter().flat_map(|submitter| submitter.join().unwrap()).collect();
+        (all, hits)
+    });
+    assert!(hits > 0 && !all.is_empty(), "no storm: {hits} hits, {} tasks", all.len());
+    // I5.
+    let start = Instant::now();
+    for _ in 0..100 {
+        // What was stopped last may be found only now, a fork server with all its workers.
+        let task = support::task::<u64>(&pool).retries(5);
+        task.run(add, 1, 2);
+        assert_eq!(task.get_timeout(DEADLINE).unwrap(), [3]);
+    }
+    assert!(start.elapsed() < DEADLINE);
+    if random.below(2) == 0 {
+        pool.shutdown()
+    } else {
+        drop(pool)
+    }
+    // I2, once nothing runs any more.
+    let mut starts: HashMap<u64, u32> = HashMap::new();
+    for number in marks.numbers() {
+        *starts.entry(number).or_default() += 1;
+    }
+    for expected in all {
+        for number in expected.first..expected.first + expected.fates.len() as u64 {
+            let starts = starts.get(&number).copied().unwrap_or(0);
+            let most = expected.retries.saturating_add(1);
+            assert!(starts <= most, "piece {number} of {} retries started {starts} times", expected.retries);
+        }
+    }
+}
