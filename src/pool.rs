@@ -62,6 +62,11 @@ impl Pool {
             on_worker_start: None,
             on_worker_exit: None,
             warm_memory_bytes: DEFAULT_WARM_MEMORY,
+            max_result_bytes: None,
+            core_files: false,
+            no_new_privileges: false,
+            #[cfg(unix)]
+            passed: Vec::new(),
         }
     }
 
@@ -199,6 +204,11 @@ pub struct PoolBuilder {
     on_worker_start: Option<Result<Hook, Error>>,
     on_worker_exit: Option<Result<Hook, Error>>,
     warm_memory_bytes: usize,
+    max_result_bytes: Option<usize>,
+    core_files: bool,
+    no_new_privileges: bool,
+    #[cfg(unix)]
+    passed: Vec<std::io::Result<(std::os::fd::RawFd, std::os::fd::OwnedFd)>>,
 }
 
 impl PoolBuilder {
@@ -266,6 +276,57 @@ impl PoolBuilder {
         self
     }
 
+    /// How long a result may be, in bytes as it travels. Default: half of the memory that the machine, or
+    /// the control group that this program runs in, has. A piece whose result is longer ends in
+    /// [`Encode`](ErrorKind::Encode), and a worker that sends more all the same is killed: none can take
+    /// all the memory of this process. 0 is refused.
+    pub fn max_result_bytes(mut self, bytes: usize) -> Self {
+        self.max_result_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether workers that crash may leave a core file, as far as the system's settings and the limits
+    /// of this process have it so. Default: false, since a pool goes on after crashes, and each would
+    /// leave one.
+    pub fn core_files(mut self, wanted: bool) -> Self {
+        self.core_files = wanted;
+        self
+    }
+
+    /// Whether workers, and what they start, are kept from ever getting more rights than this process
+    /// has, by setuid programs for instance (`PR_SET_NO_NEW_PRIVS`, prctl(2)). Default: false.
+    pub fn no_new_privileges(mut self, kept: bool) -> Self {
+        self.no_new_privileges = kept;
+        self
+    }
+
+    /// Descriptors that the workers shall have too, under the same numbers: a jobserver's, say, or those
+    /// that a service manager passed to this program. Of all others they have none but the standard
+    /// streams. Default: none. Each is duplicated at once, so it may be closed afterwards. Numbers below
+    /// 3 are refused.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[cfg(target_os = "linux")] {
+    /// let file = std::fs::File::open("/proc/self/comm")?;
+    /// let pool = multicore::Pool::builder().workers(1).pass_descriptors(&[file.as_fd()]).build()?;
+    /// let task = pool.try_task::<bool>()?;
+    /// task.call(|number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok(), file.as_raw_fd());
+    /// assert_eq!(task.get()?, [true]);
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    pub fn pass_descriptors(mut self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> Self {
+        use std::os::fd::AsRawFd;
+        self.passed.extend(descriptors.iter().map(|fd| Ok((fd.as_raw_fd(), fd.try_clone_to_owned()?))));
+        self
+    }
+
     /// What the environment sets, where the program sets nothing.
     fn with_environment(mut self) -> Result<Self, Error> {
         self.workers = workers_from_environment()?;
@@ -300,8 +361,31 @@ impl PoolBuilder {
             on_worker_start: self.on_worker_start.transpose()?,
             on_worker_exit: self.on_worker_exit.transpose()?,
             warm_memory_bytes: self.warm_memory_bytes as u64,
+            max_result_bytes: self.max_result_bytes.map(|bytes| bytes as u64),
+            core_files: self.core_files,
+            no_new_privileges: self.no_new_privileges,
         };
-        Ok(Pool { shared: engine::start(workers, &settings)?, gate, ended: false })
+        if self.max_result_bytes == Some(0) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "results of at most 0 bytes make no sense: leave max_result_bytes out, or give what the largest may need",
+            ));
+        }
+        #[cfg(unix)]
+        let passed = {
+            let passed: std::io::Result<Vec<_>> = self.passed.into_iter().collect();
+            let passed = passed.map_err(|error| Error::system("cannot keep a descriptor for the workers", error))?;
+            if let Some((number, _)) = passed.iter().find(|(number, _)| *number < 3) {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("descriptor {number} is a standard stream, which workers have anyway: pass others only"),
+                ));
+            }
+            passed
+        };
+        #[cfg(not(unix))]
+        let passed = Vec::<()>::new();
+        Ok(Pool { shared: engine::start(workers, &settings, passed)?, gate, ended: false })
     }
 
     /// Makes this the global pool: once, before its first use.

@@ -25,6 +25,9 @@ pub(crate) struct Settings {
     pub(crate) on_worker_start: Option<Hook>,
     pub(crate) on_worker_exit: Option<Hook>,
     pub(crate) warm_memory_bytes: u64,
+    pub(crate) max_result_bytes: Option<u64>,
+    pub(crate) core_files: bool,
+    pub(crate) no_new_privileges: bool,
 }
 
 #[derive(Debug, Default)]
@@ -66,8 +69,8 @@ fn unsupported() -> Error {
     )
 }
 
-pub(crate) fn start(_: usize, settings: &Settings) -> Result<Arc<Shared>, Error> {
-    let Settings { preload, on_worker_start, on_worker_exit, warm_memory_bytes: _ } = settings;
+pub(crate) fn start<T>(_: usize, settings: &Settings, _: Vec<T>) -> Result<Arc<Shared>, Error> {
+    let Settings { preload, on_worker_start, on_worker_exit, .. } = settings;
     match (preload, on_worker_start, on_worker_exit) {
         (None, None, None) => Err(unsupported()),
         (Some(hook), ..) | (_, Some(hook), _) | (.., Some(hook)) => match *hook {},

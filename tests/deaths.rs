@@ -468,6 +468,26 @@ fn a_worker_that_ends_at_its_start_while_nobody_tells_why_is_replaced() {
     support::assert_well(pool);
 }
 
+/// It used to hang where a last worker's end was told by nobody.
+#[test]
+fn a_pool_ends_in_order_though_some_of_its_processes_do_not() {
+    let _watch = watchdog();
+    for (signal, to_server) in
+        [(libc::SIGSTOP, true), (libc::SIGKILL, true), (libc::SIGSTOP, false), (libc::SIGKILL, false)]
+    {
+        for workers in [1, 2] {
+            let pool = pool(workers);
+            support::assert_works(&pool);
+            let mut processes = support::workers(&pool);
+            processes.push(support::fork_server(&pool));
+            let victim = processes[if to_server { workers } else { 0 }];
+            victim.kill(signal);
+            pool.shutdown();
+            support::assert_gone(&processes);
+        }
+    }
+}
+
 #[test]
 fn deaths_in_pieces_never_end_a_pool() {
     let _watch = watchdog();

@@ -285,6 +285,127 @@ fn settings_that_make_no_sense_are_refused() {
     }
 }
 
+/// A line of the worker's `/proc/self/status`.
+fn status(name: String) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_default();
+    line.trim_start_matches(':').trim().to_string()
+}
+
+#[test]
+fn workers_get_new_rights_unless_they_are_kept_from_it() {
+    let _watch = watchdog();
+    for (kept, said) in [(false, "0"), (true, "1")] {
+        let pool = Pool::builder().workers(1).no_new_privileges(kept).build().unwrap();
+        let task: Task<String> = task(&pool);
+        task.call(status, "NoNewPrivs".to_string());
+        assert_eq!(task.get().unwrap(), [said]);
+    }
+}
+
+/// Of a core file's size, the limit in this process.
+fn core_limit() -> libc::rlimit {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is valid for writing.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_CORE, &mut limit) }, 0);
+    limit
+}
+
+#[test]
+fn workers_leave_core_files_only_where_they_are_wanted() {
+    let _watch = watchdog();
+    let mut limit = core_limit();
+    limit.rlim_cur = limit.rlim_max.min(1 << 20);
+    // SAFETY: the limit is valid.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) }, 0);
+    for (wanted, most) in [(false, 0), (true, limit.rlim_cur)] {
+        let pool = Pool::builder().workers(1).core_files(wanted).build().unwrap();
+        let task: Task<(u64, u64)> = task(&pool);
+        task.call(|()| (core_limit().rlim_cur, core_limit().rlim_max), ());
+        // What a piece sets for itself it may set: the hard limit is as it was.
+        assert_eq!(task.get().unwrap(), [(most, limit.rlim_max)]);
+    }
+}
+
+#[test]
+fn a_result_is_as_long_as_it_may_be_and_no_longer() {
+    let _watch = watchdog();
+    for most in [100, 100_000, 1_000_000] {
+        let pool = Pool::builder().workers(1).max_result_bytes(most).build().unwrap();
+        let task: Task<Vec<u8>> = task(&pool);
+        for length in [most, most + 1, 1] {
+            task.call(|length: usize| vec![7; length], length);
+        }
+        let mut outcomes = task.get_each();
+        let error = outcomes.remove(1).unwrap_err();
+        assert_eq!((error.kind(), error.piece()), (ErrorKind::Encode, Some(1)), "{error}");
+        assert!(error.to_string().contains(&format!("takes {} bytes", most + 1)), "{error}");
+        let lengths: Vec<usize> = outcomes.into_iter().map(|outcome| outcome.unwrap().len()).collect();
+        assert_eq!(lengths, [most, 1]);
+        assert_eq!(pool.stats().workers_lost, 0);
+    }
+}
+
+/// What lies under some numbers in a worker, or why nothing does.
+fn read_under(numbers: Vec<i32>) -> Vec<String> {
+    let read = |number| std::fs::read_to_string(format!("/proc/self/fd/{number}"));
+    numbers.into_iter().map(|number| read(number).unwrap_or_else(|error| error.to_string())).collect()
+}
+
+#[test]
+fn descriptors_that_are_passed_have_their_numbers_in_every_worker() {
+    use std::os::fd::{AsFd, AsRawFd};
+    let _watch = watchdog();
+    let file = |words: &str| {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, words.as_bytes()).unwrap();
+        file
+    };
+    let (one, other, third) = (file("one"), file("other"), file("third"));
+    let builder = Pool::builder().workers(2).pass_descriptors(&[one.as_fd(), other.as_fd()]);
+    let numbers = vec![one.as_raw_fd(), other.as_raw_fd(), third.as_raw_fd()];
+    // What becomes of them here is no matter: their places are taken by others.
+    drop((one, other));
+    let _taken = [file("taken"), file("taken")];
+    let pool = builder.build().unwrap();
+    for _ in 0..2 {
+        let task: Task<Vec<String>> = task(&pool);
+        task.call(read_under, numbers.clone());
+        let said = task.get().unwrap().remove(0);
+        assert_eq!(said[..2], ["one", "other"]);
+        assert_ne!(said[2], "third");
+        // And in those that a later fork server forks.
+        support::fork_server(&pool).kill(libc::SIGKILL);
+        support::assert_works_again(&pool);
+    }
+    let refused = Pool::builder().workers(1).pass_descriptors(&[std::io::stdin().as_fd()]).build();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Config);
+}
+
+/// A worker ignores what the terminal sends to the background; what it forks does not.
+#[test]
+fn what_a_worker_forks_heeds_the_terminal() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let task: Task<String> = task(&pool);
+    task.call(status, "SigIgn".to_string());
+    task.call(
+        |()| {
+            let mut command = std::process::Command::new("/bin/cat");
+            command.arg("/proc/self/status");
+            // SAFETY: nothing is done there; so the standard library forks.
+            unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, || Ok(())) };
+            let status = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+            line.trim().to_string()
+        },
+        (),
+    );
+    let ignored = task.get().unwrap();
+    let terminal = |mask: &str| u64::from_str_radix(mask, 16).unwrap() >> (libc::SIGTTIN - 1) & 3;
+    assert_eq!([terminal(&ignored[0]), terminal(&ignored[1])], [3, 0], "{ignored:?}");
+}
+
 #[test]
 fn a_hooks_value_that_cannot_be_sent_is_told_by_build() {
     #[derive(serde::Deserialize)]

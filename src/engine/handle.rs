@@ -8,6 +8,7 @@
 //! Invariant: `in_flight` lists, in the order of their sequence numbers, exactly the pieces that
 //! this worker was given and that were neither answered nor called back.
 
+use super::bound::{self, Bound};
 use super::pair::{CHUNK_BYTES, Made, Pair, READY};
 use super::record::{self, Outcome};
 use super::task_state::TaskKey;
@@ -33,7 +34,11 @@ const MAX_BYTES_A_LOOK: usize = 512 * 1024;
 
 /// Room for so much is made on the word of a worker that a value will be that long: it is not
 /// touched before the bytes come, so a lie costs addresses only.
-const BELIEVED_BYTES: usize = 64 * 1024 * 1024;
+const BELIEVED_BYTES: usize = bound::ALWAYS_ALLOWED_BYTES;
+
+/// A worker that wakes this process so often in a second, uncalled for, does it on purpose.
+const FLOOD: u32 = 10_000;
+const FLOOD_NS: u64 = 1_000_000_000;
 
 /// How much work a worker is given ahead.
 pub(crate) const LOOK_AHEAD_NS: u64 = 300_000;
@@ -172,6 +177,12 @@ pub(crate) struct Worker {
     kept: Option<Vec<u8>>,
     incoming: Option<Incoming>,
     told_head: u64,
+    /// Signals that it may still send: one for each thing that it was asked to tell, and for each time
+    /// that it was woken.
+    signals_left: u64,
+    /// Those that it sent beyond that, and since when.
+    uncalled: u32,
+    uncalled_since_ns: u64,
     /// When a piece was first seen to wait, and when one is known to have begun.
     seen_waiting: Option<(u32, u64)>,
     seen_started: Option<(u32, u64)>,
@@ -214,6 +225,9 @@ impl Worker {
             kept: None,
             incoming: None,
             told_head: 0,
+            signals_left: 0,
+            uncalled: 0,
+            uncalled_since_ns: 0,
             seen_waiting: None,
             seen_started: None,
             suspect: false,
@@ -402,9 +416,10 @@ impl Worker {
         }
     }
 
-    fn wake(&self) {
+    fn wake(&mut self) {
         if sleep::worker_sleeps(self.pair.worker_sleep()) {
             futex::wake(self.pair.worker_sleep());
+            self.signals_left += 1;
             spin::after_wake_up();
         }
     }
@@ -541,6 +556,9 @@ impl Worker {
             (record::BEGIN, None) => {
                 let outcome = outcome_of(flags)?;
                 let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
+                if !spare.bound.allows(total) {
+                    return Err(Violation);
+                }
                 let mut incoming = Incoming { total, bytes: spare.take(total), outcome };
                 record.append_to(words, 1, &mut incoming.bytes);
                 match incoming.whole()? {
@@ -689,7 +707,26 @@ impl Worker {
             return false;
         }
         self.announcer.announce(self.pair.interest(), interest);
+        self.signals_left += 1;
         interest != Interest::Nothing
+    }
+
+    /// It has woken somebody. An honest one may do so without being asked, when a handler of signals
+    /// interrupts its sleep for instance, but not for ever.
+    pub(crate) fn signalled(&mut self) -> Result<(), Violation> {
+        if let Some(left) = self.signals_left.checked_sub(1) {
+            self.signals_left = left;
+            return Ok(());
+        }
+        if self.uncalled == 0 {
+            self.uncalled_since_ns = clock::now_ns();
+        }
+        self.uncalled += 1;
+        if self.uncalled < FLOOD {
+            return Ok(());
+        }
+        self.uncalled = 0;
+        if clock::now_ns() - self.uncalled_since_ns < FLOOD_NS { Err(Violation) } else { Ok(()) }
     }
 
     /// How its oldest piece stands, as far as can be told at this moment.
@@ -768,9 +805,14 @@ impl Worker {
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     buffers: Vec<Vec<u8>>,
+    bound: Bound,
 }
 
 impl Spare {
+    pub(crate) fn new(bound: Bound) -> Self {
+        Spare { buffers: Vec::new(), bound }
+    }
+
     /// So many are kept.
     const MAX_BUFFERS: usize = 8;
     /// Only such sizes are worth keeping, and not too much to keep.

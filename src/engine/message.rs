@@ -39,6 +39,11 @@ pub(crate) struct Settings {
     pub(crate) on_worker_start: Option<Hook>,
     pub(crate) on_worker_exit: Option<Hook>,
     pub(crate) warm_memory_bytes: u64,
+    /// How long a result may be; `None` for what the machine allows.
+    pub(crate) max_result_bytes: Option<u64>,
+    /// A worker that crashes may leave a core file.
+    pub(crate) core_files: bool,
+    pub(crate) no_new_privileges: bool,
 }
 
 /// From the parent.

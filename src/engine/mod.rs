@@ -9,6 +9,7 @@
 //! | other callers | their own condvar       | the leader, when their piece is there or the lead is theirs |
 //! | supervisor | the supervisors' watch     | low water, a worker that lacks room, any death, orders      |
 
+mod bound;
 mod core;
 mod entry;
 mod handle;
@@ -47,6 +48,9 @@ use std::time::{Duration, Instant};
 /// the bound on unread results.
 const BATCH_PIECES: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// Whoever leads looks at least so often: a piece may have wrecked what its worker signals with.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// So many pieces are added between two looks at the workers.
 const BATCH_ADDED: usize = 64;
@@ -357,7 +361,7 @@ impl<'a> Wait<'a> {
     /// The leader: sleeps until a worker replies or dies, or somebody rings.
     fn sleep_until_something(&mut self, left: Option<Duration>, due: Option<u64>) {
         let until_due = due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now_ns())));
-        let left = left.into_iter().chain(until_due).min();
+        let left = [left, until_due, Some(LOOK)].into_iter().flatten().min();
         self.bell.in_watch.store(true, Ordering::Relaxed);
         self.core = None;
         failpoint!("parent-sleep-announced");

@@ -1,7 +1,9 @@
 //! Starting a pool's processes: the checks before, the fork server, the handshake.
 
+use super::bound::Bound;
 use super::core::{Core, ServerStage, event};
 use super::entry;
+use super::handle::Spare;
 use super::marker::{self, Marker};
 use super::message::{self, FromServer, Hello, Hook, Settings};
 use super::supervisor::{INTERCEPTION_DEADLINE, Supervisor};
@@ -14,7 +16,7 @@ use crate::sys::event::{Event, Watch};
 use crate::sys::image::{self, image};
 use crate::sys::process::{self, BlockedSignals, Launch};
 use crate::sys::{clock, memory, socket};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +82,7 @@ impl Launcher {
     pub(crate) fn launch(&self, core: &mut Core) -> Result<(Server, std::io::Result<()>), Error> {
         let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
         let (ours, theirs) = socket::pair().map_err(failed("cannot make the socket to the fork server"))?;
+        let theirs = self.launch.beyond_passed(theirs).map_err(failed("cannot make the socket to the fork server"))?;
         let mut nonce = [0; 8];
         rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
             .map_err(failed("cannot get random numbers"))?;
@@ -111,7 +114,7 @@ impl Launcher {
 }
 
 /// Starts a pool. Returns when the fork server has answered; the workers are being forked by then.
-pub(crate) fn start(workers: usize, settings: &Settings) -> Result<Arc<Shared>, Error> {
+pub(crate) fn start(workers: usize, settings: &Settings, passed: Vec<(RawFd, OwnedFd)>) -> Result<Arc<Shared>, Error> {
     check_environment()?;
     let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
     let callers = Arc::new(Watch::new().map_err(failed("cannot make an epoll"))?);
@@ -120,14 +123,17 @@ pub(crate) fn start(workers: usize, settings: &Settings) -> Result<Arc<Shared>, 
     let kick_supervisor = Arc::new(Event::new().map_err(failed("cannot make an eventfd"))?);
     callers.add(&*kick, event::KICK).map_err(failed("cannot watch an eventfd"))?;
     supervisors.add(&*kick_supervisor, event::KICK).map_err(failed("cannot watch an eventfd"))?;
+    let bound = Bound::new(settings.max_result_bytes);
     let settings =
         codec::encode_message(settings).map_err(|reason| Error::new(ErrorKind::Encode, reason.to_string()))?;
     let settings = memory::file_of("multicore-settings", &settings)
         .map_err(|error| Error::system("cannot make shared memory", error))?;
-    let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default());
+    let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default(), passed)
+        .map_err(failed("cannot keep a descriptor for the workers"))?;
     let launcher = Launcher { launch, settings, callers: Arc::clone(&callers), supervisors: Arc::clone(&supervisors) };
     let watches = (Arc::clone(&callers), Arc::clone(&supervisors));
     let mut core = Core::new(workers, watches, (Arc::clone(&kick), Arc::clone(&kick_supervisor)));
+    core.spare = Spare::new(bound);
     let (server, ordered) = launcher.launch(&mut core)?;
     let answered = ordered
         .map_err(|error| Error::system("cannot make a worker's shared memory and events", error))

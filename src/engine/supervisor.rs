@@ -86,6 +86,7 @@ impl Supervisor {
             handle_events(&shared, &mut core, &events);
             core.collect();
             let server_due = self.see_to_server(&mut core);
+            let unexplained = core.bury_unexplained();
             if core.phase != Phase::Open && (core.phase == Phase::Closed || core.dismiss() || core.server.is_none()) {
                 core.close(true);
                 drop(core);
@@ -100,7 +101,6 @@ impl Supervisor {
             }
             let given_up = core.give_up_without_workers();
             let _ = core.fill_vacancies();
-            let unexplained = core.bury_unexplained();
             let due = [server_due, given_up, unexplained, core.mind_the_clock()].into_iter().flatten().min();
             core.kill_by_server();
             // A whole wait without a piece is quiet enough.
@@ -144,7 +144,7 @@ impl Supervisor {
     /// Replaces a fork server that has died, and kills one that does not do what it should. Says when to
     /// look again.
     fn see_to_server(&mut self, core: &mut Core) -> Option<u64> {
-        if core.phase != Phase::Open || core.failure.is_some() {
+        if core.phase == Phase::Closed || core.failure.is_some() {
             return None;
         }
         if let Some(server) = &self.server
@@ -152,7 +152,7 @@ impl Supervisor {
         {
             self.server_deaths = if core.pieces_done > server.pieces_done_before { 1 } else { self.server_deaths + 1 };
             self.lose_server(core);
-            if core.failure.is_some() {
+            if core.failure.is_some() || core.phase != Phase::Open {
                 return None;
             }
             if self.server_deaths > MAX_SERVER_DEATHS {
@@ -262,6 +262,7 @@ pub(crate) fn handle_events(shared: &Shared, core: &mut Core, events: &[u64]) {
         let (kind, worker, generation) = event::parts(number);
         match kind {
             event::SERVER_SOCKET => hear_server(core),
+            event::WORKER_EVENT => core.signalled(worker, generation),
             event::WORKER_DEATH => core.died(worker, generation),
             // Only the supervisor starts a new one.
             event::SERVER_DEATH => shared.kick_supervisor.signal(),

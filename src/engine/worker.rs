@@ -8,6 +8,7 @@
 //!
 //! Invariant: it writes only its own *back*, and nothing there that the parent relies on.
 
+use super::bound::Bound;
 use super::entry;
 use super::message::{Hook, Settings};
 use super::pair::{CHUNK_BYTES, Pair, READY};
@@ -80,6 +81,13 @@ pub(crate) fn main(start: Start) -> ! {
     }
     process::name_thread(&format!("multicore-{}", start.worker));
     process::prefer_for_oom_kill();
+    if !start.settings.core_files {
+        process::leave_no_core_file();
+    }
+    if start.settings.no_new_privileges {
+        let _ = rustix::thread::set_no_new_privs(true);
+    }
+    process::children_heed_terminal();
     process::keep_memory(usize::try_from(start.settings.warm_memory_bytes).unwrap_or(usize::MAX));
     let Ok(pair) = Pair::open(&start.out, &start.back) else { process::exit_now(1) };
     drop((start.out, start.back));
@@ -98,6 +106,7 @@ pub(crate) fn main(start: Start) -> ! {
         caller: Event::from_fd(start.caller),
         supervisor: Event::from_fd(start.supervisor),
         base: entry::address(),
+        bound: Bound::new(start.settings.max_result_bytes),
         arguments: Vec::new(),
         result: Vec::new(),
         grew: false,
@@ -132,6 +141,7 @@ struct Worker {
     caller: Event,
     supervisor: Event,
     base: usize,
+    bound: Bound,
     arguments: Vec<u8>,
     result: Vec<u8>,
     /// A big value was handled since memory was last given back.
@@ -185,7 +195,15 @@ impl Worker {
         } else {
             self.receive(record);
         }
-        let (outcome, own) = self.run(call, format);
+        let (mut outcome, mut own) = self.run(call, format);
+        let bytes = own.as_ref().unwrap_or(&self.result).len();
+        if outcome == Outcome::Result && !self.bound.allows(bytes) {
+            let most = self.bound.most_bytes();
+            let message = format!(
+                "its result takes {bytes} bytes, and this pool allows {most}: return less, or set max_result_bytes"
+            );
+            (outcome, own) = (Outcome::EncodeFailed, Some(message.into_bytes()));
+        }
         let notable = flags & LOW_WATER != 0 || outcome != Outcome::Result;
         let result = match own {
             Some(bytes) => bytes,
@@ -289,15 +307,19 @@ impl Worker {
 
     fn signal(&mut self, notable: bool) {
         if let Some(whom) = self.listener.after_reply(self.pair.interest(), notable) {
-            self.event(whom).signal();
+            self.wake(whom);
             spin::after_wake_up();
         }
     }
 
-    fn event(&self, whom: Listening) -> &Event {
-        match whom {
+    fn wake(&self, whom: Listening) {
+        let event = match whom {
             Listening::Caller => &self.caller,
             Listening::Supervisor => &self.supervisor,
+        };
+        if !event.try_signal() {
+            // A piece has wrecked this process. Its end wakes whoever waits, with what was replied so far.
+            process::exit_now(1);
         }
     }
 
@@ -353,7 +375,7 @@ impl Worker {
                 if told(self).is_none() {
                     let whom = self.listener.when_blocked(self.pair.interest());
                     failpoint!("worker-without-room");
-                    self.event(whom).signal();
+                    self.wake(whom);
                     futex::wait(word, sleep::SLEEPING, None);
                 }
                 sleep::announce_awake(word);

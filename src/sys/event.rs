@@ -23,9 +23,18 @@ impl Event {
         Event(fd)
     }
 
-    /// Wakes the watcher. Fails only where the counter is full, and then the watcher was told.
+    /// Wakes the watcher.
     pub(crate) fn signal(&self) {
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        self.try_signal();
+    }
+
+    /// The same where others may have closed the descriptor: false if they have.
+    pub(crate) fn try_signal(&self) -> bool {
+        match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
+            // Where the counter is full the watcher was told.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => true,
+            Err(_) => false,
+        }
     }
 }
 

@@ -21,11 +21,14 @@ pub(crate) struct Launch {
     /// The file mode mask, once a first start has told it. A process cannot ask for its own without
     /// a moment of another, but a child of it can.
     mask: OnceLock<libc::mode_t>,
+    /// Descriptors that the workers shall have, and under which numbers. They are kept beyond those, so
+    /// that none takes another's place.
+    passed: Vec<(RawFd, OwnedFd)>,
 }
 
 impl Launch {
     /// Of this process, as it is now. `without` is a variable to leave out.
-    pub(crate) fn capture(without: &str) -> Self {
+    pub(crate) fn capture(without: &str, passed: Vec<(RawFd, OwnedFd)>) -> rustix::io::Result<Self> {
         let c_string = |bytes: Vec<u8>| CString::new(bytes).ok();
         let arguments = std::env::args_os().filter_map(|argument| c_string(argument.as_bytes().to_vec())).collect();
         let environment = std::env::vars_os()
@@ -34,7 +37,19 @@ impl Launch {
             .collect();
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         let directory = rustix::fs::open(".", flags, rustix::fs::Mode::empty()).and_then(above_standard_streams).ok();
-        Launch { arguments, environment, directory, mask: OnceLock::new() }
+        let mut launch = Launch { arguments, environment, directory, mask: OnceLock::new(), passed: Vec::new() };
+        let beyond = passed.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+        let keep = |(number, fd): (RawFd, OwnedFd)| Ok((number, rustix::io::fcntl_dupfd_cloexec(&fd, beyond)?));
+        launch.passed = passed.into_iter().map(keep).collect::<rustix::io::Result<_>>()?;
+        Ok(launch)
+    }
+
+    /// The same descriptor under a number that no passed one needs.
+    pub(crate) fn beyond_passed(&self, fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+        match self.passed.iter().map(|(number, _)| *number).max() {
+            Some(last) if fd.as_raw_fd() <= last => rustix::io::fcntl_dupfd_cloexec(&fd, last + 1),
+            _ => Ok(fd),
+        }
     }
 }
 
@@ -47,6 +62,8 @@ struct Start {
     directory: c_int,
     mask: Option<libc::mode_t>,
     socket: c_int,
+    passed: *const (c_int, c_int),
+    passed_count: usize,
     stack: *mut c_void,
     pidfd: c_int,
     pid: c_int,
@@ -69,6 +86,7 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
     };
     let arguments = pointers(&launch.arguments, None);
     let environment = pointers(&launch.environment, Some(&variable));
+    let passed: Vec<(c_int, c_int)> = launch.passed.iter().map(|(number, fd)| (*number, fd.as_raw_fd())).collect();
     let mut stacks = vec![0_u128; 2 * STACK_BYTES / 16];
     let top = stacks.as_mut_ptr_range().end;
     let mut start = Start {
@@ -78,6 +96,8 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
         directory: launch.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         mask: launch.mask.get().copied(),
         socket: socket.as_raw_fd(),
+        passed: passed.as_ptr(),
+        passed_count: passed.len(),
         // SAFETY: the middle of the two stacks.
         stack: unsafe { top.byte_sub(STACK_BYTES) }.cast(),
         pidfd: -1,
@@ -159,6 +179,10 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
             }
         }
         libc::fcntl(start.socket, libc::F_SETFD, 0);
+        for index in 0..start.passed_count {
+            let (number, kept) = *start.passed.add(index);
+            libc::dup2(kept, number);
+        }
         failpoint!("image-ready");
         libc::execve(start.path, start.arguments, start.environment);
         start.error = errno();
@@ -278,6 +302,27 @@ pub(crate) enum State {
 /// True if a process is stopped; false where /proc cannot tell.
 pub(crate) fn is_stopped(pid: u32) -> bool {
     state(pid) == Some(State::Stopped)
+}
+
+/// Keeps this process, and what it starts, from leaving core files.
+pub(crate) fn leave_no_core_file() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
+    let none = rustix::process::Rlimit { current: Some(0), ..limit };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
+/// Lets the terminal's signals to the background do in children of this process what they do by default.
+/// It ignores them itself, and they would inherit that. What is started without a fork (posix_spawn(3))
+/// inherits it all the same.
+pub(crate) fn children_heed_terminal() {
+    extern "C" fn heed() {
+        for signal in [libc::SIGTTOU, libc::SIGTTIN] {
+            // SAFETY: always allowed, in a child of a fork too.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+    // SAFETY: the function lives as long as the program.
+    unsafe { libc::pthread_atfork(None, None, Some(heed)) };
 }
 
 /// A descriptor of this process that becomes readable when it is gone.

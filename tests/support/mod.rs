@@ -289,6 +289,17 @@ pub fn assert_works(pool: &Pool) {
     assert_eq!(results, (1..=100).collect::<Vec<u64>>());
 }
 
+/// The same where its fork server has just died: what runs then may be lost with it, and run again.
+#[track_caller]
+pub fn assert_works_again(pool: &Pool) {
+    let task = pool.try_task::<u64>().expect("the pool is open").retries(10);
+    for number in 0..100 {
+        task.run(add, number, 1);
+    }
+    let results = task.get_timeout(DEADLINE).expect("a pool that works");
+    assert_eq!(results, (1..=100).collect::<Vec<u64>>());
+}
+
 /// What must hold after every fault: the pool works, and when it is dropped none of its processes
 /// is left.
 #[track_caller]

@@ -156,6 +156,17 @@ impl Core {
         }
     }
 
+    /// A worker has woken this process.
+    pub(crate) fn signalled(&mut self, index: usize, generation: u32) {
+        if let Some(seat) = self.seat(index, generation)
+            && let Place::Filled(worker) = &mut seat.place
+            && worker.signalled().is_err()
+        {
+            seat.blame = Some(Cause::Protocol);
+            worker.kill();
+        }
+    }
+
     /// A worker's pidfd says that it is dead; why is yet to be told.
     pub(crate) fn died(&mut self, index: usize, generation: u32) {
         if let Some(seat) = self.seat(index, generation) {

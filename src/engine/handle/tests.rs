@@ -147,8 +147,10 @@ fn a_reply_that_streams_has_the_length_that_it_said() {
     // On its way.
     check_lines(&[begin(&[100], 10)], 0, true);
     check_lines(&[begin(&[100], 10), chunk(89)], 0, true);
-    check_lines(&[begin(&[1 << 60], 10), chunk(1000), chunk(1000)], 0, true);
-    check_lines(&[begin(&[u64::MAX], 10), chunk(1)], 0, true);
+    check_lines(&[begin(&[1 << 26], 10), chunk(1000), chunk(1000)], 0, true);
+    // More than any machine may hold.
+    check_lines(&[begin(&[1 << 60], 10)], 0, false);
+    check_lines(&[begin(&[u64::MAX], 10)], 0, false);
     // Without a length, more than it said, nothing, something else.
     check_lines(&[begin(&[], 0)], 0, false);
     check_lines(&[begin(&[], 7)], 0, false);
@@ -185,6 +187,47 @@ fn only_a_worker_that_is_not_ready_fails_to_start() {
     played.pair.stage().store(READY, Release);
     assert!(played.write(REPLY, Outcome::StartFailed as u8, 0, &[], b"again"));
     assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
+}
+
+/// Neither does a length count that no result may have, nor more than it says.
+#[test]
+fn no_result_is_longer_than_may_be() {
+    let bound = Bound::new(Some(200_000));
+    for (total, sent, ends_well) in [(200_000, 200_000, true), (200_001, 10, false), (u64::MAX >> 1, 10, false)] {
+        let (mut worker, mut played, [task, _]) = pair();
+        assert!(give(&mut worker, task, 1, 10));
+        assert!(played.claim(1));
+        let bytes = vec![1; sent];
+        let mut chunks = bytes.chunks(CHUNK_BYTES);
+        assert!(played.write(BEGIN, 0, 1, &[total], chunks.next().unwrap()));
+        for chunk in chunks {
+            assert!(played.write(CHUNK, 0, 1, &[], chunk));
+        }
+        let mut answered = false;
+        let result = worker.collect(&mut Spare::new(bound), |_| answered = true);
+        assert_eq!((result.is_ok(), answered), (ends_well, ends_well), "{total}");
+    }
+}
+
+#[test]
+fn only_a_flood_of_signals_ends_the_trust() {
+    let (mut worker, _played, [task, _]) = pair();
+    // As often as it was asked, and a little more.
+    for number in 1..3 * FLOOD as usize {
+        worker.signals_left += 1;
+        assert_eq!(worker.signalled(), Ok(()), "{number}");
+    }
+    assert!(give(&mut worker, task, 1, 10));
+    let uncalled = (0..2 * FLOOD).take_while(|_| worker.signalled().is_ok()).count() as u32;
+    assert!((FLOOD - 1..FLOOD + 2).contains(&uncalled), "{uncalled}");
+    // And so many in a longer time are none.
+    for _ in 0..3 {
+        for _ in 0..FLOOD - 1 {
+            assert_eq!(worker.signalled(), Ok(()));
+        }
+        worker.uncalled_since_ns = worker.uncalled_since_ns.saturating_sub(FLOOD_NS);
+        assert_eq!(worker.signalled(), Ok(()));
+    }
 }
 
 #[test]
