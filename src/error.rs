@@ -192,8 +192,12 @@ impl Error {
         }))
     }
 
+    /// The operating system refused something, or does not know it at all.
     pub(crate) fn system(what: &str, error: impl Into<std::io::Error>) -> Self {
-        Error::new(ErrorKind::System, format!("{what}: {}", error.into()))
+        let error = error.into();
+        let is_unknown = error.kind() == std::io::ErrorKind::Unsupported;
+        let kind = if is_unknown { ErrorKind::Unsupported } else { ErrorKind::System };
+        Error::new(kind, format!("{what}: {error}"))
     }
 
     #[must_use]

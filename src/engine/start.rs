@@ -88,7 +88,7 @@ impl Launcher {
             .map_err(failed("cannot get random numbers"))?;
         let nonce = u64::from_ne_bytes(nonce);
         let parent = process::own_pidfd()
-            .map_err(failed("cannot open a pidfd of this process (Linux 5.3 or later is needed)"))?;
+            .map_err(failed("cannot open a pidfd of this process (pidfd_open, in Linux 5.3 or later)"))?;
         let hello = Hello { nonce, identity: image().identity };
         message::send(&ours, &hello, &[parent.as_fd(), self.settings.as_fd()])
             .map_err(|error| Error::system("cannot write to the fork server", error))?;

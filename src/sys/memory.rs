@@ -23,19 +23,28 @@ pub(crate) fn create(name: &str, bytes: usize, first_bytes: usize, writers: Writ
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 do not know NOEXEC_SEAL.
     let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags)?,
-        other => other?,
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        other => other,
     };
-    let fd = above_standard_streams(fd)?;
-    size(&fd, bytes)?;
-    allocate(&fd, first_bytes)?;
+    let fd = above_standard_streams(fd.map_err(in_call("memfd_create"))?)?;
+    size(&fd, bytes).map_err(in_call("ftruncate"))?;
+    allocate(&fd, first_bytes).map_err(in_call("fallocate"))?;
     let mapping = MmapOptions::new().len(bytes).map_raw(&fd)?;
     let mut seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     if writers == Writers::Maker {
         seals |= SealFlags::FUTURE_WRITE;
     }
-    rustix::fs::fcntl_add_seals(&fd, seals)?;
+    // Without seals a worker could take the memory away from under its parent.
+    rustix::fs::fcntl_add_seals(&fd, seals).map_err(in_call("fcntl(F_ADD_SEALS)"))?;
     Ok((fd, mapping))
+}
+
+/// An error that names the system call: where a sandbox forbids one, that is what there is to mend.
+fn in_call(call: &'static str) -> impl Fn(Errno) -> io::Error {
+    move |errno| {
+        let error = io::Error::from(errno);
+        io::Error::new(error.kind(), format!("{call}: {error}"))
+    }
 }
 
 /// Gives the memory its size. A file size limit would kill the process by SIGXFSZ instead of
@@ -89,7 +98,9 @@ pub(crate) fn map_read_only(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> 
 
 /// A sealed memfd with these bytes, for another process to read.
 pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let fd = above_standard_streams(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?)?;
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map_err(in_call("memfd_create"))?;
+    let fd = above_standard_streams(fd)?;
+    size(&fd, bytes.len()).map_err(in_call("ftruncate"))?;
     let mut written = 0;
     while written < bytes.len() {
         written += rustix::io::pwrite(&fd, &bytes[written..], written as u64)?;

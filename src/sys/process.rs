@@ -57,6 +57,9 @@ impl Launch {
 /// process's memory, so nothing may be allocated or locked there: it is all made before.
 struct Start {
     path: *const c_char,
+    /// Where the program was started from: tried where there is no /proc. What runs then may be another
+    /// image, and says so.
+    name: *const c_char,
     arguments: *const *const c_char,
     environment: *const *const c_char,
     directory: c_int,
@@ -87,10 +90,13 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
     let arguments = pointers(&launch.arguments, None);
     let environment = pointers(&launch.environment, Some(&variable));
     let passed: Vec<(c_int, c_int)> = launch.passed.iter().map(|(number, fd)| (*number, fd.as_raw_fd())).collect();
-    let mut stacks = vec![0_u128; 2 * STACK_BYTES / 16];
-    let top = stacks.as_mut_ptr_range().end;
+    let stacks = memmap2::MmapOptions::new().len(2 * STACK_BYTES).map_anon()?;
+    // SAFETY: the end of the mapping, which lives until both are gone.
+    let top = unsafe { stacks.as_ptr().add(2 * STACK_BYTES) }.cast_mut();
     let mut start = Start {
         path: c"/proc/self/exe".as_ptr(),
+        // SAFETY: reads the auxiliary vector.
+        name: unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char,
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         directory: launch.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
@@ -99,7 +105,7 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
         passed: passed.as_ptr(),
         passed_count: passed.len(),
         // SAFETY: the middle of the two stacks.
-        stack: unsafe { top.byte_sub(STACK_BYTES) }.cast(),
+        stack: unsafe { top.sub(STACK_BYTES) }.cast(),
         pidfd: -1,
         pid: 0,
         error: 0,
@@ -185,7 +191,11 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
         }
         failpoint!("image-ready");
         libc::execve(start.path, start.arguments, start.environment);
-        start.error = errno();
+        let error = errno();
+        if error == libc::ENOENT && !start.name.is_null() {
+            libc::execve(start.name, start.arguments, start.environment);
+        }
+        start.error = error;
         libc::_exit(127)
     }
 }
