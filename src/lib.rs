@@ -122,6 +122,13 @@ mod task;
 #[cfg(not(loom))]
 mod value;
 
+/// For the fuzzer of `fuzz/`, and only there.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::engine::fuzz::{message, ring, value, worker};
+}
+
 #[cfg(not(loom))]
 pub use crate::{
     codec::Format,

@@ -12,6 +12,8 @@
 mod bound;
 mod core;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handle;
 mod marker;
 mod message;

@@ -1,0 +1,5 @@
+//! Results of any type from any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| multicore::fuzz::value(data));

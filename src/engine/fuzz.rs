@@ -1,0 +1,274 @@
+//! What reads bytes that others wrote, driven by bytes at random. The fuzzer of `fuzz/` and the tests
+//! below drive the same bodies; each panics where something does not hold.
+
+use super::handle::{Arrival, Given, Spare, Terms, Worker};
+use super::marker::Marker;
+use super::message::{FromServer, ToServer};
+use super::pair::{CHUNK_BYTES, Pair, READY};
+use super::task_state::Tasks;
+use crate::bytes::Arguments;
+use crate::codec::{self, Format};
+use crate::error::Cause;
+use crate::ring::{Consumer, Header, Producer, Violation};
+use crate::sleep::{Interest, Listening};
+use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
+use crate::sys::event::Event;
+use crate::sys::process::Ending;
+use crate::{Failure, claim};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+/// The bytes, from the front; zeros behind their end.
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().map_or((0, self.0), |(first, rest)| (*first, rest));
+        self.0 = rest;
+        first
+    }
+
+    fn number(&mut self, bytes: usize) -> u64 {
+        (0..bytes).fold(0, |number, _| number << 8 | u64::from(self.byte()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The parent's side of a worker that does anything at all with its memory, at any moment: each piece is
+/// answered, comes back or is lost, and only one of these.
+pub fn worker(data: &[u8]) {
+    let mut input = Input(data);
+    let made = Pair::create().expect("shared memory can be made");
+    let mut worker = Worker::create(0, made).expect("events can be made");
+    let (out, back) = worker.memory.as_ref().expect("just made");
+    let pair = Pair::open(out, back).expect("it can be mapped");
+    // All of *back*, and the place in it where an honest worker would go on.
+    let words = pair.back_ring();
+    let mut replies = Producer::new();
+    let mut tasks = Tasks::default();
+    let kick = Arc::new(Event::new().expect("an event can be made"));
+    let keys = [tasks.open(&kick), tasks.open(&kick)];
+    let mut held: BTreeSet<usize> = BTreeSet::new();
+    let (mut spare, mut next, mut trusted) = (Spare::default(), 0, true);
+    while !input.is_empty() {
+        match input.byte() % 16 {
+            0..3 => {
+                let short = input.byte();
+                let length = if short < 250 { usize::from(short) } else { CHUNK_BYTES + input.number(2) as usize };
+                let terms = Terms {
+                    cost_ns: 1 + input.number(2) as u32,
+                    limit_ns: NonZeroU64::new(input.number(1)),
+                    may_run_again: input.byte() % 2 == 0,
+                };
+                let arguments = Arguments::Heap(vec![next as u8; length]);
+                let task = keys[next % 2];
+                let piece = Given { task, number: next, call: 7, format: Format::Raw, terms, arguments };
+                if worker.give(piece, input.byte() % 2 == 0).is_ok() {
+                    held.insert(next);
+                    next += 1;
+                }
+                worker.publish();
+            }
+            3 | 4 => words[input.number(2) as usize % 64].store(input.number(8), Relaxed),
+            5 => words[input.number(3) as usize % words.len()].store(input.number(8), Relaxed),
+            6 => match input.byte() % 6 {
+                0 => pair.out_head().store(input.number(8), Release),
+                1 => pair.note().store(input.number(4) as u32, Relaxed),
+                2 => pair.stage().store(if input.byte() % 2 == 0 { READY } else { input.byte().into() }, Release),
+                3 => pair.started_ns().store(input.number(8), Relaxed),
+                4 => pair.started().store(input.number(4) as u32, Release),
+                _ => pair.worker_sleep().store(input.number(4) as u32, Relaxed),
+            },
+            7 => pair.states()[input.number(2) as usize % claim::SLOTS].store(input.number(4) as u32, Relaxed),
+            8 | 9 => drop(claim::claim(pair.states(), input.number(1) as u32)),
+            10..13 => {
+                // Well framed; what is in it may be anything.
+                let header =
+                    Header { kind: 1 + input.byte() % 6, flags: input.byte() % 16, sequence: input.byte().into() };
+                let lead = if header.kind == 2 { vec![input.number(3)] } else { Vec::new() };
+                let bytes = vec![1; input.number(2) as usize];
+                replies.consumed_to(pair.back_head().load(Acquire).min(replies.tail()));
+                let _ = replies.push(words, header, &lead, &bytes);
+                replies.publish(words);
+            }
+            13 | 14 if trusted => {
+                let collected = worker.collect(&mut spare, |arrival| {
+                    if let Arrival::Reply { piece, .. } = arrival {
+                        assert!(held.remove(&piece.number), "piece {} was answered twice", piece.number);
+                    }
+                });
+                trusted = collected != Err(Violation);
+            }
+            15 => {
+                let returned = match input.byte() % 4 {
+                    0 => worker.call_back_newest(),
+                    1 => {
+                        let task = keys[usize::from(input.byte() % 2)];
+                        worker.call_back_task(task);
+                        // Which of them have gone the worker's memory decides.
+                        return end(worker, held, trusted, true);
+                    }
+                    2 => {
+                        let _ = worker.progress(input.number(8));
+                        let _ = (worker.has_read_all(), worker.has_news(), worker.explain(Cause::Unknown));
+                        None
+                    }
+                    _ => {
+                        let interest = [
+                            Interest::Nothing,
+                            Interest::LowWater(Listening::Caller),
+                            Interest::NextReply(Listening::Supervisor),
+                        ];
+                        let _ = worker.announce(interest[usize::from(input.byte() % 3)], input.byte() % 2 == 0);
+                        worker.pump();
+                        worker.signalled().expect("it has not signalled often");
+                        None
+                    }
+                };
+                if let Some(returned) = returned {
+                    assert!(held.remove(&returned.number), "piece {} came back twice", returned.number);
+                    assert!(returned.arguments.as_slice().iter().all(|&byte| byte == returned.number as u8));
+                }
+            }
+            _ => {}
+        }
+    }
+    end(worker, held, trusted, false);
+}
+
+/// Its death: what is left is lost or comes back whole.
+fn end(mut worker: Worker, mut held: BTreeSet<usize>, trusted: bool, some_have_gone: bool) {
+    let (lost, rest) = worker.leftovers(!trusted);
+    for number in rest.iter().map(|piece| piece.number).chain(lost.as_ref().map(|piece| piece.number)) {
+        assert!(held.remove(&number), "piece {number} is left twice");
+    }
+    for piece in &rest {
+        assert!(piece.arguments.as_slice().iter().all(|&byte| byte == piece.number as u8), "other arguments");
+    }
+    assert!(some_have_gone || held.is_empty(), "pieces {held:?} are nowhere");
+}
+
+/// A ring whose words are anything: no record reaches beyond it, and the reader comes to an end.
+pub fn ring(data: &[u8]) {
+    let size = 64;
+    let words: Vec<AtomicU64> = (0..size)
+        .map(|index| {
+            let bytes = data.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+            AtomicU64::new(bytes.map_or(0, u64::from_le_bytes))
+        })
+        .collect();
+    let mut consumer = Consumer::new();
+    for _ in 0..4 * size {
+        let Ok(Some(record)) = consumer.peek(&words) else { return };
+        let lead = record.header.flags as usize % 4;
+        let mut bytes = Vec::new();
+        record.append_to(&words, lead, &mut bytes);
+        assert!(bytes.len() <= size * 8);
+        assert_eq!(bytes.len(), record.payload_bytes.saturating_sub(lead * 8));
+        let mut inline = [0; 16];
+        let length = record.copy_to(&words, lead, &mut inline);
+        assert_eq!(length, (bytes.len() <= 16).then_some(bytes.len()));
+        let _ = record.word(&words, lead);
+        consumer.pass(&record);
+    }
+}
+
+/// A type with one of everything.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Everything {
+    Nothing,
+    Numbers(i8, u16, i32, u64, i128, f32, f64),
+    Text { text: String, letter: char, bytes: Vec<u8> },
+    Many(Vec<Everything>),
+    Map(BTreeMap<String, Option<Box<Everything>>>),
+    Sizeless(Vec<()>),
+    Outcome(Result<bool, String>),
+}
+
+/// Results are decoded, or refused with a word of it: no panic, and no memory for what is not there.
+pub fn value(data: &[u8]) {
+    fn read<R: DeserializeOwned + Serialize + 'static>(format: Format, bytes: &[u8]) {
+        let Ok(value) = codec::decode_result::<R>(format, bytes) else { return };
+        let Ok(again) = codec::encode_message(&value) else { return };
+        // Elements of no size are believed by the bytes that there are: fewer would do for fewer.
+        if again.len() >= bytes.len() {
+            codec::decode_message::<R>(&again).expect("what was written can be read");
+        }
+    }
+    let Some((&first, bytes)) = data.split_first() else { return };
+    let format = [Format::Bincode, Format::Json, Format::Raw][usize::from(first % 3)];
+    match first / 3 % 6 {
+        0 => read::<Everything>(format, bytes),
+        1 => read::<Vec<Vec<String>>>(format, bytes),
+        2 => read::<String>(format, bytes),
+        3 => read::<BTreeMap<u64, (Option<i64>, [u8; 3])>>(format, bytes),
+        4 => read::<Result<Vec<f64>, Failure>>(format, bytes),
+        _ => read::<Vec<()>>(format, bytes),
+    }
+}
+
+/// What comes over the socket, and what the environment holds.
+pub fn message(data: &[u8]) {
+    if let Ok(FromServer::Died { ending, .. }) = codec::decode_message(data) {
+        let _ = matches!(ending, Ending::Exit(_));
+    }
+    let _ = codec::decode_message::<ToServer>(data);
+    if let Some((marker, true)) = Marker::parse(data) {
+        let variable = marker.to_variable();
+        let value = variable.as_bytes().split(|&byte| byte == b'=').nth(1).expect("it has a value");
+        assert_eq!(Marker::parse(value).map(|(again, _)| again), Some(marker));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Drives a body; the last seed that is printed is the one that failed.
+    fn drive(body: fn(&[u8]), inputs: u64, most_bytes: u64) {
+        let mut state = 0_u64;
+        let mut random = || {
+            // splitmix64
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        for input in 0..inputs {
+            let length = random() % most_bytes;
+            // Small numbers say more than large ones to what reads lengths.
+            let is_small = random() % 2 == 0;
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| if is_small && random() % 4 != 0 { random() % 8 } else { random() } as u8)
+                .collect();
+            println!("input {input}");
+            body(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_worker_may_write_what_it_likes() {
+        drive(worker, 1500, 1500);
+    }
+
+    #[test]
+    fn a_ring_may_hold_anything() {
+        drive(ring, 20_000, 520);
+    }
+
+    #[test]
+    fn a_value_may_be_any_bytes() {
+        drive(value, 20_000, 300);
+    }
+
+    #[test]
+    fn a_message_may_be_any_bytes() {
+        drive(message, 20_000, 60);
+    }
+}
