@@ -152,6 +152,28 @@ fn a_pool_takes_no_standard_streams_number() {
     check("closed", "task: Ok\ntaken: []\n");
 }
 
+/// Fault 29: at a terminal, under a shell that gives its jobs groups of their own. What a worker prints
+/// is seen, though it is in the background; Ctrl-Z stops the program and no worker; Ctrl-C ends it, and
+/// nothing is left.
+#[test]
+fn at_a_terminal_the_keys_reach_the_program_alone() {
+    let script = r#"trap : INT; set -m; "$0" terminal; echo "stopped: $?"; fg %1; echo "ended: $?""#;
+    let script = command(Path::new("/bin/sh"), &["-c", script, program("host").to_str().unwrap()]);
+    let mut shell = Run::start_at_terminal(script);
+    shell.wait_for_line("ready");
+    shell.say("first");
+    assert_eq!(shell.wait_for_line("piece: "), "first");
+    shell.wait_for_line("printed");
+    shell.press_control(b'Z');
+    assert_eq!(shell.wait_for_line("stopped: "), (128 + libc::SIGTSTP).to_string());
+    // The shell lets it go on at once; neither worker was stopped by the key.
+    shell.say("second");
+    shell.wait_for_line("piece: second");
+    shell.press_control(b'C');
+    assert_eq!(shell.wait_for_line("ended: "), (128 + libc::SIGINT).to_string());
+    shell.finish();
+}
+
 /// Fault 29.
 #[test]
 fn waits_and_signals_of_the_host_never_see_the_pools_processes() {

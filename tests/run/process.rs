@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -65,6 +66,7 @@ pub struct Run {
     tag: String,
     stdout: Stream,
     stderr: Stream,
+    terminal: Option<fs::File>,
     /// Processes that are the test's business.
     forgiven: Vec<u32>,
     reaped: bool,
@@ -88,13 +90,47 @@ const TAG: &str = "MULTICORE_TEST_RUN";
 impl Run {
     #[track_caller]
     pub fn start(mut command: Command) -> Run {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::start_in_session(command, None)
+    }
+
+    /// The same at a terminal of its own, on which no program in the background may write (`stty tostop`).
+    #[track_caller]
+    pub fn start_at_terminal(mut command: Command) -> Run {
+        let (mut ours, mut theirs) = (-1, -1);
+        // SAFETY: both are valid for writing, the rest may be null; what was opened is owned by nobody yet.
+        let (ours, theirs) = unsafe {
+            let none = std::ptr::null_mut();
+            assert_eq!(libc::openpty(&mut ours, &mut theirs, none, none.cast(), none.cast()), 0, "no terminal");
+            let mut settings = std::mem::zeroed();
+            libc::tcgetattr(theirs, &mut settings);
+            settings.c_lflag = settings.c_lflag & !libc::ECHO | libc::TOSTOP;
+            libc::tcsetattr(theirs, libc::TCSANOW, &settings);
+            libc::fcntl(ours, libc::F_SETFD, libc::FD_CLOEXEC);
+            (fs::File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+        };
+        let another = || Stdio::from(theirs.try_clone().expect("it can be duplicated"));
+        command.stdin(another()).stdout(another()).stderr(another());
+        // SAFETY: two system calls; the session is that of this process alone.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                libc::ioctl(0, libc::TIOCSCTTY, 0);
+                Ok(())
+            });
+        }
+        drop(theirs);
+        Run::start_in_session(command, Some(ours))
+    }
+
+    #[track_caller]
+    fn start_in_session(mut command: Command, terminal: Option<fs::File>) -> Run {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let tag = format!("{TAG}={}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         command.env(TAG, &tag[TAG.len() + 1..]);
         // A panic's backtrace is no news.
         command.env_remove("RUST_BACKTRACE").env_remove("MULTICORE_MAX_LOAD_AVERAGE");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: setsid allocates and locks nothing.
+        // SAFETY: setsid allocates and locks nothing; where it was called before it does nothing.
         unsafe {
             command.pre_exec(|| {
                 libc::setsid();
@@ -111,9 +147,18 @@ impl Run {
             !busy
         });
         let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = Stream::read(child.stdout.take().expect("piped"));
-        let stderr = Stream::read(child.stderr.take().expect("piped"));
-        Run { child, tag, stdout, stderr, forgiven: Vec::new(), reaped: false }
+        // It holds the terminal's other end.
+        drop(command);
+        let (stdout, stderr) = match &terminal {
+            Some(terminal) => {
+                let terminal = terminal.try_clone().expect("it can be duplicated");
+                (Stream::read(terminal), Stream::read(std::io::empty()))
+            }
+            None => {
+                (Stream::read(child.stdout.take().expect("piped")), Stream::read(child.stderr.take().expect("piped")))
+            }
+        };
+        Run { child, tag, stdout, stderr, terminal, forgiven: Vec::new(), reaped: false }
     }
 
     pub fn pid(&self) -> u32 {
@@ -128,8 +173,16 @@ impl Run {
 
     /// Tells the program something, on a line of its stdin.
     pub fn say(&mut self, line: &str) {
-        let stdin = self.child.stdin.as_mut().expect("piped");
-        writeln!(stdin, "{line}").expect("it listens");
+        match (&mut self.terminal, &mut self.child.stdin) {
+            (Some(terminal), _) => writeln!(terminal, "{line}").expect("it is there"),
+            (None, stdin) => writeln!(stdin.as_mut().expect("piped"), "{line}").expect("it listens"),
+        }
+    }
+
+    /// Presses a key at its terminal: Ctrl and this letter.
+    pub fn press_control(&mut self, letter: u8) {
+        let terminal = self.terminal.as_mut().expect("it was started at one");
+        terminal.write_all(&[letter & 0x1f]).expect("it is there");
     }
 
     /// Waits for the rest of the line that begins so.

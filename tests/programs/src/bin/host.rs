@@ -29,6 +29,7 @@ fn main() {
             fs::set_permissions(program, fs::Permissions::from_mode(0o644)).expect("it can be changed");
         }),
         "later" => later(),
+        "terminal" => terminal(),
         "threads" => threads(),
         "closed" => closed(),
         "closed-before" => closed_before(),
@@ -49,6 +50,19 @@ fn main() {
         "preload-panics" => refused(|| panic!("nothing to load")),
         "preload-exits" => refused(|| std::process::exit(0)),
         other => panic!("{other:?} is no situation"),
+    }
+}
+
+/// At a terminal: a piece prints at each line that comes.
+fn terminal() {
+    let pool = Pool::builder().workers(2).build().expect("a pool can run here");
+    while pool.stats().workers.iter().any(|worker| worker.pid.is_none()) {}
+    println!("ready");
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let task: Task<()> = pool.try_task().expect("the pool is open");
+        task.call(|line: String| println!("piece: {line}"), line);
+        task.get().expect("it is only printed");
+        println!("printed");
     }
 }
 
