@@ -20,19 +20,20 @@ pub enum ErrorKind {
     MemoryLimit,
     /// The task or its pool ended before the piece did.
     Cancelled,
-    /// A value could not be put into the task's format.
+    /// A value could not be put into the task's format, or a result is longer than the pool allows.
     Encode,
     /// Bytes could not be read back as the value they should be.
     Decode,
     /// The machine's load is above the pool's limit; try later, or run the work yourself.
     Busy,
-    /// No pool can run here, or this function cannot travel.
+    /// No pool can run here, where the system lacks a call that it needs for instance; or this function
+    /// cannot travel.
     Unsupported,
     /// This process is a worker, and a worker has no pool of its own.
     InWorker,
     /// A setting makes no sense.
     Config,
-    /// The operating system refused something.
+    /// The operating system refused something. Of a piece: for two seconds no worker could be started.
     System,
     /// The journal could not be written or read.
     Journal,

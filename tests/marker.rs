@@ -69,9 +69,9 @@ fn ends() -> (OwnedFd, OwnedFd) {
 /// unless told otherwise.
 fn send_hello(socket: &OwnedFd, nonce: u64, descriptors: usize) {
     let message = [nonce.to_le_bytes(), 1_u64.to_le_bytes()].concat();
-    // Settings: no hooks, no memory to keep warm.
+    // Settings: no hooks, no memory to keep warm, no bounds nor rights of their own.
     let mut settings = tempfile::tempfile().unwrap();
-    settings.write_all(&[0; 11]).unwrap();
+    settings.write_all(&[0; 14]).unwrap();
     let fds = vec![settings.as_fd(); descriptors];
     send(socket, &message, &fds);
 }

@@ -285,6 +285,16 @@ fn settings_that_make_no_sense_are_refused() {
     }
 }
 
+/// More than the socket to the fork server holds orders for, while that does not read them yet.
+#[test]
+fn a_pool_has_as_many_workers_as_were_asked_for_however_late_they_are_ordered() {
+    let _watch = watchdog();
+    let late = || std::thread::sleep(std::time::Duration::from_millis(50));
+    let pool = Pool::builder().workers(300).preload(late).build().unwrap();
+    assert_eq!(support::workers(&pool).len(), 300);
+    support::assert_well(pool);
+}
+
 /// A line of the worker's `/proc/self/status`.
 fn status(name: String) -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -63,6 +63,9 @@ const NOT_BEGUN_NS: u64 = 50_000_000;
 /// A place that could not be filled is tried again after this.
 pub(crate) const RETRY_NS: u64 = 100_000_000;
 
+/// The fork server is given more orders after this, when its socket was full.
+const MORE_ORDERS_NS: u64 = 1_000_000;
+
 /// Pieces fail if there was no worker, and none could be started, for so long.
 const NO_WORKER: Duration = Duration::from_secs(2);
 
@@ -278,10 +281,7 @@ impl Core {
         failpoint!("parent-piece-taken");
         if let Some(index) = *direct
             && turn.is_empty()
-            && task.is_tiny()
-            && task.settings.max_unread_bytes.is_none()
-            && task.settings.limit_ns.is_none()
-            && !task.is_cancelled
+            && task.goes_directly()
             && let Place::Filled(worker) = &mut seats[index].place
             && worker.backlog_ns() < LOOK_AHEAD_NS
         {
@@ -297,7 +297,7 @@ impl Core {
                 return;
             }
         }
-        if task.is_cancelled {
+        if task.is_cancelled() {
             return task.add_failed(site, cancelled);
         }
         task.add(site, arguments.into_arguments());
@@ -835,7 +835,7 @@ impl Core {
     /// is killed, and all of it fails.
     pub(crate) fn cancel_task(&mut self, key: TaskKey) {
         let Some(task) = self.tasks.get_mut(key) else { return };
-        task.is_cancelled = true;
+        task.cancel();
         task.fail_open(cancelled);
         self.stop_task(key, true);
     }

@@ -170,8 +170,16 @@ impl Server {
     }
 
     fn tell(&self, what: &FromServer, fds: &[rustix::fd::BorrowedFd<'_>]) {
-        if message::send(&self.socket, what, fds).is_err() {
-            self.end();
+        while let Err(error) = message::send(&self.socket, what, fds) {
+            if error.kind() != std::io::ErrorKind::WouldBlock {
+                self.end();
+            }
+            // The parent does not read; perhaps it never will again.
+            let mut fds = [PollFd::new(&self.socket, PollFlags::OUT), PollFd::new(&self.parent, PollFlags::IN)];
+            let _ = rustix::event::poll(&mut fds, None);
+            if !fds[1].revents().is_empty() {
+                self.end();
+            }
         }
     }
 

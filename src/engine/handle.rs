@@ -195,7 +195,7 @@ pub(crate) struct Worker {
     /// It was to be killed; perhaps before its process was known.
     doomed: bool,
     /// The fork server was asked to do it.
-    kill_ordered: bool,
+    pub(crate) kill_ordered: bool,
     pub(crate) made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has seen to it that their pages are there.
     pub(crate) memory: Option<(OwnedFd, OwnedFd)>,

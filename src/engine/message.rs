@@ -72,10 +72,11 @@ pub(crate) enum FromServer {
     Died { worker: u32, generation: u32, ending: Ending },
 }
 
-/// Sends a message.
+/// Sends a message, or fails with `WouldBlock`: the other side may be stopped, and nobody waits for it
+/// without looking at what else may come.
 pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = codec::encode_message(message).map_err(io::Error::other)?;
-    socket::send(socket, &bytes, fds, true)?;
+    socket::send(socket, &bytes, fds)?;
     Ok(())
 }
 

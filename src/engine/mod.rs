@@ -97,7 +97,7 @@ impl Shared {
 
     pub(crate) fn set_up(&self, key: TaskKey, change: impl FnOnce(&mut TaskSettings)) {
         if let Some(task) = self.core.lock().tasks.get_mut(key) {
-            change(&mut task.settings);
+            task.set_up(change);
         }
     }
 
@@ -180,15 +180,17 @@ impl Shared {
         let want = if patient { Want::InOrder(next) } else { Want::Piece(next) };
         self.wait(key, want, deadline, |core| {
             let task = core.tasks.get_mut(key)?;
-            let (mut taken, mut bytes) = (Vec::new(), 0);
+            let length = |settled: &Settled| if let Settled::Done(result) = settled { result.len() } else { 0 };
+            let first = task.take(next)?;
+            let mut bytes = length(&first);
+            let mut taken = Vec::with_capacity((task.len() - next).min(BATCH_PIECES));
+            taken.push(first);
             while taken.len() < BATCH_PIECES && bytes < BATCH_BYTES {
                 let Some(settled) = task.take(next + taken.len()) else { break };
-                if let Settled::Done(result) = &settled {
-                    bytes += result.len();
-                }
+                bytes += length(&settled);
                 taken.push(settled);
             }
-            (!taken.is_empty()).then_some(taken)
+            Some(taken)
         })
     }
 

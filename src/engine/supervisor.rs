@@ -144,7 +144,8 @@ impl Supervisor {
     /// Replaces a fork server that has died, and kills one that does not do what it should. Says when to
     /// look again.
     fn see_to_server(&mut self, core: &mut Core) -> Option<u64> {
-        if core.phase == Phase::Closed || core.failure.is_some() {
+        let is_ending = core.phase == Phase::Closing && self.server.is_none();
+        if core.phase == Phase::Closed || core.failure.is_some() || is_ending {
             return None;
         }
         if let Some(server) = &self.server

@@ -134,6 +134,9 @@ pub(crate) struct TaskState {
     done: usize,
     /// How long one of its pieces is thought to run: at first long, halved while they prove quicker.
     pub(crate) cost_ns: u32,
+    /// Pieces that take no longer may go straight to a worker; none of a task that is limited, bounded or
+    /// cancelled.
+    direct_ns: u32,
     /// In the queue of tasks that have their turn.
     pub(crate) queued: bool,
     unread_bytes: usize,
@@ -147,7 +150,7 @@ pub(crate) struct TaskState {
     /// How often pieces were begun in vain; most never.
     lost_starts: BTreeMap<usize, u32>,
     /// Somebody cancelled it: nothing of it begins any more.
-    pub(crate) is_cancelled: bool,
+    is_cancelled: bool,
     waiter: Option<(Want, Arc<Bell>)>,
     kick: Arc<Event>,
 }
@@ -161,6 +164,7 @@ impl TaskState {
             waiting: VecDeque::new(),
             done: 0,
             cost_ns: MAX_COST_NS,
+            direct_ns: TINY_NS,
             queued: false,
             unread_bytes: 0,
             results: 0,
@@ -195,6 +199,10 @@ impl TaskState {
         self.settle(number, Settled::Failed(error));
     }
 
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.is_cancelled
+    }
+
     /// True if none of its pieces is anywhere any more.
     pub(crate) fn is_over(&self) -> bool {
         self.done == self.pieces.len() && !self.queued
@@ -209,6 +217,24 @@ impl TaskState {
     /// True if its pieces have proved so short that a look at the workers costs more than some of them.
     pub(crate) fn is_tiny(&self) -> bool {
         self.cost_ns <= TINY_NS
+    }
+
+    /// True if its pieces may go straight to a worker: `add_piece` asks that of each.
+    pub(crate) fn goes_directly(&self) -> bool {
+        self.cost_ns <= self.direct_ns
+    }
+
+    /// Its settings have changed.
+    pub(crate) fn set_up(&mut self, change: impl FnOnce(&mut TaskSettings)) {
+        change(&mut self.settings);
+        let is_plain = self.settings.limit_ns.is_none() && self.settings.max_unread_bytes.is_none();
+        self.direct_ns = if is_plain && !self.is_cancelled { TINY_NS } else { 0 };
+    }
+
+    /// Nothing of it begins any more.
+    pub(crate) fn cancel(&mut self) {
+        self.is_cancelled = true;
+        self.direct_ns = 0;
     }
 
     /// On what terms its pieces are given.
@@ -253,7 +279,7 @@ impl TaskState {
         self.pieces.clear();
         self.sites.clear();
         self.settings = TaskSettings::default();
-        self.cost_ns = MAX_COST_NS;
+        (self.cost_ns, self.direct_ns) = (MAX_COST_NS, TINY_NS);
         (self.queued, self.is_cancelled, self.finished, self.waiter) = (false, false, None, None);
         self.lost_starts.clear();
         (self.done, self.unread_bytes, self.results, self.result_bytes, self.first_unread) = (0, 0, 0, 0, 0);

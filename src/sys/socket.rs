@@ -31,15 +31,15 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
     Ok((above_standard_streams(one)?, above_standard_streams(other)?))
 }
 
-/// Sends one message. With `wait` unset it fails with `AGAIN` rather than wait for the other side.
-pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>], wait: bool) -> Result<()> {
+/// Sends one message. It fails with `AGAIN` rather than wait for the other side.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     assert!(bytes.len() <= MAX_MESSAGE_BYTES && fds.len() <= MAX_FDS);
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(fds));
     }
-    let flags = SendFlags::NOSIGNAL | if wait { SendFlags::empty() } else { SendFlags::DONTWAIT };
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
         match rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, flags) {
             Err(Errno::INTR) => {}

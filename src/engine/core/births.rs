@@ -20,6 +20,17 @@ impl Core {
             if matches!(self.seats[index].place, Place::Vacant { retry_ns } if retry_ns <= now)
                 && let Err(error) = self.spawn(index)
             {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    // It has orders enough: the rest when it has read some.
+                    let retry_ns = now + MORE_ORDERS_NS;
+                    for seat in &mut self.seats[index..] {
+                        if matches!(seat.place, Place::Vacant { .. }) {
+                            seat.place = Place::Vacant { retry_ns };
+                        }
+                    }
+                    self.wake_supervisor_by(retry_ns);
+                    break;
+                }
                 self.seats[index].place = Place::Vacant { retry_ns: now + RETRY_NS };
                 reason = Some(error.to_string());
                 result = result.and(Err(error));
@@ -108,7 +119,9 @@ impl Core {
     /// for long its pieces fail, while it goes on trying.
     pub(crate) fn no_birth(&mut self, reason: String) {
         let now = clock::now_ns();
-        let since = self.unborn.take().map_or(now, |(since, _)| since);
+        // While there are others it is no matter.
+        let others = self.workers().any(|worker| worker.pid.is_some());
+        let since = self.unborn.take().filter(|_| !others).map_or(now, |(since, _)| since);
         self.unborn = Some((since, reason));
         self.wake_supervisor_by(now + RETRY_NS);
     }
@@ -144,15 +157,22 @@ impl Core {
     /// Asks the fork server to kill the workers that cannot be killed from here.
     pub(crate) fn kill_by_server(&mut self) {
         let Some(server) = &self.server else { return };
+        let mut again = false;
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let generation = seat.generation;
             if let Some(worker) = seat.worker_mut()
                 && worker.wants_kill_by_server()
             {
                 let order = ToServer::Kill { worker: index as u32, generation };
-                // If that fails the fork server is gone, and its workers with it.
-                let _ = message::send(server, &order, &[]);
+                // If that fails the fork server is gone, and its workers with it, or has orders enough.
+                if message::send(server, &order, &[]).is_err() {
+                    worker.kill_ordered = false;
+                    again = true;
+                }
             }
+        }
+        if again {
+            self.wake_supervisor_by(clock::now_ns() + RETRY_NS);
         }
     }
 

@@ -29,8 +29,13 @@ fn main() {
     }
 }
 
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
 /// A limit of this process: the soft one.
-fn limit(what: libc::__rlimit_resource_t, most: u64) {
+fn limit(what: Resource, most: u64) {
     // SAFETY: the limit is valid.
     unsafe {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -155,9 +160,9 @@ fn processes() {
 /// Fault 32: the fork server runs, and cannot fork any more.
 fn processes_later() {
     become_somebody(100);
-    // It has the limits that this process had when it started.
-    limit(libc::RLIMIT_NPROC, 4);
-    let Ok(pool) = Pool::builder().workers(8).build() else { return println!("no pool") };
+    // This process has two threads then, and the fork server one.
+    let few = || limit(libc::RLIMIT_NPROC, 5);
+    let pool = Pool::builder().workers(8).preload(few).build().unwrap();
     // With fewer workers than were asked for.
     works(&pool).unwrap();
     let alive = pool.stats().workers.iter().filter(|worker| worker.pid.is_some()).count();
