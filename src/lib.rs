@@ -54,7 +54,7 @@
 //!
 //! - Arguments and results are copied: encoded into shared memory and decoded from it. A `String`
 //!   or `Vec<u8>` travels as it is, and large values stream, both sides copying at once.
-//! - A process for each worker and one more that forks them; 528 KiB of shared memory and three
+//! - A process for each worker and one more that forks them; 1.3 MiB of shared memory and three
 //!   descriptors for each worker; a thread in this program.
 //! - An exit or crash in a piece is told as an error, and costs a new worker: a fraction of a
 //!   millisecond. What a piece started ends with its worker.
