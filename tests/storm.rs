@@ -84,7 +84,8 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
         let mut fates = Vec::new();
         for number in first..first + count {
             let fate = match random.below(60) {
-                0 => Fate::Panic,
+                // Where a backtrace is asked for, a panic may take longer than the limit.
+                0 if retries < 10 => Fate::Panic,
                 1 if retries < 10 => Fate::Exit,
                 2 if retries < 10 => Fate::Crash,
                 3 if limit < LIMIT && retries < 10 => Fate::Spin,
@@ -157,10 +158,14 @@ fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
 /// Kills and stops at random until the storm is over; says how many it killed.
 fn sabotage(pool: &Pool, random: &mut Random) -> usize {
     let start = Instant::now();
-    let mut hits = 0;
+    let (mut hits, mut newborns) = (0, 0);
     while start.elapsed() < STORM {
-        let pids: Vec<u32> = pool.stats().workers.iter().filter_map(|worker| worker.pid).collect();
-        let victim = pids.get(random.below(1 + pids.len() as u64) as usize).and_then(|&pid| Process::find(pid));
+        let workers: Vec<(u32, bool)> =
+            pool.stats().workers.iter().filter_map(|worker| Some((worker.pid?, worker.pieces_done == 0))).collect();
+        let victim = workers.get(random.below(1 + workers.len() as u64) as usize);
+        // Five in a row that die before they are ready end a pool, and shall.
+        newborns = victim.map_or(newborns, |(_, is_newborn)| if *is_newborn { newborns + 1 } else { 0 });
+        let victim = victim.filter(|_| newborns < 4).and_then(|&(pid, _)| Process::find(pid));
         if let Some(worker) = victim {
             let server = worker.parent().filter(|parent| parent.name() == "multicore-fork");
             match (random.below(100), server) {
