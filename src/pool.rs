@@ -285,7 +285,7 @@ impl PoolBuilder {
         self
     }
 
-    /// Whether workers that crash may leave a core file, as far as the system's settings and the limits
+    /// Whether workers that crash, and what they started, may leave a core file, as far as the system's settings and the limits
     /// of this process have it so. Default: false, since a pool goes on after crashes, and each would
     /// leave one.
     pub fn core_files(mut self, wanted: bool) -> Self {

@@ -44,7 +44,7 @@ pub(crate) enum Outcome {
     Panicked = 1,
     DecodeFailed = 2,
     EncodeFailed = 3,
-    /// Not of a piece: `on_worker_start` failed, and why. Sequence 0.
+    /// Not of a piece: the worker could not be made ready, and why. Sequence 0.
     StartFailed = 4,
 }
 

@@ -84,9 +84,6 @@ pub(crate) fn main(start: Start) -> ! {
     if !start.settings.core_files {
         process::leave_no_core_file();
     }
-    if start.settings.no_new_privileges {
-        let _ = rustix::thread::set_no_new_privs(true);
-    }
     process::children_heed_terminal();
     process::keep_memory(usize::try_from(start.settings.warm_memory_bytes).unwrap_or(usize::MAX));
     let Ok(pair) = Pair::open(&start.out, &start.back) else { process::exit_now(1) };
@@ -111,9 +108,7 @@ pub(crate) fn main(start: Start) -> ! {
         result: Vec::new(),
         grew: false,
     };
-    if let Some(hook) = &start.settings.on_worker_start
-        && let Err(reason) = run_hook(hook)
-    {
+    if let Err(reason) = prepare(&start.settings) {
         worker.reply(0, Outcome::StartFailed, reason.as_bytes(), true);
         flush();
         process::exit_now(1);
@@ -131,6 +126,17 @@ pub(crate) fn main(start: Start) -> ! {
     flush();
     failpoint!("worker-left");
     process::exit_now(0)
+}
+
+/// What must have succeeded before a worker is ready.
+fn prepare(settings: &Settings) -> Result<(), String> {
+    if settings.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).map_err(|error| format!("no_new_privileges cannot be had: {error}"))?;
+    }
+    match &settings.on_worker_start {
+        Some(hook) => run_hook(hook).map_err(|reason| format!("on_worker_start failed: {reason}")),
+        None => Ok(()),
+    }
 }
 
 struct Worker {

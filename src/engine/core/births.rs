@@ -312,10 +312,7 @@ impl Core {
             let one_was_ready = self.workers().any(|worker| worker.made_ns > since && worker.is_ready());
             self.early_deaths = if one_was_ready { 1 } else { self.early_deaths + 1 };
             if self.early_deaths >= MAX_EARLY_DEATHS {
-                let reason = match start_failure {
-                    Some(reason) => format!("on_worker_start failed: {reason}"),
-                    None => cause.to_string(),
-                };
+                let reason = start_failure.unwrap_or_else(|| cause.to_string());
                 self.fail(Error::new(
                     ErrorKind::WorkerLost,
                     format!("the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {index}): {reason}"),
