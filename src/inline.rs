@@ -97,7 +97,7 @@ impl Inline {
 
     /// Runs the next piece, if there is one.
     pub(crate) fn run_one(&mut self) {
-        let Some((number, waiting)) = self.waiting.pop_front() else { return };
+        let Some((number, mut waiting)) = self.waiting.pop_front() else { return };
         let failed = |kind, message: String, attempts| {
             Settled::Failed(Error::new(kind, message).with_piece(self.label(number), attempts))
         };
@@ -106,7 +106,12 @@ impl Inline {
         } else {
             let mut attempts = 1;
             loop {
-                match attempt(&waiting, self.terms.timeout, &mut self.result) {
+                // Only who may start again needs its arguments once more.
+                let arguments = match attempts <= self.terms.retries {
+                    true => waiting.arguments.as_slice().to_vec(),
+                    false => std::mem::replace(&mut waiting.arguments, Arguments::Heap(Vec::new())).into_vec(),
+                };
+                match attempt(&waiting, arguments, self.terms.timeout, &mut self.result) {
                     Ok(result) => break Settled::Done(result),
                     Err((kind, message)) => {
                         let again = match kind {
@@ -141,8 +146,12 @@ impl Inline {
 }
 
 /// Runs a piece once. A limit that has passed is seen when the piece has ended.
-fn attempt(waiting: &Waiting, timeout: Option<Duration>, result: &mut Vec<u8>) -> Result<Reply, (ErrorKind, String)> {
-    let mut arguments = waiting.arguments.as_slice().to_vec();
+fn attempt(
+    waiting: &Waiting,
+    mut arguments: Vec<u8>,
+    timeout: Option<Duration>,
+    result: &mut Vec<u8>,
+) -> Result<Reply, (ErrorKind, String)> {
     result.clear();
     let start = Instant::now();
     let answer =

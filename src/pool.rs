@@ -92,7 +92,7 @@ impl Pool {
         if engine::is_this_process() {
             return Ok(self);
         }
-        Err(Error::new(ErrorKind::Unsupported, "the pool belongs to the process that this one was forked from"))
+        Err(engine::foreign())
     }
 
     /// A task of this pool, or `None` while the machine is busy.
@@ -277,7 +277,7 @@ impl PoolBuilder {
     }
 
     /// How long a result may be, in bytes as it travels. Default: half of the memory that the machine, or
-    /// the control group that this program runs in, has. A piece whose result is longer ends in
+    /// the control group that this program runs in, has; none where neither can be found out. A piece whose result is longer ends in
     /// [`Encode`](ErrorKind::Encode), and a worker that sends more all the same is killed: none can take
     /// all the memory of this process. 0 is refused.
     pub fn max_result_bytes(mut self, bytes: usize) -> Self {
@@ -285,9 +285,9 @@ impl PoolBuilder {
         self
     }
 
-    /// Whether workers that crash, and what they started, may leave a core file, as far as the system's settings and the limits
-    /// of this process have it so. Default: false, since a pool goes on after crashes, and each would
-    /// leave one.
+    /// Whether workers that crash, and what they started, may leave a core file, as far as the system's
+    /// settings and the limits of this process have it so. Default: false, since a pool goes on after
+    /// crashes, and each would leave one.
     pub fn core_files(mut self, wanted: bool) -> Self {
         self.core_files = wanted;
         self
@@ -306,8 +306,7 @@ impl PoolBuilder {
     /// 3 are refused.
     ///
     /// ```
-    /// use std::io::Read;
-    /// use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+    /// use std::os::fd::{AsFd, AsRawFd};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # #[cfg(target_os = "linux")] {

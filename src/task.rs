@@ -193,8 +193,7 @@ impl<R: Value> Task<R> {
     /// after a short pause that grows, in another worker. Default: 0. The error at the end tells the
     /// last cause and the number of [`attempts`](Error::attempts). Before the first `run`.
     ///
-    /// Each piece runs to its end at most once, but may have begun as often as it was retried: let it
-    /// bear that.
+    /// A piece that was lost may have done its work and not come to say so: let it bear that.
     pub fn retries(self, retries: u32) -> Self {
         match &self.backend {
             Backend::Pool { shared, key } => shared.set_up(*key, |settings| settings.retries = retries),
@@ -573,9 +572,7 @@ impl<R: Value> Task<R> {
 
 impl<R> Task<R> {
     fn close(&self, kill: bool) {
-        if let Backend::Pool { shared, key } = &self.backend
-            && engine::is_this_process()
-        {
+        if let Backend::Pool { shared, key } = &self.backend {
             shared.close_task(*key, kill);
         }
     }
@@ -623,11 +620,7 @@ impl Canceller {
     /// a pool, the piece that runs comes to its end. A task that has ended is not touched.
     pub fn cancel(&self) {
         match &self.0 {
-            Cancels::Pool { shared, key } => {
-                if engine::is_this_process() {
-                    shared.cancel_task(*key);
-                }
-            }
+            Cancels::Pool { shared, key } => shared.cancel_task(*key),
             Cancels::Inline(cancelled) => cancelled.store(true, Ordering::Relaxed),
         }
     }
@@ -696,7 +689,9 @@ impl<R: Value> Iterator for IterCompleted<R> {
             return None;
         }
         let (number, settled) = match &self.task.backend {
-            Backend::Pool { shared, key } => shared.take_finished(*key)?,
+            Backend::Pool { shared, key } => shared
+                .take_finished(*key)
+                .unwrap_or_else(|| (self.task.len() - self.left, Settled::Failed(engine::foreign()))),
             Backend::Inline(inline) => {
                 let mut inline = inline.borrow_mut();
                 let number = inline.len() - self.left;

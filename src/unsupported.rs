@@ -85,6 +85,10 @@ pub(crate) fn travel_word(_: &Call) -> Option<u64> {
     None
 }
 
+pub(crate) fn foreign() -> Error {
+    unsupported()
+}
+
 pub(crate) fn is_this_process() -> bool {
     true
 }

@@ -45,6 +45,16 @@ fn a_later_fork_server_is_started_as_the_first_was() {
     assert!(outcome.find("host").is_some_and(|host| host.contains("None")), "{outcome:?}");
 }
 
+/// Fault 26. It used to write into its parent's rings, by way of a task that it inherited.
+#[test]
+fn a_child_that_the_host_forked_harms_neither_its_pool_nor_its_tasks() {
+    let said = "pool: Unsupported\nstats: 0\ncompleted: 0\nget: Unsupported\nget_each: true\niter: true\n\
+                iter_completed: true\nchild: 0\nparent: true, lost: 0\n";
+    for _ in 0..5 {
+        check("forked", said);
+    }
+}
+
 /// Fault 23.
 #[test]
 fn a_pool_outlives_the_thread_that_made_it() {

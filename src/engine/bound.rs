@@ -34,9 +34,11 @@ fn half_of_memory() -> u64 {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
         let machine = system.total_memory();
-        // Without /proc nothing is known, and it would panic.
-        let group = if machine == 0 { None } else { system.cgroup_limits() };
-        let memory = group.map_or(machine, |group| group.total_memory.min(machine));
+        if machine == 0 {
+            // Without /proc nothing is known.
+            return u64::MAX;
+        }
+        let memory = system.cgroup_limits().map_or(machine, |group| group.total_memory.min(machine));
         (memory / 2).max(ALWAYS_ALLOWED_BYTES as u64)
     })
 }

@@ -130,7 +130,7 @@ struct Seat {
     overran: Option<u32>,
     /// A piece whose limit had passed long before anybody looked: it had a moment more.
     grace: Option<u32>,
-    /// What `on_worker_start` said when it failed.
+    /// Why it could not be made ready, as it said.
     start_failure: Option<String>,
 }
 

@@ -33,7 +33,7 @@ use self::supervisor::Order;
 use self::task_state::{Bell, TaskSettings, Want};
 use crate::bytes::Handed;
 use crate::call::Call;
-use crate::error::{Error, PieceLabel};
+use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
 use crate::lead::WaiterId;
 use crate::spin::Spin;
@@ -72,7 +72,7 @@ pub(crate) struct Shared {
 }
 
 /// A pool's figures at one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) workers: Vec<(Option<u32>, usize, u64, u32)>,
     pub(crate) tasks: usize,
@@ -91,18 +91,24 @@ impl Shared {
         self.workers
     }
 
+    /// The pool's state. `None` in a process that was forked from the pool's: there it is a copy, whose
+    /// lock may be held by a thread that is not there, and whose rings are the parent's.
+    fn core(&self) -> Option<MutexGuard<'_, Core>> {
+        is_this_process().then(|| self.core.lock())
+    }
+
     pub(crate) fn open_task(&self) -> Result<TaskKey, Error> {
-        self.core.lock().open_task()
+        self.core().ok_or_else(foreign)?.open_task()
     }
 
     pub(crate) fn set_up(&self, key: TaskKey, change: impl FnOnce(&mut TaskSettings)) {
-        if let Some(task) = self.core.lock().tasks.get_mut(key) {
+        if let Some(task) = self.core().as_mut().and_then(|core| core.tasks.get_mut(key)) {
             task.set_up(change);
         }
     }
 
     pub(crate) fn add_piece(&self, key: TaskKey, site: Site, arguments: Handed<'_>) {
-        let mut core = self.core.lock();
+        let Some(mut core) = self.core() else { return };
         core.add_piece(key, site, arguments);
         self.pieces_added(core, key, 1);
     }
@@ -116,7 +122,7 @@ impl Shared {
 
     /// Pieces of one site, whose arguments lie one behind the other and end there.
     pub(crate) fn add_pieces(&self, key: TaskKey, site: Site, arguments: &[u8], ends: &[usize], more: usize) {
-        let mut core = self.core.lock();
+        let Some(mut core) = self.core() else { return };
         core.reserve(key, ends.len() + more);
         let mut start = 0;
         for chunk in ends.chunks(BATCH_ADDED) {
@@ -131,37 +137,39 @@ impl Shared {
     }
 
     pub(crate) fn add_failed(&self, key: TaskKey, site: Site, error: impl FnOnce(PieceLabel) -> Error) {
-        if let Some(task) = self.core.lock().tasks.get_mut(key) {
+        if let Some(task) = self.core().as_mut().and_then(|core| core.tasks.get_mut(key)) {
             task.add_failed(site, error);
         }
     }
 
     /// How many pieces the task has, and how many of them are done.
     pub(crate) fn progress(&self, key: TaskKey) -> (usize, usize) {
-        let mut core = self.core.lock();
+        let Some(mut core) = self.core() else { return (0, 0) };
         core.collect();
         core.mind_the_clock();
         core.tasks.get_mut(key).map_or((0, 0), |task| (task.len(), task.done()))
     }
 
     pub(crate) fn label(&self, key: TaskKey, number: usize) -> Option<PieceLabel> {
-        self.core.lock().tasks.get_mut(key).map(|task| task.label(number))
+        self.core()?.tasks.get_mut(key).map(|task| task.label(number))
     }
 
     /// What has not begun never begins; with `kill`, what runs is killed. Its values are dropped
     /// by the caller, outside the lock.
     pub(crate) fn close_task(&self, key: TaskKey, kill: bool) {
-        let task = self.core.lock().close_task(key, kill);
+        let task = self.core().and_then(|mut core| core.close_task(key, kill));
         drop(task);
     }
 
     /// Cancels a task that its owner still holds.
     pub(crate) fn cancel_task(&self, key: TaskKey) {
-        self.core.lock().cancel_task(key);
+        if let Some(mut core) = self.core() {
+            core.cancel_task(key);
+        }
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        let mut core = self.core.lock();
+        let Some(mut core) = self.core() else { return Figures::default() };
         core.collect();
         let workers = core.worker_figures().collect();
         let pieces_waiting = core.tasks.iter_mut().map(|task| task.waiting.len()).sum();
@@ -177,6 +185,9 @@ impl Shared {
         patient: bool,
         deadline: Option<Instant>,
     ) -> Option<Vec<Settled>> {
+        if !is_this_process() {
+            return Some(vec![Settled::Failed(foreign())]);
+        }
         let want = if patient { Want::InOrder(next) } else { Want::Piece(next) };
         self.wait(key, want, deadline, |core| {
             let task = core.tasks.get_mut(key)?;
@@ -194,7 +205,8 @@ impl Shared {
         })
     }
 
-    /// Takes the piece that finished first, waiting for one if need be.
+    /// Takes the piece that finished first, waiting for one if need be. `None` where the pool is another
+    /// process's: see [`foreign`].
     pub(crate) fn take_finished(&self, key: TaskKey) -> Option<(usize, Settled)> {
         self.wait(key, Want::Any, None, |core| core.tasks.get_mut(key)?.take_finished())
     }
@@ -207,7 +219,7 @@ impl Shared {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut Core) -> Option<T>,
     ) -> Option<T> {
-        let mut core = self.core.lock();
+        let mut core = self.core()?;
         core.collect();
         if let Some(value) = ready(&mut core) {
             core.reader_came(key);
@@ -258,7 +270,9 @@ impl Shared {
 
     /// Takes back the buffer of a big result that was read.
     pub(crate) fn reuse(&self, buffer: Vec<u8>) {
-        let (unwanted, first) = self.core.lock().spare.put(buffer);
+        let Some(mut core) = self.core() else { return };
+        let (unwanted, first) = core.spare.put(buffer);
+        drop(core);
         if first {
             // It sees to it that the memory goes back once there is quiet.
             self.kick_supervisor.signal();
@@ -392,6 +406,11 @@ impl Drop for Wait<'_> {
             core.attend(attention, true);
         }
     }
+}
+
+/// What becomes of everything that is asked of a pool by a process that was forked from the pool's.
+pub(crate) fn foreign() -> Error {
+    Error::new(ErrorKind::Unsupported, "the pool belongs to the process that this one was forked from")
 }
 
 /// True in the process that made its pools, false in one that was forked from it.

@@ -44,7 +44,7 @@ const SECOND_LOOK_NS: u64 = 100_000_000;
 /// One that is overdue, but works, has so much more.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
-/// So many fork servers in a row that ended before a worker was ready end the pool.
+/// More fork servers in a row than this that ended before a piece was done end the pool.
 const MAX_SERVER_DEATHS: u32 = 5;
 
 /// The supervisor's own state.

@@ -39,6 +39,7 @@ fn main() {
             unsafe { libc::_exit(0) }
         }),
         "fork" => fork(),
+        "forked" => forked(),
         "hooks" => hooks(),
         "inner" => inner(),
         "inner-pool" => inner_pool(),
@@ -64,6 +65,55 @@ fn terminal() {
         task.get().expect("it is only printed");
         println!("printed");
     }
+}
+
+/// The host forks with a pool and tasks in hand. The child tries everything with its copies of them, and
+/// the parent's are as they were.
+fn forked() {
+    let pool = Pool::builder().workers(2).build().expect("a pool can run here");
+    // Some done and some not, in each; and arguments and results in the rings at that moment.
+    let tasks: Vec<Task<u64>> = (0..6).map(|_| pool.try_task().expect("the pool is open")).collect();
+    let slow = |number: u64, us: u64| {
+        std::thread::sleep(std::time::Duration::from_micros(us));
+        number
+    };
+    for task in &tasks {
+        task.run_all(slow, (0..200).map(|number| (number, 100)));
+    }
+    while tasks[0].completed() == 0 {}
+    // SAFETY: the child uses this crate and prints, and takes no lock that another thread may hold.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let kind = |error: multicore::Error| format!("{:?}", error.kind());
+        let all = |kinds: Vec<String>| kinds.len() > 200 && kinds.iter().all(|kind| kind == "Unsupported");
+        println!("pool: {}", own_task(&pool));
+        println!("stats: {}", pool.stats().workers.len());
+        let mut tasks = tasks.into_iter();
+        let mut next = || {
+            let task = tasks.next().expect("one for each way");
+            for number in 0..2000 {
+                task.run(slow, number, 0);
+            }
+            task.canceller().cancel();
+            task
+        };
+        println!("completed: {}", next().completed());
+        println!("get: {}", kind(next().get().expect_err("it is another's")));
+        println!("get_each: {}", all(next().get_each().into_iter().map(|one| kind(one.expect_err("no"))).collect()));
+        println!("iter: {}", all(next().iter().map(|one| kind(one.expect_err("no"))).collect()));
+        let completed = next().iter_completed().map(|(_, one)| kind(one.expect_err("no")));
+        println!("iter_completed: {}", all(completed.collect()));
+        drop(next());
+        drop(pool);
+        // SAFETY: ends the child, and nothing that it shares with its parent.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    println!("child: {status}");
+    let whole = |task: Task<u64>| task.get().is_ok_and(|results| results == (0..200).collect::<Vec<u64>>());
+    println!("parent: {}, lost: {}", tasks.into_iter().all(whole), pool.stats().workers_lost);
 }
 
 /// Whether this program has more rights than who started it, whether the marker is still there, and
