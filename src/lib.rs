@@ -66,61 +66,31 @@
 //! `MULTICORE_WORKERS` and `MULTICORE_MAX_LOAD_AVERAGE` set the global pool where the program does
 //! not; a value that is no number is an error, never another value.
 
-// Where no pool can run, only the inline tasks are left, and much is unused; under miri and loom
-// only tests use the rest.
+// On other platforms, and under miri and loom, only inline tasks run, and much is unused.
 #![cfg_attr(
-    any(miri, loom, not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))),
-    allow(dead_code)
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),
+    allow(dead_code, unused_imports, unused_macros)
 )]
 
-#[cfg(not(loom))]
-mod bounded;
-#[cfg(not(loom))]
-mod bytes;
-#[cfg(not(loom))]
-mod call;
-#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-mod claim;
-#[cfg(not(loom))]
+mod backend;
 mod codec;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom))))]
+// The two gates of the platform: everything else is compiled everywhere.
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),
+    path = "engine/unsupported.rs"
+)]
 mod engine;
-#[cfg(not(loom))]
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))))]
-#[path = "unsupported.rs"]
-mod engine;
-#[cfg(not(loom))]
 mod error;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom))))]
 mod failpoint;
-#[cfg(not(loom))]
-mod gate;
-#[cfg(not(loom))]
-mod inline;
-#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-mod lead;
-#[cfg(not(loom))]
 mod pool;
-#[cfg(not(loom))]
-mod ranges;
-#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-mod ring;
-#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-mod sleep;
-#[cfg(not(loom))]
-mod spin;
-#[cfg(not(loom))]
+mod protocol;
 mod stats;
-#[cfg(not(loom))]
-mod symbol;
-#[cfg(any(loom, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-mod sync;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom))))]
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),
+    path = "sys/unsupported.rs"
+)]
 mod sys;
-#[cfg(not(loom))]
 mod task;
-#[cfg(not(loom))]
-mod value;
 
 /// For the fuzzer of `fuzz/`, and only there.
 #[cfg(fuzzing)]
@@ -129,18 +99,15 @@ pub mod fuzz {
     pub use crate::engine::fuzz::{message, ring, value, worker};
 }
 
-#[cfg(not(loom))]
 pub use crate::{
-    codec::Format,
+    codec::{Format, value::Value},
     error::{Cause, Error, ErrorKind, Failure},
-    pool::{Pool, PoolBuilder, ranges},
-    ranges::Ranges,
+    pool::{Pool, PoolBuilder, ranges, ranges::Ranges},
     stats::{Stats, WorkerStats},
     task::{Canceller, Iter, IterCompleted, Task},
-    value::Value,
 };
 
 /// The README's program compiles and runs.
-#[cfg(all(doctest, not(loom)))]
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -1,7 +1,7 @@
 //! Values there and back in every format, and bytes that no value makes.
 
 use super::*;
-use crate::value::Value;
+use crate::codec::value::Value;
 use proptest::prelude::*;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -1,20 +1,21 @@
 //! What reads bytes that others wrote, driven by bytes at random. The fuzzer of `fuzz/` and the tests
 //! below drive the same bodies; each panics where something does not hold.
 
-use super::handle::{Arrival, Given, Spare, Terms, Worker};
-use super::marker::Marker;
-use super::message::{FromServer, ToServer};
-use super::pair::{CHUNK_BYTES, Pair, READY};
-use super::task_state::Tasks;
-use crate::bytes::Arguments;
+use crate::Failure;
+use crate::codec::bytes::Arguments;
 use crate::codec::{self, Format};
+use crate::engine::core::task_state::Tasks;
+use crate::engine::link::{Arrival, Given, Spare, Terms, WorkerHandle};
+use crate::engine::wire::marker::Marker;
+use crate::engine::wire::message::{FromServer, ToServer};
+use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
 use crate::error::Cause;
-use crate::ring::{Consumer, Header, Producer, Violation};
-use crate::sleep::{Interest, Listening};
-use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
+use crate::protocol::claim;
+use crate::protocol::ring::{Consumer, Header, Producer, Violation};
+use crate::protocol::sleep::{Interest, Listening};
+use crate::protocol::sync::{Acquire, AtomicU64, Relaxed, Release};
 use crate::sys::event::Event;
 use crate::sys::process::Ending;
-use crate::{Failure, claim};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,7 @@ impl Input<'_> {
 pub fn worker(data: &[u8]) {
     let mut input = Input(data);
     let made = Pair::create().expect("shared memory can be made");
-    let mut worker = Worker::create(0, made).expect("events can be made");
+    let mut worker = WorkerHandle::create(0, made).expect("events can be made");
     let (out, back) = worker.memory.as_ref().expect("just made");
     let pair = Pair::open(out, back).expect("it can be mapped");
     // All of *back*, and the place in it where an honest worker would go on.
@@ -107,10 +108,10 @@ pub fn worker(data: &[u8]) {
             }
             15 => {
                 let returned = match input.byte() % 4 {
-                    0 => worker.call_back_newest(),
+                    0 => worker.revoke_newest(),
                     1 => {
                         let task = keys[usize::from(input.byte() % 2)];
-                        worker.call_back_task(task);
+                        worker.revoke_task(task);
                         // Which of them have gone the worker's memory decides.
                         return end(worker, held, trusted, true);
                     }
@@ -143,7 +144,7 @@ pub fn worker(data: &[u8]) {
 }
 
 /// Its death: what is left is lost or comes back whole.
-fn end(mut worker: Worker, mut held: BTreeSet<usize>, trusted: bool, some_have_gone: bool) {
+fn end(mut worker: WorkerHandle, mut held: BTreeSet<usize>, trusted: bool, some_have_gone: bool) {
     let (lost, rest) = worker.leftovers(!trusted);
     for number in rest.iter().map(|piece| piece.number).chain(lost.as_ref().map(|piece| piece.number)) {
         assert!(held.remove(&number), "piece {number} is left twice");

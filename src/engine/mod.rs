@@ -9,36 +9,31 @@
 //! | other callers | their own condvar       | the leader, when their piece is there or the lead is theirs |
 //! | supervisor | the supervisors' watch     | low water, a worker that lacks room, any death, orders      |
 
-mod bound;
+mod child;
 mod core;
-mod entry;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod handle;
-mod marker;
-mod message;
-mod pair;
-mod record;
+mod link;
 mod start;
 mod supervisor;
-mod task_state;
-mod worker;
+mod wire;
 
-pub(crate) use self::message::{Hook, Settings};
+pub(crate) use self::core::task_state::{Settled, Site, TaskKey};
 pub(crate) use self::start::{hook, start};
-pub(crate) use self::task_state::{Settled, Site, TaskKey};
+pub(crate) use self::wire::message::{Hook, Settings};
 
+use self::child::entry;
+use self::core::task_state::{TaskSettings, Unparker, Want};
 use self::core::{Attention, Core, Waiter};
 use self::supervisor::Order;
-use self::task_state::{Bell, TaskSettings, Want};
-use crate::bytes::Handed;
-use crate::call::Call;
+use crate::codec::bytes::Handed;
+use crate::codec::call::Call;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
-use crate::lead::WaiterId;
-use crate::spin::Spin;
-use crate::sys::event::{Event, Watch};
+use crate::protocol::lead::WaiterId;
+use crate::sys::event::{Epoll, Event};
 use crate::sys::image::image;
+use crate::sys::spin::Spin;
 use crate::sys::{clock, process};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
@@ -62,7 +57,7 @@ const BATCH_ADDED: usize = 64;
 pub(crate) struct Shared {
     core: Mutex<Core>,
     /// What the caller that leads sleeps in.
-    callers: Arc<Watch>,
+    callers: Arc<Epoll>,
     /// Wakes it.
     kick: Arc<Event>,
     orders: Sender<Order>,
@@ -146,7 +141,7 @@ impl Shared {
     pub(crate) fn progress(&self, key: TaskKey) -> (usize, usize) {
         let Some(mut core) = self.core() else { return (0, 0) };
         core.collect();
-        core.mind_the_clock();
+        core.run_timers();
         core.tasks.get_mut(key).map_or((0, 0), |task| (task.len(), task.done()))
     }
 
@@ -259,7 +254,7 @@ impl Shared {
             } else {
                 // What was given may not be begun: a worker may be stopped. Before the announcement, after
                 // which nothing may be done but sleep.
-                let due = wait.core().mind_the_clock();
+                let due = wait.core().run_timers();
                 if wait.announce() {
                     wait.sleep_until_something(left, due);
                 }
@@ -299,7 +294,7 @@ impl Shared {
 
 thread_local! {
     /// What wakes this thread; one is enough, since a thread waits in one place at a time.
-    static BELL: Arc<Bell> = Arc::default();
+    static UNPARKER: Arc<Unparker> = Arc::default();
 }
 
 /// One caller's wait. Dropping it, in whatever way, leaves: the lead goes on.
@@ -308,12 +303,12 @@ struct Wait<'a> {
     core: Option<MutexGuard<'a, Core>>,
     id: WaiterId,
     key: TaskKey,
-    bell: Arc<Bell>,
+    bell: Arc<Unparker>,
 }
 
 impl<'a> Wait<'a> {
     fn enter(shared: &'a Shared, mut core: MutexGuard<'a, Core>, key: TaskKey, want: Want) -> Self {
-        let bell = BELL.with(Arc::clone);
+        let bell = UNPARKER.with(Arc::clone);
         let id = core.waiters.enter(Waiter { bell: Arc::clone(&bell), want });
         if let Some(task) = core.tasks.get_mut(key) {
             task.wait(want, &bell);

@@ -1,18 +1,18 @@
 //! Starting a pool's processes: the checks before, the fork server, the handshake.
 
-use super::bound::Bound;
-use super::core::{Core, ServerStage, event};
-use super::entry;
-use super::handle::Spare;
-use super::marker::{self, Marker};
-use super::message::{self, FromServer, Hello, Hook, Settings};
-use super::supervisor::{INTERCEPTION_DEADLINE, Supervisor};
-use super::{Shared, worker};
-use crate::call::Call;
 use crate::codec;
+use crate::codec::call::Call;
+use crate::engine::child::entry;
+use crate::engine::core::{Core, ServerStage, event};
+use crate::engine::link::Spare;
+use crate::engine::supervisor::{INTERCEPTION_DEADLINE, Supervisor};
+use crate::engine::wire::marker::{self, Marker};
+use crate::engine::wire::message::{self, FromServer, Hello, Hook, Settings};
+use crate::engine::wire::result_limit::ResultLimit;
+use crate::engine::{Shared, child::worker};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
-use crate::sys::event::{Event, Watch};
+use crate::sys::event::{Epoll, Event};
 use crate::sys::image::{self, image};
 use crate::sys::process::{self, BlockedSignals, Launch};
 use crate::sys::{clock, memory, socket};
@@ -32,8 +32,8 @@ pub(crate) struct Server {
 pub(crate) struct Launcher {
     launch: Launch,
     settings: OwnedFd,
-    callers: Arc<Watch>,
-    supervisors: Arc<Watch>,
+    callers: Arc<Epoll>,
+    supervisors: Arc<Epoll>,
 }
 
 /// So many workers are ordered before the fork server is there to read it: they fit into the socket.
@@ -67,7 +67,7 @@ pub(crate) fn check_environment() -> Result<(), Error> {
 
 /// A hook in the form that travels.
 pub(crate) fn hook(call: Call, value: Vec<u8>) -> Result<Hook, Error> {
-    match super::travel_word(&call) {
+    match crate::engine::travel_word(&call) {
         Some(call) => Ok(Hook { call, value }),
         None => Err(Error::new(
             ErrorKind::Unsupported,
@@ -102,7 +102,7 @@ impl Launcher {
             .map_err(|error| Error::system("cannot start this program once more as fork server", error))?;
         failpoint!("parent-server-started");
         if let Some(ours) = &core.server {
-            let add = |watch: &Watch| {
+            let add = |watch: &Epoll| {
                 watch.add(ours, event::number(event::SERVER_SOCKET, 0, 0))?;
                 watch.add(&pidfd, event::number(event::SERVER_DEATH, 0, 0))
             };
@@ -117,13 +117,13 @@ impl Launcher {
 pub(crate) fn start(workers: usize, settings: &Settings, passed: Vec<(RawFd, OwnedFd)>) -> Result<Arc<Shared>, Error> {
     check_environment()?;
     let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
-    let callers = Arc::new(Watch::new().map_err(failed("cannot make an epoll"))?);
-    let supervisors = Arc::new(Watch::new().map_err(failed("cannot make an epoll"))?);
+    let callers = Arc::new(Epoll::new().map_err(failed("cannot make an epoll"))?);
+    let supervisors = Arc::new(Epoll::new().map_err(failed("cannot make an epoll"))?);
     let kick = Arc::new(Event::new().map_err(failed("cannot make an eventfd"))?);
     let kick_supervisor = Arc::new(Event::new().map_err(failed("cannot make an eventfd"))?);
     callers.add(&*kick, event::KICK).map_err(failed("cannot watch an eventfd"))?;
     supervisors.add(&*kick_supervisor, event::KICK).map_err(failed("cannot watch an eventfd"))?;
-    let bound = Bound::new(settings.max_result_bytes);
+    let bound = ResultLimit::new(settings.max_result_bytes);
     let settings =
         codec::encode_message(settings).map_err(|reason| Error::new(ErrorKind::Encode, reason.to_string()))?;
     let settings = memory::file_of("multicore-settings", &settings)

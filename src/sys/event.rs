@@ -46,11 +46,11 @@ impl AsFd for Event {
 
 /// A set of descriptors; each event carries the number it was added with.
 #[derive(Debug)]
-pub(crate) struct Watch(OwnedFd);
+pub(crate) struct Epoll(OwnedFd);
 
-impl Watch {
+impl Epoll {
     pub(crate) fn new() -> Result<Self> {
-        epoll::create(epoll::CreateFlags::CLOEXEC).and_then(above_standard_streams).map(Watch)
+        epoll::create(epoll::CreateFlags::CLOEXEC).and_then(above_standard_streams).map(Epoll)
     }
 
     /// Tells of each new readiness of `fd` once.

@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::sync::{AtomicU32, Relaxed};
+use crate::protocol::sync::{AtomicU32, Relaxed};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;

@@ -1,6 +1,6 @@
 //! Sleeping on a word that another process can see: never the process-private kind.
 
-use crate::sync::AtomicU32;
+use crate::protocol::sync::AtomicU32;
 use rustix::thread::futex;
 use std::time::Duration;
 

@@ -1,0 +1,3 @@
+//! What runs the pieces of a task.
+
+pub(crate) mod inline;

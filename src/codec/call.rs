@@ -1,0 +1,141 @@
+//! A piece's function and the code around it: decode, call, encode.
+//!
+//! Two addresses of the same image make a call: the function's own, and that of an entry made for
+//! its types, which knows how to read its arguments and write its result. Both travel as offsets
+//! from a symbol of the image, since the loader may put the same image elsewhere in another
+//! process.
+//!
+//! Invariant: a [`Call`]'s two addresses were made together by this file for the same types, in
+//! this process or in the parent of the same image; nothing else makes one. That is what makes
+//! calling it sound.
+
+#![allow(unsafe_code)]
+
+use crate::codec::value::Value;
+use crate::codec::{self, CodecError, Encoded, Format};
+use std::panic::{self, AssertUnwindSafe};
+
+/// Decodes `arguments`, calls, and encodes into `result`.
+type Entry =
+    fn(function: Function, format: Format, arguments: &mut Vec<u8>, result: &mut Vec<u8>) -> Result<Encoded, Fault>;
+
+/// A function's address, whose type only its entry knows.
+#[derive(Clone, Copy)]
+pub(crate) struct Function(*const ());
+
+/// A function with the entry that fits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    function: usize,
+    entry: usize,
+}
+
+/// Why a call gave no result, short of a panic; as a piece's error tells it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("got arguments that its format cannot give back: {0}")]
+    Decode(CodecError),
+    #[error("gave a result that its format cannot carry: {0}")]
+    Encode(CodecError),
+}
+
+/// The message in a panic's payload.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "a value that is no text",
+    }
+}
+
+/// Drops a panic's payload, which may panic in turn.
+pub(crate) fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
+    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+}
+
+impl Call {
+    /// A call of `run`.
+    pub(crate) fn of_pair<A: Value, B: Value, R: Value>(function: fn(A, B) -> R) -> Self {
+        let entry: Entry = pair_entry::<A, B, R>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// A call of `call`.
+    pub(crate) fn of_argument<A: Value, R: Value>(function: fn(A) -> R) -> Self {
+        let entry: Entry = argument_entry::<A, R>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// A call of a hook without a value.
+    pub(crate) fn of_hook(function: fn()) -> Self {
+        let entry: Entry = hook_entry;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// The function's address, by which it is named and placed.
+    pub(crate) fn address(&self) -> usize {
+        self.function
+    }
+
+    /// Runs the function in this process.
+    pub(crate) fn run(&self, format: Format, arguments: &mut Vec<u8>, result: &mut Vec<u8>) -> Result<Encoded, Fault> {
+        // SAFETY: by the invariant the address is that of an `Entry`.
+        let entry = unsafe { std::mem::transmute::<*const (), Entry>(std::ptr::with_exposed_provenance(self.entry)) };
+        entry(Function(std::ptr::with_exposed_provenance(self.function)), format, arguments, result)
+    }
+
+    /// Both addresses as offsets from `base`, in one word; `None` if one does not fit.
+    pub(crate) fn to_word(self, base: usize) -> Option<u64> {
+        let offset = |address: usize| i32::try_from(address.wrapping_sub(base) as isize).ok();
+        let (function, entry) = (offset(self.function)?, offset(self.entry)?);
+        Some(u64::from(function as u32) | u64::from(entry as u32) << 32)
+    }
+
+    /// The call that [`to_word`](Self::to_word) made into a word, in this process.
+    ///
+    /// # Safety
+    /// The word must come from `to_word` in a process that runs the same image, with `base` the
+    /// address of the same symbol.
+    pub(crate) unsafe fn from_word(word: u64, base: usize) -> Self {
+        let address = |offset: u32| base.wrapping_add_signed(offset as i32 as isize);
+        Call { function: address(word as u32), entry: address((word >> 32) as u32) }
+    }
+}
+
+// All entries have one type.
+#[allow(clippy::ptr_arg)]
+fn pair_entry<A: Value, B: Value, R: Value>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    result: &mut Vec<u8>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, this entry is paired with a function of this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A, B) -> R>(function.0) };
+    let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
+    codec::encode_result(format, function(start, end), result).map_err(Fault::Encode)
+}
+
+fn argument_entry<A: Value, R: Value>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    result: &mut Vec<u8>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, this entry is paired with a function of this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function.0) };
+    let argument = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
+    codec::encode_result(format, function(argument), result).map_err(Fault::Encode)
+}
+
+fn hook_entry(function: Function, _: Format, _: &mut Vec<u8>, _: &mut Vec<u8>) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, this entry is paired with a function of this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn()>(function.0) };
+    function();
+    Ok(Encoded::InBuffer)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,612 @@
+//! The parent's side against a worker that is played by hand: one that keeps to the protocol, and
+//! one that writes whatever it likes wherever it can.
+
+use super::*;
+use crate::engine::core::task_state::Tasks;
+use crate::engine::wire::pair::{CHUNK_BYTES, OUT_RING_BYTES, Pair, READY};
+use crate::engine::wire::record::{BEGIN, CHUNK, FORMAT_MASK, LEAVE, PIECE, REPLY};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A worker played by hand, on its own mapping of the pair.
+struct Played {
+    pair: Pair,
+    work: Consumer,
+    replies: Producer,
+}
+
+/// The parent's side, the worker's side, and two tasks.
+fn pair() -> (WorkerHandle, Played, [TaskKey; 2]) {
+    let worker = WorkerHandle::create(0, Pair::create().unwrap()).unwrap();
+    let (out, back) = worker.memory.as_ref().unwrap();
+    let pair = Pair::open(out, back).unwrap();
+    pair.stage().store(READY, Release);
+    let mut tasks = Tasks::default();
+    let kick = Arc::new(Event::new().unwrap());
+    let keys = [(); 2].map(|()| tasks.open(&kick));
+    (worker, Played { pair, work: Consumer::new(), replies: Producer::new() }, keys)
+}
+
+/// Bytes that tell which piece they belong to, and where.
+fn arguments_of(number: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|index| (number * 31 + index * 7 + index / 256) as u8).collect()
+}
+
+/// A piece with so many bytes of arguments.
+fn piece(task: TaskKey, number: usize, length: usize) -> Given {
+    let arguments = Arguments::Heap(arguments_of(number, length));
+    let terms = Terms { cost_ns: 1, limit_ns: None, may_run_again: false };
+    Given { task, number, call: 7, format: Format::Raw, terms, arguments }
+}
+
+/// Every other piece is one after which the worker shall tell.
+fn give(worker: &mut WorkerHandle, task: TaskKey, number: usize, length: usize) -> bool {
+    let given = worker.give(piece(task, number, length), number % 2 == 1).is_ok();
+    worker.publish();
+    given
+}
+
+/// The pieces that were answered, and how it ended.
+fn collect(worker: &mut WorkerHandle) -> (Vec<usize>, Result<bool, Violation>) {
+    let mut numbers = Vec::new();
+    let result = worker.collect(&mut Spare::default(), |arrival| match arrival {
+        Arrival::Reply { piece, .. } => numbers.push(piece.number),
+        Arrival::StartFailed(_) => {}
+    });
+    (numbers, result)
+}
+
+impl Played {
+    /// Steps over the next record: what it is, and its payload.
+    fn next(&mut self) -> Option<(Header, Vec<u8>)> {
+        let record = self.work.peek(self.pair.out_ring()).unwrap()?;
+        let mut bytes = Vec::new();
+        record.append_to(self.pair.out_ring(), 0, &mut bytes);
+        self.work.pass(&record);
+        Some((record.header, bytes))
+    }
+
+    fn tell_head(&self) {
+        self.pair.out_head().store(self.work.head(), Release);
+    }
+
+    fn claim(&self, sequence: u32) -> bool {
+        claim::claim(self.pair.states(), sequence)
+    }
+
+    /// Writes a reply; false if there is no room.
+    fn write(&mut self, kind: u8, flags: u8, sequence: u32, lead: &[u64], bytes: &[u8]) -> bool {
+        // Acquire (tell-back-head).
+        self.replies.consumed_to(self.pair.back_head().load(Acquire));
+        let wrote = self.replies.push(self.pair.back_ring(), Header { kind, flags, sequence }, lead, bytes).is_ok();
+        self.replies.publish(self.pair.back_ring());
+        wrote
+    }
+}
+
+/// One record of a worker's: kind, flags, sequence, and its payload.
+type Line<'a> = (u8, u8, u32, &'a [u64], usize);
+
+/// A worker that holds pieces 1 to 3 says these lines: how many pieces count as answered, and is it
+/// still trusted?
+fn check_lines(lines: &[Line], answered: usize, trusted: bool) {
+    let (mut worker, mut played, [task, _]) = pair();
+    for number in 1..=3 {
+        assert!(give(&mut worker, task, number, 10));
+    }
+    for &(kind, flags, sequence, lead, length) in lines {
+        assert!(played.write(kind, flags, sequence, lead, &vec![1; length]));
+    }
+    let (numbers, result) = collect(&mut worker);
+    assert_eq!(numbers, (1..=answered).collect::<Vec<_>>(), "{lines:?}");
+    assert_eq!(result, if trusted { Ok(false) } else { Err(Violation) }, "{lines:?}");
+    assert_eq!(worker.in_flight(), 3 - answered, "{lines:?}");
+    let (lost, rest) = worker.leftovers(false);
+    assert!(lost.is_none(), "none was claimed");
+    let numbers: Vec<_> = rest.iter().map(|piece| piece.number).collect();
+    assert_eq!(numbers, (answered + 1..=3).collect::<Vec<_>>(), "{lines:?}");
+}
+
+#[test]
+fn answers_count_in_order_and_once() {
+    let reply = |sequence| (REPLY, 0, sequence, &[][..], 5);
+    check_lines(&[], 0, true);
+    check_lines(&[reply(1)], 1, true);
+    check_lines(&[reply(1), reply(2), reply(3)], 3, true);
+    check_lines(&[(REPLY, 1, 1, &[], 0), (REPLY, 2, 2, &[], 30), (REPLY, 3, 3, &[], 31)], 3, true);
+    for sequence in [0, 2, 3, 4, u32::MAX >> 1, u32::MAX] {
+        check_lines(&[reply(sequence)], 0, false);
+    }
+    check_lines(&[reply(1), reply(1)], 1, false);
+    check_lines(&[reply(1), reply(3)], 1, false);
+    check_lines(&[reply(1), reply(2), reply(3), reply(4)], 3, false);
+    check_lines(&[reply(1), reply(2), reply(3), reply(3)], 3, false);
+}
+
+#[test]
+fn what_no_worker_says_ends_the_trust() {
+    for kind in (1..15).filter(|kind| ![REPLY, BEGIN].contains(kind)) {
+        check_lines(&[(kind, 0, 1, &[], 5)], 0, false);
+    }
+    for flags in 4..16 {
+        check_lines(&[(REPLY, flags, 1, &[], 5)], 0, false);
+        check_lines(&[(BEGIN, flags, 1, &[20], 5)], 0, false);
+    }
+}
+
+#[test]
+fn a_reply_that_streams_has_the_length_that_it_said() {
+    let begin = |total: &'static [u64], length| (BEGIN, 0, 1, total, length);
+    let chunk = |length| (CHUNK, 0, 1, &[][..], length);
+    // Whole.
+    check_lines(&[begin(&[10], 10)], 1, true);
+    check_lines(&[begin(&[0], 0)], 1, true);
+    check_lines(&[begin(&[100], 10), chunk(90)], 1, true);
+    check_lines(&[begin(&[100], 10), chunk(1), chunk(89), (REPLY, 0, 2, &[], 3)], 2, true);
+    // On its way.
+    check_lines(&[begin(&[100], 10)], 0, true);
+    check_lines(&[begin(&[100], 10), chunk(89)], 0, true);
+    check_lines(&[begin(&[1 << 26], 10), chunk(1000), chunk(1000)], 0, true);
+    // More than any machine may hold.
+    check_lines(&[begin(&[1 << 60], 10)], 0, false);
+    check_lines(&[begin(&[u64::MAX], 10)], 0, false);
+    // Without a length, more than it said, nothing, something else.
+    check_lines(&[begin(&[], 0)], 0, false);
+    check_lines(&[begin(&[], 7)], 0, false);
+    check_lines(&[begin(&[9], 10)], 0, false);
+    check_lines(&[begin(&[100], 10), chunk(91)], 0, false);
+    check_lines(&[begin(&[100], 10), chunk(0)], 0, false);
+    check_lines(&[begin(&[100], 10), begin(&[90], 10)], 0, false);
+    check_lines(&[begin(&[100], 10), (REPLY, 0, 1, &[], 90)], 0, false);
+    check_lines(&[begin(&[100], 10), (CHUNK, 0, 2, &[], 90)], 0, false);
+    check_lines(&[begin(&[10], 10), chunk(1)], 1, false);
+    check_lines(&[chunk(10)], 0, false);
+}
+
+#[test]
+fn a_worker_without_pieces_has_nothing_to_say() {
+    for kind in [REPLY, BEGIN, CHUNK, PIECE, LEAVE] {
+        let (mut worker, mut played, _) = pair();
+        assert!(played.write(kind, 0, 1, &[10], &[0; 2]));
+        assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
+    }
+}
+
+#[test]
+fn only_a_worker_that_is_not_ready_fails_to_start() {
+    let (mut worker, mut played, _) = pair();
+    played.pair.stage().store(0, Release);
+    assert!(played.write(REPLY, Outcome::StartFailed as u8, 0, &[], b"no \xff database"));
+    let mut reasons = Vec::new();
+    let result = worker.collect(&mut Spare::default(), |arrival| match arrival {
+        Arrival::StartFailed(reason) => reasons.push(reason),
+        Arrival::Reply { .. } => panic!("there is no piece"),
+    });
+    assert_eq!((result, reasons), (Ok(false), vec!["no \u{fffd} database".to_string()]));
+    played.pair.stage().store(READY, Release);
+    assert!(played.write(REPLY, Outcome::StartFailed as u8, 0, &[], b"again"));
+    assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
+}
+
+/// Neither does a length count that no result may have, nor more than it says.
+#[test]
+fn no_result_is_longer_than_may_be() {
+    let bound = ResultLimit::new(Some(200_000));
+    for (total, sent, ends_well) in [(200_000, 200_000, true), (200_001, 10, false), (u64::MAX >> 1, 10, false)] {
+        let (mut worker, mut played, [task, _]) = pair();
+        assert!(give(&mut worker, task, 1, 10));
+        assert!(played.claim(1));
+        let bytes = vec![1; sent];
+        let mut chunks = bytes.chunks(CHUNK_BYTES);
+        assert!(played.write(BEGIN, 0, 1, &[total], chunks.next().unwrap()));
+        for chunk in chunks {
+            assert!(played.write(CHUNK, 0, 1, &[], chunk));
+        }
+        let mut answered = false;
+        let result = worker.collect(&mut Spare::new(bound), |_| answered = true);
+        assert_eq!((result.is_ok(), answered), (ends_well, ends_well), "{total}");
+    }
+}
+
+#[test]
+fn only_a_flood_of_signals_ends_the_trust() {
+    let (mut worker, _played, [task, _]) = pair();
+    // As often as it was asked, and a little more.
+    for number in 1..3 * FLOOD as usize {
+        worker.signals_left += 1;
+        assert_eq!(worker.signalled(), Ok(()), "{number}");
+    }
+    assert!(give(&mut worker, task, 1, 10));
+    let uncalled = (0..2 * FLOOD).take_while(|_| worker.signalled().is_ok()).count() as u32;
+    assert!((FLOOD - 1..FLOOD + 2).contains(&uncalled), "{uncalled}");
+    // And so many in a longer time are none.
+    for _ in 0..3 {
+        for _ in 0..FLOOD - 1 {
+            assert_eq!(worker.signalled(), Ok(()));
+        }
+        worker.uncalled_since_ns = worker.uncalled_since_ns.saturating_sub(FLOOD_NS);
+        assert_eq!(worker.signalled(), Ok(()));
+    }
+}
+
+#[test]
+fn no_answer_comes_before_the_arguments_have_gone() {
+    let (mut worker, mut played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 1, 4 * OUT_RING_BYTES));
+    worker.pump();
+    assert!(worker.is_streaming_out());
+    assert!(played.claim(1));
+    assert!(played.write(REPLY, 0, 1, &[], b"soothsayer"));
+    assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
+    let (lost, rest) = worker.leftovers(false);
+    assert_eq!((lost.map(|piece| piece.number), rest.len()), (Some(1), 0));
+}
+
+/// A worker that answered while the arguments of the next piece were still on their way was taken
+/// for a liar, since both pieces streamed.
+#[test]
+fn an_answer_counts_while_the_next_arguments_are_on_their_way() {
+    let (mut worker, mut played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 1, 2 * CHUNK_BYTES));
+    worker.pump();
+    assert!(played.claim(1));
+    while played.next().is_some() {}
+    played.tell_head();
+    worker.pump();
+    assert!(give(&mut worker, task, 2, 4 * OUT_RING_BYTES), "the first has begun");
+    worker.pump();
+    assert!(worker.is_streaming_out());
+    assert!(played.write(REPLY, 0, 1, &[], b"done"));
+    assert_eq!(collect(&mut worker), (vec![1], Ok(false)));
+}
+
+/// The arguments of a piece that streamed whole into the ring were forgotten when the next one
+/// began to stream, though no worker had begun either.
+#[test]
+fn arguments_that_streamed_come_back_whole_while_the_piece_has_not_begun() {
+    for lengths in
+        [[CHUNK_BYTES + 1, CHUNK_BYTES + 1], [2 * CHUNK_BYTES, 5], [5, 2 * CHUNK_BYTES], [4 * OUT_RING_BYTES, 1]]
+    {
+        let (mut worker, _played, [task, _]) = pair();
+        let mut given = Vec::new();
+        for (number, length) in lengths.into_iter().enumerate() {
+            if give(&mut worker, task, number, length) {
+                given.push((number, arguments_of(number, length)));
+            }
+            worker.pump();
+        }
+        assert!(!given.is_empty());
+        let (lost, rest) = worker.leftovers(false);
+        assert!(lost.is_none());
+        let rest: Vec<_> = rest.into_iter().map(|piece| (piece.number, piece.arguments.into_vec())).collect();
+        assert_eq!(rest, given, "{lengths:?}");
+    }
+}
+
+/// A look at the rings after the arguments had gone took the records behind them for a part of
+/// them; the answer then gave those records' room away before they were read.
+#[test]
+fn an_answer_frees_only_its_own_records() {
+    let (mut worker, mut played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 0, CHUNK_BYTES + 1));
+    worker.pump();
+    let end = worker.work.tail();
+    assert!(give(&mut worker, task, 1, 9));
+    worker.pump();
+    assert!(played.claim(1));
+    assert!(played.write(REPLY, 0, 1, &[], &[]));
+    assert_eq!(collect(&mut worker), (vec![0], Ok(false)));
+    assert_eq!(worker.work.consumed(), end);
+    assert_eq!(worker.revoke_newest().unwrap().arguments.as_slice(), arguments_of(1, 9));
+}
+
+/// A worker that took its claim back, after the parent had let go of the arguments, made the parent
+/// look for them in the ring.
+#[test]
+fn a_claim_of_what_streamed_is_not_taken_back() {
+    for forged in [0, 2 << 1, 1 << 1 | 1, u32::MAX] {
+        let (mut worker, played, [task, _]) = pair();
+        assert!(give(&mut worker, task, 1, CHUNK_BYTES + 1));
+        worker.pump();
+        assert!(played.claim(1));
+        worker.pump();
+        played.pair.states()[1].store(forged, Relaxed);
+        assert!(worker.revoke_newest().is_none());
+        worker.revoke_task(task);
+        let (lost, rest) = worker.leftovers(false);
+        assert_eq!((lost.map(|piece| piece.number), rest.len()), (Some(1), 0));
+    }
+}
+
+/// Only the oldest piece can have begun, so a word that says so of another is a lie.
+#[test]
+fn a_forged_claim_of_a_later_piece_keeps_nothing_from_coming_back() {
+    let (mut worker, played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 1, 8));
+    assert!(give(&mut worker, task, 2, CHUNK_BYTES + 1));
+    worker.pump();
+    assert!(played.claim(2));
+    worker.pump();
+    let (lost, rest) = worker.leftovers(false);
+    assert!(lost.is_none());
+    let rest: Vec<_> = rest.into_iter().map(|piece| (piece.number, piece.arguments.into_vec())).collect();
+    assert_eq!(rest, [(1, arguments_of(1, 8)), (2, arguments_of(2, CHUNK_BYTES + 1))]);
+}
+
+/// With fewer state words than the ring holds records, calling back many pieces behind a long one
+/// made the words go round: the long one seemed not to have begun, and holes were run.
+#[test]
+fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_called_back() {
+    let (mut worker, mut played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 0, 0));
+    let (first, _) = played.next().unwrap();
+    assert!(played.claim(first.sequence));
+    let mut holes = 0;
+    while give(&mut worker, task, 1, 0) {
+        assert_eq!(worker.revoke_newest().unwrap().number, 1);
+        holes += 1;
+    }
+    assert!(holes > 1000, "only {holes} of the shortest records fitted");
+    assert!(claim::is_claimed(played.pair.states(), first.sequence));
+    let mut skipped = 0;
+    while let Some((header, _)) = played.next() {
+        assert!(!played.claim(header.sequence), "piece {} was called back", header.sequence);
+        skipped += 1;
+    }
+    assert_eq!(skipped, holes);
+    let (lost, rest) = worker.leftovers(false);
+    assert_eq!((lost.map(|piece| piece.number), rest.len()), (Some(0), 0));
+}
+
+#[test]
+fn what_comes_back_is_what_was_given_however_far_the_worker_says_it_has_read() {
+    let lies = [0, 1, 5, 8191, 8192, 8193, 1 << 32, u64::MAX / 2, u64::MAX];
+    for lie in lies {
+        let (mut worker, played, [task, _]) = pair();
+        played.pair.out_head().store(lie, Release);
+        let lengths = [0, 1, 7, 8, 9, 29, 30, 31, 32, 100, 4000, CHUNK_BYTES];
+        let mut given = Vec::new();
+        // More than a ring holds: what is refused was not given.
+        for number in 0..400 {
+            let length = lengths[number % lengths.len()];
+            if give(&mut worker, task, number, length) {
+                given.push((number, arguments_of(number, length)));
+            }
+        }
+        assert!(given.len() < 400 && given.len() > 20);
+        for _ in 0..given.len() / 2 {
+            let returned = worker.revoke_newest().unwrap();
+            let (number, arguments) = given.pop().unwrap();
+            assert_eq!(returned.number, number, "the newest goes first");
+            assert_eq!(returned.arguments.as_slice(), arguments, "piece {number}, {lie}");
+        }
+        let (lost, rest) = worker.leftovers(false);
+        assert!(lost.is_none());
+        let rest: Vec<_> = rest.into_iter().map(|piece| (piece.number, piece.arguments.into_vec())).collect();
+        assert_eq!(rest, given, "{lie}");
+    }
+}
+
+#[test]
+fn a_task_is_called_back_but_for_what_has_begun() {
+    let (mut worker, played, [task, other]) = pair();
+    for (number, task) in [task, other, task, other, task].into_iter().enumerate() {
+        assert!(worker.give(piece(task, number, 4), number % 2 == 0).is_ok());
+    }
+    worker.publish();
+    assert!(played.claim(1));
+    worker.revoke_task(task);
+    assert!(worker.holds_piece_of(task), "its first piece has begun");
+    assert!(worker.has_flagged());
+    let (lost, rest) = worker.leftovers(false);
+    assert_eq!(lost.map(|piece| piece.number), Some(0));
+    assert_eq!(rest.iter().map(|piece| piece.number).collect::<Vec<_>>(), [1, 3]);
+    assert!(!worker.has_flagged() && worker.is_idle());
+}
+
+#[test]
+fn numbers_go_round_without_meeting() {
+    let (mut worker, mut played, [task, _]) = pair();
+    let last = u32::MAX >> 1;
+    worker.next_sequence = last - 1;
+    for (number, sequence) in [last - 1, last, 1, 2].into_iter().enumerate() {
+        assert!(give(&mut worker, task, number, 0));
+        let (header, _) = played.next().unwrap();
+        assert_eq!(header.sequence, sequence);
+        assert!(played.claim(sequence));
+        assert!(played.write(REPLY, 0, sequence, &[], &[]));
+    }
+    assert_eq!(collect(&mut worker), (vec![0, 1, 2, 3], Ok(false)));
+}
+
+/// A piece with so many bytes goes out and the same bytes come back, both sides taking turns.
+fn check_echo(length: usize) {
+    let (mut worker, mut played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 0, length));
+    // The worker's side: claim, then chunks as they come.
+    let (header, payload) = played.next().unwrap();
+    assert!(played.claim(header.sequence));
+    let streams = length > CHUNK_BYTES;
+    assert_eq!(header.kind, if streams { BEGIN } else { PIECE });
+    assert_eq!(header.flags & FORMAT_MASK, Format::Raw.to_bits());
+    assert_eq!(payload[..8], 7_u64.to_le_bytes());
+    let mut arguments = payload[if streams { 16 } else { 8 }..].to_vec();
+    while arguments.len() < length {
+        played.tell_head();
+        worker.pump();
+        let mut chunks = 0;
+        while let Some((chunk, bytes)) = played.next() {
+            assert_eq!((chunk.kind, chunk.sequence), (CHUNK, header.sequence));
+            arguments.extend(bytes);
+            chunks += 1;
+        }
+        assert!(chunks > 0, "{} of {length} bytes came", arguments.len());
+    }
+    assert_eq!(arguments, arguments_of(0, length));
+    assert!(!worker.is_streaming_out());
+    // And back.
+    let mut answer = None;
+    let mut spare = Spare::default();
+    let mut look = |worker: &mut WorkerHandle| {
+        let mut collect = || {
+            worker.collect(&mut spare, |arrival| match arrival {
+                Arrival::Reply { outcome: Outcome::Result, bytes, .. } => answer = Some(bytes.into_vec()),
+                other => panic!("{other:?}"),
+            })
+        };
+        while collect().expect("the worker keeps to the protocol") {}
+    };
+    if streams {
+        let mut chunks = arguments.chunks(CHUNK_BYTES);
+        assert!(played.write(BEGIN, 0, header.sequence, &[length as u64], chunks.next().unwrap()));
+        for chunk in chunks {
+            if !played.write(CHUNK, 0, header.sequence, &[], chunk) {
+                look(&mut worker);
+                assert!(played.write(CHUNK, 0, header.sequence, &[], chunk), "there is room again");
+            }
+        }
+    } else {
+        assert!(played.write(REPLY, 0, header.sequence, &[], &arguments));
+    }
+    look(&mut worker);
+    assert_eq!(answer, Some(arguments));
+    assert!(worker.is_idle());
+    // The ring is whole again.
+    assert!(give(&mut worker, task, 1, CHUNK_BYTES));
+}
+
+#[test]
+fn values_of_every_length_go_both_ways() {
+    for chunks in [0, 1, 2, 3, 4, 5, 8, 64] {
+        for more in [-9, -8, -1, 0, 1, 8, 9] {
+            check_echo((CHUNK_BYTES as isize * chunks + more).max(0) as usize);
+        }
+    }
+}
+
+/// What a hostile worker and the scheduler do, in any order.
+#[derive(Debug, Clone)]
+enum Step {
+    Give(usize),
+    Collect,
+    Pump,
+    CallBackNewest,
+    CallBackTask,
+    Answer,
+    ClaimNext,
+    Scribble(usize, u64),
+    State(usize, u32),
+    OutHead(u64),
+    Sleep(u32),
+    Stage(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let length = prop_oneof![0..40_usize, Just(CHUNK_BYTES), Just(CHUNK_BYTES + 1), 0..3 * OUT_RING_BYTES];
+    // Near the truth, so that more than the first look is tried.
+    let header = (0..40_u64, prop_oneof![2..6_u64, 0..16_u64], 0..5_u64, 1..30_u64)
+        .prop_map(|(length, kind, flags, sequence)| length | kind << 24 | flags << 28 | sequence << 32);
+    let state = prop_oneof![2 => 0..80_u32, 1 => any::<u32>()];
+    let head = prop_oneof![0..9000_u64, any::<u64>()];
+    prop_oneof![
+        6 => length.prop_map(Step::Give),
+        3 => Just(Step::Collect),
+        1 => Just(Step::Pump),
+        3 => Just(Step::CallBackNewest),
+        1 => Just(Step::CallBackTask),
+        4 => Just(Step::Answer),
+        3 => Just(Step::ClaimNext),
+        2 => (0..6_usize, prop_oneof![header, any::<u64>()]).prop_map(|(place, word)| Step::Scribble(place, word)),
+        2 => (0..40_usize, state).prop_map(|(place, value)| Step::State(place, value)),
+        2 => head.prop_map(Step::OutHead),
+        1 => any::<u32>().prop_map(Step::Sleep),
+        1 => any::<u32>().prop_map(Step::Stage),
+    ]
+}
+
+/// However the worker behaves, each piece comes to one end: answered, taken with it, or back with
+/// the arguments that were given.
+fn check_steps(steps: &[Step]) {
+    let (mut worker, mut played, [task, other]) = pair();
+    let mut open = BTreeMap::new();
+    let came_back = |open: &mut BTreeMap<usize, (TaskKey, usize)>, piece: Returned| {
+        let (task, length) = open.remove(&piece.number).expect("it was not back before");
+        assert_eq!(task, piece.task);
+        assert_eq!(piece.arguments.as_slice(), arguments_of(piece.number, length), "piece {}", piece.number);
+    };
+    for (number, step) in steps.iter().enumerate() {
+        let back_ring = played.pair.back_ring();
+        match *step {
+            Step::Give(length) => {
+                let task = if number % 3 == 0 { other } else { task };
+                if give(&mut worker, task, number, length) {
+                    open.insert(number, (task, length));
+                }
+                worker.pump();
+            }
+            Step::Collect => {
+                let (numbers, result) = collect(&mut worker);
+                for number in numbers {
+                    assert!(open.remove(&number).is_some(), "piece {number} was answered twice");
+                }
+                if result.is_err() {
+                    // It is killed, and not listened to any more.
+                    break;
+                }
+            }
+            Step::Pump => worker.pump(),
+            Step::CallBackNewest => {
+                if let Some(piece) = worker.revoke_newest() {
+                    came_back(&mut open, piece);
+                }
+            }
+            Step::CallBackTask => {
+                worker.revoke_task(other);
+                let held: Vec<_> = worker.in_flight.iter().map(|piece| piece.number).collect();
+                open.retain(|number, (task, _)| *task != other || held.contains(number));
+            }
+            Step::Answer => {
+                if let Some(front) = worker.in_flight.front() {
+                    played.write(REPLY, 0, front.sequence, &[], &[1; 20]);
+                }
+            }
+            Step::ClaimNext => {
+                while let Ok(Some(record)) = played.work.peek(played.pair.out_ring()) {
+                    played.work.pass(&record);
+                    if record.header.kind != CHUNK && played.claim(record.header.sequence) {
+                        break;
+                    }
+                }
+            }
+            Step::Scribble(place, word) => {
+                let index = (worker.replies.head() as usize + place) % back_ring.len();
+                back_ring[index].store(word, Release);
+            }
+            Step::State(place, value) => played.pair.states()[place].store(value, Release),
+            Step::OutHead(head) => played.pair.out_head().store(head, Release),
+            Step::Sleep(value) => played.pair.worker_sleep().store(value, Release),
+            Step::Stage(value) => played.pair.stage().store(value, Release),
+        }
+        assert_eq!(worker.has_flagged(), open.keys().any(|number| number % 2 == 1));
+        assert_eq!(worker.in_flight(), open.len(), "none is lost, none counts twice");
+    }
+    let (lost, rest) = worker.leftovers(false);
+    if let Some(piece) = lost {
+        assert!(open.remove(&piece.number).is_some());
+    }
+    assert!(rest.is_sorted_by_key(|piece| piece.number));
+    for piece in rest {
+        came_back(&mut open, piece);
+    }
+    assert!(open.is_empty(), "{open:?} got lost");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_worker_does_every_piece_comes_to_one_end(steps in prop::collection::vec(step(), 0..80)) {
+        check_steps(&steps);
+    }
+}

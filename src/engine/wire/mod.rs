@@ -1,0 +1,7 @@
+//! What the parent, the fork server and the workers share: memory, messages and limits.
+
+pub(crate) mod marker;
+pub(crate) mod message;
+pub(crate) mod pair;
+pub(crate) mod record;
+pub(crate) mod result_limit;

@@ -1,0 +1,202 @@
+//! A pair: the two pieces of shared memory between the parent and one worker.
+//!
+//! | memory | offset | what           | written by     | protocol    |
+//! |--------|--------|----------------|----------------|-------------|
+//! | *out*  | 0      | `interest`     | parent         | `sleep.rs`  |
+//! | *out*  | 64     | `back_head`    | parent         | how far it has read *back*'s ring |
+//! | *out*  | 4096   | ring           | parent         | `ring.rs`: the work |
+//! | *back* | 0      | `worker_sleep` | worker, parent | `sleep.rs`  |
+//! | *back* | 64     | `out_head`     | worker         | how far it has read *out*'s ring  |
+//! | *back* | 128    | `note`         | worker         | what it leaves for after its death |
+//! | *back* | 192    | `stage`        | worker         | 0, then [`READY`] |
+//! | *back* | 256    | `started_ns`   | worker         | when it began the piece below, if that has a time limit |
+//! | *back* | 264    | `started`      | worker         | that piece's number                |
+//! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
+//! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
+//!
+//! Words that only the parent writes lie in *out*, which the worker cannot write: it cannot forge
+//! them. Each word has a cache line of its own.
+//!
+//! Invariant: a pair belongs to one worker for life, and its memory is never used for another.
+
+#![allow(unsafe_code)]
+
+use crate::protocol::claim;
+use crate::protocol::sync::{AtomicU32, AtomicU64};
+use crate::sys::memory::{self, Writers};
+use memmap2::MmapRaw;
+use rustix::fd::OwnedFd;
+use std::io;
+
+/// The length of *out*'s ring: some chunks, so that both sides can copy at the same time.
+pub(crate) const OUT_RING_BYTES: usize = 256 * 1024;
+
+/// The length of *back*'s ring: it holds a result of usual size whole, so that the worker can go on
+/// while its parent waits for a core to read it on.
+pub(crate) const BACK_RING_BYTES: usize = 1024 * 1024;
+
+/// The most that one record carries; what is longer streams through in chunks of this length, so
+/// that both sides copy at the same time.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+
+/// So much of *back*'s ring is there from the first moment.
+const FIRST_BYTES: usize = 16 * 1024;
+
+/// `stage` once `on_worker_start` has returned; 0 before.
+pub(crate) const READY: u32 = 1;
+
+const INTEREST: usize = 0;
+const BACK_HEAD: usize = 64;
+const OUT_RING: usize = 4096;
+const OUT_BYTES: usize = OUT_RING + OUT_RING_BYTES;
+
+const WORKER_SLEEP: usize = 0;
+const OUT_HEAD: usize = 64;
+const NOTE: usize = 128;
+const STAGE: usize = 192;
+const STARTED_NS: usize = 256;
+const STARTED: usize = 264;
+const STATES: usize = 4096;
+const BACK_RING: usize = STATES + claim::SLOTS * 4;
+const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
+
+const _: () =
+    assert!(BACK_RING.is_multiple_of(64) && OUT_RING_BYTES.is_power_of_two() && BACK_RING_BYTES.is_power_of_two());
+
+/// Both memories of a pair, mapped.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    out: MmapRaw,
+    back: MmapRaw,
+}
+
+/// A new pair with the descriptors of *out* and *back*.
+pub(crate) type Made = (Pair, OwnedFd, OwnedFd);
+
+impl Pair {
+    /// Makes a pair and gives the descriptors for the worker.
+    pub(crate) fn create() -> io::Result<Made> {
+        let (out_fd, out) = memory::create("multicore-out", OUT_BYTES, OUT_BYTES, Writers::Maker)?;
+        let (back_fd, back) = memory::create("multicore-back", BACK_BYTES, BACK_RING + FIRST_BYTES, Writers::All)?;
+        Ok((Pair { out, back }, out_fd, back_fd))
+    }
+
+    /// Sees to it that all pages of *back* are there. That takes longer than all else about a new
+    /// worker, which can begin without: it touches them before its parent does.
+    pub(crate) fn allocate(back: &OwnedFd) -> io::Result<()> {
+        Ok(memory::allocate(back, BACK_BYTES)?)
+    }
+
+    /// Maps a pair in its worker.
+    pub(crate) fn open(out: &OwnedFd, back: &OwnedFd) -> io::Result<Pair> {
+        Ok(Pair { out: memory::map_read_only(out, OUT_BYTES)?, back: memory::map(back, BACK_BYTES)? })
+    }
+
+    pub(crate) fn interest(&self) -> &AtomicU32 {
+        word32(&self.out, INTEREST)
+    }
+
+    pub(crate) fn back_head(&self) -> &AtomicU64 {
+        &words(&self.out, BACK_HEAD, 1)[0]
+    }
+
+    pub(crate) fn out_ring(&self) -> &[AtomicU64] {
+        words(&self.out, OUT_RING, OUT_RING_BYTES / 8)
+    }
+
+    pub(crate) fn worker_sleep(&self) -> &AtomicU32 {
+        word32(&self.back, WORKER_SLEEP)
+    }
+
+    pub(crate) fn out_head(&self) -> &AtomicU64 {
+        &words(&self.back, OUT_HEAD, 1)[0]
+    }
+
+    pub(crate) fn note(&self) -> &AtomicU32 {
+        word32(&self.back, NOTE)
+    }
+
+    pub(crate) fn stage(&self) -> &AtomicU32 {
+        word32(&self.back, STAGE)
+    }
+
+    /// When the worker began a piece that has a time limit, by the clock that all processes share.
+    pub(crate) fn started_ns(&self) -> &AtomicU64 {
+        &words(&self.back, STARTED_NS, 1)[0]
+    }
+
+    /// Which piece that was. Written after the time, and read before it.
+    pub(crate) fn started(&self) -> &AtomicU32 {
+        word32(&self.back, STARTED)
+    }
+
+    pub(crate) fn states(&self) -> &[AtomicU32] {
+        assert!(STATES + claim::SLOTS * 4 <= self.back.len());
+        // SAFETY: inside the mapping (asserted), aligned (the offset is a multiple of 4096), and
+        // shared memory that both sides use through atomics alone.
+        unsafe { std::slice::from_raw_parts(self.back.as_ptr().add(STATES).cast(), claim::SLOTS) }
+    }
+
+    pub(crate) fn back_ring(&self) -> &[AtomicU64] {
+        words(&self.back, BACK_RING, BACK_RING_BYTES / 8)
+    }
+}
+
+fn word32(memory: &MmapRaw, offset: usize) -> &AtomicU32 {
+    assert!(offset.is_multiple_of(4) && offset + 4 <= memory.len());
+    // SAFETY: inside the mapping and aligned (asserted; a mapping begins at a page), and used
+    // through atomics alone. A read-only mapping is only loaded from.
+    unsafe { &*memory.as_ptr().add(offset).cast::<AtomicU32>() }
+}
+
+fn words(memory: &MmapRaw, offset: usize, count: usize) -> &[AtomicU64] {
+    assert!(offset.is_multiple_of(8) && offset + count * 8 <= memory.len());
+    // SAFETY: as in `word32`.
+    unsafe { std::slice::from_raw_parts(memory.as_ptr().add(offset).cast(), count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::sync::Relaxed;
+    use rustix::fd::AsFd;
+    use rustix::io::Errno;
+
+    #[test]
+    fn both_sides_see_the_same_words() {
+        let (parent, out, back) = Pair::create().unwrap();
+        let worker = Pair::open(&out, &back).unwrap();
+        parent.interest().store(1, Relaxed);
+        parent.back_head().store(2, Relaxed);
+        parent.out_ring()[OUT_RING_BYTES / 8 - 1].store(3, Relaxed);
+        worker.worker_sleep().store(4, Relaxed);
+        worker.out_head().store(5, Relaxed);
+        worker.note().store(6, Relaxed);
+        worker.stage().store(7, Relaxed);
+        worker.states()[claim::SLOTS - 1].store(8, Relaxed);
+        worker.back_ring()[0].store(9, Relaxed);
+        assert_eq!(worker.interest().load(Relaxed), 1);
+        assert_eq!(worker.back_head().load(Relaxed), 2);
+        assert_eq!(worker.out_ring()[OUT_RING_BYTES / 8 - 1].load(Relaxed), 3);
+        assert_eq!(parent.worker_sleep().load(Relaxed), 4);
+        assert_eq!(parent.out_head().load(Relaxed), 5);
+        assert_eq!(parent.note().load(Relaxed), 6);
+        assert_eq!(parent.stage().load(Relaxed), 7);
+        assert_eq!(parent.states()[claim::SLOTS - 1].load(Relaxed), 8);
+        assert_eq!(parent.back_ring()[0].load(Relaxed), 9);
+    }
+
+    #[test]
+    fn what_is_handed_out_cannot_be_resized_nor_mapped_for_writing() {
+        let (_pair, out, back) = Pair::create().unwrap();
+        for fd in [&out, &back] {
+            assert_eq!(rustix::fs::ftruncate(fd, 0), Err(Errno::PERM));
+            assert_eq!(rustix::fs::ftruncate(fd, 1 << 20), Err(Errno::PERM));
+            let seals = rustix::fs::SealFlags::WRITE;
+            assert_eq!(rustix::fs::fcntl_add_seals(fd, seals), Err(Errno::PERM));
+        }
+        assert!(memory::map(out.as_fd(), OUT_BYTES).is_err());
+        assert!(rustix::io::pwrite(&out, b"forged", 0).is_err());
+        assert!(memory::map(back.as_fd(), BACK_BYTES).is_ok());
+    }
+}

@@ -1,0 +1,3 @@
+//! Whether the machine can take more work.
+
+pub(crate) mod load;
