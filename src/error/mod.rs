@@ -1,4 +1,9 @@
-//! What can go wrong, told so that a reader at night knows what happened, to what, and what to do.
+//! What can go wrong. Each message names what happened, to what, with the numbers, and what the caller can do.
+
+mod failure;
+mod signal;
+
+pub use self::failure::Failure;
 
 use crate::sys::symbol;
 use std::error::Error as StdError;
@@ -12,111 +17,76 @@ use std::sync::OnceLock;
 pub enum ErrorKind {
     /// The piece's function panicked; the worker lives on.
     Panicked,
-    /// The worker died in the middle of the piece: see [`Error::cause`].
+    /// The worker died while it ran the piece: see [`Error::cause`].
     WorkerLost,
-    /// A time limit passed; from [`get_timeout`](crate::Task::get_timeout) without a piece.
+    /// A time limit expired. An error of [`get_timeout`](crate::Task::get_timeout) names no piece.
     TimedOut,
-    /// The worker took more memory than it may.
+    /// The worker used more memory than its limit allows.
     MemoryLimit,
-    /// The task or its pool ended before the piece did.
+    /// The task or its pool ended before the piece was done.
     Cancelled,
-    /// A value could not be put into the task's format, or a result is longer than the pool allows.
+    /// A value could not be encoded in the task's format, or a result is longer than the pool allows.
     Encode,
-    /// Bytes could not be read back as the value they should be.
+    /// Bytes could not be decoded as a value of the expected type.
     Decode,
-    /// The machine's load is above the pool's limit; try later, or run the work yourself.
+    /// The machine's load is above the pool's limit. Try again later, or run the work in this process.
     Busy,
-    /// No pool can run here, where the system lacks a call that it needs for instance; or this function
-    /// cannot travel.
+    /// No pool can run here, for example because the system lacks a call that it needs; or this function
+    /// cannot be called in another process.
     Unsupported,
-    /// This process is a worker, and a worker has no pool of its own.
+    /// This process is a worker, and a worker cannot have a pool of its own.
     InWorker,
-    /// A setting makes no sense.
+    /// A setting is invalid.
     Config,
-    /// The operating system refused something. Of a piece: for two seconds no worker could be started.
+    /// The operating system refused something. If the error names a piece: no worker could be started for 2 s.
     System,
     /// The journal could not be written or read.
     Journal,
 }
 
-/// How a worker came to its end, as far as is known.
+/// Why a worker ended, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// A signal of this number killed it.
+    /// The signal with this number killed it.
     Signal(i32),
-    /// It exited with this code; in the middle of a piece 0 is a loss too.
+    /// It exited with this code while it ran a piece. The piece is lost even if the code is 0.
     Exit(i32),
     /// The piece overflowed the worker's stack.
     StackOverflow,
-    /// The piece asked for memory and got none.
+    /// An allocation in the piece failed.
     AllocationFailed,
-    /// The kernel's out-of-memory killer chose it.
+    /// The kernel's out-of-memory killer killed it.
     OomKilled,
-    /// It wrote what no worker writes, and was killed.
+    /// It broke the protocol: it wrote something that no worker writes, and was killed.
     Protocol,
-    /// The process that all workers are forked from died, and with it the workers.
+    /// The fork server (the process from which all workers are forked) died, and its workers died with it.
     ForkServerLost,
-    /// Nobody could tell in time.
+    /// The cause was not reported in time.
     Unknown,
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Cause::Signal(number) => match signal_name(number) {
+            Cause::Signal(number) => match signal::name_of(number) {
                 Some(name) => write!(f, "killed by {name}"),
                 None => write!(f, "killed by signal {number}"),
             },
-            Cause::Exit(code) => write!(f, "it exited with code {code} in the middle of the piece"),
+            Cause::Exit(code) => write!(f, "it exited with code {code} while it ran the piece"),
             Cause::StackOverflow => f.write_str("it overflowed its stack"),
-            Cause::AllocationFailed => f.write_str("it could not get memory"),
-            Cause::OomKilled => f.write_str("the kernel killed it for want of memory"),
-            Cause::Protocol => f.write_str("it wrote what no worker writes and was killed"),
-            Cause::ForkServerLost => f.write_str("the fork server died and took it along"),
-            Cause::Unknown => f.write_str("nobody could tell why in time"),
+            Cause::AllocationFailed => f.write_str("an allocation failed"),
+            Cause::OomKilled => f.write_str("the kernel's out-of-memory killer killed it"),
+            Cause::Protocol => f.write_str("it broke the protocol and was killed"),
+            Cause::ForkServerLost => f.write_str("the fork server died, and its workers with it"),
+            Cause::Unknown => f.write_str("the cause was not reported in time"),
         }
-    }
-}
-
-/// The names of the signals that end programs, by their numbers on this platform.
-fn signal_name(number: i32) -> Option<&'static str> {
-    #[cfg(target_os = "linux")]
-    {
-        Some(match number {
-            libc::SIGHUP => "SIGHUP",
-            libc::SIGINT => "SIGINT",
-            libc::SIGQUIT => "SIGQUIT",
-            libc::SIGILL => "SIGILL",
-            libc::SIGTRAP => "SIGTRAP",
-            libc::SIGABRT => "SIGABRT",
-            libc::SIGBUS => "SIGBUS",
-            libc::SIGFPE => "SIGFPE",
-            libc::SIGKILL => "SIGKILL",
-            libc::SIGUSR1 => "SIGUSR1",
-            libc::SIGSEGV => "SIGSEGV",
-            libc::SIGUSR2 => "SIGUSR2",
-            libc::SIGPIPE => "SIGPIPE",
-            libc::SIGALRM => "SIGALRM",
-            libc::SIGTERM => "SIGTERM",
-            libc::SIGXCPU => "SIGXCPU",
-            libc::SIGXFSZ => "SIGXFSZ",
-            libc::SIGVTALRM => "SIGVTALRM",
-            libc::SIGPROF => "SIGPROF",
-            libc::SIGSYS => "SIGSYS",
-            _ => return None,
-        })
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = number;
-        None
     }
 }
 
 /// What happened to a piece, to a task or to a pool.
 ///
-/// Its [`Display`](fmt::Display) is one sentence with the numbers; the methods give the parts.
+/// Its [`Display`](fmt::Display) is one sentence with the numbers; the methods return the parts.
 ///
 /// ```
 /// fn half(n: u64, _: ()) -> u64 {
@@ -145,7 +115,7 @@ struct Inner {
     backtrace: Option<String>,
 }
 
-/// Which piece, and how to name it.
+/// The piece that the error is about, with what names it in a message.
 #[derive(Clone)]
 struct Piece {
     number: usize,
@@ -153,7 +123,7 @@ struct Piece {
     location: &'static Location<'static>,
 }
 
-/// What is said of a piece: its number, its function and where it was handed out.
+/// What names a piece in an error: its number, its function, and where it was handed out.
 #[derive(Clone, Debug)]
 pub(crate) struct PieceLabel {
     pub(crate) number: usize,
@@ -164,9 +134,10 @@ pub(crate) struct PieceLabel {
 
 #[derive(Clone)]
 struct Function {
+    /// The task's name, if the user set one.
     given: Option<std::sync::Arc<str>>,
     address: usize,
-    /// Looked up when first asked for: it reads the executable's symbol table.
+    /// Looked up at the first use, since that reads the executable's symbol table.
     found: OnceLock<Option<String>>,
 }
 
@@ -193,11 +164,11 @@ impl Error {
         }))
     }
 
-    /// The operating system refused something, or does not know it at all.
+    /// The operating system refused something, or does not support it.
     pub(crate) fn system(what: &str, error: impl Into<std::io::Error>) -> Self {
         let error = error.into();
-        let is_unknown = error.kind() == std::io::ErrorKind::Unsupported;
-        let kind = if is_unknown { ErrorKind::Unsupported } else { ErrorKind::System };
+        let is_unsupported = error.kind() == std::io::ErrorKind::Unsupported;
+        let kind = if is_unsupported { ErrorKind::Unsupported } else { ErrorKind::System };
         Error::new(kind, format!("{what}: {error}"))
     }
 
@@ -231,7 +202,7 @@ impl Error {
         self
     }
 
-    /// The same error for one more receiver.
+    /// The same error for another receiver. `Error` is not `Clone` in the public interface.
     pub(crate) fn duplicate(&self) -> Self {
         Error(self.0.clone())
     }
@@ -242,26 +213,26 @@ impl Error {
         self.0.kind
     }
 
-    /// How the worker ended, where one did.
+    /// Why the worker ended, if one did.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
         self.0.cause
     }
 
-    /// The piece's number in `run` order, from 0; `None` where the error is not one piece's.
+    /// The piece's number in `run` order, from 0; `None` if the error is not about one piece.
     #[must_use]
     pub fn piece(&self) -> Option<usize> {
         self.0.piece.as_ref().map(|piece| piece.number)
     }
 
-    /// The piece's function: the task's [`name`](crate::Task::name), else its symbol in the
-    /// executable. `None` where the executable has no symbols.
+    /// The piece's function: the task's [`name`](crate::Task::name) if it has one, else the function's symbol in the
+    /// executable. `None` if the executable has no symbols.
     #[must_use]
     pub fn function(&self) -> Option<&str> {
         self.0.piece.as_ref().and_then(|piece| piece.function.name())
     }
 
-    /// Where the piece was handed out.
+    /// The source location at which the piece was handed out.
     #[must_use]
     pub fn location(&self) -> Option<&Location<'_>> {
         self.0.piece.as_ref().map(|piece| piece.location)
@@ -279,26 +250,27 @@ impl Error {
         self.0.pid
     }
 
-    /// How often the piece was begun; 0 where it never was.
+    /// The number of times that the piece was started; 0 if it never was.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// The way to a panic in the worker, where `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` asked for it when
-    /// the pool was made; `Debug` shows it too.
+    /// The backtrace of a panic in the worker, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` was set when
+    /// the pool was made. `Debug` shows it too.
     #[must_use]
     pub fn backtrace(&self) -> Option<&str> {
         self.0.backtrace.as_deref()
     }
 
-    /// The piece, named and placed.
+    /// The piece with its name and location, as the subject of the message.
     fn subject(&self) -> Option<String> {
         let piece = self.0.piece.as_ref()?;
-        let place = piece.location;
-        Some(match piece.function.name() {
-            Some(name) => format!("piece {} ({name} at {}:{})", piece.number, place.file(), place.line()),
-            None => format!("piece {} (at {}:{})", piece.number, place.file(), place.line()),
+        let (name, location) = (piece.function.name(), piece.location);
+        let (file, line) = (location.file(), location.line());
+        Some(match name {
+            Some(name) => format!("piece {} ({name} at {file}:{line})", piece.number),
+            None => format!("piece {} (at {file}:{line})", piece.number),
         })
     }
 }
@@ -343,58 +315,3 @@ impl fmt::Debug for Error {
 }
 
 impl StdError for Error {}
-
-/// An error as a value, for pieces that can fail: `fn(A, B) -> Result<T, Failure>`, with `?`.
-///
-/// It keeps the messages of an error and of all its sources, and travels like any other result.
-///
-/// ```
-/// use multicore::Failure;
-///
-/// fn parse(text: String, _: ()) -> Result<u32, Failure> {
-///     Ok(text.parse()?)
-/// }
-///
-/// let task = multicore::Task::<Result<u32, Failure>>::new_or_inline();
-/// task.run(parse, "12".to_string(), ());
-/// task.run(parse, "twelve".to_string(), ());
-/// let results = task.get().unwrap();
-/// assert_eq!(results[0].as_ref().unwrap(), &12);
-/// assert_eq!(results[1].as_ref().unwrap_err().to_string(), "invalid digit found in string");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Failure {
-    messages: Vec<String>,
-}
-
-impl Failure {
-    /// A failure with this message and no sources.
-    #[must_use]
-    pub fn new(message: impl Into<String>) -> Self {
-        Failure { messages: vec![message.into()] }
-    }
-
-    /// The error's own message, then its source's, and so on.
-    pub fn messages(&self) -> impl Iterator<Item = &str> {
-        self.messages.iter().map(String::as_str)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.messages.join(": "))
-    }
-}
-
-// `Failure` itself is no `Error`, or this would overlap with the reflexive `From`.
-impl<E: StdError> From<E> for Failure {
-    fn from(error: E) -> Self {
-        let mut messages = vec![error.to_string()];
-        let mut source = error.source();
-        while let Some(error) = source {
-            messages.push(error.to_string());
-            source = error.source();
-        }
-        Failure { messages }
-    }
-}
