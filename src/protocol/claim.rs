@@ -1,22 +1,21 @@
-//! Who gets a piece that a worker holds and has not begun: the worker that claims it, or the parent
-//! that calls it back. One compare-and-swap on the piece's state word decides.
+//! Who gets a piece that was given to a worker: the worker that claims it, or the parent that revokes it. One
+//! compare-and-swap on the piece's state word decides.
 //!
-//! A pair has [`SLOTS`] state words in *back*; piece `sequence` uses word `sequence % SLOTS`, which
-//! still holds what the piece [`SLOTS`] before it came to. No side resets a word, so in the common
-//! case the line stays with the worker.
+//! A pair has [`SLOTS`] state words in *back*. Piece `sequence` uses word `sequence % SLOTS`, which still holds the final
+//! state of piece `sequence - SLOTS`. Neither side resets a word, so the cache line usually stays with the worker's core.
 //!
-//! | from                      | to            | who    | when                                          |
-//! |---------------------------|---------------|--------|-----------------------------------------------|
-//! | anything of an older piece | `Claimed`     | worker | it is about to read the arguments and run     |
-//! | anything of an older piece | `Revoked`  | parent | another worker is idle, or the task was dropped |
+//! | from                        | to        | written by | when                                              |
+//! |-----------------------------|-----------|------------|---------------------------------------------------|
+//! | any state of an older piece | `Claimed` | worker     | before it reads the arguments and runs the piece  |
+//! | any state of an older piece | `Revoked` | parent     | another worker is idle, or the task was dropped   |
 //!
-//! Invariant: a piece's word changes at most once, so exactly one side gets the piece. If the worker
-//! dies, `Claimed` without a reply is the piece it took with it; whatever else it held never began.
+//! Invariant: a piece's word changes at most once for this piece, so exactly one side gets the piece. If the worker dies,
+//! a piece that is `Claimed` and has no reply is lost; all other pieces that the worker held never began.
 
 use crate::protocol::sync::{AcqRel, Acquire, AtomicU32};
 
-/// How many pieces can be on their way to a worker. `handle.rs` counts them, so that no two pieces
-/// that the worker has not stepped over, those called back among them, share a word.
+/// The number of pieces that can be on their way to a worker. `engine/link` counts all pieces that the worker has not
+/// passed yet, the revoked ones included, so that no two of them share a word.
 pub(crate) const SLOTS: usize = 2048;
 
 /// The state word of piece `sequence`.
@@ -32,7 +31,7 @@ const fn revoked(sequence: u32) -> u32 {
     sequence << 1 | 1
 }
 
-/// The worker takes the piece; false if it was called back before.
+/// The worker takes the piece; false if the parent has revoked it.
 #[must_use]
 pub(crate) fn claim(states: &[AtomicU32], sequence: u32) -> bool {
     decide(word(states, sequence), revoked(sequence), claimed(sequence))
@@ -45,7 +44,7 @@ pub(crate) fn revoke(states: &[AtomicU32], sequence: u32) -> bool {
 }
 
 fn decide(word: &AtomicU32, lost: u32, won: u32) -> bool {
-    // Acquire and AcqRel (decide-piece): whoever loses sees what the winner did before.
+    // Acquire, and AcqRel (decide-piece): the side that loses sees what the winner did before it won.
     let seen = word.load(Acquire);
     seen != lost && word.compare_exchange(seen, won, AcqRel, Acquire).is_ok()
 }
@@ -53,7 +52,7 @@ fn decide(word: &AtomicU32, lost: u32, won: u32) -> bool {
 /// True if the worker has claimed the piece. Final once the worker is dead.
 #[must_use]
 pub(crate) fn is_claimed(states: &[AtomicU32], sequence: u32) -> bool {
-    // Acquire (decide-piece).
+    // Acquire (decide-piece): seeing the claim means seeing what the worker did before it.
     word(states, sequence).load(Acquire) == claimed(sequence)
 }
 

@@ -1,43 +1,101 @@
-//! Large copies into and out of memory that another process may be writing at the same time.
+//! Copies between the words of a ring, which another process may be writing at the same time, and private bytes.
 //!
-//! `rep movsb` in assembly is opaque to the compiler: it cannot take the copy for a data race, nor
-//! read a byte twice, as it may with `copy_nonoverlapping`. On the processors of the last decade it
-//! is also the fastest plain copy.
+//! Invariant: each word of the shared memory is read or written once, and only as an atomic or by an instruction that the
+//! compiler cannot see into. So no byte is read twice, and whatever the peer does, the result is only wrong bytes.
 
 #![allow(unsafe_code)]
 
-use crate::protocol::sync::AtomicU64;
-use core::arch::asm;
+use crate::protocol::sync::{AtomicU64, Relaxed};
+
+/// From this length on, one `rep movsb` is faster than a loop over words.
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+const LARGE_BYTES: usize = 256;
 
 /// Copies `bytes` to the beginning of `words`.
-pub(crate) fn to_shared(words: &[AtomicU64], bytes: &[u8]) {
-    assert!(bytes.len() <= size_of_val(words));
-    // SAFETY: the source is a live slice; the target is at least as long (asserted), and atomics
-    // may be written through a shared reference.
-    unsafe { move_bytes(words.as_ptr().cast_mut().cast(), bytes.as_ptr(), bytes.len()) }
+pub(super) fn into_words(words: &[AtomicU64], bytes: &[u8]) {
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    if bytes.len() >= LARGE_BYTES {
+        return large::into_words(words, bytes);
+    }
+    // Whole words first: a copy whose length the compiler knows needs no call.
+    let (whole, rest) = bytes.as_chunks();
+    for (word, chunk) in words.iter().zip(whole) {
+        word.store(u64::from_le_bytes(*chunk), Relaxed);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        words[whole.len()].store(u64::from_le_bytes(last), Relaxed);
+    }
+}
+
+/// Copies the beginning of `words` to `bytes`, as much as fits there.
+pub(super) fn from_words(words: &[AtomicU64], bytes: &mut [u8]) {
+    let (whole, rest) = bytes.as_chunks_mut();
+    let count = whole.len();
+    for (word, chunk) in words.iter().zip(whole) {
+        *chunk = word.load(Relaxed).to_le_bytes();
+    }
+    if !rest.is_empty() {
+        rest.copy_from_slice(&words[count].load(Relaxed).to_le_bytes()[..rest.len()]);
+    }
 }
 
 /// Appends the first `length` bytes of `words` to `bytes`.
-pub(crate) fn append_from_shared(words: &[AtomicU64], length: usize, bytes: &mut Vec<u8>) {
-    assert!(length <= size_of_val(words));
+pub(super) fn append_from_words(words: &[AtomicU64], length: usize, bytes: &mut Vec<u8>) {
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    if length >= LARGE_BYTES {
+        return large::append_from_words(words, length, bytes);
+    }
     bytes.reserve(length);
-    let start = bytes.len();
-    // SAFETY: `reserve` made room for `length` bytes behind `start`, which nobody else can see; the
-    // source is at least as long (asserted).
-    unsafe { move_bytes(bytes.as_mut_ptr().add(start), words.as_ptr().cast(), length) }
-    // SAFETY: the bytes up to here were initialised before, the rest just now.
-    unsafe { bytes.set_len(start + length) }
+    let whole = length / 8;
+    for word in &words[..whole] {
+        bytes.extend_from_slice(&word.load(Relaxed).to_le_bytes());
+    }
+    if !length.is_multiple_of(8) {
+        bytes.extend_from_slice(&words[whole].load(Relaxed).to_le_bytes()[..length % 8]);
+    }
 }
 
-/// # Safety
-/// `to` must be valid for writing and `from` for reading `length` bytes, and they must not overlap.
-unsafe fn move_bytes(to: *mut u8, from: *const u8, length: usize) {
-    // SAFETY: the caller vouches for both ranges; the direction flag is clear by the ABI.
-    unsafe {
-        asm!(
-            "rep movsb",
-            inout("rcx") length => _, inout("rdi") to => _, inout("rsi") from => _,
-            options(nostack, preserves_flags)
-        );
+/// Copies of many bytes, by `rep movsb`.
+///
+/// In assembly it is opaque to the compiler: the compiler cannot treat the copy as a data race and cannot read a byte
+/// twice, as it may with `copy_nonoverlapping`. On the processors of the last decade it is also the fastest plain copy.
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+mod large {
+    use super::AtomicU64;
+    use core::arch::asm;
+
+    pub(super) fn into_words(words: &[AtomicU64], bytes: &[u8]) {
+        assert!(bytes.len() <= size_of_val(words));
+        // SAFETY: the source is a live slice. The target is at least as long (asserted above), and atomics may be
+        // written through a shared reference. Shared memory and a private slice do not overlap.
+        unsafe { move_bytes(words.as_ptr().cast_mut().cast(), bytes.as_ptr(), bytes.len()) }
+    }
+
+    pub(super) fn append_from_words(words: &[AtomicU64], length: usize, bytes: &mut Vec<u8>) {
+        assert!(length <= size_of_val(words));
+        bytes.reserve(length);
+        let start = bytes.len();
+        // SAFETY: `reserve` made room for `length` bytes after the first `start`, so the sum lies within the allocation.
+        let target = unsafe { bytes.as_mut_ptr().add(start) };
+        // SAFETY: the target has room for `length` bytes, which belong to `bytes` alone, so the two do not overlap. The
+        // source is at least as long (asserted above).
+        unsafe { move_bytes(target, words.as_ptr().cast(), length) }
+        // SAFETY: the first `start` bytes were initialised before, the next `length` by the copy above.
+        unsafe { bytes.set_len(start + length) }
+    }
+
+    /// # Safety
+    /// `to` must be valid for writing and `from` for reading `length` bytes, and they must not overlap.
+    unsafe fn move_bytes(to: *mut u8, from: *const u8, length: usize) {
+        // SAFETY: the caller guarantees both ranges. The ABI guarantees that the direction flag is clear.
+        unsafe {
+            asm!(
+                "rep movsb",
+                inout("rcx") length => _, inout("rdi") to => _, inout("rsi") from => _,
+                options(nostack, preserves_flags)
+            );
+        }
     }
 }

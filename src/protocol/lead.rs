@@ -1,23 +1,22 @@
-//! Who collects: of the callers that wait for results, one holds the lead and collects for all.
+//! The leader: the one caller that collects results for all callers that wait.
 //!
-//! | state of `leader`  | who looks at the rings                                             |
-//! |--------------------|--------------------------------------------------------------------|
-//! | `Some(waiter)`     | that waiter, spinning or asleep in the callers' epoll               |
-//! | `None`             | nobody waits; the supervisor is told what cannot wait               |
+//! | `leader`       | which thread reads the rings                                              |
+//! |----------------|---------------------------------------------------------------------------|
+//! | `Some(waiter)` | that waiter, which spins or sleeps in the callers' epoll                  |
+//! | `None`         | no caller waits; workers signal the supervisor for replies that need action |
 //!
-//! Everything here happens under the one lock that the owner holds, so there is no instant at
-//! which a waiter that has left can be given the lead. A waiter leaves on every return, time-out
-//! and unwinding; if it leads then, or was made leader an instant ago and does not know yet, the
-//! lead goes on to the one that waits longest, who must be woken.
+//! Everything here happens under one lock, which the owner holds, so a waiter that has left can never become the leader.
+//! A waiter leaves on every return, time-out and unwinding. If it is the leader at that moment, even if it was made
+//! leader just before and does not know it yet, the caller that has waited longest becomes the leader and must be woken.
 //!
-//! Invariant: if anybody waits, somebody leads, and the leader waits.
+//! Invariant: if a caller waits, there is a leader, and the leader waits.
 
-/// A number for one wait; never used twice.
+/// The number of one wait; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaiterId(u64);
 
-/// Those who wait, in the order in which they came. `W` is what it takes to wake one, and what the
-/// leader must know of it.
+/// The callers that wait, in the order of their arrival. `W` holds what is needed to wake a caller, and what the leader
+/// must know about it.
 #[derive(Debug)]
 pub(crate) struct Waiters<W> {
     next: u64,
@@ -30,7 +29,7 @@ impl<W> Waiters<W> {
         Waiters { next: 0, leader: None, waiting: Vec::new() }
     }
 
-    /// Joins those who wait; the first to come leads.
+    /// Adds a caller that waits. The first one becomes the leader.
     pub(crate) fn enter(&mut self, waiter: W) -> WaiterId {
         self.next += 1;
         let id = WaiterId(self.next);
@@ -39,17 +38,17 @@ impl<W> Waiters<W> {
         id
     }
 
-    /// True if this waiter must collect.
+    /// True if this waiter is the leader and must collect.
     pub(crate) fn leads(&self, id: WaiterId) -> bool {
         self.leader == Some(id)
     }
 
-    /// True if somebody collects.
+    /// True if there is a leader.
     pub(crate) fn has_leader(&self) -> bool {
         self.leader.is_some()
     }
 
-    /// Leaves; the lead passes to the waiter that is returned, who must be woken.
+    /// Removes a waiter. If it was the leader, the waiter that is returned is the new one, and must be woken.
     #[must_use]
     pub(crate) fn leave(&mut self, id: WaiterId) -> Option<&W> {
         self.waiting.retain(|(waiting, _)| *waiting != id);

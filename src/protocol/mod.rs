@@ -1,8 +1,9 @@
-//! The protocols between processes and between threads. They know no system, so that loom and miri
-//! can run them on the heap.
+//! The protocols between processes and between threads.
+//!
+//! Invariant: nothing here calls or imports the system (`sys`, libc, rustix), so that loom and miri can run the
+//! protocols on the heap. They compile on every platform.
 
 pub(crate) mod claim;
-#[cfg(target_arch = "x86_64")]
 pub(crate) mod copy;
 pub(crate) mod lead;
 pub(crate) mod ring;

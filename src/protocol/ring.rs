@@ -1,29 +1,29 @@
 //! A bounded ring of records between one producer and one consumer, in memory that both can see.
 //!
-//! A record is a header word and then its payload, in whole 64-bit words; it never wraps round the
-//! end of the ring. The header is the only thing the two sides synchronise on:
+//! A record is a header word followed by its payload, in whole 64-bit words. It never wraps around the end of the ring.
+//! The two sides synchronise on the header only:
 //!
-//! | word                  | written by | read by  | meaning                                     |
-//! |-----------------------|------------|----------|---------------------------------------------|
-//! | a record's header     | producer   | consumer | 0: nothing there yet; else the record is whole |
-//! | its payload           | producer   | consumer | stable from the header's publication until the consumer has passed it |
+//! | word              | written by | read by  | meaning                                                 |
+//! |-------------------|------------|----------|---------------------------------------------------------|
+//! | a record's header | producer   | consumer | 0: no record yet; else the record is complete           |
+//! | its payload       | producer   | consumer | does not change from the header's publication until the consumer has passed it |
 //!
-//! There is no shared tail and no shared head. The producer zeroes the word after a record before
-//! it publishes that record, so the consumer always stands on a word that is either zero or a
-//! header. One cache line thus carries a small record and the news of it. How far the consumer has
-//! come is told by other means (a reply, a word that the pair's layout has for it), through
-//! [`Producer::consumed_to`].
+//! There is no shared tail and no shared head. The producer zeroes the word after a record before it publishes that
+//! record, so the word at the consumer's position is always zero or a header. A small record and its announcement thus
+//! share one cache line. The producer learns the consumer's position by other means (a reply, or a word in the pair's
+//! layout), through [`Producer::consumed_to`].
 //!
-//! Invariant: the producer writes only words in `[tail, consumed + capacity)`, the consumer reads
-//! only `[head, tail)`. The peer may die at any instruction or lie, so the consumer checks the one
-//! header it reads against the capacity and reads it once; whatever the payload holds is bytes.
+//! Invariant: the producer writes only words in `[tail, consumed + capacity)`, the consumer reads only `[head, tail)`.
+//! The peer may die at any instruction, or write anything. So the consumer reads a header once and checks it against the
+//! capacity; the payload is only bytes.
 //!
-//! The ring borrows its words: it neither maps, allocates (but for the bytes handed out), sleeps
-//! nor panics on what the peer wrote, so that loom and miri run it on the heap.
+//! The ring borrows its words. It does not map memory or sleep, it allocates only the bytes that it returns, and nothing
+//! that the peer writes makes it panic. So loom and miri can run it on the heap.
 
+use crate::protocol::copy;
 use crate::protocol::sync::{Acquire, AtomicU64, Relaxed, Release};
 
-/// The largest payload that a header can state.
+/// The length of the largest payload that a header can state.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = (1 << LENGTH_BITS) - 1;
 
 const LENGTH_BITS: u32 = 24;
@@ -33,15 +33,15 @@ const FLAG_BITS: u32 = 4;
 /// What a record's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// What the record is; never 0, and never [`SKIP`] outside this file.
+    /// The record's kind; never 0, and never [`SKIP`] outside this file.
     pub(crate) kind: u8,
     /// Four bits whose meaning depends on the kind.
     pub(crate) flags: u8,
-    /// The piece's number within its worker: the generation that a reply must repeat.
+    /// The piece's sequence number within its worker, which the reply must repeat.
     pub(crate) sequence: u32,
 }
 
-/// The kind of the filler at the end of the ring; the consumer steps over it.
+/// The kind of the filler at the end of the ring, which the consumer passes.
 const SKIP: u8 = 15;
 
 impl Header {
@@ -65,25 +65,25 @@ impl Header {
     }
 }
 
-/// The ring has no room until the consumer has come further.
+/// The ring has no room until the consumer has passed more records.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// The peer wrote something that no producer of ours writes.
+/// The peer broke the protocol: it wrote something that no producer of this crate writes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Violation;
 
-/// The writing side. Positions count words and never wrap in practice (2^64 of them).
+/// The writing side. Positions count words since the start; 2^64 of them never wrap in practice.
 #[derive(Debug)]
 pub(crate) struct Producer {
     tail: u64,
     consumed: u64,
-    /// The first record written since the last publication: its header is held back, and with it
-    /// all that follow.
+    /// The position and header of the first record since the last publication. This header is not written yet, which
+    /// hides all records after it too.
     held: Option<(u64, u64)>,
 }
 
-/// Words that a record with this much payload takes, its header included.
+/// The number of words of a record with this payload, its header included.
 pub(crate) fn record_words(payload_bytes: usize) -> u64 {
     1 + payload_bytes.div_ceil(8) as u64
 }
@@ -98,19 +98,19 @@ impl Producer {
         self.tail
     }
 
-    /// Learns that the consumer has passed everything before `position`. Never moves back.
+    /// Notes that the consumer has passed everything before `position`. The note never moves back.
     pub(crate) fn consumed_to(&mut self, position: u64) {
         debug_assert!(position <= self.tail);
         self.consumed = self.consumed.max(position.min(self.tail));
     }
 
-    /// The position that [`consumed_to`](Self::consumed_to) last learnt.
+    /// The highest position that [`consumed_to`](Self::consumed_to) was given.
     pub(crate) fn consumed(&self) -> u64 {
         self.consumed
     }
 
-    /// Writes a record whose payload is `lead` and then `bytes`; nobody sees it before
-    /// [`publish`](Self::publish). Gives the position where the record begins.
+    /// Writes a record whose payload is `lead` followed by `bytes`. The consumer does not see it before
+    /// [`publish`](Self::publish). Returns the position at which the record begins.
     pub(crate) fn push(
         &mut self,
         words: &[AtomicU64],
@@ -124,7 +124,7 @@ impl Producer {
         let need = record_words(payload_bytes);
         let to_end = capacity - (self.tail & (capacity - 1));
         let skipped = if need > to_end { to_end } else { 0 };
-        // One word more than the record: the zero that stands for "nothing there yet".
+        // One word more than the record: the zero that means "no record yet".
         if payload_bytes > MAX_PAYLOAD_BYTES || self.tail + skipped + need + 1 - self.consumed > capacity {
             return Err(Full);
         }
@@ -149,19 +149,19 @@ impl Producer {
         words[(next & mask) as usize].store(0, Relaxed);
         match self.held {
             None => self.held = Some((self.tail, header)),
-            // Relaxed: the held header, published later with Release, comes before this one for
-            // the consumer, who reads in order.
+            // Relaxed: the consumer reads in order, so it first reads the held header, which is published later with
+            // Release (publish-record).
             Some(_) => words[(self.tail & mask) as usize].store(header, Relaxed),
         }
         self.tail = next;
     }
 
-    /// Shows the consumer everything pushed so far. True if there was anything to show.
+    /// Makes all pushed records visible to the consumer. True if there were any.
     pub(crate) fn publish(&mut self, words: &[AtomicU64]) -> bool {
         let Some((position, header)) = self.held.take() else { return false };
         let mask = words.len() as u64 - 1;
-        // Release (publish-record): payloads, later headers and the zero behind them become
-        // visible before the first header.
+        // Release (publish-record): payloads, later headers and the zero after them become visible before the first
+        // header.
         words[(position & mask) as usize].store(header, Release);
         true
     }
@@ -173,7 +173,7 @@ pub(crate) struct Consumer {
     head: u64,
 }
 
-/// A record that the consumer stands on. Its bounds are checked; its payload is only bytes.
+/// The record at the consumer's position. It was checked to lie within the ring; its payload is only bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) header: Header,
@@ -190,13 +190,13 @@ impl Record {
         Some(words[self.index + 1 + n].load(Relaxed))
     }
 
-    /// Copies the payload behind its first `lead_words` words to the end of `bytes`.
+    /// Appends the payload after its first `lead_words` words to `bytes`.
     pub(crate) fn append_to(&self, words: &[AtomicU64], lead_words: usize, bytes: &mut Vec<u8>) {
         let (payload, length) = self.payload(words, lead_words);
         copy::append_from_words(payload, length, bytes);
     }
 
-    /// Copies a payload of at most `N` bytes behind its first `lead_words` words; gives its length.
+    /// Copies the payload after its first `lead_words` words, if it has at most `N` bytes, and returns its length.
     pub(crate) fn copy_to<const N: usize>(
         &self,
         words: &[AtomicU64],
@@ -208,11 +208,11 @@ impl Record {
         Some(length)
     }
 
-    /// The words behind the first `lead_words`, and how many bytes they hold.
+    /// The words after the first `lead_words`, and the number of bytes in them.
     fn payload<'words>(&self, words: &'words [AtomicU64], lead_words: usize) -> (&'words [AtomicU64], usize) {
         let length = self.payload_bytes.saturating_sub(lead_words * 8);
         if length == 0 {
-            // The peer may have left out the leading words too: then this place is not in the ring.
+            // The peer may have left out the leading words too. The payload's start would then lie outside the ring.
             return (&[], 0);
         }
         let first = self.index + 1 + lead_words;
@@ -225,25 +225,25 @@ impl Consumer {
         Consumer { head: 0 }
     }
 
-    /// The position of the next record: everything before it has been passed.
+    /// The position of the next record; all records before it were passed.
     pub(crate) fn head(&self) -> u64 {
         self.head
     }
 
-    /// True if a record waits, without reading it.
+    /// True if there is a record; does not read it.
     pub(crate) fn is_ready(&self, words: &[AtomicU64]) -> bool {
         let mask = words.len() as u64 - 1;
         words[(self.head & mask) as usize].load(Relaxed) != 0
     }
 
-    /// The record that the consumer stands on, if the producer has published one.
+    /// The record at the consumer's position, if the producer has published one.
     pub(crate) fn peek(&mut self, words: &[AtomicU64]) -> Result<Option<Record>, Violation> {
         let Some(record) = self.read_header(words)? else { return Ok(None) };
         if record.header.kind != SKIP {
             return Ok(Some(record));
         }
-        // A filler reaches exactly to the end, and no second one follows: the peer cannot make
-        // this a loop.
+        // A filler reaches exactly to the end of the ring, and no second one follows. So the peer cannot cause an endless
+        // loop.
         if record.index + record_words(record.payload_bytes) as usize != words.len() {
             return Err(Violation);
         }
@@ -257,7 +257,7 @@ impl Consumer {
     fn read_header(&self, words: &[AtomicU64]) -> Result<Option<Record>, Violation> {
         debug_assert!(words.len().is_power_of_two());
         let index = (self.head & (words.len() as u64 - 1)) as usize;
-        // Acquire (publish-record): seeing the header means seeing the payload and what follows.
+        // Acquire (publish-record): seeing the header means seeing the payload and the word after it.
         let word = words[index].load(Acquire);
         if word == 0 {
             return Ok(None);
@@ -269,68 +269,15 @@ impl Consumer {
         Ok(Some(Record { header, payload_bytes, index }))
     }
 
-    /// Steps over a record that [`peek`](Self::peek) gave.
+    /// Moves past a record that [`peek`](Self::peek) returned.
     pub(crate) fn pass(&mut self, record: &Record) {
         self.head += record_words(record.payload_bytes);
     }
 
-    /// Copies a record's payload out of memory that this side itself wrote, at a position where
-    /// [`Producer::push`] said that it begins: how the producer takes back what it had handed out.
+    /// The record at a position that [`Producer::push`] returned, in a ring that this side itself wrote: so the producer
+    /// reads back the arguments that it gave.
     pub(crate) fn record_at(words: &[AtomicU64], position: u64) -> Result<Option<Record>, Violation> {
         Consumer { head: position }.read_header(words)
-    }
-}
-
-/// Copies between words that the peer may be scribbling on and bytes of our own.
-mod copy {
-    use super::AtomicU64;
-    use crate::protocol::sync::Relaxed;
-
-    /// From here on one `rep movsb` beats a loop of words.
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-    const LARGE_BYTES: usize = 256;
-
-    pub(super) fn into_words(words: &[AtomicU64], bytes: &[u8]) {
-        #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-        if bytes.len() >= LARGE_BYTES {
-            return crate::protocol::copy::to_shared(words, bytes);
-        }
-        // Whole words first: a copy of a length that the compiler knows is no call.
-        let (whole, rest) = bytes.as_chunks();
-        for (word, chunk) in words.iter().zip(whole) {
-            word.store(u64::from_le_bytes(*chunk), Relaxed);
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            words[whole.len()].store(u64::from_le_bytes(last), Relaxed);
-        }
-    }
-
-    pub(super) fn from_words(words: &[AtomicU64], bytes: &mut [u8]) {
-        let (whole, rest) = bytes.as_chunks_mut();
-        let count = whole.len();
-        for (word, chunk) in words.iter().zip(whole) {
-            *chunk = word.load(Relaxed).to_le_bytes();
-        }
-        if !rest.is_empty() {
-            rest.copy_from_slice(&words[count].load(Relaxed).to_le_bytes()[..rest.len()]);
-        }
-    }
-
-    pub(super) fn append_from_words(words: &[AtomicU64], length: usize, bytes: &mut Vec<u8>) {
-        #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-        if length >= LARGE_BYTES {
-            return crate::protocol::copy::append_from_shared(words, length, bytes);
-        }
-        bytes.reserve(length);
-        let whole = length / 8;
-        for word in &words[..whole] {
-            bytes.extend_from_slice(&word.load(Relaxed).to_le_bytes());
-        }
-        if !length.is_multiple_of(8) {
-            bytes.extend_from_slice(&words[whole].load(Relaxed).to_le_bytes()[..length % 8]);
-        }
     }
 }
 

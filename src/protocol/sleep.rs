@@ -1,72 +1,73 @@
-//! When to wake the other side: the two announcements and their order.
+//! When a side must wake the other one: the two announcements and their order.
 //!
-//! | word           | lies in | written by      | read by | meaning                                      |
-//! |----------------|---------|-----------------|---------|----------------------------------------------|
-//! | `worker_sleep` | *back*  | worker, parent  | parent  | 1: the worker sleeps on this word, or is about to |
-//! | `interest`     | *out*   | parent          | worker  | what the parent wants to be told, and since when |
+//! | word           | in     | written by     | read by | meaning                                                 |
+//! |----------------|--------|----------------|---------|---------------------------------------------------------|
+//! | `worker_sleep` | *back* | worker, parent | parent  | 1: the worker sleeps on this word, or is about to sleep |
+//! | `interest`     | *out*  | parent         | worker  | which replies the parent wants a signal for, and the epoch |
 //!
-//! Both are the same handshake. The sleeper announces, fences, looks again, and only then sleeps;
-//! the other side publishes, fences, and only then reads the announcement. Of two fences one comes
-//! first, so either the sleeper sees what was published, or the publisher sees the announcement.
-//! (Each is the store-buffering pattern; with either fence missing both sides can miss.)
+//! Both use the same handshake. The sleeper announces, fences, checks once more, and only then sleeps. The other side
+//! publishes, fences, and only then reads the announcement. One of the two fences comes first in the total order of
+//! fences. So the sleeper sees what was published, or the publisher sees the announcement. (This is the store-buffering
+//! pattern: without either fence both sides can miss.)
 //!
-//! `interest` is written by the parent alone and lies in the memory that the worker cannot write.
-//! So that many replies cost one signal, it carries an epoch: the worker signals once an epoch.
+//! Only the parent writes `interest`, which lies in memory that the worker cannot write. It carries an epoch, and the
+//! worker signals at most once in each epoch, so that many replies cost one signal.
 //!
-//! Invariant: a side that sleeps has announced it, and has looked again after announcing.
+//! Invariant: a side that sleeps has announced it, and has checked once more after the announcement.
 
 use crate::protocol::sync::{AtomicU32, Relaxed, SeqCst, fence};
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
-/// The value on which the worker sleeps.
+/// The futex value on which the worker sleeps.
 pub(crate) const SLEEPING: u32 = ASLEEP;
 
-/// The worker says that it will sleep; it must look for work once more before it does.
+/// The worker announces that it will sleep. It must look for work once more before it sleeps.
 pub(crate) fn announce_sleep(worker_sleep: &AtomicU32) {
     worker_sleep.store(ASLEEP, Relaxed);
-    // Partner: `worker_sleeps` (wake-worker).
+    // SeqCst fence (wake-worker), partner of the one in `worker_sleeps`: the worker checks for work after this.
     fence(SeqCst);
 }
 
-/// The worker has found something to do, or was woken.
+/// The worker announces that it is awake: it has found work, or was woken.
 pub(crate) fn announce_awake(worker_sleep: &AtomicU32) {
     worker_sleep.store(AWAKE, Relaxed);
 }
 
-/// After the parent published something for the worker: must it be woken? Says so once a sleep.
+/// Called after the parent published something for the worker: true if the parent must wake it. True at most once for
+/// each sleep.
 #[must_use]
 pub(crate) fn worker_sleeps(worker_sleep: &AtomicU32) -> bool {
-    // Partner: `announce_sleep` (wake-worker).
+    // SeqCst fence (wake-worker), partner of the one in `announce_sleep`: what the parent published comes before this.
     fence(SeqCst);
     worker_sleep.load(Relaxed) == ASLEEP && worker_sleep.swap(AWAKE, Relaxed) == ASLEEP
 }
 
-/// Whom a worker tells of its replies.
+/// The thread in the parent that a worker signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listening {
-    /// The caller that sleeps in `get`.
+    /// The leading caller, which sleeps in `get`.
     Caller,
     /// The supervisor thread.
     Supervisor,
 }
 
-/// What the parent wants to be told of a worker.
+/// The replies of a worker for which the parent wants a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// Nothing: somebody is looking already, or there is nothing to do about a reply.
+    /// None: a thread polls the replies already, or a reply requires no action.
     Nothing,
-    /// Replies to pieces that carry [`LOW_WATER`], and failures.
+    /// Replies to pieces with [`LOW_WATER`], and failures.
     LowWater(Listening),
-    /// The next reply, whichever it is.
+    /// The next reply, of whatever kind.
     NextReply(Listening),
 }
 
-/// The flag of a piece after which little is left to do for its worker.
+/// The flag of a piece after which its worker has little work left.
 pub(crate) const LOW_WATER: u8 = 1 << 2;
 
-/// The bits below an interest's epoch.
+/// The number of low bits that encode the interest; the bits above are the epoch.
 const INTEREST_BITS: u32 = 3;
 
 impl Interest {
@@ -91,7 +92,7 @@ impl Interest {
     }
 }
 
-/// The parent's side: remembers the word, which nobody else writes.
+/// The parent's side. It remembers the word's value, since nobody else writes the word.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     value: u32,
@@ -106,20 +107,20 @@ impl Announcer {
         Interest::from_bits(self.value)
     }
 
-    /// Announces an interest, in a new epoch. Unless it is [`Interest::Nothing`], the parent must
-    /// look at the worker's replies once more before it relies on being told.
+    /// Announces an interest in a new epoch. Unless it is [`Interest::Nothing`], the parent must check the worker's
+    /// replies once more before it relies on a signal.
     pub(crate) fn announce(&mut self, word: &AtomicU32, interest: Interest) {
         let epoch = (self.value >> INTEREST_BITS).wrapping_add(1);
         self.value = epoch << INTEREST_BITS | interest.to_bits();
         word.store(self.value, Relaxed);
         if interest != Interest::Nothing {
-            // Partner: `Listener` (wake-parent).
+            // SeqCst fence (wake-parent), partner of those in `Listener`: the parent checks the replies after this.
             fence(SeqCst);
         }
     }
 }
 
-/// The worker's side: remembers the epoch in which it signalled last.
+/// The worker's side. It remembers the word's value at its last signal, and with it the epoch.
 #[derive(Debug)]
 pub(crate) struct Listener {
     signalled: u32,
@@ -130,11 +131,11 @@ impl Listener {
         Listener { signalled: 0 }
     }
 
-    /// After the worker published a reply: whom must it signal? `notable` replies are failures and
-    /// those to pieces with [`LOW_WATER`].
+    /// Called after the worker published a reply: the thread that it must signal, if any. Failures and replies to pieces
+    /// with [`LOW_WATER`] are `notable`.
     #[must_use]
     pub(crate) fn after_reply(&mut self, word: &AtomicU32, notable: bool) -> Option<Listening> {
-        // Partner: `Announcer::announce` (wake-parent).
+        // SeqCst fence (wake-parent), partner of the one in `Announcer::announce`: the reply was published before this.
         fence(SeqCst);
         let value = word.load(Relaxed);
         let whom = match Interest::from_bits(value) {
@@ -149,10 +150,10 @@ impl Listener {
         Some(whom)
     }
 
-    /// The worker cannot go on before the parent makes room: whom must it signal?
+    /// Called when the worker cannot continue before the parent makes room: the thread that it must signal.
     #[must_use]
     pub(crate) fn when_blocked(&mut self, word: &AtomicU32) -> Listening {
-        // Partner: `Announcer::announce` (wake-parent).
+        // SeqCst fence (wake-parent), partner of the one in `Announcer::announce`: what blocks was published before this.
         fence(SeqCst);
         match Interest::from_bits(word.load(Relaxed)) {
             Interest::NextReply(whom) | Interest::LowWater(whom) => whom,

@@ -1,5 +1,5 @@
-//! The one seam for atomics: the shipping code and the loom models are compiled from the same
-//! sources, and only this file knows which of the two it is.
+//! The one seam for atomics: the shipped code and the loom models are compiled from the same sources. Only this file
+//! distinguishes the two.
 
 #[cfg(loom)]
 pub(crate) use self::model::AtomicU32;
@@ -16,10 +16,10 @@ mod model {
     use core::sync::atomic::Ordering;
     use loom::sync::atomic;
 
-    /// loom's, but a store is made as a swap. A swap takes its place right behind what it read, so
-    /// whatever else is stored after that comes after the swap too. loom (0.7) does not know this
-    /// of stores: it would let a worker's second announcement be older than the parent's answer to
-    /// its first, and report a wake-up as lost that cannot be.
+    /// loom's `AtomicU32`, with each store made as a swap. In the order of modifications a swap follows directly
+    /// after the value that it read, so every later store comes after the swap. loom (0.7) does not guarantee this for
+    /// plain stores: it would order a worker's second announcement before the parent's answer to the first one,
+    /// and report a lost wake-up that cannot occur.
     #[derive(Debug)]
     pub(crate) struct AtomicU32(atomic::AtomicU32);
 

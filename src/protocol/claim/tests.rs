@@ -1,4 +1,4 @@
-//! Who gets a piece: every order of the two sides, and (under loom) every interleaving.
+//! Which side gets a piece: every order of the two sides, and (under loom) every interleaving.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn states(count: usize) -> Vec<AtomicU32> {
 mod ordinary {
     use super::*;
 
-    /// The last number that a piece can have: the state word keeps one bit for itself.
+    /// The last sequence number of a piece that the state word can hold: one bit of the word is the state.
     const LAST: u32 = u32::MAX >> 1;
 
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,7 +71,7 @@ mod ordinary {
 
     #[test]
     fn no_word_that_a_worker_writes_gives_both_sides_the_piece_it_named() {
-        // A worker that scribbles can give away its own piece, or keep one; it makes nobody panic.
+        // A worker that writes garbage can lose its own piece or keep one. Nothing panics.
         for word in [0, 1, 2, 3, 10, 11, u32::MAX - 1, u32::MAX] {
             let states = states(2);
             states[1].store(word, crate::protocol::sync::Relaxed);
@@ -113,7 +113,7 @@ mod models {
     use loom::thread;
     use std::sync::Arc;
 
-    /// Both sides go for piece `sequence`, whose word an older piece has used before.
+    /// Both sides try to get piece `sequence`, whose word an older piece used before.
     fn check_race(older: fn(&[AtomicU32], u32) -> bool, sequence: u32) {
         loom::model(move || {
             let states = Arc::new(states(2));
@@ -125,7 +125,7 @@ mod models {
             let parent = revoke(&states, sequence);
             let worker = worker.join().unwrap();
             assert!(worker ^ parent, "exactly one side gets piece {sequence}");
-            // The worker is dead now, and this is what its death leaves behind.
+            // The worker is dead now. This is the state that remains.
             assert_eq!(is_claimed(&states, sequence), worker);
         });
     }
@@ -142,7 +142,7 @@ mod models {
         loom::model(|| {
             let states = Arc::new(states(2));
             let shared = Arc::clone(&states);
-            // It claims the first, and dies before the second.
+            // It claims the first piece and dies before the second.
             let worker = thread::spawn(move || claim(&shared, 1));
             let second = revoke(&states, 2);
             assert!(second);

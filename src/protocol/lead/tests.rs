@@ -1,8 +1,8 @@
-//! The lead: always held while somebody waits, and only by one that waits.
+//! The leader: there is one whenever a caller waits, and it waits itself.
 
 use super::*;
 
-/// What must hold whenever the lock is free.
+/// The invariant, which must hold whenever the lock is free.
 fn check<W>(waiters: &Waiters<W>) {
     let leaders = waiters.waiting.iter().filter(|(id, _)| waiters.leads(*id)).count();
     assert_eq!(leaders, usize::from(!waiters.waiting.is_empty()), "somebody leads, and the leader waits");
@@ -17,7 +17,7 @@ mod ordinary {
     fn the_first_to_come_leads_and_the_lead_goes_to_the_one_that_waits_longest() {
         let mut waiters = Waiters::new();
         let ids: Vec<_> = ["a", "b", "c", "d"].map(|name| waiters.enter(name)).into();
-        // Who leaves, who is to be woken for it, and who leads then.
+        // The waiter that leaves, the waiter that must be woken then, and the leader after that.
         for (leaving, woken, leader) in
             [(1, None, Some(0)), (0, Some("c"), Some(2)), (2, Some("d"), Some(3)), (3, None, None)]
         {
@@ -71,7 +71,7 @@ mod models {
     use loom::thread;
     use std::sync::Arc;
 
-    /// The pool as its waiters see it: one lock, one epoll for the leader, a condvar for each other.
+    /// The pool as its waiters see it: one lock, one epoll for the leader, a condvar for each other waiter.
     struct Pool {
         core: Mutex<Core>,
         news: Mutex<bool>,
@@ -80,9 +80,9 @@ mod models {
 
     struct Core {
         waiters: Waiters<Arc<Condvar>>,
-        /// What the leader has collected.
+        /// The results that the leader has collected.
         results: bool,
-        /// Leaving waiters that found nobody to pass the lead to.
+        /// The number of waiters that left when no other one could become the leader.
         handed_to_supervisor: usize,
     }
 
@@ -92,7 +92,7 @@ mod models {
             Arc::new(Pool { core: Mutex::new(core), news: Mutex::new(false), comes: Condvar::new() })
         }
 
-        /// What a worker does: its replies and its event stay until the leader comes.
+        /// The worker's part: its replies and its event stay until the leader comes.
         fn reply(&self) {
             *self.news.lock().unwrap() = true;
             self.comes.notify_one();
@@ -106,7 +106,7 @@ mod models {
             check(&core.waiters);
         }
 
-        /// Waits until the results are there; collects them while it leads.
+        /// Waits until the results have come; collects them while it is the leader.
         fn wait(&self) {
             let condvar = Arc::new(Condvar::new());
             let mut core = self.core.lock().unwrap();
@@ -134,8 +134,8 @@ mod models {
             Self::leave(&mut core, id);
         }
 
-        /// Waits, and gives up at whatever moment the scheduler picks: asleep or not, told or not,
-        /// leading or not.
+        /// Waits, and gives up at a moment that the scheduler picks: it may sleep or not, may have been woken or not, and
+        /// may be the leader or not.
         fn time_out(&self) {
             let id = {
                 let mut core = self.core.lock().unwrap();
@@ -171,7 +171,7 @@ mod models {
         model(|| {
             let pool = Pool::new();
             pool.reply();
-            // One leads and goes, the next is made leader and goes, the last must be woken.
+            // The first leads and leaves. The next becomes the leader and leaves. The last must be woken.
             let leavers: Vec<_> = (0..2)
                 .map(|_| {
                     let other = Arc::clone(&pool);

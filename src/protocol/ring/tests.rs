@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A record's header whose sequence tells which one it is.
+/// A header whose sequence number identifies its record.
 fn numbered(sequence: u32) -> Header {
     Header { kind: 1, flags: 0, sequence }
 }
@@ -11,7 +11,7 @@ fn ring(words: usize) -> Vec<AtomicU64> {
     (0..words).map(|_| AtomicU64::new(0)).collect()
 }
 
-/// Takes the record that the consumer stands on: its number and its payload.
+/// Takes the record at the consumer's position: its number and its payload.
 fn take(consumer: &mut Consumer, words: &[AtomicU64]) -> Option<(u32, Vec<u8>)> {
     let record = consumer.peek(words).expect("our own producer does not lie")?;
     let mut bytes = Vec::new();
@@ -26,15 +26,15 @@ mod ordinary {
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    /// A small generator (xorshift), so that a seed is a whole test.
+    /// A small generator of random numbers (xorshift): a seed determines the whole test.
     struct Random(u64);
 
     impl Random {
-        fn below(&mut self, bound: usize) -> usize {
+        fn below(&mut self, end: usize) -> usize {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
-            (self.0 >> 11) as usize % bound
+            (self.0 >> 11) as usize % end
         }
 
         fn bytes(&mut self, length: usize) -> Vec<u8> {
@@ -50,7 +50,7 @@ mod ordinary {
         }
     }
 
-    /// Pushes, publishes, reads and tells at random, and compares with a queue.
+    /// Pushes, publishes, reads and reports the consumer's position at random, and compares with a queue.
     fn check_against_queue(seed: u64, ring_words: usize, steps: usize) {
         let mut random = Random(seed * 2 + 1);
         let words = ring(ring_words);
@@ -176,8 +176,7 @@ mod ordinary {
         assert_eq!(take(&mut consumer, &words), None);
     }
 
-    /// Fills a ring of 8 words up to `tail`, reads all of it, and pushes `payload_bytes`: where does
-    /// the record begin?
+    /// Fills a ring of 8 words up to `tail`, reads all of it, and pushes `payload_bytes`. Returns where that record begins.
     fn start_after(tail: u64, payload_bytes: usize) -> Option<u64> {
         let words = ring(8);
         let (mut producer, mut consumer) = (Producer::new(), Consumer::new());
@@ -201,7 +200,7 @@ mod ordinary {
         for (tail, payload_bytes, start) in [
             (0, 0, Some(0)),
             (0, 48, Some(0)),
-            (0, 49, None), // with the zero behind it, eight words do not hold it
+            (0, 49, None), // with the zero after it, the record does not fit in eight words
             (7, 0, Some(7)),
             (7, 1, Some(8)),  // a filler of one word
             (4, 24, Some(4)), // ends exactly at the end
@@ -217,7 +216,7 @@ mod ordinary {
 
     #[test]
     fn a_payload_beyond_what_a_header_states_is_refused() {
-        // The ring would hold it; the length field would not.
+        // The ring could hold it; the length field could not.
         if cfg!(miri) {
             return;
         }
@@ -279,7 +278,7 @@ mod ordinary {
 
     const PEEKS: usize = if cfg!(miri) { 3 } else { 64 };
 
-    /// Reads whatever lies in the words, as far as the consumer lets itself be led.
+    /// Reads whatever the words contain, until the consumer refuses to go on.
     fn read_all(words: &[AtomicU64], peeks: usize) {
         let mut consumer = Consumer::new();
         for _ in 0..peeks {
@@ -302,7 +301,7 @@ mod ordinary {
 
     #[test]
     fn no_header_leads_the_consumer_out_of_the_ring() {
-        // Every kind, with every length that is near a limit, at each place of the ring.
+        // Every kind, with every length near a limit, at each position in the ring.
         let lengths = |room: usize| [0, 1, 7, 8, 9, room, room + 1, room + 8, 1 << 16, MAX_PAYLOAD_BYTES];
         for place in 0..8_usize {
             for kind in (0..1_u64 << KIND_BITS).filter(|kind| !cfg!(miri) || [0, 1, 15].contains(kind)) {
@@ -319,7 +318,7 @@ mod ordinary {
                     match (kind, length) {
                         (0, 0) => assert_eq!(peeked, Ok(None)),
                         (0, _) => assert_eq!(peeked, Err(Violation)),
-                        // What stands at the beginning then is one of the records above, or nothing.
+                        // The record at the beginning is then one of those above, or there is none.
                         (15, _) if fits && to_end => assert!(peeked.is_ok() || place == 0),
                         (15, _) => assert_eq!(peeked, Err(Violation)),
                         _ if fits => assert!(matches!(peeked, Ok(Some(_)))),
@@ -363,12 +362,12 @@ mod models {
     use loom::thread;
     use std::sync::Arc;
 
-    /// A payload word that would be taken for a header, were it ever read as one.
+    /// A payload word that would be a valid header if it were read as one.
     fn bait() -> u64 {
         numbered(666).to_word(0)
     }
 
-    /// What the consumer reads of a record whose payload is the number, and perhaps bait before it.
+    /// What the consumer reads of a record whose payload is the number, and perhaps a false header before it.
     fn take_number(consumer: &mut Consumer, words: &[AtomicU64]) -> Option<u32> {
         let record = consumer.peek(words).expect("our own producer does not lie")?;
         let last = record.payload_bytes / 8 - 1;
@@ -428,7 +427,7 @@ mod models {
         });
     }
 
-    /// The producer waits for room, the consumer for records, over more than one lap.
+    /// The producer waits for room and the consumer for records, for more than one lap of the ring.
     fn check_laps(ring_words: usize, count: u32, push: fn(&mut Producer, &[AtomicU64], u32) -> bool) {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(4);
@@ -465,21 +464,21 @@ mod models {
 
     #[test]
     fn a_full_ring_waits_and_an_empty_one_too() {
-        // Two words each, of which the ring holds one at a time.
+        // Records of two words; the ring holds one at a time.
         check_laps(4, 4, push_number_alone);
     }
 
     #[test]
     fn a_filler_is_stepped_over() {
-        // Three words each: the third record needs a filler of two.
+        // Records of three words; the third one needs a filler of two.
         check_laps(8, 4, push_number);
     }
 
-    /// The producer dies after `steps` of: push, publish, push, push, publish.
+    /// The producer dies after the first `steps` of these: push, publish, push, push, publish.
     fn check_dies_after(steps: usize) {
         loom::model(move || {
             let words = Arc::new(ring(16));
-            // A former lap left what looks like records everywhere but where the producer begins.
+            // An earlier lap left words that look like records, except where the producer begins.
             for word in &words[1..] {
                 word.store(bait(), Relaxed);
             }
@@ -502,7 +501,7 @@ mod models {
             };
             let mut consumer = Consumer::new();
             let mut taken = 0;
-            // Once while it lives, and then until nothing is left.
+            // Once while the producer lives, and then until nothing is left.
             if let Some(number) = take_number(&mut consumer, &words) {
                 assert_eq!(number, taken);
                 taken += 1;

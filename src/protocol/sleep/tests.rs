@@ -1,4 +1,4 @@
-//! Sleeping and waking: the table of who is told, and (under loom) that no wake-up is lost.
+//! Sleeping and waking: the table of who is signalled, and (under loom) that no wake-up is lost.
 
 use super::*;
 
@@ -109,8 +109,8 @@ mod ordinary {
     }
 }
 
-/// The two sides as they run, with a futex and an eventfd made of loom's locks: a wake-up that is
-/// lost leaves all threads asleep, and loom calls that a deadlock.
+/// The two sides as they run, with a futex and an eventfd made of loom's locks. After a lost wake-up all threads sleep,
+/// which loom reports as a deadlock.
 #[cfg(loom)]
 mod models {
     use super::*;
@@ -125,7 +125,7 @@ mod models {
     const LEAVE: u8 = 4;
     const REPLY: u8 = 5;
 
-    /// Looks at the word under its lock, as the kernel does under its bucket's.
+    /// Reads the word under the futex's lock, as the kernel does under the lock of the hash bucket.
     struct Futex {
         bucket: Mutex<()>,
         sleeper: Condvar,
@@ -149,7 +149,7 @@ mod models {
         }
     }
 
-    /// Stays signalled until somebody has waited.
+    /// Stays signalled until a thread has waited.
     struct Event {
         signalled: Mutex<bool>,
         sleeper: Condvar,
@@ -174,7 +174,7 @@ mod models {
         }
     }
 
-    /// A pair, small.
+    /// A small pair.
     struct Pair {
         interest: AtomicU32,
         back_head: AtomicU64,
@@ -202,7 +202,7 @@ mod models {
         }
     }
 
-    /// The steps of `engine/worker.rs`, without the spinning.
+    /// The steps of `engine/child/worker.rs`, without spinning.
     struct Worker {
         pair: Arc<Pair>,
         work: Consumer,
@@ -220,7 +220,7 @@ mod models {
             }
         }
 
-        /// The next record's header, sleeping until there is one.
+        /// The next record's header; sleeps until there is one.
         fn next(&mut self) -> Header {
             let Worker { pair, work, .. } = self;
             loop {
@@ -258,7 +258,7 @@ mod models {
             }
         }
 
-        /// Nobody listens to the supervisor's event here: the caller must not depend on it.
+        /// Nobody waits for the supervisor's event here: the caller must not depend on it.
         fn signal(pair: &Pair, whom: Listening) {
             if whom == Listening::Caller {
                 pair.caller.signal();
@@ -266,7 +266,7 @@ mod models {
         }
     }
 
-    /// The steps of `engine/handle.rs`.
+    /// The steps of `engine/link`.
     struct Parent {
         pair: Arc<Pair>,
         work: Producer,
@@ -300,7 +300,7 @@ mod models {
             }
         }
 
-        /// The next reply, if it is there.
+        /// The next reply, if it has come.
         fn collect(&mut self) -> Option<u32> {
             let Parent { pair, replies, .. } = self;
             let record = replies.peek(&pair.back_ring).unwrap()?;
@@ -312,7 +312,7 @@ mod models {
             Some(record.header.sequence)
         }
 
-        /// The next reply; sleeps with this interest until it is there.
+        /// The next reply; sleeps with this interest until it has come.
         fn wait(&mut self, interest: Interest) -> u32 {
             loop {
                 if let Some(sequence) = self.collect() {
@@ -387,7 +387,7 @@ mod models {
     #[test]
     fn a_worker_that_lacks_room_and_a_caller_that_waits_for_low_water_do_not_wait_for_each_other() {
         model(4, || {
-            // One reply fills the ring, and only the last is worth a signal.
+            // One reply fills the ring, and only the last one needs a signal.
             let pair = Pair::new(4, 4);
             let mut worker = Worker::new(&pair);
             let worker = thread::spawn(move || {
@@ -443,7 +443,7 @@ mod models {
                 parent.give(PIECE, sequence);
             }
             parent.publish();
-            // The newest first, as long as the worker has not begun it.
+            // The newest first, until the worker has begun one.
             let revoked: Vec<_> = [3, 2].into_iter().take_while(|&s| claim::revoke(&pair.states, s)).collect();
             let held: Vec<_> = (1..=3).filter(|sequence| !revoked.contains(sequence)).collect();
             for &sequence in &held {
