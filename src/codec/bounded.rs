@@ -1,21 +1,22 @@
-//! A deserializer that takes no length's word for it.
+//! A deserializer that does not trust a length in the input.
 //!
-//! The inner one allocates a string or byte buffer of the stated length before it looks whether
-//! the bytes are there. This adapter asks it to borrow such values from the input instead, so what
-//! is allocated is bounded by the bytes that came; and it refuses sequences that claim more
-//! elements than bytes could ever stand for, and values that nest so deep that reading them would
-//! overflow the stack.
+//! The inner deserializer allocates a string or byte buffer of the stated length before it checks that the bytes exist.
+//! This adapter makes it borrow such values from the input instead.
+//!
+//! Invariant: the memory allocated is limited by the number of bytes received, and the recursion by [`MAX_DEPTH`]. So the
+//! adapter refuses sequences that claim more elements than the bytes can represent, and values that nest so deep that
+//! decoding them could overflow the stack.
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
 
-/// Elements of no size take no bytes, so a length field alone could keep a reader busy for years.
-/// In a whole value, so many more elements than bytes are believed.
+/// The number of elements beyond the number of bytes that a whole value may claim. Elements without a size take no bytes,
+/// so a length field alone could otherwise keep the decoder busy for years.
 const MAX_SIZELESS_ELEMENTS: usize = 1 << 20;
 
-/// Values may nest so deep: about as deep as `serde_json` allows, which counts lists and objects
-/// only. A few bytes a level would do to overflow the stack of the one who reads them.
+/// The deepest nesting of a value. `serde_json` allows about the same depth, and counts only lists and objects. A level
+/// takes only a few bytes of input, so without this limit a short input could overflow the decoder's stack.
 const MAX_DEPTH: u32 = 256;
 
 /// Wraps a deserializer, visitor, seed or access.
@@ -24,12 +25,12 @@ pub(crate) struct Bounded<'b, T> {
     inner: T,
     budget: &'b Budget,
     depth: u32,
-    /// A list or map, whose length stands in the input; not a tuple or struct.
+    /// True for a list or map, whose length is in the input; false for a tuple or struct.
     is_list: bool,
 }
 
-/// How many elements of lists and maps are still believed in. Each takes a byte of the input that no
-/// other takes, if only of a length inside it, unless it has no size.
+/// The number of elements of lists and maps that the value may still claim. Unless an element has no size, it takes at
+/// least one byte of the input that no other element takes, if only a byte of a length inside it.
 pub(crate) struct Budget {
     elements: Cell<usize>,
 }
@@ -53,10 +54,10 @@ impl<'b, T> Bounded<'b, T> {
         Bounded { is_list: true, ..self.wrap(inner) }
     }
 
-    /// For a value inside another.
+    /// Wraps what belongs to a value inside another value.
     fn wrap_inner<U, E: Error>(&self, inner: U) -> Result<Bounded<'b, U>, E> {
         if self.depth >= MAX_DEPTH {
-            return Err(E::custom(format_args!("it nests deeper than {MAX_DEPTH} levels")));
+            return Err(E::custom(format_args!("the value nests deeper than {MAX_DEPTH} levels")));
         }
         Ok(Bounded { depth: self.depth + 1, ..self.wrap(inner) })
     }
@@ -98,7 +99,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_f64 => deserialize_f64(),
         deserialize_char => deserialize_char(),
         deserialize_str => deserialize_str(),
-        // The two for whose sake this adapter exists.
+        // The adapter exists for these two.
         deserialize_string => deserialize_str(),
         deserialize_byte_buf => deserialize_bytes(),
         deserialize_bytes => deserialize_bytes(),
@@ -189,7 +190,7 @@ impl<T> Bounded<'_, T> {
                 Ok(())
             }
             None => Err(E::custom(format_args!(
-                "{length} elements are claimed, and there are not bytes for {}",
+                "the bytes claim {length} elements and have room for {} at most",
                 elements.get()
             ))),
         }

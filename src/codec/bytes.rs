@@ -1,25 +1,28 @@
-//! A few bytes, on the spot where they are few.
+//! Encoded values: stored inline if they are short, else on the heap.
+//!
+//! Invariant: an inline value has at most `INLINE` bytes, so its length fits in a `u8`.
 
-/// Up to `INLINE` bytes, which need no allocation, or more.
+/// Up to `INLINE` bytes without an allocation, or any number of bytes with one.
 #[derive(Debug, Clone)]
 pub(crate) enum Bytes<const INLINE: usize> {
     Inline { length: u8, bytes: [u8; INLINE] },
     Heap(Vec<u8>),
 }
 
-/// Encoded arguments that wait: two numbers fit on the spot.
+/// Encoded arguments of a piece that waits. Two numbers fit inline.
 pub(crate) type Arguments = Bytes<30>;
 
-/// An encoded result: no larger than a vector. A task keeps one for each piece.
+/// An encoded result. A task keeps one for each piece, so it is no larger than a vector.
 pub(crate) type Reply = Bytes<REPLY_INLINE_BYTES>;
 
-/// As much as fits beside the word that tells the two kinds apart.
+/// The number of bytes that fit in a `Vec` beside its capacity, whose unused values distinguish the two variants, and the
+/// inline length.
 pub(crate) const REPLY_INLINE_BYTES: usize = 15;
 
 const _: () = assert!(size_of::<Reply>() == size_of::<Vec<u8>>());
 
-/// Encoded arguments that are handed over: lent where they are few, so that they need no home
-/// before they are in a ring.
+/// Encoded arguments that a caller hands over. Short ones are borrowed: they are copied into a ring directly, without a
+/// buffer of their own.
 pub(crate) enum Handed<'a> {
     Lent(&'a [u8]),
     Own(Vec<u8>),
@@ -33,7 +36,7 @@ impl Handed<'_> {
         }
     }
 
-    /// To keep.
+    /// The same bytes, owned.
     pub(crate) fn into_arguments(self) -> Arguments {
         match self {
             Handed::Lent(bytes) => Arguments::copy_of(bytes),

@@ -1,13 +1,11 @@
 //! A piece's function and the code around it: decode, call, encode.
 //!
-//! Two addresses of the same image make a call: the function's own, and that of an entry made for
-//! its types, which knows how to read its arguments and write its result. Both travel as offsets
-//! from a symbol of the image, since the loader may put the same image elsewhere in another
-//! process.
+//! A call has two addresses in the same image: the function's, and that of an entry compiled for the function's types,
+//! which decodes the arguments and encodes the result. Both travel as offsets from a symbol of the image, since the loader
+//! may load the same image at another address in another process.
 //!
-//! Invariant: a [`Call`]'s two addresses were made together by this file for the same types, in
-//! this process or in the parent of the same image; nothing else makes one. That is what makes
-//! calling it sound.
+//! Invariant: this file made both addresses of a [`Call`] together, for the same types, in this process or in a parent
+//! that runs the same image. No other code makes a `Call`. This is why calling it is sound.
 
 #![allow(unsafe_code)]
 
@@ -15,27 +13,27 @@ use crate::codec::value::Value;
 use crate::codec::{self, CodecError, Encoded, Format};
 use std::panic::{self, AssertUnwindSafe};
 
-/// Decodes `arguments`, calls, and encodes into `result`.
+/// Decodes `arguments`, calls the function, and encodes its result into `result`.
 type Entry =
     fn(function: Function, format: Format, arguments: &mut Vec<u8>, result: &mut Vec<u8>) -> Result<Encoded, Fault>;
 
-/// A function's address, whose type only its entry knows.
+/// A function's address. Only its entry knows its type.
 #[derive(Clone, Copy)]
 pub(crate) struct Function(*const ());
 
-/// A function with the entry that fits it.
+/// A function with the entry for its types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     function: usize,
     entry: usize,
 }
 
-/// Why a call gave no result, short of a panic; as a piece's error tells it.
+/// The reason why a call gave no result, other than a panic. The text continues a sentence about the piece.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("got arguments that its format cannot give back: {0}")]
+    #[error("got arguments that could not be decoded: {0}")]
     Decode(CodecError),
-    #[error("gave a result that its format cannot carry: {0}")]
+    #[error("returned a result that could not be encoded: {0}")]
     Encode(CodecError),
 }
 
@@ -48,7 +46,7 @@ pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     }
 }
 
-/// Drops a panic's payload, which may panic in turn.
+/// Drops a panic's payload, whose drop may panic too.
 pub(crate) fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
     if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);
@@ -74,14 +72,14 @@ impl Call {
         Call { function: function as *const () as usize, entry: entry as *const () as usize }
     }
 
-    /// The function's address, by which it is named and placed.
+    /// The function's address, which identifies the function in an error.
     pub(crate) fn address(&self) -> usize {
         self.function
     }
 
     /// Runs the function in this process.
     pub(crate) fn run(&self, format: Format, arguments: &mut Vec<u8>, result: &mut Vec<u8>) -> Result<Encoded, Fault> {
-        // SAFETY: by the invariant the address is that of an `Entry`.
+        // SAFETY: by the invariant of `Call`, this is the address of an `Entry` in this image.
         let entry = unsafe { std::mem::transmute::<*const (), Entry>(std::ptr::with_exposed_provenance(self.entry)) };
         entry(Function(std::ptr::with_exposed_provenance(self.function)), format, arguments, result)
     }
@@ -93,18 +91,18 @@ impl Call {
         Some(u64::from(function as u32) | u64::from(entry as u32) << 32)
     }
 
-    /// The call that [`to_word`](Self::to_word) made into a word, in this process.
+    /// The call that [`to_word`](Self::to_word) encoded, with the addresses of this process.
     ///
     /// # Safety
-    /// The word must come from `to_word` in a process that runs the same image, with `base` the
-    /// address of the same symbol.
+    /// The word must come from `to_word` in a process that runs the same image, and `base` must be the address of the same
+    /// symbol in this process.
     pub(crate) unsafe fn from_word(word: u64, base: usize) -> Self {
         let address = |offset: u32| base.wrapping_add_signed(offset as i32 as isize);
         Call { function: address(word as u32), entry: address((word >> 32) as u32) }
     }
 }
 
-// All entries have one type.
+// All entries have the same type, so this one takes a `Vec` too.
 #[allow(clippy::ptr_arg)]
 fn pair_entry<A: Value, B: Value, R: Value>(
     function: Function,
@@ -112,7 +110,7 @@ fn pair_entry<A: Value, B: Value, R: Value>(
     arguments: &mut Vec<u8>,
     result: &mut Vec<u8>,
 ) -> Result<Encoded, Fault> {
-    // SAFETY: by the invariant of `Call`, this entry is paired with a function of this type.
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn(A, B) -> R>(function.0) };
     let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
     codec::encode_result(format, function(start, end), result).map_err(Fault::Encode)
@@ -124,14 +122,14 @@ fn argument_entry<A: Value, R: Value>(
     arguments: &mut Vec<u8>,
     result: &mut Vec<u8>,
 ) -> Result<Encoded, Fault> {
-    // SAFETY: by the invariant of `Call`, this entry is paired with a function of this type.
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function.0) };
     let argument = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
     codec::encode_result(format, function(argument), result).map_err(Fault::Encode)
 }
 
 fn hook_entry(function: Function, _: Format, _: &mut Vec<u8>, _: &mut Vec<u8>) -> Result<Encoded, Fault> {
-    // SAFETY: by the invariant of `Call`, this entry is paired with a function of this type.
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn()>(function.0) };
     function();
     Ok(Encoded::InBuffer)

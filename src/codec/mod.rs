@@ -1,15 +1,14 @@
-//! Values to bytes and back. The only file that knows the wire format.
+//! Encodes values to bytes and decodes them. The only file that knows the wire format.
 //!
-//! | format    | argument of `call`                   | pair of `run`  | result                              |
-//! |-----------|--------------------------------------|----------------|-------------------------------------|
-//! | `Bincode` | as it is if `String`/`Vec<u8>`, else bincode | bincode | as it is if `String`/`Vec<u8>`, else bincode |
-//! | `Json`    | JSON                                 | JSON, an array | JSON                                |
-//! | `Raw`     | as `Bincode`                         | bincode        | `String`/`Vec<u8>` only             |
+//! | format    | argument of `call`                           | pair of `run`  | result                                       |
+//! |-----------|----------------------------------------------|----------------|----------------------------------------------|
+//! | `Bincode` | a `String`/`Vec<u8>` unchanged, else bincode | bincode        | a `String`/`Vec<u8>` unchanged, else bincode |
+//! | `Json`    | JSON                                         | JSON, an array | JSON                                         |
+//! | `Raw`     | as `Bincode`                                 | bincode        | only a `String`/`Vec<u8>`, unchanged         |
 //!
-//! Bincode writes integers at their full width: no branch for each, and two `u64` are 16 bytes.
+//! Bincode writes integers at their full width. This needs no branch for an integer, and two `u64` take 16 bytes.
 //!
-//! Invariant: decoding allocates no more than a small multiple of the bytes that came, and never
-//! panics, whatever they are.
+//! Invariant: decoding allocates at most a small multiple of the bytes received, and never panics, whatever the bytes are.
 
 pub(crate) mod bounded;
 pub(crate) mod bytes;
@@ -21,18 +20,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, TypeId};
 
-/// How arguments and results travel.
+/// The format in which arguments and results travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Format {
-    /// Compact and fast; the default. It cannot carry values that describe their own shape, such
-    /// as untagged enums or `serde_json::Value`, nor such as nest deeper than some hundred levels.
+    /// Compact and fast; the default. It cannot carry values that describe their own shape (such as untagged enums or
+    /// `serde_json::Value`), nor values that nest deeper than about a hundred levels.
     #[default]
     Bincode,
-    /// Carries everything that JSON can.
+    /// Carries every value that JSON can represent.
     Json,
-    /// A `String` or `Vec<u8>` as it is; any other result is an [`Encode`](crate::ErrorKind::Encode)
-    /// error. The pair of [`run`](crate::Task::run) goes as in [`Bincode`](Format::Bincode).
+    /// A result that is a `String` or `Vec<u8>` travels unchanged; any other result is an
+    /// [`Encode`](crate::ErrorKind::Encode) error. Arguments travel as in [`Bincode`](Format::Bincode).
     Raw,
 }
 
@@ -55,25 +54,23 @@ impl Format {
     }
 }
 
-/// Why a value could not be encoded or decoded.
+/// The reason why a value could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CodecError {
-    /// A type that asks the bytes what they are, as untagged enums do.
-    #[error(
-        "bincode cannot give back a value that describes its own shape, such as an untagged enum: use Format::Json"
-    )]
+    /// A type that needs the format to describe the value, such as an untagged enum.
+    #[error("bincode cannot decode a value that describes its own shape, such as an untagged enum: use Format::Json")]
     SelfDescribing,
-    #[error("the bytes end {missing} too early")]
+    #[error("{missing} bytes are missing at the end")]
     CutOff { missing: usize },
     #[error("{0}")]
     Bincode(String),
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    #[error("its own serde code panicked: {0}")]
+    #[error("the value's serde code panicked: {0}")]
     Panicked(String),
-    #[error("it is not text: {0}")]
+    #[error("the bytes are not text: {0}")]
     NotText(#[from] std::string::FromUtf8Error),
-    #[error("Format::Raw carries only a String or Vec<u8> as result; use Format::Bincode or Format::Json")]
+    #[error("Format::Raw carries only a String or Vec<u8> as a result; use Format::Bincode or Format::Json")]
     NotBytes,
 }
 
@@ -81,7 +78,7 @@ impl From<bincode::error::EncodeError> for CodecError {
     fn from(error: bincode::error::EncodeError) -> Self {
         match error {
             bincode::error::EncodeError::OtherString(text) => CodecError::Bincode(text),
-            // bincode's own messages are the names of its variants.
+            // bincode's other messages are only the names of its variants.
             other => CodecError::Bincode(format!("bincode says {other}")),
         }
     }
@@ -99,7 +96,7 @@ impl From<bincode::error::DecodeError> for CodecError {
     }
 }
 
-/// An encoded value: in the buffer that was lent, or a buffer of the value's own.
+/// Where an encoded value is: in the buffer that the caller lent, or in the value's own buffer.
 pub(crate) enum Encoded {
     InBuffer,
     Own(Vec<u8>),
@@ -109,13 +106,13 @@ fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_fixed_int_encoding()
 }
 
-/// True for the types that travel as they are.
+/// True for the types that travel unchanged.
 pub(crate) fn is_bytes<T: 'static>() -> bool {
     let id = TypeId::of::<T>();
     id == TypeId::of::<String>() || id == TypeId::of::<Vec<u8>>()
 }
 
-/// The bytes of a `String` or `Vec<u8>`, moved; any other value comes back.
+/// The bytes of a `String` or `Vec<u8>`, moved out of it. Any other value is returned as the error.
 fn into_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
     let mut slot = Some(value);
     let any: &mut dyn Any = &mut slot;
@@ -128,7 +125,7 @@ fn into_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
     Err(slot.expect("no downcast took the value"))
 }
 
-/// The `String` or `Vec<u8>` of these bytes, moved where they are owned.
+/// The `String` or `Vec<u8>` with these bytes, which are moved into it.
 fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
     let mut slot: Option<T> = None;
     let any: &mut dyn Any = &mut slot;
@@ -186,7 +183,7 @@ pub(crate) fn encode_result<R: Serialize + 'static>(
     }
 }
 
-/// Decodes the argument of `call`. `bytes` may be taken.
+/// Decodes the argument of `call`. It may take the contents of `bytes`.
 pub(crate) fn decode_argument<A: DeserializeOwned + 'static>(
     format: Format,
     bytes: &mut Vec<u8>,
@@ -205,7 +202,7 @@ pub(crate) fn decode_pair<A: DeserializeOwned, B: DeserializeOwned>(
     decode_value(format, bytes)
 }
 
-/// Decodes a result that has its own buffer.
+/// Decodes a result that owns its buffer.
 pub(crate) fn decode_result_owned<R: DeserializeOwned + 'static>(
     format: Format,
     bytes: Vec<u8>,
@@ -213,7 +210,7 @@ pub(crate) fn decode_result_owned<R: DeserializeOwned + 'static>(
     if format != Format::Json && is_bytes::<R>() { from_bytes(bytes) } else { decode_value(format, &bytes) }
 }
 
-/// Decodes a result that lies in somebody else's buffer.
+/// Decodes a result from a borrowed buffer.
 pub(crate) fn decode_result<R: DeserializeOwned + 'static>(format: Format, bytes: &[u8]) -> Result<R, CodecError> {
     if format != Format::Json && is_bytes::<R>() { from_bytes(bytes.to_vec()) } else { decode_value(format, bytes) }
 }
@@ -225,13 +222,13 @@ fn decode_value<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<T, 
     }
 }
 
-/// Encodes what parent and fork server say to each other.
+/// Encodes a message between the parent and the fork server.
 pub(crate) fn encode_message<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     let mut buffer = Vec::new();
     encode_bincode(message, &mut buffer).map(|_| buffer)
 }
 
-/// Decodes what parent and fork server say to each other.
+/// Decodes a message between the parent and the fork server.
 pub(crate) fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     decode_bincode(bytes)
 }
@@ -242,7 +239,7 @@ fn encode_json<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded,
     Ok(Encoded::InBuffer)
 }
 
-/// Appends to a vector; the writer that bincode brings copies through a slice of fixed length.
+/// Appends to a vector. bincode's own writer copies through a slice of fixed length.
 struct Append<'a>(&'a mut Vec<u8>);
 
 impl bincode::enc::write::Writer for Append<'_> {

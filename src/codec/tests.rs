@@ -1,4 +1,4 @@
-//! Values there and back in every format, and bytes that no value makes.
+//! Values encoded and decoded in every format, and bytes that no encoder writes.
 
 use super::*;
 use crate::codec::value::Value;
@@ -18,7 +18,7 @@ fn bytes_of(encoded: Result<Encoded, CodecError>, buffer: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// A lent buffer is never clean.
+/// A buffer that is lent still holds earlier bytes.
 fn used_buffer() -> Vec<u8> {
     b"what was there before".to_vec()
 }
@@ -49,7 +49,7 @@ fn check_in<T: Value + Clone + PartialEq + Debug>(format: Format, value: &T) {
     }
 }
 
-/// The value survives in every format, in each of its places.
+/// The value survives in every format, as argument, in a pair, as result and as message.
 fn check<T: Value + Clone + PartialEq + Debug>(value: T) {
     for format in FORMATS {
         check_in(format, &value);
@@ -94,7 +94,7 @@ enum Untagged {
     Text(String),
 }
 
-/// What serde calls bytes, as `serde_bytes` makes them.
+/// Bytes in serde's sense, as `serde_bytes` writes them.
 #[derive(Clone, Debug, PartialEq)]
 struct Blob(Vec<u8>);
 
@@ -218,14 +218,14 @@ fn maps_survive() {
 #[test]
 fn what_a_format_cannot_carry_is_an_error() {
     let mut buffer = used_buffer();
-    // Raw takes nothing but text and bytes as a result, and says what to use instead.
+    // Raw takes only text and bytes as a result, and the error says what to use instead.
     let error = encode_result(Format::Raw, 5_u32, &mut buffer).err().unwrap().to_string();
     assert!(error.contains("String or Vec<u8>") && error.contains("Bincode"), "{error}");
     assert!(encode_result(Format::Raw, Some("text".to_string()), &mut buffer).is_err());
-    // JSON has no keys but text, and no numbers beyond all bounds.
+    // JSON has only text as keys, and neither infinity nor NaN.
     assert!(encode_argument(Format::Json, HashMap::from([((1, 2), 3)]), &mut buffer).is_err());
     assert!(argument_there_and_back(Format::Json, f64::NAN).is_err());
-    // Bincode writes values that describe their own shape, and cannot read them.
+    // Bincode can encode values that describe their own shape, and cannot decode them.
     for format in [Format::Bincode, Format::Raw] {
         for value in [Untagged::Number(5), Untagged::Text("five".to_string())] {
             assert!(argument_there_and_back(format, value).is_err());
@@ -259,7 +259,7 @@ fn text_and_bytes_travel_as_they_are_where_the_table_says_so() {
     assert_eq!(back.as_ptr(), place);
     let result: Vec<u8> = decode_result_owned(Format::Raw, back).unwrap();
     assert_eq!(result.as_ptr(), place);
-    // Text that is none.
+    // Bytes that are not text.
     for format in [Format::Bincode, Format::Raw] {
         assert!(decode_argument::<String>(format, &mut vec![0xff]).is_err());
         assert!(decode_result::<String>(format, &[0xc3]).is_err());
@@ -298,7 +298,7 @@ fn bytes_cut_short_are_an_error() {
     }
 }
 
-/// A length of 2^60 and a few bytes more: refused at once, and without the memory.
+/// A large length followed by a few bytes: it is refused at once, without an allocation of that size.
 fn check_bomb<T: Value + Debug>(claimed: u64, before: &[u8]) {
     let bytes = [before, &claimed.to_le_bytes(), b"abc"].concat();
     let start = Instant::now();
@@ -341,19 +341,19 @@ fn elements_of_no_size_are_believed_up_to_a_limit() {
     if cfg!(miri) {
         return;
     }
-    // In the whole value, not in each of its lists.
+    // The limit holds for the whole value, not for each of its lists.
     let lists = [2_u64, 1 << 19, (1 << 19) + 32].map(u64::to_le_bytes).concat();
     assert!(decode_result::<Vec<Vec<()>>>(Format::Bincode, &lists).is_err());
 }
 
 #[test]
 fn a_value_that_nests_without_end_is_refused_before_the_stack_is() {
-    // A million groups of one group each: eight bytes of length and four of variant for each.
+    // A million groups of one group each. A group takes eight bytes for its length and four for its variant.
     let level = [&4_u32.to_le_bytes()[..], &1_u64.to_le_bytes()].concat();
     let bytes = level.repeat(if cfg!(miri) { 2_000 } else { 1_000_000 });
     assert!(decode_result::<Shape>(Format::Bincode, &bytes).is_err());
     assert!(decode_result::<Shape>(Format::Json, "{\"Group\":[".repeat(100_000).as_bytes()).is_err());
-    // And what people do nest is not.
+    // Nesting as in real data is accepted.
     let deep = (0..50).fold(Shape::Nothing, |inner, _| Shape::Group(vec![inner]));
     check(deep);
 }

@@ -1,14 +1,13 @@
-//! What can travel between processes.
+//! The values that can travel between processes.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A value that can be an argument or a result: anything with serde's `Serialize` and
-/// `Deserialize` that owns what it holds.
+/// A value that can be an argument or a result: any type that has serde's `Serialize` and `Deserialize` and owns its
+/// data.
 ///
-/// It is implemented for every such type; there is nothing to do but derive serde's traits. What
-/// borrows cannot travel: instead of `&str` take a `String`, instead of `&Vec<T>` a `Vec<T>`, and
-/// lend it inside:
+/// The trait is implemented for every such type: deriving serde's traits is enough. A type that borrows cannot travel.
+/// Take a `String` instead of a `&str` and a `Vec<T>` instead of a `&Vec<T>`, and borrow it inside:
 ///
 /// ```
 /// fn count(text: &str) -> usize {
@@ -33,8 +32,8 @@ use serde::de::DeserializeOwned;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "this type is an argument or a result of a piece",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it own what it holds",
-    note = "instead of a reference take the owned value (`String` for `&str`, `Vec<T>` for `&Vec<T>` or `&[T]`) and lend it inside: `task.run(|s: String, _| f(&s), s, ())`"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it own its data",
+    note = "instead of a reference take the owned value (`String` for `&str`, `Vec<T>` for `&Vec<T>` or `&[T]`) and borrow it inside: `task.run(|s: String, _| f(&s), s, ())`"
 )]
 pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
 

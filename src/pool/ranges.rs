@@ -1,11 +1,13 @@
-//! Cutting `0..len` into pieces of nearly equal length.
+//! Cuts `0..len` into pieces of nearly equal length.
+//!
+//! Invariant: the pieces cover `0..len` in order, without gap or overlap, and none is empty.
 
 use std::iter::FusedIterator;
 
-/// The pieces of a list: pairs `(start, end)`, in order, without gap or overlap.
+/// The pieces of a list: pairs `(start, end)` in order, without gap or overlap.
 ///
-/// Made by [`ranges`](crate::ranges()) and [`Pool::ranges`](crate::Pool::ranges). The settings come
-/// before the first `next`; whatever they are, no piece is empty.
+/// Made by [`ranges`](crate::ranges()) and [`Pool::ranges`](crate::Pool::ranges). Change the settings before the first
+/// `next`. No piece is empty, whatever the settings are.
 ///
 /// ```
 /// let pieces: Vec<_> = multicore::ranges(10).with_pieces(3).collect();
@@ -18,7 +20,7 @@ pub struct Ranges {
     wanted: usize,
     min_len: usize,
     max_len: usize,
-    /// Pieces given from either end.
+    /// The numbers of pieces already returned from the front and from the back.
     front: usize,
     back: usize,
 }
@@ -28,42 +30,42 @@ impl Ranges {
         Ranges { len, wanted: pieces.max(1), min_len: 1, max_len: usize::MAX, front: 0, back: 0 }
     }
 
-    /// At most `pieces` pieces, as even as can be: their lengths differ by one at most.
+    /// At most `pieces` pieces, whose lengths differ by at most one.
     /// Default: 4 for each worker. 0 counts as 1.
     pub fn with_pieces(mut self, pieces: usize) -> Self {
         self.wanted = pieces.max(1);
         self
     }
 
-    /// No piece shorter than `len`, if need be with fewer pieces; a list that is shorter as a whole
-    /// stays one piece. Default: 1. 0 counts as 1.
+    /// No piece is shorter than `len`; if necessary there are fewer pieces. A list that is shorter than `len` is one piece.
+    /// Default: 1. 0 counts as 1.
     pub fn with_min_len(mut self, len: usize) -> Self {
         self.min_len = len.max(1);
         self
     }
 
-    /// No piece longer than `len`, if need be with more pieces; this wins over all else.
+    /// No piece is longer than `len`; if necessary there are more pieces. This setting overrides the other two.
     /// Default: no limit. 0 counts as 1.
     pub fn with_max_len(mut self, len: usize) -> Self {
         self.max_len = len.max(1);
         self
     }
 
-    /// How many pieces there are in all.
+    /// The number of all pieces.
     fn pieces(&self) -> usize {
         let even = self.wanted.min(self.len / self.min_len).max(1).min(self.len);
         even.max(self.len.div_ceil(self.max_len))
     }
 
-    /// Where piece `number` begins, which is where the one before it ends.
-    fn bound(&self, number: usize, pieces: usize) -> usize {
+    /// Where piece `number` begins, which is where the piece before it ends.
+    fn start_of(&self, number: usize, pieces: usize) -> usize {
         let (length, longer) = (self.len / pieces, self.len % pieces);
         number * length + number.min(longer)
     }
 
     fn piece(&self, number: usize) -> (usize, usize) {
         let pieces = self.pieces();
-        (self.bound(number, pieces), self.bound(number + 1, pieces))
+        (self.start_of(number, pieces), self.start_of(number + 1, pieces))
     }
 }
 

@@ -1,9 +1,9 @@
-//! A pool's figures at one moment.
+//! A pool's figures at one moment. Only data: the engine fills it in.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a pool is doing and has done; its `Display` is a table.
+/// The state of a pool and what it has done so far. Its `Display` is a table.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), multicore::Error> {
@@ -16,13 +16,13 @@ use std::fmt;
 pub struct Stats {
     /// One entry for each worker, by its number.
     pub workers: Vec<WorkerStats>,
-    /// Tasks that were opened and neither collected nor dropped.
+    /// Tasks that are open: neither collected nor dropped yet.
     pub tasks: usize,
-    /// Pieces that no worker holds yet.
+    /// Pieces that were not given to a worker yet.
     pub pieces_waiting: usize,
     /// Pieces that workers have answered since the pool was made.
     pub pieces_done: u64,
-    /// Workers that died before their time since the pool was made.
+    /// Workers that died without being asked to end since the pool was made.
     pub workers_lost: u64,
 }
 
@@ -32,13 +32,13 @@ pub struct Stats {
 pub struct WorkerStats {
     /// The worker's number, from 0.
     pub worker: usize,
-    /// Its process; `None` while it is being started.
+    /// Its process id; `None` while it is being started.
     pub pid: Option<u32>,
-    /// Pieces that it holds: one that it runs, the others ahead.
+    /// Pieces that it holds: the one that it runs, and those that were given to it in advance.
     pub pieces_held: usize,
     /// Pieces that this process has answered.
     pub pieces_done: u64,
-    /// How many processes have been in this place, with this one.
+    /// The number of processes that this worker has had, the current one included.
     pub generation: u32,
 }
 

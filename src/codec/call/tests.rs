@@ -1,4 +1,4 @@
-//! Calls: each entry with the function it was made for, here and after a journey as an offset.
+//! Calls: each entry with the function that it was made for, in this process and after a trip as a word.
 
 use super::*;
 
@@ -97,7 +97,7 @@ fn an_address_too_far_away_does_not_travel() {
         (usize::MAX, false),
     ] {
         assert_eq!(call.to_word(base).is_some(), travels, "{base:#x}");
-        // Both must be near.
+        // Both addresses must be near.
         let split = Call { function: base, entry: 1 << 40 };
         assert_eq!(split.to_word(base).is_some(), travels, "{base:#x}");
     }

@@ -1,9 +1,9 @@
-//! Ranges against their contract, for every combination of settings.
+//! Ranges keep their contract for every combination of settings.
 
 use super::*;
 use proptest::prelude::*;
 
-/// The settings, as the contract reads them.
+/// The settings of the contract.
 #[derive(Debug, Clone, Copy)]
 struct Settings {
     len: usize,
@@ -22,7 +22,7 @@ impl Settings {
 fn check(settings: Settings) {
     let Settings { len, pieces, min_len, max_len } = settings;
     let all: Vec<_> = settings.ranges().collect();
-    // From end to end, without gap or overlap, and no piece is empty.
+    // The pieces cover the list, without gap or overlap, and none is empty.
     let mut at = 0;
     for &(start, end) in &all {
         assert_eq!(start, at, "{settings:?}");
@@ -34,22 +34,22 @@ fn check(settings: Settings) {
         assert!(all.is_empty());
         return;
     }
-    // As even as can be.
+    // The lengths are as even as possible.
     let lengths = all.iter().map(|(start, end)| end - start);
     let (shortest, longest) = (lengths.clone().min().unwrap(), lengths.max().unwrap());
     assert!(longest - shortest <= 1, "{settings:?}");
-    // The longest piece allowed wins over all, the shortest over the number of pieces.
+    // `max_len` overrides the others, `min_len` overrides the number of pieces.
     let (pieces, min_len, max_len) = (pieces.max(1), min_len.max(1), max_len.max(1));
     assert!(longest <= max_len, "{settings:?}");
     let as_few_as_max_len_allows = all.len() == len.div_ceil(max_len);
     assert!(shortest >= min_len || all.len() == 1 || as_few_as_max_len_allows, "{settings:?}");
     assert!(all.len() <= pieces || as_few_as_max_len_allows, "{settings:?}");
-    // And there are no fewer pieces than these allow.
+    // There are as many pieces as these settings allow.
     let one_more = all.len() + 1;
     assert!(all.len() >= pieces || len / one_more < min_len || one_more > len, "{settings:?}: too few");
 }
 
-/// The order in which it is read, and from which end, changes nothing.
+/// The order in which the pieces are read, and from which end, does not change them.
 fn check_ends(settings: Settings) {
     let all: Vec<_> = settings.ranges().collect();
     let ranges = settings.ranges();
@@ -104,15 +104,15 @@ fn the_examples_of_the_contract_hold() {
         (Ranges::new(10, 0), vec![10]),
         (Ranges::new(10, 4).with_pieces(0), vec![10]),
         (Ranges::new(10, 4).with_min_len(0).with_max_len(usize::MAX), vec![3, 3, 2, 2]),
-        // At least so long wins over so many.
+        // `min_len` overrides the number of pieces.
         (Ranges::new(10, 4).with_min_len(5), vec![5, 5]),
         (Ranges::new(10, 4).with_min_len(6), vec![10]),
         (Ranges::new(10, 4).with_min_len(100), vec![10]),
-        // At most so long wins over both.
+        // `max_len` overrides both.
         (Ranges::new(10, 1).with_max_len(3), vec![3, 3, 2, 2]),
         (Ranges::new(10, 1).with_min_len(9).with_max_len(4), vec![4, 3, 3]),
         (Ranges::new(3, 1).with_max_len(0), vec![1, 1, 1]),
-        // In whatever order they are set.
+        // The order in which the settings are made does not matter.
         (Ranges::new(10, 9).with_max_len(4).with_min_len(9).with_pieces(1), vec![4, 3, 3]),
     ] {
         assert_eq!(pieces(ranges.clone()), lengths, "{ranges:?}");
