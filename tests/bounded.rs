@@ -1,5 +1,5 @@
-//! Reading a task piece by piece stays bounded: what is not read does not pile up, and whatever is
-//! waited for comes.
+//! Reading a task piece by piece keeps the unread limit: results that nobody reads do not pile up, and every result that a
+//! reader waits for comes.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -10,7 +10,7 @@ use multicore::{Error, ErrorKind, Pool, Task};
 use std::time::Duration;
 use support::{Door, Marks, add, mark, pool, task, wait_at, watchdog};
 
-/// What workers may hold ahead of the bound: pieces this big are slow enough that it is little.
+/// The number of pieces that workers may hold beyond the unread limit: few, since pieces of these sizes are slow.
 const AHEAD: usize = 64;
 
 fn made(marks: String, (number, size): (u64, usize)) -> Vec<u8> {
@@ -18,7 +18,7 @@ fn made(marks: String, (number, size): (u64, usize)) -> Vec<u8> {
     vec![number as u8; size]
 }
 
-/// Holds all workers until the door is opened, so that nothing has begun before.
+/// Keeps all workers busy until the door is opened, so that no other piece begins before.
 fn hold(pool: &Pool, door: &Door) -> Task<u64> {
     let marks = Marks::new();
     let held = task::<u64>(pool);
@@ -32,9 +32,9 @@ fn hold(pool: &Pool, door: &Door) -> Task<u64> {
     held
 }
 
-fn hand_out(pool: &Pool, marks: &Marks, bound: Option<usize>, pieces: u64, size: usize) -> Task<Vec<u8>> {
+fn hand_out(pool: &Pool, marks: &Marks, limit: Option<usize>, pieces: u64, size: usize) -> Task<Vec<u8>> {
     let task = task::<Vec<u8>>(pool);
-    let task = match bound {
+    let task = match limit {
         Some(bytes) => task.max_unread(bytes),
         None => task,
     };
@@ -46,7 +46,7 @@ fn hand_out(pool: &Pool, marks: &Marks, bound: Option<usize>, pieces: u64, size:
 fn executions_run_no_further_ahead_than_the_bound_when_the_reader_stops() {
     let _watch = watchdog();
     let mib = 1 << 20;
-    for (bound, size, pieces) in [
+    for (limit, size, pieces) in [
         // The default, 64 MiB.
         (None, mib, 200),
         (Some(mib), 10_000, 1000),
@@ -59,7 +59,7 @@ fn executions_run_no_further_ahead_than_the_bound_when_the_reader_stops() {
             let pool = pool(2);
             let (marks, door) = (Marks::new(), Door::closed());
             let held = hold(&pool, &door);
-            let task = hand_out(&pool, &marks, bound, pieces, size);
+            let task = hand_out(&pool, &marks, limit, pieces, size);
             let mut next: Box<dyn FnMut() -> Vec<u8>> = if completed {
                 let mut iter = task.iter_completed();
                 Box::new(move || iter.next().unwrap().1.unwrap())
@@ -69,7 +69,7 @@ fn executions_run_no_further_ahead_than_the_bound_when_the_reader_stops() {
             };
             door.open();
             held.get().unwrap();
-            let most = bound.unwrap_or(64 * mib).div_ceil(size);
+            let most = limit.unwrap_or(64 * mib).div_ceil(size);
             let mut read = 0;
             for stop in [1, 5, 20] {
                 while read < stop {
@@ -78,10 +78,10 @@ fn executions_run_no_further_ahead_than_the_bound_when_the_reader_stops() {
                 }
                 let ran = marks.settled();
                 let case =
-                    format!("bound {bound:?}, {size} bytes, completed: {completed}: {ran} ran, {read} were read");
+                    format!("limit {limit:?}, {size} bytes, completed: {completed}: {ran} ran, {read} were read");
                 assert!(ran <= read + most + AHEAD, "{case}");
-                // As it is asked for, and no piece before.
-                assert!(bound != Some(0) || ran == read, "{case}");
+                // With a limit of 0, each piece runs when the reader asks for it, and none before.
+                assert!(limit != Some(0) || ran == read, "{case}");
             }
             drop(next);
             support::assert_well(pool);
@@ -100,7 +100,7 @@ fn a_bound_that_is_set_first_holds_before_anybody_reads() {
     assert!(ran <= 20 + AHEAD, "{ran} ran");
     let still = task.completed();
     assert!(still <= ran && still >= 20, "{still} are completed, {ran} ran");
-    // Others are not hindered.
+    // Other tasks are not delayed.
     support::assert_works(&pool);
     assert_eq!(marks.count(), ran);
     let results = task.get().unwrap();
@@ -114,7 +114,7 @@ fn without_a_reader_or_a_bound_all_pieces_run() {
     let pool = pool(2);
     let marks = Marks::new();
     let task = hand_out(&pool, &marks, None, 300, 400_000);
-    // 120 MB, nearly twice what a reader would let run ahead.
+    // 120 MB: nearly twice the limit that would hold with a reader.
     marks.wait_for(300);
     assert_eq!(task.get().unwrap().len(), 300);
 }
@@ -127,7 +127,7 @@ enum Way {
     IterCompleted,
 }
 
-/// Reads all of a task by hand, in run order.
+/// Reads all results of a task in one of the ways, and returns them in run order.
 fn read(task: Task<Vec<u8>>, way: Way) -> Vec<Result<Vec<u8>, Error>> {
     match way {
         Way::Get => task.get().unwrap().into_iter().map(Ok).collect(),
@@ -146,44 +146,44 @@ fn what_is_waited_for_comes_however_tight_the_bound() {
     let _watch = watchdog();
     for workers in [1, 2, 3] {
         let pool = pool(workers);
-        for bound in [0, 1, 1000, 100_000] {
+        for limit in [0, 1, 1000, 100_000] {
             for way in [Way::Get, Way::GetEach, Way::Iter, Way::IterCompleted] {
                 for size in [0, 10, 30_000] {
                     let marks = Marks::new();
-                    let outcomes = read(hand_out(&pool, &marks, Some(bound), 60, size), way);
+                    let outcomes = read(hand_out(&pool, &marks, Some(limit), 60, size), way);
                     for (number, outcome) in outcomes.iter().enumerate() {
-                        assert!(outcome.as_ref().unwrap() == &vec![number as u8; size], "{bound}, {way:?}, {size}");
+                        assert!(outcome.as_ref().unwrap() == &vec![number as u8; size], "{limit}, {way:?}, {size}");
                     }
-                    assert_eq!((outcomes.len(), marks.count()), (60, 60), "{bound}, {way:?}, {size}");
+                    assert_eq!((outcomes.len(), marks.count()), (60, 60), "{limit}, {way:?}, {size}");
                 }
             }
             let marks = Marks::new();
             let mut written = Vec::new();
-            assert_eq!(hand_out(&pool, &marks, Some(bound), 60, 1000).write_to(&mut written).unwrap(), 60_000);
+            assert_eq!(hand_out(&pool, &marks, Some(limit), 60, 1000).write_to(&mut written).unwrap(), 60_000);
             assert!(written.iter().enumerate().all(|(place, &byte)| byte == (place / 1000) as u8));
         }
         support::assert_well(pool);
     }
 }
 
-/// Each seventh piece panics, each eleventh takes its worker along.
+/// Every seventh piece panics, and every eleventh kills its worker.
 #[test]
 fn failing_pieces_and_dying_workers_leave_the_bound_and_the_order_alone() {
     let _watch = watchdog();
     let piece = |marks: String, number: u64| {
         mark(&marks, number);
         if number % 11 == 10 {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that takes no pointer.
             unsafe { libc::raise(libc::SIGKILL) };
         }
         assert!(number % 7 != 6, "seven");
         vec![number as u8; 20_000]
     };
     let pool = pool(2);
-    for bound in [0, 1, 50_000, 1_000_000] {
+    for limit in [0, 1, 50_000, 1_000_000] {
         for way in [Way::GetEach, Way::Iter, Way::IterCompleted] {
             let marks = Marks::new();
-            let task = task::<Vec<u8>>(&pool).max_unread(bound);
+            let task = task::<Vec<u8>>(&pool).max_unread(limit);
             task.run_all(piece, (0..100).map(|number| (marks.path(), number)));
             let outcomes = read(task, way);
             assert_eq!(outcomes.len(), 100);
@@ -194,34 +194,34 @@ fn failing_pieces_and_dying_workers_leave_the_bound_and_the_order_alone() {
                     _ if number % 7 == 6 => Err((ErrorKind::Panicked, Some(number))),
                     _ => Ok(number as u8),
                 };
-                assert_eq!(kind, expected, "bound {bound}, {way:?}");
+                assert_eq!(kind, expected, "limit {limit}, {way:?}");
             }
-            assert_eq!(marks.numbers(), (0..100).collect::<Vec<u64>>(), "bound {bound}, {way:?}");
+            assert_eq!(marks.numbers(), (0..100).collect::<Vec<u64>>(), "limit {limit}, {way:?}");
         }
-        // And while the reader stands still.
+        // The same while the reader has stopped.
         let marks = Marks::new();
-        let task = task::<Vec<u8>>(&pool).max_unread(bound);
+        let task = task::<Vec<u8>>(&pool).max_unread(limit);
         task.run_all(piece, (0..400).map(|number| (marks.path(), number)));
         let mut iter = task.iter();
         for _ in 0..30 {
             let _ = iter.next().unwrap();
         }
         let ran = marks.settled();
-        assert!(ran <= 30 + bound.div_ceil(20_000) * 4 / 3 + AHEAD, "bound {bound}: {ran} ran, 30 were read");
+        assert!(ran <= 30 + limit.div_ceil(20_000) * 4 / 3 + AHEAD, "limit {limit}: {ran} ran, 30 were read");
         drop(iter);
     }
     support::assert_well(pool);
 }
 
-/// The first piece takes long; what lay behind it goes to the other worker and must not be kept
-/// waiting for a reader who waits for the first.
+/// The first piece takes long. The pieces behind it go to the other worker. They must not wait for the reader, since the
+/// reader waits for the first one.
 #[test]
 fn a_long_first_piece_neither_blocks_nor_unbinds_the_others() {
     let _watch = watchdog();
     let pool = pool(2);
-    for bound in [0, 1, 200_000] {
+    for limit in [0, 1, 200_000] {
         let (marks, door) = (Marks::new(), Door::closed());
-        let task = task::<Vec<u8>>(&pool).max_unread(bound);
+        let task = task::<Vec<u8>>(&pool).max_unread(limit);
         task.run(
             |door: String, marks: String| {
                 mark(&marks, 0);
@@ -235,14 +235,14 @@ fn a_long_first_piece_neither_blocks_nor_unbinds_the_others() {
         let reader = std::thread::spawn(move || task.iter().map(|result| result.unwrap()[0]).collect::<Vec<u8>>());
         marks.wait_for(1);
         let ran = marks.settled();
-        assert!(ran <= 1 + bound.div_ceil(10_000) + AHEAD, "bound {bound}: {ran} ran beside the first");
+        assert!(ran <= 1 + limit.div_ceil(10_000) + AHEAD, "limit {limit}: {ran} ran beside the first");
         door.open();
         assert_eq!(reader.join().unwrap(), (0..300).map(|number| number as u8).collect::<Vec<u8>>());
     }
     support::assert_well(pool);
 }
 
-/// While others keep all workers busy, a reader still gets its pieces in turn.
+/// While other tasks keep all workers busy, the pieces of a reader get their turn.
 #[test]
 fn a_bounded_reader_gets_its_turn_among_others() {
     let _watch = watchdog();

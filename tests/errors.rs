@@ -1,5 +1,5 @@
-//! What an error says: which piece, which function, where it was handed out, which worker, and why.
-//! The same with a pool and without.
+//! An error names the piece, its function, where it was handed out, the worker, and the cause. It is the same with a pool
+//! and without.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -16,7 +16,7 @@ fn refuse(number: u64, _: u64) -> u64 {
 }
 
 fn die(_: u64, _: u64) -> u64 {
-    // SAFETY: a system call without memory.
+    // SAFETY: a system call that takes no pointer.
     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     unreachable!("a process survived SIGKILL")
 }
@@ -28,7 +28,7 @@ fn error_of<R: Value>(task: Task<R>) -> Error {
     task.get_each().remove(0).err().expect("the piece fails")
 }
 
-/// A pool that runs pieces in workers, and one that runs them here.
+/// A pool that runs pieces in workers, and one that runs them in this process.
 fn both() -> [(&'static str, Pool); 2] {
     [("in a worker", pool(1)), ("inline", support::busy_pool())]
 }
@@ -74,7 +74,7 @@ fn a_lost_worker_is_named_with_its_process_and_signal() {
     );
 }
 
-/// A worker may answer before its pool has heard that it was born.
+/// A worker may answer before its pool knows that it was spawned.
 #[test]
 fn the_first_error_of_a_new_worker_names_its_process_too() {
     for round in 0..40 {
@@ -119,7 +119,7 @@ fn functions_are_called_by_their_path_closures_by_their_place_and_tasks_by_their
     }
 }
 
-/// Bincode cannot give back what describes its own shape.
+/// Bincode cannot decode a value that describes its own shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Untagged {
@@ -127,10 +127,10 @@ enum Untagged {
     Text(String),
 }
 
-/// A map with keys that JSON cannot write.
+/// A map with keys that JSON cannot represent.
 type Paired = std::collections::BTreeMap<(u64, u64), u64>;
 
-/// Fails to be written, or to be read.
+/// A value that fails to be serialised, or to be deserialised.
 #[derive(Debug, Clone, PartialEq)]
 struct Stubborn {
     written: bool,
@@ -171,7 +171,7 @@ fn a_value_that_its_format_cannot_carry_fails_its_piece_alone() {
             }
         }
     }
-    /// The same value once more: those that are written can be copied, and `Stubborn` is plain.
+    /// A copy of the argument, which is of one of the types that this test uses.
     fn argument_again<A: Value>(argument: &A) -> A {
         let any: &dyn std::any::Any = argument;
         let copy: Box<dyn std::any::Any> = if let Some(value) = any.downcast_ref::<Stubborn>() {
@@ -200,14 +200,14 @@ fn a_value_that_its_format_cannot_carry_fails_its_piece_alone() {
     fn unreadable(_: u64) -> Stubborn {
         Stubborn { written: true }
     }
-    // As argument.
+    // As an argument.
     check(Format::Bincode, Untagged::Number(1), ignore, true, ErrorKind::Decode);
     check(Format::Raw, Untagged::Number(1), ignore, false, ErrorKind::Encode);
     check(Format::Json, Paired::from([((1, 2), 3)]), ignore, false, ErrorKind::Encode);
     for format in [Format::Bincode, Format::Json] {
         check(format, Stubborn { written: false }, ignore, false, ErrorKind::Encode);
         check(format, Stubborn { written: true }, ignore, true, ErrorKind::Decode);
-        // As result.
+        // As a result.
         check(format, 0, unwritable, true, ErrorKind::Encode);
         check(format, 0, unreadable, true, ErrorKind::Decode);
     }
@@ -238,7 +238,7 @@ fn a_piece_that_cannot_be_encoded_stands_between_those_that_can() {
     }
 }
 
-/// A result without a format begins nothing.
+/// A piece whose result type has no encoding in its format never begins.
 #[test]
 fn raw_with_another_result_never_begins() {
     for (place, pool) in both() {
@@ -305,7 +305,7 @@ fn raw_sends_the_pair_of_run_all_the_same() {
     }
 }
 
-/// A text that is none, from a piece that says it is.
+/// Bytes that are not text travel unchanged as bytes.
 #[test]
 fn raw_bytes_that_are_no_text_are_refused_as_text() {
     for (place, pool) in both() {
@@ -345,7 +345,7 @@ fn a_failure_keeps_the_messages_of_all_its_sources() {
         for format in [Format::Bincode, Format::Json] {
             let task = pool.task_or_inline::<Result<u64, Failure>>().format(format);
             task.run_all(fallible, (0..4).map(|depth| (depth, 0)));
-            // A failure is an answer: the task itself succeeds.
+            // A failure is a result: the task itself succeeds.
             let results = task.get().unwrap();
             assert_eq!(results[0], Ok(0), "{place}");
             let messages = |number: usize| -> Vec<String> {
@@ -405,7 +405,7 @@ fn what_travels_between_threads_may() {
     copied::<Format>();
 }
 
-/// Its own serde code panics, where its number says.
+/// A value whose serde code panics: 1 when it is serialised, 2 when it is deserialised.
 #[derive(Clone, Debug, PartialEq)]
 struct Bad(u8);
 

@@ -1,4 +1,4 @@
-//! A task without a pool: the same pieces, outcomes and errors, run by whoever asks for them.
+//! A task without a pool: the same pieces, outcomes and errors. The caller that asks for results runs the pieces.
 
 #![cfg(target_os = "linux")]
 
@@ -25,7 +25,7 @@ fn a_busy_pool_gives_no_task_and_says_why() {
     assert_eq!((error.kind(), error.piece(), error.cause()), (ErrorKind::Busy, None, None));
     let text = error.to_string();
     assert!(text.contains("load average") && text.contains("0.00"), "{text}");
-    // Where the limit is not reached there is a task.
+    // Below the limit there is a task.
     let pool = Pool::builder().workers(1).max_load_average(1e9).build().unwrap();
     assert!(pool.task::<u64>().is_some());
 }
@@ -38,7 +38,7 @@ fn task_or_inline_runs_in_a_worker_if_it_can_and_here_if_not() {
         task.run(in_this_process, 0, 0);
         assert_eq!(task.get().unwrap()[0] == here, is_here);
     }
-    // A pool that has ended still leaves the caller.
+    // After the end of a pool the caller can still run the pieces.
     let ended = Pool::builder().workers(1).on_worker_start(|| panic!("never")).build().unwrap();
     support::wait_for("the pool has ended", || ended.try_task::<u64>().is_err());
     let task = ended.task_or_inline::<u64>();
@@ -84,7 +84,7 @@ fn every_way_of_collecting_works_without_a_pool() {
     assert!(busy.task_or_inline::<u64>().get().unwrap().is_empty());
 }
 
-/// What `completed` has run before is not lost to the iterators.
+/// The iterators return the results of pieces that `completed` has run before.
 #[test]
 fn what_completed_has_run_is_collected_like_the_rest() {
     let busy = busy_pool();
@@ -135,7 +135,8 @@ fn get_timeout_acts_between_pieces() {
     assert!((1..1000).contains(&marks.count()));
 }
 
-/// Arguments and results pass the codec, so that a mistake shows on a quiet machine too.
+/// Arguments and results are encoded and decoded here too. So a wrong type shows on an idle machine as well as on a busy
+/// one.
 #[test]
 fn values_pass_the_codec_here_too() {
     fn check(format: Format, hand_out: fn(&Task<String>), expected: &str) {
@@ -145,7 +146,7 @@ fn values_pass_the_codec_here_too() {
             assert_eq!(task.get().unwrap(), [expected], "{format:?}");
         }
     }
-    /// A field that does not travel comes back as its default.
+    /// A field that is not serialised comes back as its default.
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Cached {
         kept: u64,

@@ -1,4 +1,4 @@
-//! Time limits, retries and cancelling. FAULTS.md numbers the cases.
+//! Time limits, retries and cancelling. The fault numbers are those of CASES.md.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -16,7 +16,7 @@ fn spin_for_ever(_: u64, _: u64) -> u64 {
 }
 
 fn stop(_: u64, _: u64) -> u64 {
-    // SAFETY: stops this process.
+    // SAFETY: a system call that takes no pointer; it stops this process.
     unsafe { libc::raise(libc::SIGSTOP) };
     7
 }
@@ -46,7 +46,7 @@ fn marked(path: String, number: u64) -> u64 {
     number
 }
 
-/// Case 8: whatever a piece does, its limit ends it, and it alone.
+/// Fault 8: whatever a piece does, its time limit ends it and no other piece.
 #[test]
 fn a_limit_ends_a_piece_that_spins_is_stopped_or_blocks_all_signals() {
     let _watch = watchdog();
@@ -68,14 +68,14 @@ fn a_limit_ends_a_piece_that_spins_is_stopped_or_blocks_all_signals() {
             assert!(error.to_string().contains("longer than its limit of 200ms"), "{error}");
             assert!(error.worker().is_some() && error.pid().is_some());
         }
-        assert!(start.elapsed() >= limit - Duration::from_millis(1), "killed before its time");
+        assert!(start.elapsed() >= limit - Duration::from_millis(1), "killed before its limit");
         let task = pool.task::<u64>().unwrap();
         task.run(add, 1, 2);
         assert_eq!(task.get().unwrap(), [3]);
     }
 }
 
-/// The limit counts from a piece's own start: twenty that take most of it one after the other pass.
+/// The time limit counts from the start of each piece: twenty pieces of 150 ms, one after the other, keep a limit of 2 s.
 #[test]
 fn waiting_does_not_count() {
     let _watch = watchdog();
@@ -87,12 +87,12 @@ fn waiting_does_not_count() {
     assert_eq!(task.get().unwrap(), (0..20).collect::<Vec<_>>());
 }
 
-/// A limit fires though nobody waits for the task.
+/// A time limit ends a piece even if no caller waits for its task.
 #[test]
 fn a_limit_needs_no_waiter() {
     let _watch = watchdog();
     let pool = pool(2);
-    // Later than all that a new pool has to do.
+    // Wait until the new pool has nothing else to do.
     wait_for("the workers are known", || pool.stats().workers.iter().all(|worker| worker.pid.is_some()));
     for _ in 0..100 {
         let task = pool.task::<u64>().unwrap();
@@ -127,7 +127,7 @@ fn limits_at_the_ends_of_their_range_are_what_the_documentation_says() {
     }
 }
 
-/// Ends its process until it has been begun often enough.
+/// Ends its process until the piece has been started `needed` times.
 fn die_until(path: String, (needed, long): (u64, bool)) -> u64 {
     mark(&path, 0);
     let begun = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
@@ -170,7 +170,7 @@ fn a_lost_piece_runs_again_as_often_as_it_may() {
     }
 }
 
-/// The arguments of a piece that runs again are there again, however long they are.
+/// A piece that runs again gets the same arguments, whatever their length.
 #[test]
 fn arguments_of_any_length_come_once_more() {
     let _watch = watchdog();
@@ -182,7 +182,7 @@ fn arguments_of_any_length_come_once_more() {
         task.call(
             |(path, bytes): (String, Vec<u8>)| {
                 mark(&path, 0);
-                assert!(bytes.iter().enumerate().all(|(index, &byte)| byte == index as u8), "the bytes are changed");
+                assert!(bytes.iter().enumerate().all(|(index, &byte)| byte == index as u8), "the bytes have changed");
                 if std::fs::read_to_string(&path).unwrap().lines().count() < 3 {
                     std::process::abort();
                 }
@@ -223,7 +223,7 @@ fn a_panic_is_an_answer_unless_told_otherwise() {
     }
 }
 
-/// Case 9: a worker that was stopped while it had nothing to do keeps no piece.
+/// Fault 9: a worker that was stopped while it was idle keeps no piece.
 #[test]
 fn a_worker_stopped_while_idle_loses_its_piece_to_another_and_is_killed() {
     let _watch = watchdog();
@@ -236,7 +236,7 @@ fn a_worker_stopped_while_idle_loses_its_piece_to_another_and_is_killed() {
         task.get().unwrap();
         let pids: Vec<u32> = pool.stats().workers.iter().map(|worker| worker.pid.unwrap()).collect();
         for &pid in &pids {
-            // SAFETY: a signal to a worker of ours.
+            // SAFETY: a system call that takes no pointer.
             unsafe { libc::kill(pid as i32, libc::SIGSTOP) };
         }
         let task = pool.task::<u64>().unwrap();
@@ -246,13 +246,13 @@ fn a_worker_stopped_while_idle_loses_its_piece_to_another_and_is_killed() {
         let ran_in = task.get().unwrap();
         assert_eq!(ran_in.len(), 10);
         assert!(ran_in.iter().all(|ran| !pids.contains(&(*ran as u32))), "a stopped worker ran a piece");
-        wait_for("the stopped are replaced", || {
+        wait_for("the stopped workers are replaced", || {
             pool.stats().workers.iter().all(|worker| worker.pid.is_some_and(|pid| !pids.contains(&pid)))
         });
     }
 }
 
-/// The first worker that starts waits at the door.
+/// The first worker that starts waits for the door.
 fn one_starts_late((marks, door): (String, String)) {
     let first = std::fs::OpenOptions::new().write(true).create_new(true).open(format!("{marks}-first"));
     if first.is_ok() {
@@ -268,7 +268,7 @@ fn a_worker_that_takes_long_to_start_keeps_no_piece() {
     let given = (marks.path(), door.path());
     let pool = Pool::builder().workers(2).on_worker_start_with(one_starts_late, given).build().unwrap();
     marks.wait_for(1);
-    // Each is alone in its task: nobody takes it for one that waits behind another.
+    // Each piece is alone in its task, so none can wait behind another piece of its task.
     let tasks: Vec<Task<u64>> = (0..4).map(|_| pool.task().unwrap()).collect();
     for task in &tasks {
         task.run(add, 1, 2);
@@ -324,14 +324,14 @@ fn a_canceller_ends_the_wait_of_another_thread() {
                 2 => task.get_each().into_iter().find_map(Result::err),
                 _ => task.iter().find_map(Result::err),
             });
-            // Whether it waits already or not makes no difference.
+            // The outcome is the same whether the thread already waits or not.
             std::thread::sleep(Duration::from_millis(way * 7));
             other.cancel();
             waits.join().unwrap()
         });
-        let error = ended.expect("it was cancelled");
+        let error = ended.expect("the task was cancelled");
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
-        // Once more, and after the end, it does nothing.
+        // A second call, after the end of the task, has no effect.
         canceller.cancel();
     }
     let task = pool.task::<u64>().unwrap();
@@ -350,7 +350,7 @@ fn what_is_handed_out_after_cancelling_never_begins() {
     }
 }
 
-/// A late result never reaches another piece: pieces that end at about their limit, again and again.
+/// Pieces end at about their time limit, many times. A late result never reaches another piece.
 #[test]
 fn a_piece_that_ends_at_its_limit_has_one_outcome_and_its_own() {
     let _watch = watchdog();
@@ -377,7 +377,7 @@ fn a_piece_that_ends_at_its_limit_has_one_outcome_and_its_own() {
     assert_eq!(task.get().unwrap(), [3]);
 }
 
-/// Tiny pieces are given out some at a time, and nobody needs to ask for them to begin.
+/// Tiny pieces are given to workers in groups. They begin even if no caller asks for results.
 #[test]
 fn the_last_of_many_tiny_pieces_run_though_nobody_asks() {
     let _watch = watchdog();
@@ -395,7 +395,7 @@ fn the_last_of_many_tiny_pieces_run_though_nobody_asks() {
     drop(task);
 }
 
-/// Pieces of a task whose pieces were tiny are not, and still every worker gets some.
+/// The first pieces of a task are tiny and the last ones are long. Every worker gets some of the long ones.
 #[test]
 fn pieces_that_turn_out_long_are_shared() {
     let _watch = watchdog();
@@ -414,8 +414,8 @@ fn pieces_that_turn_out_long_are_shared() {
     assert_eq!(pids.len(), 2, "one worker ran them all");
 }
 
-/// A worker that was only slow to begin gets pieces again. It used to be passed over until somebody
-/// waited for a task once more.
+/// A worker that was stopped only for a moment gets pieces again. Before this was fixed, it got none until a caller waited
+/// for a task again.
 #[test]
 fn a_worker_stopped_for_a_moment_gets_pieces_again() {
     let _watch = watchdog();
@@ -427,7 +427,7 @@ fn a_worker_stopped_for_a_moment_gets_pieces_again() {
         task.get().unwrap();
         let stopped = pool.stats().workers[0].pid.unwrap();
         let send = |signal| {
-            // SAFETY: a signal to a worker of ours.
+            // SAFETY: a system call that takes no pointer.
             unsafe { libc::kill(stopped as i32, signal) };
         };
         send(libc::SIGSTOP);
@@ -435,12 +435,12 @@ fn a_worker_stopped_for_a_moment_gets_pieces_again() {
         task.run_all(sleep, [(1, 1), (1, 2)]);
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| task.get().unwrap());
-            // At about the time at which it is passed over, and before or after it is killed.
+            // At about this time the worker stops getting pieces; it may have been killed or not.
             std::thread::sleep(Duration::from_millis(55));
             send(libc::SIGCONT);
             assert_eq!(waits.join().unwrap(), [1, 2]);
         });
-        // Nobody waits for these two, and each needs a worker of its own.
+        // No caller waits for these two pieces, and each needs a worker of its own.
         let marks = Marks::new();
         let task = pool.task::<u64>().unwrap();
         for number in 0..2 {
@@ -461,7 +461,7 @@ fn a_worker_stopped_for_a_moment_gets_pieces_again() {
     }
 }
 
-/// A piece that would start again is one that has not begun: a pool that ends does not wait for it.
+/// A piece that waits for its next start has not begun: a pool that ends does not wait for it.
 #[test]
 fn a_pool_that_is_shut_down_starts_no_piece_again() {
     let _watch = watchdog();

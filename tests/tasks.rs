@@ -1,5 +1,5 @@
-//! What a task promises: its pieces' results in order, each piece's own outcome, and an end to what
-//! nobody wants any more.
+//! The promises of a task: its results in order, an outcome for each piece, and an end of the pieces that nobody needs any
+//! more.
 
 #![cfg(target_os = "linux")]
 
@@ -96,7 +96,7 @@ fn run_call_and_run_all_may_be_mixed_and_keep_their_order() {
     assert_eq!(task.get().unwrap(), (0..1004).collect::<Vec<u64>>());
 }
 
-/// What pieces are handed out may itself hand out pieces.
+/// The iterator that `run_all` reads may itself hand out pieces.
 #[test]
 fn run_all_reads_its_pairs_without_holding_the_task() {
     let pool = pool(2);
@@ -119,7 +119,7 @@ fn get_gives_the_error_of_the_failed_piece_with_the_lowest_number() {
     for failing in [vec![0], vec![7], vec![3, 4], vec![19, 2, 11]] {
         let task = task::<u64>(&pool);
         for number in 0..20 {
-            // Those with low numbers fail later than the others.
+            // Pieces with low numbers fail later than the others.
             let fails = failing.contains(&number);
             task.run(
                 |number, (fails, wait_ms): (bool, u64)| {
@@ -185,7 +185,7 @@ fn iterators_say_how_many_are_left_and_end_for_good() {
 #[test]
 fn iter_gives_a_result_while_later_pieces_run_and_iter_completed_while_earlier_ones_do() {
     let _watch = watchdog();
-    // Two of them are held.
+    // The door holds two of the workers.
     let pool = pool(3);
     let (marks, door) = (Marks::new(), Door::closed());
     let task_of = |held_first: bool| {
@@ -219,12 +219,12 @@ fn completed_counts_pieces_that_are_done_in_whatever_way() {
     assert_eq!(task.completed(), 0);
     task.run_all(fail_if, (0..10).map(|number| (number, number % 2 == 0)));
     task.run(held, 10, (marks.path(), door.path()));
-    // Nobody waits in it, yet it goes on.
-    wait_for("ten are done", || task.completed() == 10);
+    // No caller waits for the task, and yet its pieces run.
+    wait_for("ten pieces are done", || task.completed() == 10);
     marks.wait_for(1);
     assert_eq!((task.completed(), task.len()), (10, 11));
     door.open();
-    wait_for("eleven are done", || task.completed() == 11);
+    wait_for("eleven pieces are done", || task.completed() == 11);
     assert_eq!(task.get_each().len(), 11);
 }
 
@@ -248,8 +248,7 @@ fn what_has_not_begun_never_begins_once_get_has_failed_or_the_task_was_dropped()
         wait_for("the first piece has failed", || ended.completed() == 1);
         holder.run(held, 0, (first.path(), door.path()));
         first.wait_for(1);
-        // The one worker is held, so none of these begins; some of them lie with it already, and
-        // some of them are on their way there.
+        // The only worker is held, so none of these begins. Some were given to it already, and some are being given.
         for number in 0..500 {
             ended.run(marked, number, marks.path());
         }
@@ -260,15 +259,15 @@ fn what_has_not_begun_never_begins_once_get_has_failed_or_the_task_was_dropped()
         end(ended);
         door.open();
         holder.get().unwrap();
-        // It has come this far in order: what it would run of the other task it has.
+        // The worker runs its pieces in order. It has passed all pieces of the other task by now.
         support::assert_works(&pool);
         assert_eq!(marks.count(), 0, "{name}");
         pool.shutdown();
-        assert_eq!(marks.count(), 0, "{name}, after the pool's end");
+        assert_eq!(marks.count(), 0, "{name}, after the end of the pool");
     }
 }
 
-/// As `marked`, with all of it in one long text.
+/// As `marked`, with all arguments in one long text.
 fn marked_long(text: String) -> u64 {
     let number = text[..9].trim().parse().unwrap();
     let length: usize = text[9..17].trim().parse().unwrap();
@@ -313,7 +312,7 @@ fn get_timeout_tells_that_the_time_has_passed_and_kills_what_runs_of_it_alone() 
     late.run(add, 1, 2);
     late.run(held, 1, (marks.path(), nowhere.path()));
     marks.wait_for(2);
-    // They wait behind what is held, and one of them is too long to lie there whole.
+    // They wait behind the held pieces. One of them is too long to fit into the ring whole.
     late.run_all(marked, (2..100).map(|number| (number, marks.path())));
     late.call(|text: String| text.len() as u64, "x".repeat(200_000));
     let start = Instant::now();
@@ -322,14 +321,14 @@ fn get_timeout_tells_that_the_time_has_passed_and_kills_what_runs_of_it_alone() 
     assert_eq!((error.kind(), error.piece(), error.attempts()), (ErrorKind::TimedOut, None, 0));
     let text = error.to_string();
     assert!(text.contains("50ms") && text.contains("1 of its 101 pieces"), "{text}");
-    wait_for("its worker is killed", || pool.stats().workers_lost == 1);
+    wait_for("the worker is killed", || pool.stats().workers_lost == 1);
     door.open();
     assert_eq!(innocent.get().unwrap(), [0]);
     assert_eq!(marks.count(), 2);
     support::assert_well(pool);
 }
 
-/// What the killed worker would have run next goes to another, and what it had answered counts.
+/// The pieces that the killed worker would have run next go to another one. The replies that it had sent count.
 #[test]
 fn a_task_whose_time_passes_takes_no_other_along() {
     let _watch = watchdog();
@@ -341,7 +340,7 @@ fn a_task_whose_time_passes_takes_no_other_along() {
             late.run(slow_square, number, random.below(200));
             others.run(slow_square, number, random.below(200));
         }
-        // It never ends in time, whatever the machine does meanwhile.
+        // It never ends in time, however slow or fast the machine is.
         late.run(slow_square, 0, 1_000_000);
         let error = late.get_timeout(Duration::from_micros(random.below(3000))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -356,7 +355,7 @@ fn get_timeout_of_no_time_gives_what_is_there() {
     let pool = pool(1);
     let done = task::<u64>(&pool);
     done.run_all(add, [(1, 2), (3, 4)]);
-    wait_for("it is done", || done.completed() == 2);
+    wait_for("both pieces are done", || done.completed() == 2);
     assert_eq!(done.get_timeout(Duration::ZERO).unwrap(), [3, 7]);
     let done = task::<u64>(&pool);
     done.run(add, 1, 2);

@@ -1,5 +1,4 @@
-//! Values of any size, in both directions: tiny, at the edges of what a record and a ring hold, and
-//! far beyond.
+//! Values of any size in both directions: tiny, at the limits of a record and a ring, and far larger.
 
 #![cfg(target_os = "linux")]
 
@@ -13,18 +12,18 @@ use support::{DEADLINE, Random, pool, task, wait_for, watchdog};
 
 const MIB: usize = 1 << 20;
 
-/// The edges: what travels in a reply itself, whole in a record, in chunks, and round a ring.
+/// The sizes near a limit: of an inline reply, of a whole record, of a chunk, and of a ring.
 fn edges() -> Vec<usize> {
     let mut sizes = vec![0, 1, 2];
     for edge in [8, 16, 32, 16 * 1024, 64 * 1024, 128 * 1024, 256 * 1024, MIB] {
-        // A string's length, a header and a length in front may move an edge by some bytes.
+        // A string's length, a header or a length before the value may move a limit by some bytes.
         let near = [-24, -16, -9, -8, -7, -1, 0, 1, 8, 9];
         sizes.extend(near.iter().filter_map(|&more| edge.checked_add_signed(more)));
     }
     sizes
 }
 
-/// Bytes that differ everywhere, so that none can stand for another; cheap without optimisation.
+/// Bytes that differ everywhere, so that no block can be taken for another one. Cheap without optimisation.
 fn bytes(seed: u64, size: usize) -> Vec<u8> {
     const BLOCK: usize = 4099;
     let mut block = [0; BLOCK];
@@ -94,7 +93,7 @@ fn texts_of_every_size_go_there_and_back() {
     }
 }
 
-/// Arguments alone, and results alone.
+/// Large arguments alone, and large results alone.
 #[test]
 fn each_direction_alone_carries_every_size() {
     let _watch = watchdog();
@@ -202,7 +201,7 @@ fn values_of_64_mib_travel_several_at_once() {
     for seed in 0..3 {
         task.call(same, bytes(seed, size));
     }
-    // Small ones in between, which go on.
+    // Small values continue to travel meanwhile.
     let small = support::task::<u64>(&pool);
     small.run_all(support::add, (0..100).map(|number| (number, 0)));
     for (seed, result) in (0..3).zip(task.iter()) {
@@ -211,7 +210,7 @@ fn values_of_64_mib_travel_several_at_once() {
     assert_eq!(small.get().unwrap().len(), 100);
 }
 
-/// Without `get`: the supervisor alone moves both streams.
+/// No caller waits: the supervisor alone moves both streams.
 #[test]
 fn big_values_travel_while_nobody_waits() {
     let _watch = watchdog();
@@ -220,7 +219,7 @@ fn big_values_travel_while_nobody_waits() {
     for seed in 0..4 {
         task.call(same, bytes(seed, 8 * MIB));
     }
-    wait_for("all are done", || pool.stats().pieces_done == 4);
+    wait_for("all pieces are done", || pool.stats().pieces_done == 4);
     assert_eq!(task.completed(), 4);
     let results: Result<Vec<Vec<u8>>, Error> = task.get_timeout(DEADLINE);
     for (seed, result) in (0..).zip(results.unwrap()) {
@@ -228,7 +227,7 @@ fn big_values_travel_while_nobody_waits() {
     }
 }
 
-/// The memory of this pool's workers.
+/// The resident memory of this pool's workers.
 fn resident_bytes(pool: &Pool) -> u64 {
     support::workers(pool).iter().map(support::Process::resident_bytes).sum()
 }
@@ -252,11 +251,11 @@ fn the_memory_of_big_values_goes_back_when_there_is_quiet() {
     for result in task.iter() {
         assert_eq!(result.unwrap().len(), 48 * MIB);
     }
-    wait_for("it is given back", || resident_bytes(&pool) < before + 8 * MIB as u64);
+    wait_for("the memory is returned", || resident_bytes(&pool) < before + 8 * MIB as u64);
     support::assert_works(&pool);
 }
 
-/// A gibibyte there and back takes some seconds and 5 GiB: only where it is asked for.
+/// A round trip of 1 GiB takes some seconds and 5 GiB of memory, so it runs only on request.
 #[test]
 fn a_value_of_1_gib_goes_there_and_back() {
     if std::env::var_os("MULTICORE_TEST_BIG").is_none() {
