@@ -1,4 +1,4 @@
-//! What a death costs: the piece that the worker ran, and nothing else. FAULTS.md numbers the cases.
+//! The death of a worker costs the piece that it ran, and nothing else. The fault numbers are those of CASES.md.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{DEADLINE, Door, Marks, Random, add, mark, pool, task, wait_at, wait_for, watchdog};
 
-/// How a piece comes to its end. A handler of ours stands in the way of SIGSEGV and SIGBUS, and used
-/// to swallow the first one that was sent, not caused.
+/// How a piece ends. The crate has a handler for SIGSEGV and SIGBUS. Before this was fixed, the handler ignored the first
+/// such signal that another process sent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum End {
     Return,
@@ -20,11 +20,11 @@ enum End {
     Abort,
     Exit(i32),
     ExitNow(i32),
-    /// Reads where nothing is.
+    /// Accesses an address that is not mapped.
     BadAccess,
-    /// Becomes another program, which ends well.
+    /// Executes another program, which exits with code 0.
     Exec,
-    /// Asks for more memory than any machine has.
+    /// Allocates more memory than any machine has.
     NoMemory,
     PanicText,
     PanicString,
@@ -44,18 +44,18 @@ fn come_to(end: End, marks: String) -> u64 {
     mark(&marks, 0);
     match end {
         End::Return => {}
-        // SAFETY: each ends this process, or at worst returns.
+        // SAFETY: a system call that takes no pointer; each signal ends this process.
         End::Signal(signal) => unsafe {
             libc::raise(signal);
         },
-        // SAFETY: not at all, and that is the point: the access faults.
+        // SAFETY: none, on purpose: the access faults.
         End::BadAccess => unsafe {
             let nowhere = std::hint::black_box(std::ptr::without_provenance_mut::<u64>(8));
             nowhere.write_volatile(1);
         },
         End::Abort => std::process::abort(),
         End::Exit(code) => std::process::exit(code),
-        // SAFETY: ends this process.
+        // SAFETY: it ends this process without running any code.
         End::ExitNow(code) => unsafe { libc::_exit(code) },
         End::Exec => {
             let error = std::os::unix::process::CommandExt::exec(&mut std::process::Command::new("true"));
@@ -122,7 +122,7 @@ fn a_death_fails_only_its_own_piece() {
             }
         }
         assert_eq!(other.get().unwrap(), (0..100).collect::<Vec<u64>>(), "{end:?}");
-        // Each ran once, the one that failed too.
+        // Each piece ran once, the failed one too.
         assert_eq!(marks.count(), 50, "{end:?}");
         support::assert_works(&pool);
     }
@@ -130,7 +130,7 @@ fn a_death_fails_only_its_own_piece() {
     support::assert_well(pool);
 }
 
-/// A result whose drop, or whose way into bytes, panics in the worker.
+/// A result whose drop or serialisation panics in the worker.
 #[derive(Debug, Deserialize)]
 struct Trap {
     number: u64,
@@ -148,7 +148,7 @@ impl Serialize for Trap {
 
 impl Drop for Trap {
     fn drop(&mut self) {
-        // Only in a worker: here the test would fail of it.
+        // Armed only in a worker: in this process the panic would fail the test.
         assert!(!ARMED.load(Ordering::Relaxed), "a result that panics when dropped");
     }
 }
@@ -188,9 +188,9 @@ fn workers_killed_idle_fail_nobody() {
         for &victim in &victims {
             before[victim].kill(libc::SIGKILL);
         }
-        // At once, and again when the new ones are there.
+        // The pool works at once, and again when the new workers have started.
         support::assert_works(&pool);
-        wait_for("the dead are counted", || pool.stats().workers_lost == lost_before + victims.len() as u64);
+        wait_for("the deaths are counted", || pool.stats().workers_lost == lost_before + victims.len() as u64);
         let after = support::workers(&pool);
         for index in 0..3 {
             assert_eq!(before[index] != after[index], victims.contains(&index), "worker {index} of {victims:?}");
@@ -221,13 +221,13 @@ fn a_worker_killed_busy_loses_the_piece_that_it_ran_and_no_other() {
         }
         marks.wait_for(2);
         rest.run_all(add, (0..200).map(|number| (number, 1)));
-        // Too long to lie with a worker whole.
+        // Too long to fit into a worker's ring whole.
         for number in 0..4 {
             rest.call(|text: Vec<u8>| text.len() as u64, vec![0; 300_000 + number]);
         }
         let victim = support::workers(&pool)[0];
         victim.kill(signal);
-        wait_for("it is dead", || !victim.is_running());
+        wait_for("the worker is dead", || !victim.is_running());
         let rest = rest.get_timeout(DEADLINE).unwrap();
         assert_eq!(rest[..200], (1..=200).collect::<Vec<u64>>());
         assert_eq!(rest[200..], [300_000, 300_001, 300_002, 300_003]);
@@ -255,14 +255,14 @@ fn what_a_worker_had_answered_before_its_death_counts() {
         let task = task::<Vec<u8>>(&pool);
         let piece = |number: u64, marks: String| {
             if number == 30 {
-                // SAFETY: a system call without memory.
+                // SAFETY: a system call that takes no pointer.
                 unsafe { libc::raise(libc::SIGKILL) };
             }
             mark(&marks, number);
             vec![number as u8; 1 + 100 * number as usize]
         };
         task.run_all(piece, (0..60).map(|number| (number, marks.path())));
-        // Nobody collects before the worker is dead.
+        // No caller collects before the worker is dead.
         wait_for("the worker has died", || pool.stats().workers_lost == round + 1);
         for (number, outcome) in task.get_each().into_iter().enumerate() {
             match outcome {
@@ -275,14 +275,14 @@ fn what_a_worker_had_answered_before_its_death_counts() {
     support::assert_well(pool);
 }
 
-/// What waits behind a piece with long arguments used to come back with the wrong ones: the ring
-/// holds only their beginning, and the rest was kept for one piece alone.
+/// Before this was fixed, pieces behind a piece with long arguments were moved with the wrong arguments: the ring holds only
+/// their beginning, and the rest was kept for one piece only.
 #[test]
 fn long_arguments_that_lay_with_a_dead_worker_come_whole_to_another() {
     let _watch = watchdog();
     let pool = pool(1);
     for long in [15_000, 20_000, 70_000, 300_000].repeat(4) {
-        // So quick that much is given ahead.
+        // Quick pieces, so that the worker is then given many in advance.
         let quick = task::<u64>(&pool);
         quick.run_all(add, (0..10_000).map(|number| (number, 1)));
         quick.get().unwrap();
@@ -304,7 +304,7 @@ fn long_arguments_that_lay_with_a_dead_worker_come_whole_to_another() {
                 |bytes: Vec<u8>| (bytes.len() as u64, bytes.iter().map(|&byte| u64::from(byte)).sum()),
                 vec![number as u8; long + number],
             );
-            // Each look gives the worker more.
+            // Each call may give the worker more pieces.
             assert_eq!(rest.completed(), 0);
         }
         support::workers(&pool)[0].kill(libc::SIGKILL);
@@ -342,7 +342,7 @@ fn a_dead_fork_server_takes_what_runs_and_no_more() {
         let server = support::fork_server(&pool);
         let before = support::workers(&pool);
         server.kill(libc::SIGKILL);
-        wait_for("it is dead", || !server.is_running());
+        wait_for("the fork server is dead", || !server.is_running());
         for outcome in held.get_each() {
             let error = outcome.unwrap_err();
             assert_eq!((error.kind(), error.cause()), (ErrorKind::WorkerLost, Some(Cause::ForkServerLost)), "{error}");
@@ -352,7 +352,7 @@ fn a_dead_fork_server_takes_what_runs_and_no_more() {
             assert_eq!(rest.get_timeout(DEADLINE).unwrap(), (1..=100).collect::<Vec<u64>>());
         }
         support::assert_works(&pool);
-        wait_for("its workers are gone", || before.iter().all(|worker| !worker.is_running()));
+        wait_for("its workers have ended", || before.iter().all(|worker| !worker.is_running()));
         assert_ne!(support::fork_server(&pool), server);
         assert_eq!(marks.count(), if busy { 2 } else { 0 });
     }
@@ -401,7 +401,7 @@ fn a_hook_that_always_fails_ends_the_pool_with_its_own_words() {
     check(Pool::builder().workers(1).on_worker_start_with(die, 9).build().unwrap(), &["exited with code 9"]);
 }
 
-/// The supervisor used to deal with a death before the waiter had woken, who then slept on.
+/// Before this was fixed, the supervisor could handle a death before the waiter had woken. The waiter then slept for ever.
 #[test]
 fn a_waiter_hears_of_every_death() {
     let _watch = watchdog();
@@ -438,13 +438,12 @@ fn a_hook_that_fails_now_and_then_ends_nothing() {
     support::assert_well(pool);
 }
 
-/// Pieces that die never end a pool, however many do.
-/// The first worker waits at the door, and then ends, having stopped the fork server: nobody tells why.
+/// The first worker waits for the door. Then it stops the fork server and ends, so that nobody reports the cause.
 fn end_in_silence((marks, door): (String, String)) {
     mark(&marks, 0);
     if std::fs::read_to_string(&marks).unwrap().lines().count() == 1 {
         wait_at(&door);
-        // SAFETY: signals the fork server, and ends this process.
+        // SAFETY: calls that take no pointers; they signal the fork server and end this process.
         unsafe {
             libc::kill(libc::getppid(), libc::SIGSTOP);
             libc::_exit(1);
@@ -452,7 +451,7 @@ fn end_in_silence((marks, door): (String, String)) {
     }
 }
 
-/// Its place used to stay empty: what was due was looked at before it died, and not after.
+/// Before this was fixed, its seat stayed empty: the supervisor checked for due work before the death and not after.
 #[test]
 fn a_worker_that_ends_at_its_start_while_nobody_tells_why_is_replaced() {
     let _watch = watchdog();
@@ -468,7 +467,7 @@ fn a_worker_that_ends_at_its_start_while_nobody_tells_why_is_replaced() {
     support::assert_well(pool);
 }
 
-/// It used to hang where a last worker's end was told by nobody.
+/// Before this was fixed, the end of a pool hung if nobody reported the last worker's death.
 #[test]
 fn a_pool_ends_in_order_though_some_of_its_processes_do_not() {
     let _watch = watchdog();
@@ -488,6 +487,7 @@ fn a_pool_ends_in_order_though_some_of_its_processes_do_not() {
     }
 }
 
+/// Deaths in pieces never end a pool, whatever their number.
 #[test]
 fn deaths_in_pieces_never_end_a_pool() {
     let _watch = watchdog();
@@ -552,12 +552,12 @@ fn in_a_storm_of_kills_each_piece_has_one_outcome_and_runs_at_most_once() {
     let mut once = numbers.clone();
     once.dedup();
     assert_eq!(numbers.len(), once.len(), "a piece ran twice");
-    // A piece that was lost may have been so before it could leave its mark.
+    // A lost piece may have died before it could write its mark.
     assert!(once.len() as u64 + lost >= PIECES && lost <= KILLS as u64, "{} ran, {lost} lost", once.len());
     support::assert_well(pool);
 }
 
-/// Touches memory until somebody ends it.
+/// Writes to new memory until the process is killed.
 fn take_all_memory(_: u64, _: u64) -> u64 {
     let mut all = Vec::new();
     loop {
@@ -565,7 +565,7 @@ fn take_all_memory(_: u64, _: u64) -> u64 {
     }
 }
 
-/// The kernel's killer chooses the worker, not its parent, and its work is told from another's.
+/// The kernel's out-of-memory killer chooses the worker and not its parent. The error distinguishes this death from others.
 #[test]
 fn a_worker_that_the_kernel_killed_for_memory_is_told_apart() {
     let _watch = watchdog();
@@ -599,7 +599,7 @@ fn a_worker_that_the_kernel_killed_for_memory_is_told_apart() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A control group whose processes may have 256 MiB; gone with the test.
+/// A control group whose processes may use 256 MiB. It is removed at the end of the test.
 struct SmallGroup(std::path::PathBuf);
 
 impl SmallGroup {
@@ -629,12 +629,12 @@ impl SmallGroup {
 
 impl Drop for SmallGroup {
     fn drop(&mut self) {
-        // Its last process may still be on its way out.
+        // Its last process may still be exiting.
         wait_for("the group is empty", || !self.0.exists() || std::fs::remove_dir(&self.0).is_ok());
     }
 }
 
-/// A panic tells its place, and its way there where the environment asks for it.
+/// A panic's error has its location, and a backtrace if the environment requests it.
 #[test]
 fn a_panic_brings_a_backtrace_where_it_is_asked_for() {
     let _watch = watchdog();

@@ -1,12 +1,11 @@
-//! Pools in the standard test harness: this very program is started once more as fork server, and
-//! stopped before it could test anything. (Programs of other builds: `builds.rs`; documentation tests
-//! and the bench run pools too.)
+//! Pools in the standard test harness: this program is started once more as the fork server, and intercepted before it
+//! runs any test. (`builds.rs` has programs that are built in other ways. Documentation tests and the bench run pools too.)
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 use multicore::{ErrorKind, Pool, Task};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Set by each test: in a worker none ever ran.
+/// Counts tests that ran in this process: in a worker none ever ran.
 static TESTS_RUN: AtomicU32 = AtomicU32::new(0);
 
 fn tests_run(_: ()) -> (u32, u32, Vec<String>) {
@@ -17,10 +16,10 @@ fn tests_run(_: ()) -> (u32, u32, Vec<String>) {
 fn check(task: Task<(u32, u32, Vec<String>)>) {
     TESTS_RUN.fetch_add(1, Ordering::Relaxed);
     task.call(tests_run, ());
-    let (run, pid, arguments) = task.get().expect("it answers").remove(0);
+    let (run, pid, arguments) = task.get().expect("the piece succeeds").remove(0);
     assert_eq!(run, 0, "the harness ran in the worker");
     assert_ne!(pid, std::process::id());
-    // musl hands a program's arguments to `main` alone.
+    // musl passes a program's arguments to `main` only.
     if cfg!(target_env = "gnu") {
         assert_eq!(arguments, std::env::args().collect::<Vec<_>>());
     }

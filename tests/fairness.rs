@@ -1,4 +1,4 @@
-//! Tasks take turns, and no worker idles while another has work waiting.
+//! Tasks take turns, and no worker is idle while another worker has pieces that wait.
 
 #![cfg(target_os = "linux")]
 
@@ -30,14 +30,14 @@ fn a_small_task_does_not_wait_for_a_huge_one() {
         (0..10_000).map(|number| (marks.path(), number)),
     );
     for round in 0..20 {
-        // However it looks ahead by now.
+        // With whatever look-ahead the pool has by now.
         marks.wait_for(20 * round);
         let before = marks.count();
         let small = task::<u64>(&pool);
         small.run_all(add, (0..4).map(|number| (number, 0)));
         assert_eq!(small.get_timeout(DEADLINE).unwrap(), [0, 1, 2, 3]);
         let meanwhile = marks.count() - before;
-        // In turn it is some tens; only as many as the huge one has would mean that it waited.
+        // If the tasks take turns, this is less than 100. Only if the small task waited, it would be near 10,000.
         assert!(meanwhile < 2000, "{meanwhile} pieces of the huge task ran before 4 of the small one");
     }
     assert!(marks.count() < 10_000, "the huge task was no hindrance: {}", marks.count());
@@ -45,7 +45,7 @@ fn a_small_task_does_not_wait_for_a_huge_one() {
     support::assert_well(pool);
 }
 
-/// Both of them have thousands of pieces.
+/// Two tasks with thousands of pieces each.
 #[test]
 fn two_equal_tasks_advance_side_by_side() {
     let _watch = watchdog();
@@ -63,22 +63,22 @@ fn two_equal_tasks_advance_side_by_side() {
         task.run_all(piece, (0..2000).map(|number| (number, door.path())));
     }
     door.open();
-    support::wait_for("one is half done", || first.completed().max(second.completed()) >= 1000);
+    support::wait_for("one task is half done", || first.completed().max(second.completed()) >= 1000);
     let (first_done, second_done) = (first.completed(), second.completed());
     assert!(first_done.abs_diff(second_done) < 700, "{first_done} and {second_done} of 2000");
     drop((first, second));
     support::assert_well(pool);
 }
 
-/// Makes the pool look far ahead: it has seen nothing but the tiniest pieces.
+/// Gives the pool a long look-ahead: it has measured only tiny pieces.
 fn quicken(pool: &Pool) {
     let tiny = task::<u64>(pool);
     tiny.run_all(add, (0..100_000).map(|number| (number, 0)));
     tiny.get().unwrap();
 }
 
-/// Pieces behind a long one used to stay there: a few, because moving so little did not seem worth
-/// it, and those with long arguments, because they were never called back.
+/// Before this was fixed, pieces behind a long one stayed there: a few pieces, because moving so few did not seem worth a
+/// wake-up, and pieces with long arguments, because they were never revoked.
 #[test]
 fn nothing_waits_behind_a_long_piece_while_a_worker_idles() {
     let _watch = watchdog();
@@ -98,7 +98,7 @@ fn nothing_waits_behind_a_long_piece_while_a_worker_idles() {
             }
             for (name, hand_out, counts) in cases {
                 for &count in counts {
-                    // In the same task, handed out before anybody knows that the first is long.
+                    // In the same task, handed out before the pool can know that the first piece is long.
                     let (marks, door) = (Marks::new(), Door::closed());
                     let task = task::<u64>(&pool);
                     task.run(held, marks.path(), door.path());
@@ -115,7 +115,7 @@ fn nothing_waits_behind_a_long_piece_while_a_worker_idles() {
                             }
                             let case = format!("{name}, quick: {quick}, {workers} workers");
                             let next = next.unwrap_or_else(|_| panic!("{case}: {got} of {count} came"));
-                            assert_ne!(next, 0, "{case}: the one that is held is done");
+                            assert_ne!(next, 0, "{case}: the held piece is done");
                         }
                         door.open();
                         assert_eq!(receiver.recv_timeout(DEADLINE), Ok(0));
@@ -127,7 +127,7 @@ fn nothing_waits_behind_a_long_piece_while_a_worker_idles() {
     }
 }
 
-/// As above, and nobody waits: the supervisor must see to it.
+/// The same while no caller waits: the supervisor must move the pieces.
 #[test]
 fn nothing_waits_behind_a_long_piece_when_nobody_collects() {
     let _watch = watchdog();
@@ -144,14 +144,14 @@ fn nothing_waits_behind_a_long_piece_when_nobody_collects() {
             },
             (0..count).map(|number| (marks.path(), number)),
         );
-        // Nothing but these files is looked at.
+        // The test reads only these files, and calls nothing of the task.
         marks.wait_for(count as usize);
         door.open();
         assert_eq!(task.get().unwrap().len() as u64, count + 1);
     }
 }
 
-/// A hundredth of the pieces take ten thousand times as long as the others.
+/// One piece in a hundred takes ten thousand times as long as the others.
 #[test]
 fn uneven_pieces_keep_all_workers_busy() {
     let _watch = watchdog();

@@ -1,6 +1,6 @@
-//! Pieces that turn on the pool: they write over all that their worker shares with the parent, forge
-//! answers, flood it with wake-ups, wreck their own process. The parent takes no harm, the worker ends,
-//! and the pool works on. FAULTS.md numbers the cases: 15 and 39 to 43.
+//! Pieces that attack the pool: they overwrite the memory that their worker shares with the parent, forge replies, flood
+//! the parent with signals, and damage their own process. The parent is not harmed, the worker ends, and the pool continues
+//! to work. These are faults 15 and 39 to 43 of CASES.md.
 
 #![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #![allow(unsafe_code)]
@@ -14,45 +14,45 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::{DEADLINE, Marks, Process, Random, add, mark, pool, task, wait_for, watchdog};
 
-/// What a hostile piece does. It ends well only where it says so.
+/// What a hostile piece does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Act {
-    /// Random words all over *back*.
+    /// Writes random words everywhere in *back*.
     Scribble(u64),
-    /// Random words over the states, the words beside them, and the first of the ring.
+    /// Writes random words over the states, the words beside them, and the first words of the ring.
     ScribbleOnStates(u64),
-    /// Random words, by a thread that never stops, while the worker goes on.
+    /// Starts a thread that writes random words for ever, while the worker continues.
     Flip(u64),
-    /// An answer to a piece that it was not given, or not yet, or has answered.
+    /// Forges replies: to pieces that the worker was not given, was not given yet, or has answered.
     Forge(u32),
-    /// An answer that says that it is longer than all memory.
+    /// Forges replies that claim to be longer than all memory.
     ForgeLength(u64),
-    /// Signals without end.
+    /// Signals the parent for ever.
     Flood,
-    /// It is ever further than the parent has written.
+    /// Claims to have read more than the parent has written.
     RunAhead,
-    /// Holes in the memory: their pages read as zeros.
+    /// Punches holes into the memory, whose pages then read as zeros.
     Punch,
-    /// What is not allowed: to resize, to seal, to write what the parent wrote.
+    /// Tries what is forbidden: to resize, to seal, and to write what the parent wrote.
     BreakSeals,
     CloseAll,
     UnmapAll,
-    /// Other files in place of its descriptors.
+    /// Replaces its descriptors by other files.
     Replace,
-    /// A limit on all that it may still do.
+    /// Sets its resource limits to 0.
     Limits,
-    /// A timer that interrupts it a thousand times a second, for good.
+    /// Starts a timer that interrupts the process 1,000 times a second, for ever.
     Interrupt,
     BlockSignals,
     Stop,
-    /// Its directory, mask and limits are not what they were.
+    /// Changes its directory and its file mode mask.
     Move,
     KillGroup,
-    /// The terminal's process group, sessions and all.
+    /// Leaves its process group and its session.
     LeaveGroup,
 }
 
-/// Where *back* and *out* lie in this process: their first address and length.
+/// The address and length of *back* or *out* in this process.
 fn mapping(name: &str) -> (usize, usize) {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let line = maps.lines().find(|line| line.contains(&format!("memfd:multicore-{name}"))).expect("it is mapped");
@@ -64,19 +64,19 @@ fn mapping(name: &str) -> (usize, usize) {
 /// The words of *back*.
 fn back() -> &'static [AtomicU64] {
     let (start, length) = mapping("back");
-    // SAFETY: mapped as long as this process lives, and shared.
+    // SAFETY: the memory is mapped as long as this process lives, and atomics may be shared.
     unsafe { std::slice::from_raw_parts(start as *const AtomicU64, length / 8) }
 }
 
-/// Where *back*'s ring begins, in words: behind the words and the states.
+/// The first word of *back*'s ring, after the words and the states.
 const RING: usize = (4096 + 2048 * 4) / 8;
 
-/// A record's first word, as a worker of ours would write it.
+/// A record's header, as a correct worker would write it.
 fn header(kind: u64, flags: u64, sequence: u32, bytes: u64) -> u64 {
     bytes | kind << 24 | flags << 28 | u64::from(sequence) << 32
 }
 
-/// Opens a mapping's file anew, as a process with rights may.
+/// Opens a mapping's file again, as a process with enough rights can.
 fn open_anew(name: &str) -> Option<fs::File> {
     let (start, length) = mapping(name);
     let path = format!("/proc/self/map_files/{start:x}-{:x}", start + length);
@@ -88,7 +88,7 @@ fn every_descriptor() -> Vec<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|fd| *fd > 2).collect()
 }
 
-/// Descriptors through which this worker wakes its parent.
+/// The descriptors with which this worker signals its parent.
 fn events() -> Vec<i32> {
     let is_event = |fd: &i32| {
         fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|link| link.to_string_lossy().contains("eventfd"))
@@ -100,7 +100,7 @@ fn scribble(words: &[AtomicU64], seed: u64, count: u64) {
     let mut random = Random::with_seed(seed);
     for _ in 0..count {
         let word = &words[random.below(words.len() as u64) as usize];
-        // All of it at random, or what was there with a bit changed, or a small number.
+        // A random word, or the old word with one bit changed, or a small number.
         match random.below(3) {
             0 => word.store(random.next(), Ordering::Relaxed),
             1 => drop(word.fetch_xor(1 << random.below(64), Ordering::Relaxed)),
@@ -116,7 +116,7 @@ fn attack(marks: String, act: Act) -> u64 {
         Act::ScribbleOnStates(seed) => scribble(&back()[..RING + 512], seed, 100_000),
         Act::Flip(seed) => drop(std::thread::spawn(move || scribble(back(), seed, u64::MAX))),
         Act::Forge(ahead) => {
-            // Wherever the ring stands: some place of these is where the parent looks next.
+            // The parent's position in the ring is unknown here; one of these places is the one that it reads next.
             let words = &back()[RING..];
             for place in 0..words.len() / 4 {
                 words[2 * place + 1].store(u64::MAX, Ordering::Relaxed);
@@ -135,7 +135,7 @@ fn attack(marks: String, act: Act) -> u64 {
             assert_eq!(events.len(), 2);
             loop {
                 for &event in &events {
-                    // SAFETY: eight bytes are there.
+                    // SAFETY: `one` has eight bytes.
                     unsafe { libc::write(event, one.as_ptr().cast(), 8) };
                 }
             }
@@ -149,47 +149,47 @@ fn attack(marks: String, act: Act) -> u64 {
             if let Some(file) = open_anew("back") {
                 let holes = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
                 let length = file.metadata().unwrap().len() as i64;
-                // SAFETY: a system call without memory.
+                // SAFETY: a system call that takes no pointer.
                 unsafe { libc::fallocate(std::os::fd::AsRawFd::as_raw_fd(&file), holes, 0, length) };
             }
         }
         Act::BreakSeals => {
             for file in ["back", "out"].into_iter().filter_map(open_anew) {
                 assert!(file.set_len(0).is_err() && file.set_len(1 << 30).is_err());
-                // SAFETY: a system call without memory.
+                // SAFETY: a system call that takes no pointer.
                 let sealed = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_ADD_SEALS, 8) };
                 assert_eq!(sealed, -1);
             }
             let mut out = open_anew("out").map(|out| std::os::unix::fs::FileExt::write_at(&out, b"forged", 0));
             assert!(out.take().is_none_or(|written| written.is_err()));
             let (start, length) = mapping("out");
-            // SAFETY: it must fail.
+            // SAFETY: the call must fail, which the next line checks; then it changes nothing.
             let opened =
                 unsafe { libc::mprotect(start as *mut libc::c_void, length, libc::PROT_READ | libc::PROT_WRITE) };
             assert_eq!(opened, -1);
         }
-        // SAFETY: not at all; the process is lost.
+        // SAFETY: none: this breaks the process on purpose.
         Act::CloseAll => unsafe {
             libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32);
         },
         Act::UnmapAll => {
             for (start, length) in [mapping("back"), mapping("out")] {
-                // SAFETY: not at all; the process is lost.
+                // SAFETY: none: this breaks the process on purpose.
                 unsafe { libc::munmap(start as *mut libc::c_void, length) };
             }
         }
         Act::Replace => {
-            // Which takes whatever is written, and tells nobody.
+            // /dev/null accepts every write and signals nobody.
             let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
             for fd in every_descriptor() {
-                // SAFETY: the process's own descriptors, whatever it needs them for.
+                // SAFETY: a system call that takes no pointer; that the process needs the descriptors is the point.
                 unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), fd) };
             }
         }
         Act::Limits => {
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             for limit in [libc::RLIMIT_NOFILE, libc::RLIMIT_FSIZE, libc::RLIMIT_DATA, libc::RLIMIT_CORE] {
-                // SAFETY: the limit is valid.
+                // SAFETY: `none` is a valid limit.
                 unsafe { libc::setrlimit(limit, &none) };
             }
         }
@@ -197,7 +197,7 @@ fn attack(marks: String, act: Act) -> u64 {
             extern "C" fn nothing(_: i32) {}
             let each = libc::timeval { tv_sec: 0, tv_usec: 1000 };
             let timer = libc::itimerval { it_interval: each, it_value: each };
-            // SAFETY: the handler does nothing, and both are valid.
+            // SAFETY: the handler does nothing, and `action` and `timer` are valid.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = nothing as *const () as usize;
@@ -205,26 +205,26 @@ fn attack(marks: String, act: Act) -> u64 {
                 libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
             }
         }
-        // SAFETY: the set is filled before it is used.
+        // SAFETY: the set is initialised before it is used.
         Act::BlockSignals => unsafe {
             let mut all = std::mem::zeroed();
             libc::sigfillset(&mut all);
             libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
         },
-        // SAFETY: stops this process.
+        // SAFETY: a system call that takes no pointer; it stops this process.
         Act::Stop => unsafe {
             libc::raise(libc::SIGSTOP);
         },
         Act::Move => {
             std::env::set_current_dir("/").unwrap();
-            // SAFETY: always allowed.
+            // SAFETY: a system call that takes no pointer.
             unsafe { libc::umask(0o777) };
         }
-        // SAFETY: signals this process and what it started.
+        // SAFETY: a system call that takes no pointer; it signals this process's group.
         Act::KillGroup => unsafe {
             libc::kill(0, libc::SIGKILL);
         },
-        // SAFETY: system calls without memory.
+        // SAFETY: system calls that take no pointers.
         Act::LeaveGroup => unsafe {
             libc::setpgid(0, libc::getppid());
             libc::setsid();
@@ -233,7 +233,7 @@ fn attack(marks: String, act: Act) -> u64 {
     7
 }
 
-/// What an error of a hostile piece, or of one that shared its worker, may be.
+/// Checks an error of a hostile piece, or of a piece that shared its worker.
 #[track_caller]
 fn assert_told(act: Act, error: &Error) {
     let kinds = [ErrorKind::WorkerLost, ErrorKind::TimedOut, ErrorKind::Panicked, ErrorKind::Decode, ErrorKind::Encode];
@@ -243,8 +243,8 @@ fn assert_told(act: Act, error: &Error) {
     }
 }
 
-/// The piece attacks; others, before and behind it and in another task, have what is theirs, unless they
-/// shared its worker: whoever holds a piece can answer it as it likes.
+/// Runs one hostile piece, and then 50 others, which may run in the same worker. These may fail or get any result: a
+/// worker can give any reply to a piece that it holds. But each of them ends.
 fn play(pool: &Pool, act: Act) {
     let marks = Marks::new();
     let hostile = task::<u64>(pool).timeout(Duration::from_millis(500));
@@ -254,7 +254,7 @@ fn play(pool: &Pool, act: Act) {
     for error in outcomes.into_iter().filter_map(Result::err) {
         assert_told(act, &error);
     }
-    // It goes on with a worker that may still be hostile: nothing but errors, and an end.
+    // The next pieces may run in a worker that is still hostile. Only errors and an end are promised.
     let after = task::<u64>(pool).timeout(Duration::from_millis(500)).retries(3);
     for number in 0..50 {
         after.run(add, number, 1);
@@ -293,13 +293,13 @@ fn acts(random: &mut Random) -> Vec<Act> {
     acts
 }
 
-/// No worker that did this is trusted further than by the next piece: they are all ended.
+/// Kills all workers, since a worker that ran a hostile piece may still be hostile, and waits for new ones.
 fn end_workers(pool: &Pool) {
     let processes: Vec<Process> = pool.stats().workers.iter().filter_map(|worker| Process::find(worker.pid?)).collect();
     for process in &processes {
         process.kill(libc::SIGKILL);
     }
-    wait_for("they are replaced", || {
+    wait_for("the workers are replaced", || {
         let pids = |pid: u32| processes.iter().all(|process| process.pid != pid);
         pool.stats().workers.iter().all(|worker| worker.pid.is_some_and(pids))
     });
@@ -320,8 +320,8 @@ fn whatever_a_worker_does_the_pool_works_on() {
     }
 }
 
-/// The others' work goes on meanwhile, and none of their results is another's. Their pieces wait at no
-/// hostile worker: each task is one piece, which goes to a worker that has nothing to do.
+/// The work of another pool continues meanwhile, and each piece gets its own result. No piece waits behind a hostile one:
+/// each task has one piece, which goes to an idle worker.
 #[test]
 fn an_attack_changes_nothing_for_the_workers_beside_it() {
     let _watch = watchdog();
@@ -343,7 +343,7 @@ fn an_attack_changes_nothing_for_the_workers_beside_it() {
     assert_eq!(pool.stats().workers_lost, 0);
 }
 
-/// Case 41: a worker that wakes its parent without end is ended by that alone, whoever waits or does not.
+/// Fault 41: a worker that signals its parent for ever is killed for that alone, whether a caller waits or not.
 #[test]
 fn a_worker_that_floods_its_parent_with_signals_is_ended() {
     let _watch = watchdog();
@@ -352,7 +352,7 @@ fn a_worker_that_floods_its_parent_with_signals_is_ended() {
         let hostile: Task<u64> = task(&pool);
         hostile.run(attack, marks.path(), Act::Flood);
         if !waits {
-            wait_for("it is ended", || pool.stats().workers_lost == 1);
+            wait_for("the worker is killed", || pool.stats().workers_lost == 1);
         }
         let error = hostile.get().unwrap_err();
         assert_eq!((error.kind(), error.cause()), (ErrorKind::WorkerLost, Some(Cause::Protocol)), "{error}");
@@ -360,7 +360,7 @@ fn a_worker_that_floods_its_parent_with_signals_is_ended() {
     }
 }
 
-/// Case 15, with nobody but the waiter to notice.
+/// Fault 15, where only the waiting caller can notice it.
 #[test]
 fn a_worker_that_lost_what_it_signals_with_holds_up_nobody() {
     let _watch = watchdog();
@@ -368,7 +368,7 @@ fn a_worker_that_lost_what_it_signals_with_holds_up_nobody() {
         let (pool, marks) = (pool(1), Marks::new());
         let hostile: Task<u64> = task(&pool);
         hostile.run(attack, marks.path(), act);
-        // Behind it, so long that whoever waits sleeps by then, and with a reply that has to wait for room.
+        // The next piece takes so long that the caller sleeps by then, and its reply has to wait for room in the ring.
         let behind: Task<Vec<u8>> = pool.try_task().unwrap().retries(2);
         let long = |length: usize| {
             std::thread::sleep(Duration::from_millis(20));
@@ -384,8 +384,8 @@ fn a_worker_that_lost_what_it_signals_with_holds_up_nobody() {
     }
 }
 
-/// What a piece leaves behind in its process is seen by the next one there, and by no other: this is no
-/// sandbox. What wrecks the worker is told as a loss, at once or when it is next needed.
+/// A piece's changes to its process affect only later pieces in the same worker: there is no sandbox. A change that breaks
+/// the worker is reported as a lost worker, at once or when the worker is next needed.
 #[test]
 fn a_worker_without_descriptors_or_memory_is_lost_and_replaced() {
     let _watch = watchdog();

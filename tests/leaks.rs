@@ -1,5 +1,5 @@
-//! A hundred pools leave nothing behind. Alone in its program, since it counts what the whole process
-//! has.
+//! A hundred pools leave nothing behind. This test is alone in its program, since it counts the resources of the whole
+//! process.
 
 #![cfg(target_os = "linux")]
 
@@ -19,7 +19,7 @@ fn maps() -> (usize, usize) {
     (maps.lines().count(), ours)
 }
 
-/// A pool's life: used, hurt, ended in one way or the other.
+/// The life of one pool: it is used, loses a worker or its fork server, and ends in one of the ways.
 fn live(round: u64) {
     let pool = pool(2);
     support::assert_works(&pool);
@@ -27,12 +27,12 @@ fn live(round: u64) {
     let outliving = task::<u64>(&pool);
     if round % 4 == 1 {
         support::workers(&pool)[0].kill(libc::SIGKILL);
-        wait_for("it is replaced", || pool.stats().workers_lost == 1);
+        wait_for("the worker is replaced", || pool.stats().workers_lost == 1);
     }
     if round % 8 == 2 {
         let server = support::fork_server(&pool);
         server.kill(libc::SIGKILL);
-        wait_for("it is dead", || !server.is_running());
+        wait_for("the fork server is dead", || !server.is_running());
         support::assert_works(&pool);
     }
     if round.is_multiple_of(3) {
@@ -67,7 +67,7 @@ fn live(round: u64) {
 #[test]
 fn a_hundred_pools_leave_no_process_descriptor_mapping_thread_or_file() {
     let _watch = watchdog();
-    // What is made once and kept: buffers, arenas of the allocator, what std opens.
+    // The first pools create what is made once and kept: buffers, arenas of the allocator, files that std opens.
     for round in 0..24 {
         live(round);
     }
@@ -75,15 +75,15 @@ fn a_hundred_pools_leave_no_process_descriptor_mapping_thread_or_file() {
         let shared = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
         shared.filter(|entry| entry.file_name().to_string_lossy().contains("multicore")).count()
     };
-    wait_for("threads that were joined are gone", || count("/proc/self/task") <= 3);
+    wait_for("joined threads have ended", || count("/proc/self/task") <= 3);
     let (descriptors, threads, (mappings, _)) = (count("/proc/self/fd"), count("/proc/self/task"), maps());
     for round in 0..100 {
         live(round);
     }
     assert_eq!(count("/proc/self/fd"), descriptors);
-    wait_for("its threads are gone", || count("/proc/self/task") <= threads);
+    wait_for("the threads of the pools have ended", || count("/proc/self/task") <= threads);
     let (mappings_now, ours) = maps();
-    assert_eq!(ours, 0, "memory of a pool that is gone is mapped");
+    assert_eq!(ours, 0, "memory of a dropped pool is still mapped");
     assert!(mappings_now <= mappings + 8, "{mappings} mappings before, {mappings_now} after");
     assert_eq!(names(), 0);
 }

@@ -1,5 +1,5 @@
-//! Pools in hosts that leave, are killed, lose their file, close their streams, or wait for children:
-//! the pool works, and nothing of it outlives the host.
+//! Pools in hosts that exit, are killed, lose their executable, close their streams, or wait for children. The pool works,
+//! and none of its processes outlives the host. The fault numbers are those of CASES.md.
 #![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 
 mod run;
@@ -8,7 +8,7 @@ use run::{Run, command, program, run};
 use std::fs;
 use std::path::Path;
 
-/// Runs the program `host` in a situation; it says this, and leaves no process.
+/// Runs the program `host` in a situation. It must print `said` and leave no process behind.
 #[track_caller]
 fn check(situation: &str, said: &str) {
     run(command(&program("host"), &[situation])).assert_said(said);
@@ -21,14 +21,14 @@ fn leaver(way: &str, directory: &Path) -> Run {
     Run::start(leaver)
 }
 
-/// Fault 19. `/proc/self/exe` is the image that runs, whatever became of its file.
+/// Fault 19: `/proc/self/exe` is the running image, even if its file was deleted or replaced.
 #[test]
 fn a_program_whose_file_is_gone_or_replaced_has_pools() {
     let lost = "System: cannot start this program once more as fork server: Permission denied (os error 13)\n";
     for (situation, said) in [
         ("deleted", "first: Ok\nanother: Ok\n"),
         ("replaced", "first: Ok\nanother: Ok\n"),
-        // The kernel runs no image that nobody may run.
+        // The kernel refuses an image without permission to execute.
         ("not-executable", lost),
     ] {
         let directory = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn a_later_fork_server_is_started_as_the_first_was() {
     assert!(outcome.find("host").is_some_and(|host| host.contains("None")), "{outcome:?}");
 }
 
-/// Fault 26. It used to write into its parent's rings, by way of a task that it inherited.
+/// Fault 26. Before this was fixed, the child could write into its parent's rings through a task that it inherited.
 #[test]
 fn a_child_that_the_host_forked_harms_neither_its_pool_nor_its_tasks() {
     let said = "pool: Unsupported\nstats: 0\ncompleted: 0\nget: Unsupported\nget_each: true\niter: true\n\
@@ -61,7 +61,7 @@ fn a_pool_outlives_the_thread_that_made_it() {
     check("threads", "of one thread: true\nof 50 threads: true\nfork servers of the global pool: 1\n");
 }
 
-/// Fault 25; the pieces that run neither end by themselves nor heed a signal.
+/// Fault 25. The running pieces neither end by themselves nor react to a signal.
 #[test]
 fn nothing_outlives_a_host_that_leaves_while_pieces_run() {
     for (way, code) in [
@@ -92,8 +92,8 @@ fn nothing_outlives_a_host_that_is_killed() {
     }
 }
 
-/// Faults 18 and 24: a stopped fork server notices nothing; the kernel lets it go on when its parent is
-/// gone, and its workers, one of them stopped too, go with it.
+/// Faults 18 and 24: a stopped fork server notices nothing. The kernel continues it when its parent has ended. Then it
+/// ends, and its workers with it, even a stopped one.
 #[test]
 fn nothing_outlives_a_killed_host_whose_fork_server_is_stopped() {
     for way in ["stay", "idle"] {
@@ -108,7 +108,7 @@ fn nothing_outlives_a_killed_host_whose_fork_server_is_stopped() {
     }
 }
 
-/// Fault 24: the fork server watches its parent while `preload` runs, too.
+/// Fault 24: the fork server notices its parent's death even while `preload` runs.
 #[test]
 fn nothing_outlives_a_host_that_is_killed_while_preload_runs() {
     let directory = tempfile::tempdir().unwrap();
@@ -118,21 +118,21 @@ fn nothing_outlives_a_host_that_is_killed_while_preload_runs() {
     host.finish();
 }
 
-/// Fault 24: at every moment of its start. A round takes some 10 ms to the first piece.
+/// Fault 24: the host is killed at each moment of its start. From there to the first piece takes about 10 ms.
 #[test]
 fn nothing_outlives_a_host_that_is_killed_while_it_starts() {
     for round in 0..60 {
         let mut host = Run::start(command(&program("host"), &["wait"]));
         let moment = std::time::Duration::from_micros(250 * round);
-        // Not to wait for a fact: to be early by more and more.
+        // This sleep waits for no fact: it kills the host 250 us later in each round.
         std::thread::sleep(moment);
         host.kill();
         host.finish();
     }
 }
 
-/// Fault 24: end-of-file on the socket never comes there, since a child that the host forked holds
-/// the other end.
+/// Fault 24: the fork server's socket never reaches end-of-file here, since a child that the host forked still has the
+/// other end open.
 #[test]
 fn nothing_outlives_a_killed_host_but_the_child_that_it_forked() {
     let directory = tempfile::tempdir().unwrap();
@@ -146,7 +146,7 @@ fn nothing_outlives_a_killed_host_but_the_child_that_it_forked() {
     drop(host);
 }
 
-/// Fault 28, a host in Rust: its start opened them again.
+/// Fault 28, in a host written in Rust, whose runtime opens the closed streams again at its start.
 #[test]
 fn a_program_started_without_standard_streams_has_pools() {
     let directory = tempfile::tempdir().unwrap();
@@ -156,15 +156,14 @@ fn a_program_started_without_standard_streams_has_pools() {
     assert_eq!(fs::read_to_string(file).unwrap(), "task: Ok\n");
 }
 
-/// Fault 28, as a host in C, or one that makes itself a daemon.
+/// Fault 28, in a host that closes its standard streams itself, as a host in C or a daemon does.
 #[test]
 fn a_pool_takes_no_standard_streams_number() {
     check("closed", "task: Ok\ntaken: []\n");
 }
 
-/// Fault 29: at a terminal, under a shell that gives its jobs groups of their own. What a worker prints
-/// is seen, though it is in the background; Ctrl-Z stops the program and no worker; Ctrl-C ends it, and
-/// nothing is left.
+/// Fault 29: at a terminal, under a shell with job control. A worker's output is visible although the worker is in the
+/// background. Ctrl-Z stops the program and no worker. Ctrl-C ends the program, and no process is left.
 #[test]
 fn at_a_terminal_the_keys_reach_the_program_alone() {
     let script = r#"trap : INT; set -m; "$0" terminal; echo "stopped: $?"; fg %1; echo "ended: $?""#;
@@ -176,7 +175,7 @@ fn at_a_terminal_the_keys_reach_the_program_alone() {
     shell.wait_for_line("printed");
     shell.press_control(b'Z');
     assert_eq!(shell.wait_for_line("stopped: "), (128 + libc::SIGTSTP).to_string());
-    // The shell lets it go on at once; neither worker was stopped by the key.
+    // The shell continues the program at once. The key stopped no worker.
     shell.say("second");
     shell.wait_for_line("piece: second");
     shell.press_control(b'C');

@@ -1,4 +1,4 @@
-//! What a pool promises: its workers, its hooks, its figures, and its end.
+//! The promises of a pool: its workers, its hooks, its statistics, and its end.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -36,14 +36,14 @@ fn shutdown_lets_running_pieces_end_and_cancels_what_has_not_begun() {
         for number in 1..100 {
             task.run(held, number, (marks.path(), door.path()));
         }
-        // Too long for a ring.
+        // Too long for the ring.
         task.call(|bytes: Vec<u8>| bytes.len() as u64, vec![0; 1 << 20]);
     }
     let processes = [support::workers(&pool), vec![support::fork_server(&pool)]].concat();
     let waiter = std::thread::spawn(move || kinds(waited));
     let closer = std::thread::spawn(move || pool.shutdown());
-    // The pieces that waited are cancelled, those that run hold it up.
-    wait_for("100 are cancelled", || kept.completed() == 100);
+    // The pieces that waited are cancelled. `shutdown` waits for those that run.
+    wait_for("100 pieces are cancelled", || kept.completed() == 100);
     assert!(!closer.is_finished());
     door.open();
     closer.join().unwrap();
@@ -64,7 +64,7 @@ fn drop_kills_what_runs_and_tasks_that_outlive_the_pool_end_in_cancelled() {
     let (marks, door) = (Marks::new(), Door::closed());
     let done = task::<u64>(&pool);
     done.run(add, 1, 2);
-    wait_for("it is done", || done.completed() == 1);
+    wait_for("the piece is done", || done.completed() == 1);
     let [waited, kept] = [task::<u64>(&pool), task::<u64>(&pool)];
     for task in [&waited, &kept] {
         task.run(held, 0, (marks.path(), door.path()));
@@ -83,7 +83,7 @@ fn drop_kills_what_runs_and_tasks_that_outlive_the_pool_end_in_cancelled() {
     let error = kept.get().unwrap_err();
     assert_eq!((error.kind(), error.piece()), (ErrorKind::Cancelled, Some(0)));
     assert!(error.to_string().contains("pool was shut down"), "{error}");
-    // What was done before is kept.
+    // Results from before are kept.
     assert_eq!(done.get().unwrap(), [3]);
     empty.run(add, 1, 2);
     empty.run_all(add, [(1, 2), (3, 4)]);
@@ -119,7 +119,7 @@ fn pieces_that_end_while_the_pool_does_count_once() {
             well += usize::from(outcome.is_ok());
         }
         assert!(well <= marks.count(), "round {round}");
-        // Only what a drop killed has begun in vain.
+        // Only a drop kills pieces that have begun; `shutdown` lets them finish.
         assert!(round % 2 == 0 || well == marks.count(), "round {round}: {well} of {}", marks.count());
     }
 }
@@ -140,7 +140,7 @@ fn an_idle_and_an_unused_pool_end_at_once() {
                     drop(pool)
                 }
                 support::assert_gone(&processes);
-                // Before its workers are even there.
+                // The same before its workers have started.
                 let pool = support::pool(workers);
                 if shutdown { pool.shutdown() } else { drop(pool) }
             }
@@ -166,11 +166,11 @@ fn workers_persist_and_are_as_many_as_were_asked_for() {
                 *most = count.max(*most);
             }
         }
-        // Each worker has counted on from where it was.
+        // Each worker has continued its own count.
         assert_eq!(most.values().sum::<u64>(), 1000, "{most:?}");
         let pids: HashSet<u32> = support::workers(&pool).iter().map(|worker| worker.pid).collect();
         assert!(most.keys().all(|pid| pids.contains(pid)) && pids.len() == workers, "{most:?}, {pids:?}");
-        // Nothing of it happened here.
+        // No piece ran in this process.
         assert_eq!(COUNT.load(Ordering::Relaxed), 0);
     }
 }
@@ -212,7 +212,7 @@ fn preload_runs_once_for_all_and_on_worker_start_in_each_before_its_first_piece(
             for (pid, seen) in pieces.get().unwrap() {
                 assert_eq!(seen, [format!("preload in {server}"), format!("start in {pid}")], "round {round}");
             }
-            // In those that replace them, too.
+            // The same holds in the workers that replace these.
             support::workers(&pool).iter().for_each(|worker| worker.kill(libc::SIGKILL));
         }
         support::assert_works(&pool);
@@ -237,7 +237,7 @@ fn on_worker_exit_runs_in_each_worker_that_leaves_in_order_and_in_no_other() {
     support::assert_works(&pool);
     drop(pool);
     assert_eq!(marks.count(), 3);
-    // One that panics there harms nobody.
+    // A panic in the hook has no effect.
     let pool = Pool::builder().workers(2).on_worker_exit(|| panic!("on leaving")).build().unwrap();
     support::assert_works(&pool);
     pool.shutdown();
@@ -264,7 +264,7 @@ fn a_preload_that_fails_is_told_by_build() {
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     let check = |builder: PoolBuilder, expected: &str| {
-        let error = builder.build().err().unwrap_or_else(|| panic!("{expected} is taken"));
+        let error = builder.build().err().unwrap_or_else(|| panic!("{expected} is accepted"));
         assert_eq!((error.kind(), error.piece()), (ErrorKind::Config, None), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     };
@@ -274,7 +274,7 @@ fn settings_that_make_no_sense_are_refused() {
     for percent in [-1.0, -0.0001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         check(Pool::builder().workers(1).max_load_average(percent), &percent.to_string());
     }
-    // What is senseful is taken, at its edges too.
+    // Valid settings are accepted, also at the ends of their range.
     for builder in [
         Pool::builder().workers(1).warm_memory(0),
         Pool::builder().workers(1).warm_memory(usize::MAX),
@@ -285,7 +285,7 @@ fn settings_that_make_no_sense_are_refused() {
     }
 }
 
-/// More than the socket to the fork server holds orders for, while that does not read them yet.
+/// More orders than the socket to the fork server can hold, while the fork server does not read them yet.
 #[test]
 fn a_pool_has_as_many_workers_as_were_asked_for_however_late_they_are_ordered() {
     let _watch = watchdog();
@@ -295,7 +295,7 @@ fn a_pool_has_as_many_workers_as_were_asked_for_however_late_they_are_ordered() 
     support::assert_well(pool);
 }
 
-/// A line of the worker's `/proc/self/status`.
+/// A field of the worker's `/proc/self/status`.
 fn status(name: String) -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_default();
@@ -313,10 +313,10 @@ fn workers_get_new_rights_unless_they_are_kept_from_it() {
     }
 }
 
-/// Of a core file's size, the limit in this process.
+/// The limit of a core file's size in this process.
 fn core_limit() -> libc::rlimit {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the limit is valid for writing.
+    // SAFETY: `limit` is valid for writing.
     assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_CORE, &mut limit) }, 0);
     limit
 }
@@ -326,13 +326,13 @@ fn workers_leave_core_files_only_where_they_are_wanted() {
     let _watch = watchdog();
     let mut limit = core_limit();
     limit.rlim_cur = limit.rlim_max.min(1 << 20);
-    // SAFETY: the limit is valid.
+    // SAFETY: `limit` is a valid limit.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) }, 0);
     for (wanted, most) in [(false, 0), (true, limit.rlim_cur)] {
         let pool = Pool::builder().workers(1).core_files(wanted).build().unwrap();
         let task: Task<(u64, u64)> = task(&pool);
         task.call(|()| (core_limit().rlim_cur, core_limit().rlim_max), ());
-        // What a piece sets for itself it may set: the hard limit is as it was.
+        // The hard limit is unchanged, so a piece may raise its own limit.
         assert_eq!(task.get().unwrap(), [(most, limit.rlim_max)]);
     }
 }
@@ -356,7 +356,7 @@ fn a_result_is_as_long_as_it_may_be_and_no_longer() {
     }
 }
 
-/// What lies under some numbers in a worker, or why nothing does.
+/// The contents of the files behind these descriptors in a worker, or the error of reading them.
 fn read_under(numbers: Vec<i32>) -> Vec<String> {
     let read = |number| std::fs::read_to_string(format!("/proc/self/fd/{number}"));
     numbers.into_iter().map(|number| read(number).unwrap_or_else(|error| error.to_string())).collect()
@@ -374,7 +374,7 @@ fn descriptors_that_are_passed_have_their_numbers_in_every_worker() {
     let (one, other, third) = (file("one"), file("other"), file("third"));
     let builder = Pool::builder().workers(2).pass_descriptors(&[one.as_fd(), other.as_fd()]);
     let numbers = vec![one.as_raw_fd(), other.as_raw_fd(), third.as_raw_fd()];
-    // What becomes of them here is no matter: their places are taken by others.
+    // The parent may close them afterwards, and use the numbers for other files.
     drop((one, other));
     let _taken = [file("taken"), file("taken")];
     let pool = builder.build().unwrap();
@@ -384,7 +384,7 @@ fn descriptors_that_are_passed_have_their_numbers_in_every_worker() {
         let said = task.get().unwrap().remove(0);
         assert_eq!(said[..2], ["one", "other"]);
         assert_ne!(said[2], "third");
-        // And in those that a later fork server forks.
+        // The same holds in workers of a later fork server.
         support::fork_server(&pool).kill(libc::SIGKILL);
         support::assert_works_again(&pool);
     }
@@ -392,7 +392,7 @@ fn descriptors_that_are_passed_have_their_numbers_in_every_worker() {
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Config);
 }
 
-/// A worker ignores what the terminal sends to the background; what it forks does not.
+/// A worker ignores the signals that a terminal sends to background processes. Its child processes do not ignore them.
 #[test]
 fn what_a_worker_forks_heeds_the_terminal() {
     let _watch = watchdog();
@@ -403,7 +403,7 @@ fn what_a_worker_forks_heeds_the_terminal() {
         |()| {
             let mut command = std::process::Command::new("/bin/cat");
             command.arg("/proc/self/status");
-            // SAFETY: nothing is done there; so the standard library forks.
+            // SAFETY: the hook does nothing. It makes the standard library fork instead of calling posix_spawn.
             unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, || Ok(())) };
             let status = String::from_utf8(command.output().unwrap().stdout).unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
@@ -501,7 +501,7 @@ fn stats_count_what_happens() {
     assert_eq!((stats.tasks, stats.pieces_waiting, stats.pieces_done), (0, 0, 100));
     assert_eq!(stats.workers.iter().map(|worker| worker.pieces_done).sum::<u64>(), 100);
     workers[1].kill(libc::SIGKILL);
-    wait_for("another is in its place", || pool.stats().workers[1].generation == 2);
+    wait_for("the worker is replaced", || pool.stats().workers[1].generation == 2);
     let stats = pool.stats();
     assert_eq!((stats.workers_lost, stats.pieces_done), (1, 100));
     assert_eq!((stats.workers[0].pid, stats.workers[1].pieces_done), (Some(workers[0].pid), 0));
@@ -527,7 +527,7 @@ fn stats_show_as_a_table_and_travel_as_data() {
         assert_eq!(lines[1 + number], expected);
     }
     assert_eq!(table.lines().last(), Some("0 tasks, 0 pieces waiting, 100 done, 0 workers lost"));
-    // Columns stand under their heads.
+    // The columns are aligned with their heads.
     assert!(table.lines().take(3).all(|line| line.len() == table.lines().next().unwrap().len()), "{table}");
     let again: Stats = serde_json::from_str(&serde_json::to_string(&stats).unwrap()).unwrap();
     assert_eq!(again, stats);

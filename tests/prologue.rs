@@ -1,25 +1,25 @@
-//! What a worker finds when its first piece begins: all that the skipped start of `main` would have
-//! made, on glibc and on musl.
+//! The state of a worker when its first piece begins: everything that the skipped start of `main` would have set up, with
+//! glibc and with musl.
 #![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 
 mod run;
 
 use run::{command, musl_program, program, run};
 
-/// A question, and the answer that a worker gives of a program that was started in no special way.
+/// Each question, and a worker's answer if its program was started in no special way.
 const USUAL: [(&str, &str); 28] = [
     // std's start of `main` ignores it.
     ("SIGPIPE", "ignored"),
     ("SIGUSR1", "default"),
     ("SIGCHLD", "default"),
     ("SIGHUP", "default"),
-    // At a terminal it stands in the background.
+    // At a terminal a worker is in the background.
     ("SIGTTOU", "ignored"),
     ("SIGTTIN", "ignored"),
     ("blocked signals", ""),
     ("stdin", "/dev/null"),
     ("open", "[0, 1, 2]"),
-    // By these it tells the caller and the supervisor.
+    // With these it signals the caller and the supervisor.
     ("descriptors", "anon_inode:[eventfd] anon_inode:[eventfd]"),
     ("name", "multicore-0"),
     ("group", "its own"),
@@ -38,15 +38,14 @@ const USUAL: [(&str, &str); 28] = [
     ("abort", "Some(Signal(6))"),
     ("exit", "Some(Exit(3))"),
     ("still well", "it is"),
-    // Said in the worker that leaves in order, once.
+    // Printed once, by the worker that exits in order.
     ("leaving", "of its own"),
 ];
 
-/// For a line that is not there.
+/// Stands for a line that is missing.
 const NOTHING: &str = "(nothing)";
 
-/// Asks on both C libraries, after something was set up in the parent; the answers are the usual
-/// ones but for these.
+/// Asks with both C libraries, after the parent was set up like this. The answers are the usual ones, except `unusual`.
 #[track_caller]
 fn check(set_up: &[&str], unusual: &[(&str, &str)]) {
     for (library, program) in [("glibc", Some(program("prologue"))), ("musl", musl_program("prologue"))] {
@@ -59,13 +58,13 @@ fn check(set_up: &[&str], unusual: &[(&str, &str)]) {
         let answers = expected.map(|&(name, expected)| (name, outcome.find(name).unwrap_or(NOTHING), expected));
         let wrong: Vec<_> = answers.filter(|(_, answer, expected)| answer != expected).collect();
         assert!(wrong.is_empty(), "question, answer, expected on {library} after {set_up:?}: {wrong:#?}");
-        // musl hands a program's arguments to `main` alone.
+        // musl passes a program's arguments to `main` only.
         let arguments = if library == "glibc" { format!("{set_up:?}") } else { "[]".to_string() };
         assert_eq!(outcome.answer("arguments"), arguments);
         let panic = outcome.answer("panic");
         let place = "panicked: a piece of its own (at tests/programs/src/bin/prologue.rs:";
         assert!(panic.starts_with("piece 0 (") && panic.contains(place), "{panic}");
-        assert_eq!(outcome.stderr, "", "all that is wrong is in the errors");
+        assert_eq!(outcome.stderr, "", "all problems are in the errors");
         assert_eq!(outcome.status.code(), Some(0));
     }
 }
@@ -86,7 +85,7 @@ fn the_parents_handlers_and_blocked_signals_are_not_the_workers() {
     check(&["handle", "block"], &[]);
 }
 
-/// A worker that leaves then speaks to /dev/null.
+/// A worker that exits then writes to /dev/null.
 #[test]
 fn streams_that_the_parent_closed_are_open() {
     check(&["close"], &[("leaving", NOTHING)]);

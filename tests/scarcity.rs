@@ -1,6 +1,5 @@
-//! Hosts with too little of something: descriptors, processes, memory, file size, system calls, /proc. A
-//! pool works, or says what it lacks; it never hangs and is never half made. The numbers are those of
-//! CASES.md.
+//! Hosts that lack something: descriptors, processes, memory, file size, system calls, /proc. A pool works or reports what
+//! it lacks. It never hangs and is never left half made. The fault numbers are those of CASES.md.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 
@@ -8,7 +7,7 @@ mod run;
 
 use run::{command, program, run, skipped};
 
-/// Runs the program `limited` in a situation; false if the system does not allow that.
+/// Runs the program `limited` in a situation. False if the system does not allow that situation.
 #[track_caller]
 fn check(situation: &[&str], said: &str) -> bool {
     let outcome = run(command(&program("limited"), situation));
@@ -20,7 +19,7 @@ fn check(situation: &[&str], said: &str) -> bool {
     true
 }
 
-/// Fault 31: at each limit a pool is refused or works, and nothing is left of one that was refused.
+/// Fault 31: with each limit a pool works or is refused. Nothing is left of a refused pool.
 #[test]
 fn with_few_descriptors_a_pool_works_or_says_so() {
     check(&["descriptors"], "both: true\n");
@@ -58,7 +57,7 @@ fn with_little_memory_a_pool_works_or_says_so() {
     check(&["address-space"], "both: true\n");
 }
 
-/// Fault 34: it would else be killed by SIGXFSZ.
+/// Fault 34: without a check SIGXFSZ would kill the program.
 #[test]
 fn a_limit_of_file_size_is_told() {
     let error = "cannot make shared memory: ftruncate: File too large (os error 27)";
@@ -66,13 +65,13 @@ fn a_limit_of_file_size_is_told() {
     check(&["file-size"], &format!("{error}\nlater: true\n"));
 }
 
-/// Faults 20 and 37. Where there is no /proc the program is started by its name.
+/// Faults 20 and 37. Without /proc the program is started again by its path.
 #[test]
 fn neither_proc_nor_dev_shm_is_needed() {
     check(&["bare"], "without /dev/shm: well\nwithout /proc: well\n");
 }
 
-/// Fault 36: as a sandbox does it.
+/// Fault 36: system calls are forbidden as a sandbox does it.
 #[test]
 fn a_missing_system_call_is_named_or_not_needed() {
     let (missing, forbidden) = (libc::ENOSYS.to_string(), libc::EPERM.to_string());

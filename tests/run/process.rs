@@ -236,7 +236,7 @@ impl Run {
 
     /// Signals one of its processes.
     pub fn signal(&self, pid: u32, signal: i32) {
-        // SAFETY: a system call without memory.
+        // SAFETY: a system call that takes no pointer.
         unsafe { libc::kill(pid as i32, signal) };
     }
 
@@ -283,7 +283,7 @@ impl Drop for Run {
     fn drop(&mut self) {
         self.forgiven.clear();
         for process in self.processes() {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that takes no pointer.
             unsafe { libc::kill(process.pid as i32, libc::SIGKILL) };
         }
         let _ = self.child.wait();

@@ -1,8 +1,8 @@
-//! What the behaviour tests share: waiting for facts, marks that pieces leave, looking at processes,
-//! and what must hold after every test.
+//! Helpers of the behaviour tests: waiting for facts, marks that pieces write, reading of process states, and checks that
+//! must hold after every test.
 
 #![allow(unsafe_code)]
-// Each test program uses a part of it.
+// Each test program uses only a part of this file.
 #![allow(dead_code)]
 
 use multicore::{Pool, Task};
@@ -11,26 +11,26 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Nothing that is waited for takes this long, however busy the machine.
+/// The longest wait for a fact. Nothing takes this long, even on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits for a fact.
+/// Waits for a fact. Fails after [`DEADLINE`].
 #[track_caller]
 pub fn wait_for(what: &str, mut fact: impl FnMut() -> bool) {
     let start = Instant::now();
     while !fact() {
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?}, and this is still not so: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Ends the program with a word of where each thread is if a test hangs. Dropped in time, it does
-/// nothing.
+/// If a test hangs, prints the system call of each thread and aborts the program. It has no effect if it is dropped in
+/// time.
 pub struct Watchdog {
     stop: Option<std::sync::mpsc::Sender<()>>,
 }
 
-/// Watches over the test that calls it.
+/// A watchdog for the test that calls this.
 pub fn watchdog() -> Watchdog {
     let (stop, stopped) = std::sync::mpsc::channel();
     let name = std::thread::current().name().unwrap_or("a test").to_string();
@@ -53,19 +53,19 @@ impl Drop for Watchdog {
     }
 }
 
-/// A pool of its own.
+/// A new pool.
 #[track_caller]
 pub fn pool(workers: usize) -> Pool {
     Pool::builder().workers(workers).build().expect("a pool can run here")
 }
 
-/// A pool whose tasks run inline, since the machine always counts as busy.
+/// A pool whose tasks run inline, since its load limit is 0.
 #[track_caller]
 pub fn busy_pool() -> Pool {
     Pool::builder().workers(1).max_load_average(0.0).build().expect("a pool can run here")
 }
 
-/// A file to which each execution of a piece appends a line; gone with the test.
+/// A file to which each execution of a piece appends a line. It is removed at the end of the test.
 pub struct Marks {
     file: tempfile::NamedTempFile,
 }
@@ -96,14 +96,14 @@ impl Marks {
         fs::metadata(self.file.path()).map_or(0, |_| self.lines().len())
     }
 
-    /// Waits until so many executions have begun.
+    /// Waits until `count` executions have begun.
     #[track_caller]
     pub fn wait_for(&self, count: usize) {
         wait_for(&format!("{count} marks"), || self.count() >= count);
     }
 
-    /// Waits until no mark has come for a while, and says how many there are. Only for tests that
-    /// would pass too easily otherwise, never too hardly.
+    /// Waits until no mark has come for 150 ms, and returns the number of marks. If more come later, the test may miss a
+    /// fault; it never fails without one.
     pub fn settled(&self) -> usize {
         let (mut count, mut since) = (self.count(), Instant::now());
         while since.elapsed() < Duration::from_millis(150) {
@@ -117,13 +117,13 @@ impl Marks {
     }
 }
 
-/// What a piece does to be counted.
+/// Writes a mark; called by a piece that is to be counted.
 pub fn mark(path: &str, number: u64) {
     let mut file = OpenOptions::new().append(true).open(path).expect("the marks are there");
     file.write_all(format!("{number}\n").as_bytes()).expect("a mark can be made");
 }
 
-/// A door at which pieces wait until the test opens it.
+/// A door at which pieces wait until the test opens it: a file that the test creates.
 pub struct Door {
     directory: tempfile::TempDir,
 }
@@ -147,20 +147,20 @@ impl Door {
     }
 }
 
-/// What a piece does at a door. Gives up when the test is gone.
+/// Waits until the door is open; called by a piece. Stops waiting when the test has ended.
 pub fn wait_at(door: &str) {
     let start = Instant::now();
     while !Path::new(door).exists() && Path::new(door).parent().is_some_and(Path::exists) {
-        assert!(start.elapsed() < 2 * DEADLINE, "nobody opened the door");
+        assert!(start.elapsed() < 2 * DEADLINE, "the door was never opened");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Numbers that are the same for the same seed (splitmix64).
+/// Random numbers that depend only on the seed (splitmix64).
 pub struct Random(u64);
 
 impl Random {
-    /// Prints the seed, which is shown when the test fails; `MULTICORE_TEST_SEED` sets it.
+    /// Takes the seed from `MULTICORE_TEST_SEED`, or a new one, and prints it. The output appears when the test fails.
     pub fn seeded() -> Self {
         let seed = match std::env::var("MULTICORE_TEST_SEED") {
             Ok(seed) => seed.parse().expect("MULTICORE_TEST_SEED is a number"),
@@ -190,7 +190,7 @@ impl Random {
     }
 }
 
-/// A process, told from a later one of the same number by when it started.
+/// A process. Its start time distinguishes it from a later process with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
@@ -202,12 +202,12 @@ impl Process {
         Some(Process { pid, started: field(pid, 22)? })
     }
 
-    /// True while it is there, even as a zombie.
+    /// True while the process exists, even as a zombie.
     pub fn is_there(&self) -> bool {
         Process::find(self.pid) == Some(*self)
     }
 
-    /// True while it is there and no zombie.
+    /// True while the process exists and is no zombie.
     pub fn is_running(&self) -> bool {
         self.is_there() && !matches!(state(self.pid), None | Some('Z' | 'X'))
     }
@@ -216,21 +216,21 @@ impl Process {
         Process::find(field(self.pid, 4)? as u32)
     }
 
-    /// What it calls itself.
+    /// The name of its main thread.
     pub fn name(&self) -> String {
         let name = fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         name.trim().to_string()
     }
 
-    /// Signals it, if it is still there.
+    /// Sends a signal to it, if it still exists.
     pub fn kill(&self, signal: i32) {
         if self.is_there() {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that takes no pointer.
             unsafe { libc::kill(self.pid as i32, signal) };
         }
     }
 
-    /// The memory that it has in use, in bytes.
+    /// Its resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/statm", self.pid)).unwrap_or_default();
         let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default();
@@ -238,13 +238,13 @@ impl Process {
     }
 }
 
-/// What it does, as proc(5) has it.
+/// The state letter of a process, as in proc(5).
 fn state(pid: u32) -> Option<char> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
-/// A field of `/proc/PID/stat` that is a number, by its place in proc(5).
+/// A numeric field of `/proc/PID/stat`, by its number in proc(5).
 fn field(pid: u32, number: usize) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may contain anything, but ends at the last parenthesis.
@@ -252,18 +252,18 @@ fn field(pid: u32, number: usize) -> Option<u64> {
     rest.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
-/// The pool's workers, once all of them are there.
+/// The pool's workers, once all of them have started.
 #[track_caller]
 pub fn workers(pool: &Pool) -> Vec<Process> {
     let mut found = Vec::new();
-    wait_for("all workers are there", || {
+    wait_for("all workers have started", || {
         found = pool.stats().workers.iter().filter_map(|worker| Process::find(worker.pid?)).collect();
         found.len() == pool.workers()
     });
     found
 }
 
-/// The process that the pool's workers were forked from.
+/// The fork server of the pool.
 #[track_caller]
 pub fn fork_server(pool: &Pool) -> Process {
     let mut found = None;
@@ -289,7 +289,7 @@ pub fn assert_works(pool: &Pool) {
     assert_eq!(results, (1..=100).collect::<Vec<u64>>());
 }
 
-/// The same where its fork server has just died: what runs then may be lost with it, and run again.
+/// The same after its fork server has just died: pieces may be lost with their workers, and run again.
 #[track_caller]
 pub fn assert_works_again(pool: &Pool) {
     let task = pool.try_task::<u64>().expect("the pool is open").retries(10);
@@ -300,8 +300,7 @@ pub fn assert_works_again(pool: &Pool) {
     assert_eq!(results, (1..=100).collect::<Vec<u64>>());
 }
 
-/// What must hold after every fault: the pool works, and when it is dropped none of its processes
-/// is left.
+/// Must hold after every fault: the pool works, and none of its processes is left after its drop.
 #[track_caller]
 pub fn assert_well(pool: Pool) {
     assert_works(&pool);
@@ -311,8 +310,8 @@ pub fn assert_well(pool: Pool) {
     assert_gone(&processes);
 }
 
-/// None of these processes is left. The fork server is nobody's child any more, so what is left of
-/// it is for the system's first process to reap, which may take its time.
+/// None of these processes runs. The fork server may still be a zombie: it is no child of this process, so the init process
+/// reaps it, perhaps later.
 #[track_caller]
 pub fn assert_gone(processes: &[Process]) {
     for process in processes {

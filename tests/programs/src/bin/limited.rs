@@ -252,7 +252,7 @@ fn bare() {
             libc::mount(kind.as_ptr().cast(), place.as_ptr().cast(), kind.as_ptr().cast(), flags, std::ptr::null())
         }
     };
-    // SAFETY: a system call without memory.
+    // SAFETY: a system call that takes no pointer.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0
         || mount(b"none\0", b"/\0", libc::MS_REC | libc::MS_PRIVATE) != 0
         || mount(b"tmpfs\0", b"/dev/shm\0", libc::MS_RDONLY) != 0
