@@ -1,5 +1,5 @@
-//! Pools in programs of every build: profiles, C libraries, linkers, C++ statics; and shared objects
-//! that link the crate, in which no pool can run, but which load.
+//! Pools in programs of every build: profiles, C libraries, linkers, C++ statics. Shared objects that link the crate load,
+//! and no pool can run in them.
 #![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 
 mod run;
@@ -28,7 +28,7 @@ fn linked(linker: &str) -> PathBuf {
     build(&["-p", "multicore_programs", "--bin", &name]).remove(&name).expect("just built")
 }
 
-/// lld signs what it links; GNU ld does not, and nobody else is asked here.
+/// lld writes its name into what it links, and GNU ld does not. These tests use no other linker.
 #[track_caller]
 fn assert_linked_by(linker: &str, file: &Path) {
     let bytes = fs::read(file).unwrap();
@@ -36,8 +36,7 @@ fn assert_linked_by(linker: &str, file: &Path) {
     assert_eq!(lld, linker == "lld", "{file:?} was linked by another linker than {linker}");
 }
 
-/// True if the kernel hands it to a loader: it is not static. Such a program's first page has the
-/// loader's path.
+/// True if the program has a loader, so is not static. Its first page then contains the loader's path.
 fn has_interpreter(file: &Path) -> bool {
     let bytes = fs::read(file).unwrap();
     bytes[..4096].windows(4).any(|window| window == b"/ld-")
@@ -74,7 +73,7 @@ fn a_pool_runs_in_a_static_program_of_glibc() {
     }
 }
 
-/// There a panic is the end of the worker.
+/// With `panic = "abort"` a panic ends the worker.
 #[test]
 fn a_pool_runs_in_a_stripped_program_of_fat_lto_that_aborts_on_panic() {
     let arguments = ["-p", "multicore_programs", "--bin", "answers", "--profile", "fat"];
@@ -83,7 +82,7 @@ fn a_pool_runs_in_a_stripped_program_of_fat_lto_that_aborts_on_panic() {
     let expected = ANSWERS.replace("panic: Panicked None", "panic: WorkerLost Some(Signal(6))");
     assert_eq!(outcome.stdout, expected);
     assert!(outcome.status.success());
-    // Nobody lives to put it into an error, so the hook says it.
+    // The worker aborts before it can send an error, so the panic hook prints the message.
     assert!(outcome.stderr.contains("no reason"), "{outcome:?}");
 }
 
@@ -101,8 +100,8 @@ fn a_pool_runs_in_a_program_linked_by_lld() {
     check(&program, ANSWERS);
 }
 
-/// One of the two statics is made before the crate's entry, by the loader, and one after, by the
-/// entry; neither twice.
+/// The loader constructs one of the two statics before the crate's entry runs. The entry has the other one constructed.
+/// Neither is constructed twice.
 #[test]
 fn constructors_of_cpp_statics_have_run_once_in_workers() {
     let built = build(&["-p", "multicore_cpp_program"]);
@@ -110,12 +109,12 @@ fn constructors_of_cpp_statics_have_run_once_in_workers() {
     if outcome.stdout == "no C++ compiler\n" {
         return skipped("C++ statics", "no C++ compiler");
     }
-    // early, late, calls of a plain constructor; who saw the marker.
+    // The sums of the early and the late static, the calls of a plain constructor, and which static saw the marker.
     outcome.assert_said("in main: [42, 42, 1, 0, 0]\nin preload: [42, 42, 1, 1, 0]\nin a worker: [42, 42, 1, 1, 0]\n");
 }
 
-/// It has no bounds of the constructors' array in a shared object (GNU ld), or the object's own
-/// (lld): neither is the executable's.
+/// In a shared object the symbols at the ends of the array of constructors are missing (GNU ld) or are the object's own
+/// (lld). Neither are those of the executable.
 #[test]
 fn a_shared_object_that_links_the_crate_loads_and_has_no_pool() {
     for linker in ["bfd", "lld"] {
@@ -125,7 +124,7 @@ fn a_shared_object_that_links_the_crate_loads_and_has_no_pool() {
         let mut plugged = command(&program("host"), &["load"]);
         plugged.arg(&object);
         run(plugged).assert_said("before: Ok\nplug-in: 0\nafter: Ok\n");
-        // Loaded before the program's own constructors, it does not take the program's child.
+        // The object's constructors run before the program's. They must not intercept the program's child process.
         let mut preloaded = command(&program("answers"), &[]);
         preloaded.env("LD_PRELOAD", &object);
         run(preloaded).assert_said(ANSWERS);
@@ -138,7 +137,7 @@ fn a_proc_macro_that_links_the_crate_loads_and_has_no_pool() {
     check(&program, "in the compiler: Unsupported, [42]\nin the program: Ok\n");
 }
 
-/// The second version is a copy of this one with another number.
+/// The second version is a copy of this one with another version number.
 #[test]
 fn two_versions_of_the_crate_live_in_one_program() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -147,7 +146,7 @@ fn two_versions_of_the_crate_live_in_one_program() {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let version = format!("version = {:?}\n", env!("CARGO_PKG_VERSION"));
     assert!(manifest.contains(&version));
-    // The package and what it depends on, without the workspace, targets and tests.
+    // The package and its dependencies, without the workspace, targets and tests.
     let mut other = String::new();
     for section in manifest.split("\n[") {
         let head = section.split(']').next().unwrap().trim_start_matches('[');
@@ -174,7 +173,7 @@ fn two_versions_of_the_crate_live_in_one_program() {
         root.join("tests/programs/two_versions/main.rs"),
     );
     write_if_changed(&directory.join("Cargo.toml"), &program);
-    // Cargo adds both packages to the lock file, so what it was made from is kept beside it.
+    // Cargo adds both packages to the lock file, so a copy of the original is kept beside it.
     let (lock, former) = (fs::read_to_string(root.join("Cargo.lock")).unwrap(), directory.join("Cargo.lock.former"));
     if fs::read_to_string(&former).ok().as_ref() != Some(&lock) {
         fs::write(directory.join("Cargo.lock"), &lock).unwrap();
@@ -184,7 +183,7 @@ fn two_versions_of_the_crate_live_in_one_program() {
     check(&built["two_versions"], "apart: true\nthe other lives on: true\nglobal pools: (true, true)\n");
 }
 
-/// What is not touched is not built again.
+/// A file that did not change is not written, so that cargo does not build it again.
 fn write_if_changed(file: &Path, text: &str) {
     if fs::read_to_string(file).ok().as_deref() != Some(text) {
         fs::write(file, text).unwrap();

@@ -587,7 +587,7 @@ fn a_worker_that_the_kernel_killed_for_memory_is_told_apart() {
         return;
     }
     let Some(group) = SmallGroup::make() else {
-        eprintln!("SKIPPED: no control group for memory can be made here");
+        eprintln!("SKIPPED: no memory control group can be created here");
         return;
     };
     let test = std::env::current_exe().unwrap();

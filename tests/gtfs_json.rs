@@ -1,8 +1,8 @@
-//! Runs the example `gtfs_json` as its users do: feeds as the GTFS reference allows them, feeds
-//! that are broken, Ctrl-C.
+//! Runs the example `gtfs_json` as its users do: with feeds that the GTFS reference allows, with broken feeds, and with
+//! Ctrl-C.
 //!
-//! `cargo test` builds the examples before it runs this; where only this test is built, `cargo
-//! build --examples` does.
+//! `cargo test` builds the examples before it runs this test. If only this test is built, run `cargo build --examples`
+//! first.
 #![cfg(target_os = "linux")]
 
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("examples/gtfs_json");
-    assert!(program.is_file(), "{program:?} is not there; `cargo build --examples` makes it");
+    assert!(program.is_file(), "{program:?} does not exist; `cargo build --examples` builds it");
     program
 }
 
@@ -38,7 +38,7 @@ const ROUTES: &str = "route_id,route_short_name,route_type\nR1,7,3\nR2,,0\n";
 const TRIPS: &str = "route_id,service_id,trip_id,trip_headsign\nR1,W,T1,Zürich\nR2,W,T2,\n";
 const STOP_TIMES: &str = "trip_id,stop_id,stop_sequence\nT1,S1,1\nT2,S2,2\n";
 
-/// The tables of a small feed, some replaced or, where None, left out.
+/// The tables of a small feed. Some are replaced or, if `None`, left out.
 fn tables<'text>(changes: &[(&'text str, Option<&'text str>)]) -> Vec<(&'text str, &'text str)> {
     let mut tables =
         vec![("stops.txt", STOPS), ("routes.txt", ROUTES), ("trips.txt", TRIPS), ("stop_times.txt", STOP_TIMES)];
@@ -70,7 +70,7 @@ fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
-/// Runs a feed and gives its JSON lines, after a look at everything else that the program says.
+/// Runs the program on a feed, checks everything that it prints, and returns the JSON lines.
 fn lines_of(feed: &Path, arguments: &[&str]) -> String {
     let kept = tempfile::tempdir().unwrap();
     let output = kept.path().join("rows.json");
@@ -93,7 +93,7 @@ fn lines_of(feed: &Path, arguments: &[&str]) -> String {
     assert!(number(said[2], "ratio ", "") >= 0.0);
     assert_eq!(number(said[3], "rows ", "") as usize, lines.lines().count());
     assert_eq!(number(said[4], "bytes ", "") as usize, lines.len());
-    assert_eq!(entries(kept.path()), 1, "nothing but the output is left beside it");
+    assert_eq!(entries(kept.path()), 1, "only the output is left in its folder");
     lines
 }
 
@@ -358,7 +358,10 @@ fn an_interrupted_run_leaves_neither_folder_nor_output() {
         let unpacking = || entries(temporary.path()) > 0 && entries(kept.path()) > 0;
         let deadline = Instant::now() + Duration::from_secs(20);
         while !unpacking() {
-            assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it should be unpacking");
+            assert!(
+                Instant::now() < deadline && child.try_wait().unwrap().is_none(),
+                "the program should be unpacking"
+            );
             std::thread::yield_now();
         }
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());

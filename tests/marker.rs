@@ -1,5 +1,5 @@
-//! Programs that find a marker in their environment which is not for them: forged, stale, of another
-//! version. They run as if it were not there (fault 22).
+//! Programs with a marker in their environment that is not meant for them: forged, stale, or of another version. They run
+//! as if there were no marker (fault 22 of CASES.md).
 #![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 #![allow(unsafe_code)]
 
@@ -23,22 +23,22 @@ use std::process::Command;
 const NAME: &str = "MULTICORE_FORK_SERVER";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Where a program finds the descriptor that its marker names.
+/// The number of the descriptor that a marker names.
 const SOCKET: i32 = 50;
 
-/// The marker is gone, and pools run.
+/// The output if the marker was removed and pools run.
 const WELL: &str = "privileged: false\nmarker: None\ntask: Ok\npool: Ok\n";
 
-/// The marker is there, so this seems to be a fork server that was not stopped.
+/// The error if the marker is still there, so that this process seems to be a fork server that was not intercepted.
 const LEFT: &str =
     "no pool can run here: this process was started as a fork server and not stopped before its main function";
 
-/// The program `host` with this marker and, if any, this descriptor.
+/// The command for the program `host` with this marker and, if given, this descriptor.
 fn host(program: &Path, marker: &[u8], descriptor: Option<&OwnedFd>) -> Command {
     let mut host = command(program, &["task"]);
     host.env(NAME, OsStr::from_bytes(marker));
     if let Some(descriptor) = descriptor.map(|descriptor| descriptor.as_raw_fd()) {
-        // SAFETY: dup2 allocates and locks nothing; the descriptor is open until the child runs.
+        // SAFETY: dup2 neither allocates nor locks. The descriptor is open until the child runs.
         unsafe {
             host.pre_exec(move || {
                 if libc::dup2(descriptor, SOCKET) == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
@@ -55,21 +55,20 @@ fn check(marker: &[u8], descriptor: Option<&OwnedFd>, said: &str) {
     assert_eq!((stdout.as_str(), stderr.as_str(), status.code()), (said, "", Some(0)), "{NAME}={marker}");
 }
 
-/// A marker of this version, whose socket is ours.
+/// A marker of this version that names our socket.
 fn marker(entry: u64, nonce: u64, parent: u32) -> String {
     format!("{VERSION}/{entry}/{nonce}/{SOCKET}/{parent}")
 }
 
-/// Two ends of what a pool and its fork server talk over.
+/// The two ends of a socket as between a pool and its fork server.
 fn ends() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
 }
 
-/// The first message as a pool sends it: the nonce and the image's identity, with two descriptors
-/// unless told otherwise.
+/// Sends the first message as a pool does: the nonce and the image's identity, with some descriptors. A pool sends two.
 fn send_hello(socket: &OwnedFd, nonce: u64, descriptors: usize) {
     let message = [nonce.to_le_bytes(), 1_u64.to_le_bytes()].concat();
-    // Settings: no hooks, no memory to keep warm, no bounds nor rights of their own.
+    // Settings with no hooks, no memory to keep warm, and no limits or rights of their own.
     let mut settings = tempfile::tempfile().unwrap();
     settings.write_all(&[0; 14]).unwrap();
     let fds = vec![settings.as_fd(); descriptors];
@@ -83,21 +82,23 @@ fn send(socket: &OwnedFd, message: &[u8], fds: &[BorrowedFd<'_>]) {
     sendmsg(socket, &[IoSlice::new(message)], &mut ancillary, SendFlags::empty()).unwrap();
 }
 
-/// What a fork server would have said by now, its end included.
+/// True if the program has sent a message, as a fork server would have by now.
 fn has_word(socket: &OwnedFd) -> bool {
     let mut byte = [0];
     rustix::net::recv(socket, &mut byte, rustix::net::RecvFlags::DONTWAIT).is_ok_and(|(read, _)| read > 0)
 }
 
-/// The entry's offset in the program's image, as a real marker of its own says it.
+/// The entry's offset in the program's image, taken from a real marker.
 fn entry_of(program: &Path) -> u64 {
     let host = Run::start(command(program, &["wait"]));
     host.wait_for_line("task: ");
-    let server = host.find("multicore-fork").expect("its pool runs");
-    // What the image was started with stays readable there.
+    let server = host.find("multicore-fork").expect("the pool runs");
+    // The environment at the start of the image stays readable there.
     let environment = fs::read(format!("/proc/{server}/environ")).unwrap();
     let mut variables = environment.split(|&byte| byte == 0).filter_map(|variable| std::str::from_utf8(variable).ok());
-    let marker = variables.find_map(|variable| variable.strip_prefix(NAME)?.strip_prefix('=')).expect("it was marked");
+    let marker = variables
+        .find_map(|variable| variable.strip_prefix(NAME)?.strip_prefix('='))
+        .expect("the fork server has a marker");
     assert!(marker.starts_with(VERSION), "{marker}");
     marker.split('/').nth(1).unwrap().parse().unwrap()
 }
@@ -164,8 +165,9 @@ fn a_socket_without_the_right_first_message_is_not_believed() {
     check(marker(entry, 2, parent).as_bytes(), Some(&theirs), WELL);
 }
 
-/// It may be meant for another copy of the crate in the program; if there is none, this program was
-/// started as a fork server and is none, so it makes no pool: never a chain of programs.
+/// The marker may be meant for another copy of the crate in the program, so it is kept. If there is no other copy, this
+/// program was started as a fork server and did not become one. Then it makes no pool, so that programs never start each
+/// other in a chain.
 #[test]
 fn a_true_marker_that_nobody_takes_is_kept_and_no_pool_is_made() {
     let parent = std::process::id();
@@ -179,15 +181,15 @@ fn a_true_marker_that_nobody_takes_is_kept_and_no_pool_is_made() {
     }
 }
 
-/// All that a pool says, said by this test: the program is taken. (It then finds that it is not the
-/// same image, says so, and goes.) With more rights than its caller it is not.
+/// This test sends everything that a pool sends, so the program becomes a fork server. (It then finds that its image is
+/// another one, reports that, and exits.) A program with more rights than its caller does not.
 #[test]
 fn a_program_with_more_rights_than_its_caller_takes_no_orders_and_makes_no_pool() {
     let (entry, parent) = (entry_of(&program("host")), std::process::id());
     let (ours, theirs) = ends();
     send_hello(&ours, 2, 2);
     let taken = run(host(&program("host"), marker(entry, 2, parent).as_bytes(), Some(&theirs)));
-    assert_eq!((taken.stdout.as_str(), has_word(&ours)), ("", true), "the forged marker is as good as a pool's");
+    assert_eq!((taken.stdout.as_str(), has_word(&ours)), ("", true), "the forged marker works as a real one");
 
     if rustix::process::geteuid().as_raw() != 0 {
         return skipped("a setuid program", "only root can make one");
@@ -215,5 +217,5 @@ fn a_program_with_more_rights_than_its_caller_takes_no_orders_and_makes_no_pool(
         assert_eq!(outcome.answer("task"), "Unsupported", "{outcome:?}");
         assert!(outcome.answer("pool").contains("more rights than its caller"), "{outcome:?}");
     }
-    assert!(!has_word(&ours), "it took orders from its caller");
+    assert!(!has_word(&ours), "the program took orders from its caller");
 }

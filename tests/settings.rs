@@ -1,5 +1,5 @@
-//! The global pool: made once, set by the program or else by the environment. Each case is a process
-//! of its own: this test program, started anew with `as_a_child` alone.
+//! The global pool: it is made once, with settings from the program or else from the environment. Each case runs in a
+//! process of its own: this test program, started again with only the test `as_a_child`.
 
 #![cfg(target_os = "linux")]
 
@@ -9,10 +9,10 @@ use multicore::{ErrorKind, Pool, Task};
 use std::process::Command;
 use support::add;
 
-/// Which part the child plays.
+/// The variable that names the child's part.
 const ROLE: &str = "MULTICORE_TEST_ROLE";
 
-/// What a child says, line by line.
+/// The lines that a child prints.
 #[track_caller]
 fn child(role: &str, variables: &[(&str, &str)]) -> Vec<String> {
     use std::os::unix::ffi::OsStrExt;
@@ -20,7 +20,7 @@ fn child(role: &str, variables: &[(&str, &str)]) -> Vec<String> {
     command.args(["--exact", "as_a_child", "--nocapture", "--test-threads=1"]).env(ROLE, role);
     command.env_remove("MULTICORE_WORKERS").env_remove("MULTICORE_MAX_LOAD_AVERAGE");
     for (name, value) in variables {
-        // A byte that is no text stands for itself.
+        // U+FFFD stands for a byte that is not text.
         let bytes: Vec<u8> = value.chars().map(|c| if c == '\u{fffd}' { 0xff } else { c as u8 }).collect();
         command.env(name, std::ffi::OsStr::from_bytes(&bytes));
     }
@@ -28,7 +28,7 @@ fn child(role: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{role} {variables:?}: {text}{errors}");
-    // The harness may have begun the first line.
+    // The harness may have printed the beginning of the first line.
     text.lines().filter_map(|line| Some(line.split_once("say ")?.1.to_string())).collect()
 }
 
@@ -36,7 +36,7 @@ fn say(what: impl std::fmt::Display) {
     println!("\nsay {what}");
 }
 
-/// The supervisors' threads: one for each pool that was started.
+/// The number of supervisor threads: one for each pool that was started.
 fn supervisors() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
@@ -55,7 +55,7 @@ fn as_a_child() {
                     say(error);
                 }
             }
-            // Never another pool, and always an answer.
+            // There is never another pool, and always a result.
             let inline = Task::<u64>::new_or_inline();
             inline.run(add, 1, 2);
             assert_eq!(inline.get().unwrap(), [3]);
@@ -94,7 +94,7 @@ fn as_a_child() {
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             assert!(pools.iter().all(|&pool| pool == pools[0]));
-            // It names itself when it first runs.
+            // The thread sets its name when it first runs.
             support::wait_for("the supervisor runs", || supervisors() > 0);
             say(supervisors());
         }
@@ -112,7 +112,7 @@ fn the_environment_sets_the_global_pool() {
     }
     let cpus = num_cpus::get();
     assert_eq!(child("start", &[])[1], format!("workers {cpus}"));
-    // Not a pool of one's own.
+    // The variables have no effect on other pools.
     assert_eq!(child("own pool", &[("MULTICORE_WORKERS", "7")]), [cpus.to_string()]);
     assert_eq!(child("own pool", &[("MULTICORE_WORKERS", "x")]), [cpus.to_string()]);
     let busy = child("start", &[("MULTICORE_MAX_LOAD_AVERAGE", "0")]);
@@ -129,7 +129,7 @@ fn a_malformed_variable_is_told_with_its_name_and_value_and_never_taken_for_anot
         assert_eq!(said[3], "kind Some(Config)", "{name}={value}: {said:?}");
         let shown = if value.is_ascii() { value } else { "" };
         assert!(said[2].contains(name) && said[2].contains(shown), "{name}={value}: {said:?}");
-        // It cuts all the same, and starts nothing.
+        // `ranges` works all the same, and starts no pool.
         let ranges = child("ranges", &[(name, value)]);
         assert!(ranges[0].parse::<usize>().is_ok_and(|pieces| pieces > 0), "{name}={value}: {ranges:?}");
         assert_eq!(ranges[1], "threads 0");

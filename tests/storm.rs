@@ -1,15 +1,15 @@
-//! A storm: workers and fork servers are killed and stopped at random while tasks of every kind run.
-//! After each round holds what must hold after every fault:
+//! A storm: workers and fork servers are killed and stopped at random while tasks of every kind run. The following must
+//! hold after each round, as after every fault:
 //!
 //! - I1: each piece has one outcome: its own result, or an error of a kind that its task allows.
 //! - I2: no piece starts more often than its retries allow.
 //! - I3: no process of a pool outlives it.
 //! - I4: no descriptor, file or shared memory is left.
-//! - I5: the pool works on.
-//! - I6: the parent takes no harm.
+//! - I5: the pool continues to work.
+//! - I6: the parent is not harmed.
 //!
-//! Alone in its program, since it counts what the whole process has. `MULTICORE_TEST_SEED` repeats a
-//! storm, as far as the kernel does; `MULTICORE_STORM_ROUNDS` makes it longer.
+//! This test is alone in its program, since it counts the resources of the whole process. `MULTICORE_TEST_SEED` repeats a
+//! storm, except for the kernel's scheduling. `MULTICORE_STORM_ROUNDS` makes it longer.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -24,16 +24,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::{DEADLINE, Marks, Process, Random, add, mark, wait_for, watchdog};
 
-/// In the environment of every process of a pool, and of no other.
+/// The variable in the environment of every process of these pools, and of no other process.
 const TAG: &str = "MULTICORE_STORM";
 
-/// How long it storms in a round.
+/// The length of the storm in a round.
 const STORM: Duration = Duration::from_millis(250);
 
-/// A stopped worker is found by its piece's limit, and no piece takes as long by itself.
+/// The time limit of a piece, by which a stopped worker is detected. No piece takes this long by itself.
 const LIMIT: Duration = Duration::from_millis(400);
 
-/// What becomes of a piece, the storm apart.
+/// How a piece ends if the storm does not hit it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Fate {
     Return,
@@ -44,7 +44,7 @@ enum Fate {
     Spin,
 }
 
-/// Each piece leaves a mark when it starts.
+/// A piece, which writes a mark when it starts.
 fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> (u64, Vec<u8>) {
     mark(&marks, number);
     match fate {
@@ -52,7 +52,7 @@ fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> (u6
         Fate::Sleep => std::thread::sleep(Duration::from_micros(number % 2_000)),
         Fate::Panic => panic!("piece {number} panics"),
         Fate::Exit => std::process::exit(3),
-        // SAFETY: ends this process.
+        // SAFETY: a system call that takes no pointer; it ends this process.
         Fate::Crash => unsafe {
             libc::raise(libc::SIGSEGV);
         },
@@ -63,7 +63,7 @@ fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> (u6
     (number, weight)
 }
 
-/// What a task's pieces were, by their numbers in the marks.
+/// The pieces of a task, by their numbers in the marks.
 struct Expected {
     first: u64,
     fates: Vec<Fate>,
@@ -71,7 +71,7 @@ struct Expected {
     cancelled: bool,
 }
 
-/// One submitter: tasks of every kind, until the storm is over.
+/// One submitter: it runs tasks of every kind until the storm is over.
 fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &AtomicBool) -> Vec<Expected> {
     let mut random = Random::with_seed(seed);
     let mut all = Vec::new();
@@ -84,7 +84,7 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
         let mut fates = Vec::new();
         for number in first..first + count {
             let fate = match random.below(60) {
-                // Where a backtrace is asked for, a panic may take longer than the limit.
+                // If a backtrace is requested, a panic may take longer than the limit.
                 0 if retries < 10 => Fate::Panic,
                 1 if retries < 10 => Fate::Exit,
                 2 if retries < 10 => Fate::Crash,
@@ -92,7 +92,7 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
                 4..20 => Fate::Sleep,
                 _ => Fate::Return,
             };
-            // Without optimisation, long vectors take their time.
+            // Without optimisation, long vectors are slow.
             let is_heavy = limit == LIMIT && random.below(30) == 0;
             let weight = random.below(if is_heavy { 200_000 } else { 40 });
             fates.push(fate);
@@ -118,7 +118,7 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
     all
 }
 
-/// I1.
+/// Checks I1.
 #[track_caller]
 fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
     assert_eq!(outcomes.len(), expected.fates.len());
@@ -155,17 +155,17 @@ fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
     }
 }
 
-/// Kills and stops at random until the storm is over; says how many it killed.
+/// Kills and stops processes at random until the storm is over. Returns the number of hits.
 fn sabotage(pool: &Pool, random: &mut Random) -> usize {
     let start = Instant::now();
-    let (mut hits, mut newborns) = (0, 0);
+    let (mut hits, mut new_in_a_row) = (0, 0);
     while start.elapsed() < STORM {
         let workers: Vec<(u32, bool)> =
             pool.stats().workers.iter().filter_map(|worker| Some((worker.pid?, worker.pieces_done == 0))).collect();
         let victim = workers.get(random.below(1 + workers.len() as u64) as usize);
-        // Five in a row that die before they are ready end a pool, and shall.
-        newborns = victim.map_or(newborns, |(_, is_newborn)| if *is_newborn { newborns + 1 } else { 0 });
-        let victim = victim.filter(|_| newborns < 4).and_then(|&(pid, _)| Process::find(pid));
+        // Five workers in a row that die before they are ready end a pool, as intended. So new workers get time to start.
+        new_in_a_row = victim.map_or(new_in_a_row, |(_, is_new)| if *is_new { new_in_a_row + 1 } else { 0 });
+        let victim = victim.filter(|_| new_in_a_row < 4).and_then(|&(pid, _)| Process::find(pid));
         if let Some(worker) = victim {
             let server = worker.parent().filter(|parent| parent.name() == "multicore-fork");
             match (random.below(100), server) {
@@ -186,7 +186,7 @@ fn sabotage(pool: &Pool, random: &mut Random) -> usize {
     hits
 }
 
-/// The processes that carry the tag; a zombie that the system's first process is to reap is gone.
+/// The processes with the tag. A zombie has no environment, so it does not count: the init process will reap it.
 fn tagged() -> Vec<u32> {
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let tag = format!("{TAG}={}", std::process::id());
@@ -197,7 +197,7 @@ fn tagged() -> Vec<u32> {
     .collect()
 }
 
-/// What else a pool could leave.
+/// What else a pool could leave behind: the numbers of descriptors and of names in /dev/shm.
 fn traces() -> (usize, usize) {
     let count = |directory: &str| fs::read_dir(directory).map_or(0, |entries| entries.flatten().count());
     let shared = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
@@ -211,7 +211,7 @@ fn in_a_storm_nothing_is_lost_twice_or_left() {
     // SAFETY: no other thread of this program reads or writes the environment now.
     unsafe { std::env::set_var(TAG, std::process::id().to_string()) };
     let mut random = Random::seeded();
-    // What is made once and kept.
+    // The first pool creates what is made once and kept.
     support::assert_well(support::pool(1));
     let before = traces();
     for round in 0..rounds {
@@ -219,7 +219,7 @@ fn in_a_storm_nothing_is_lost_twice_or_left() {
         println!("round {round}, seed {seed}");
         let _watch = watchdog();
         one_round(&mut Random::with_seed(seed));
-        // I3 and I4.
+        // Checks I3 and I4.
         wait_for("no process is left", || tagged().is_empty());
         assert_eq!(traces(), before, "descriptors, and names of shared memory");
     }
@@ -240,21 +240,24 @@ fn one_round(random: &mut Random) {
             .collect();
         let hits = sabotage(&pool, random);
         over.store(true, Ordering::Relaxed);
-        // Should it hang, the state of the pool says more than its threads.
+        // If it hangs, the state of the pool is more useful than its threads.
         let start = Instant::now();
         while submitters.iter().any(|submitter| !submitter.is_finished()) {
-            assert!(start.elapsed() < DEADLINE || fs::write("/dev/stderr", format!("{pool:#?}")).is_err(), "it hangs");
+            assert!(
+                start.elapsed() < DEADLINE || fs::write("/dev/stderr", format!("{pool:#?}")).is_err(),
+                "a submitter hangs"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
-        // I6: none of them panicked.
+        // Checks I6: none of the submitters panicked.
         let all: Vec<Expected> = submitters.into_iter().flat_map(|submitter| submitter.join().unwrap()).collect();
         (all, hits)
     });
     assert!(hits > 0 && !all.is_empty(), "no storm: {hits} hits, {} tasks", all.len());
-    // I5.
+    // Checks I5.
     let start = Instant::now();
     for _ in 0..100 {
-        // What was stopped last may be found only now, a fork server with all its workers.
+        // A process that was stopped last may be detected only now, perhaps a fork server with all its workers.
         let task = support::task::<u64>(&pool).retries(5);
         task.run(add, 1, 2);
         assert_eq!(task.get_timeout(DEADLINE).unwrap(), [3]);
@@ -265,7 +268,7 @@ fn one_round(random: &mut Random) {
     } else {
         drop(pool)
     }
-    // I2, once nothing runs any more.
+    // Checks I2, when nothing runs any more.
     let mut starts: HashMap<u64, u32> = HashMap::new();
     for number in marks.numbers() {
         *starts.entry(number).or_default() += 1;

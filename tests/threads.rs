@@ -1,4 +1,5 @@
-//! Many threads, one pool: whoever collects collects for all, and passes that on when it leaves.
+//! Many threads and one pool: the leader collects for all threads that wait, and another one becomes the leader when it
+//! leaves.
 
 #![cfg(target_os = "linux")]
 
@@ -67,7 +68,7 @@ fn fifty_waiters_and_those_whose_time_passes_all_get_what_is_theirs() {
                     let expected: Vec<u64> = (0..pieces).map(|number| number + thread).collect();
                     match random.below(5) {
                         0 => {
-                            // Behind pieces that never come to an end by themselves.
+                            // Sometimes with a piece that never ends by itself.
                             if random.below(4) == 0 {
                                 task.run(
                                     |door: String, _: ()| {
@@ -89,7 +90,7 @@ fn fifty_waiters_and_those_whose_time_passes_all_get_what_is_theirs() {
                         1 => assert_eq!(task.get_timeout(DEADLINE).unwrap(), expected),
                         2 => assert_eq!(task.iter().map(Result::unwrap).collect::<Vec<_>>(), expected),
                         3 => {
-                            // Stops in the middle.
+                            // Stops reading in the middle.
                             let some: Vec<u64> = task.iter().take(2).map(Result::unwrap).collect();
                             assert_eq!(some, expected[..some.len()]);
                         }
@@ -102,7 +103,7 @@ fn fifty_waiters_and_those_whose_time_passes_all_get_what_is_theirs() {
     support::assert_well(pool);
 }
 
-/// The one that leads leaves first, again and again; none of the others may be forgotten.
+/// The leader leaves first, in many rounds. No other waiter may be forgotten.
 #[test]
 fn the_lead_passes_on_when_the_leader_is_done_or_out_of_time() {
     let _watch = watchdog();
@@ -120,7 +121,7 @@ fn the_lead_passes_on_when_the_leader_is_done_or_out_of_time() {
             door.path(),
         );
         begun.wait_for(1);
-        // It comes first, so it leads, and its time passes.
+        // This caller waits first, so it becomes the leader. Then its time expires.
         let leader = task::<u64>(&pool);
         leader.run(
             |marks: String, door: String| {
@@ -141,7 +142,7 @@ fn the_lead_passes_on_when_the_leader_is_done_or_out_of_time() {
     support::assert_well(pool);
 }
 
-/// The one that leads waits for long; the others hear of their results all the same.
+/// The leader waits for long. The others get their results all the same.
 #[test]
 fn who_does_not_lead_is_told_by_the_one_that_does() {
     let _watch = watchdog();
@@ -189,7 +190,7 @@ fn a_thread_that_panics_while_it_reads_leaves_the_others_alone() {
         let panics = std::thread::spawn(move || {
             for result in first.iter() {
                 if result.unwrap() == 5 {
-                    // Without the harness's message.
+                    // Unwinds without the message of the panic hook.
                     std::panic::resume_unwind(Box::new(()));
                 }
             }

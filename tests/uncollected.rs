@@ -1,4 +1,4 @@
-//! Nothing that nobody collects stands in anybody's way.
+//! Results that nobody collects delay no other task.
 
 #![cfg(target_os = "linux")]
 
@@ -17,20 +17,20 @@ fn a_hundred_thousand_uncollected_results_block_nobody() {
         live.run_all(add, (0..20).map(|number| (number, round)));
         assert_eq!(live.get_timeout(DEADLINE).unwrap(), (round..round + 20).collect::<Vec<u64>>());
     }
-    wait_for("all of it is done", || forgotten.completed() == 100_000);
+    wait_for("all pieces are done", || forgotten.completed() == 100_000);
     support::assert_works(&pool);
     assert_eq!(forgotten.get().unwrap(), (1..=100_000).collect::<Vec<u64>>());
     support::assert_well(pool);
 }
 
-/// Nobody looks at the pool at all while they are made.
+/// No caller uses the pool while the results are made.
 #[test]
 fn uncollected_results_far_beyond_the_rings_block_nobody() {
     let _watch = watchdog();
     let pool = pool(2);
     let marks = Marks::new();
     let forgotten = task::<Vec<u8>>(&pool);
-    // 40 MB in all, each either far below or far beyond a ring.
+    // 40 MB in all. Each result is much smaller or much larger than a ring.
     for number in 0..80_u64 {
         forgotten.run(
             |number: u64, marks: String| {
@@ -60,14 +60,14 @@ fn many_forgotten_tasks_and_errors_block_nobody() {
         task.run(|_: u64, _: u64| panic!("{}", "nobody reads this ".repeat(100)), 0, 0);
         forgotten.push(task);
     }
-    wait_for("all are done", || forgotten.iter().all(|task| task.completed() == 2));
+    wait_for("all tasks are done", || forgotten.iter().all(|task| task.completed() == 2));
     assert_eq!(pool.stats().tasks, 300);
     support::assert_works(&pool);
     let leaked = task::<u64>(&pool);
     leaked.run_all(add, (0..1000).map(|number| (number, 0)));
     std::mem::forget(leaked);
     drop(forgotten);
-    wait_for("what was dropped is gone", || pool.stats().tasks == 1);
+    wait_for("the dropped tasks are closed", || pool.stats().tasks == 1);
     support::assert_well(pool);
 }
 

@@ -1,4 +1,4 @@
-//! What comes over the socket to the fork server, and what the environment holds.
+//! Arbitrary bytes as messages on the socket between parent and fork server, and as the marker in the environment.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A ring whose words are anything.
+//! Reads a ring whose words are arbitrary.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Results of any type from any bytes.
+//! Decodes results of several types from arbitrary bytes.
 
 #![no_main]
 

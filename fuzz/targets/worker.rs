@@ -1,4 +1,4 @@
-//! The parent's side of a worker that writes what it likes into the memory they share.
+//! The parent's side of a worker that writes arbitrary words into the shared memory.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Picks the linker of the programs that are there to be linked by it.
+//! Selects the linker for the programs that must be linked by a certain one.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

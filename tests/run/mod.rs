@@ -1,9 +1,9 @@
-//! Building the programs of `tests/programs` and running them.
+//! Builds the programs of `tests/programs` and runs them.
 //!
-//! Cargo builds into the target directory that the test itself lies in, so what both need is built
-//! once and kept between runs.
+//! Cargo builds them in the target directory of the test itself, so that common dependencies are built once and kept
+//! between runs.
 
-// Each test program uses a part of it.
+// Each test program uses only a part of this file.
 #![allow(dead_code)]
 
 mod process;
@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 
 pub const MUSL: &str = "x86_64-unknown-linux-musl";
 
-/// Says that something was not tested, past the harness, which would swallow it.
+/// Reports that something was not tested. It writes directly to stderr, since the harness captures printed output.
 pub fn skipped(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
@@ -29,10 +29,10 @@ fn root() -> &'static Path {
 }
 
 pub fn target_dir() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo puts it into the target directory")
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo puts this directory into the target directory")
 }
 
-/// Runs cargo in `directory`; gives what it built, by the targets' names.
+/// Runs cargo in `directory` and returns the files that it built, by the names of their targets.
 fn cargo(directory: &Path, arguments: &[&str], after: &[&str]) -> Result<HashMap<String, PathBuf>, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
@@ -64,7 +64,7 @@ pub fn build(arguments: &[&str]) -> HashMap<String, PathBuf> {
     cargo(root(), &arguments, &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Builds the workspace in another directory, from what is downloaded already.
+/// Builds the workspace in another directory, only from packages that are downloaded already.
 #[track_caller]
 pub fn build_elsewhere(directory: &Path) -> HashMap<String, PathBuf> {
     cargo(directory, &["build", "--offline"], &[]).unwrap_or_else(|error| panic!("{error}"))
@@ -77,7 +77,7 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
     built.remove(program).ok_or_else(|| "cargo named no program".to_string())
 }
 
-/// The programs that need nothing special.
+/// The programs that need no special build.
 const PLAIN: [&str; 6] = ["answers", "host", "leaver", "limited", "prologue", "waits"];
 
 fn plain_arguments() -> Vec<&'static str> {
@@ -91,7 +91,7 @@ pub fn program(name: &str) -> PathBuf {
     BUILT.get_or_init(|| build(&plain_arguments()))[name].clone()
 }
 
-/// The same against musl, wholly static; `None`, with a word of it, where the target is missing.
+/// The same program built for musl, fully static. `None`, and a message, if the target is not installed.
 #[track_caller]
 pub fn musl_program(name: &str) -> Option<PathBuf> {
     static BUILT: OnceLock<Option<HashMap<String, PathBuf>>> = OnceLock::new();
@@ -105,7 +105,7 @@ pub fn musl_program(name: &str) -> Option<PathBuf> {
     };
     let built = BUILT.get_or_init(build).as_ref();
     if built.is_none() {
-        skipped(&format!("{name} on musl"), "the target is not there; `rustup target add` gets it");
+        skipped(&format!("{name} on musl"), "the target is not installed; `rustup target add` installs it");
     }
     built.map(|built| built[name].clone())
 }

@@ -1,8 +1,8 @@
-//! Running a program in a session of its own and with a tag in its environment, so that whatever it
-//! left behind is found, a zombie too. The crate's own tests use it as well.
+//! Runs a program in a session of its own and with a tag in its environment, so that all processes that it leaves behind
+//! are found, zombies too. The unit tests of the crate use this file as well.
 
 #![allow(unsafe_code)]
-// Each test program uses a part of it.
+// Each test program uses only a part of this file.
 #![allow(dead_code)]
 
 use std::fs;
@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Nothing that is waited for takes this long, however busy the machine.
+/// The longest wait for a fact. Nothing takes this long, even on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits for a fact; false if it does not come.
+/// Waits for a fact. False if it has not come after [`DEADLINE`].
 pub fn comes_true(mut fact: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
@@ -32,7 +32,7 @@ pub fn comes_true(mut fact: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// What a program was when it had ended, and nothing of it was left.
+/// The status and output of a program that has ended and left no process behind.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: ExitStatus,
@@ -41,7 +41,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What stands after `name: ` on a line of its own.
+    /// The rest of the line that begins with `name: `.
     pub fn find(&self, name: &str) -> Option<&str> {
         self.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
@@ -51,7 +51,7 @@ impl Outcome {
         self.find(name).unwrap_or_else(|| panic!("no answer to {name:?} in {self:?}"))
     }
 
-    /// It ended well and said this, and nothing on stderr.
+    /// The program exited with code 0, printed this to stdout, and nothing to stderr.
     #[track_caller]
     pub fn assert_said(&self, stdout: &str) {
         assert_eq!(self.stdout, stdout, "stderr: {}", self.stderr);
@@ -60,14 +60,14 @@ impl Outcome {
     }
 }
 
-/// A program that runs. Dropped, it is killed with all that it started.
+/// A running program. Its drop kills it and all processes that it started.
 pub struct Run {
     child: Child,
     tag: String,
     stdout: Stream,
     stderr: Stream,
     terminal: Option<fs::File>,
-    /// Processes that are the test's business.
+    /// Processes that the test deals with itself.
     forgiven: Vec<u32>,
     reaped: bool,
 }
@@ -78,7 +78,7 @@ pub fn run(command: Command) -> Outcome {
     Run::start(command).finish()
 }
 
-/// The command for a program.
+/// The command for a program with these arguments.
 pub fn command(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
@@ -94,11 +94,12 @@ impl Run {
         Run::start_in_session(command, None)
     }
 
-    /// The same at a terminal of its own, on which no program in the background may write (`stty tostop`).
+    /// Starts it at a terminal of its own, to which no program in the background may write (`stty tostop`).
     #[track_caller]
     pub fn start_at_terminal(mut command: Command) -> Run {
         let (mut ours, mut theirs) = (-1, -1);
-        // SAFETY: both are valid for writing, the rest may be null; what was opened is owned by nobody yet.
+        // SAFETY: `ours` and `theirs` are valid for writing, and the other arguments may be null. The new descriptors have
+        // no other owner.
         let (ours, theirs) = unsafe {
             let none = std::ptr::null_mut();
             assert_eq!(libc::openpty(&mut ours, &mut theirs, none, none.cast(), none.cast()), 0, "no terminal");
@@ -109,9 +110,9 @@ impl Run {
             libc::fcntl(ours, libc::F_SETFD, libc::FD_CLOEXEC);
             (fs::File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
         };
-        let another = || Stdio::from(theirs.try_clone().expect("it can be duplicated"));
+        let another = || Stdio::from(theirs.try_clone().expect("the terminal can be duplicated"));
         command.stdin(another()).stdout(another()).stderr(another());
-        // SAFETY: two system calls; the session is that of this process alone.
+        // SAFETY: two system calls, which neither allocate nor lock, and change only the child's session.
         unsafe {
             command.pre_exec(|| {
                 libc::setsid();
@@ -128,9 +129,9 @@ impl Run {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let tag = format!("{TAG}={}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         command.env(TAG, &tag[TAG.len() + 1..]);
-        // A panic's backtrace is no news.
+        // Backtraces of panics would change stderr.
         command.env_remove("RUST_BACKTRACE").env_remove("MULTICORE_MAX_LOAD_AVERAGE");
-        // SAFETY: setsid allocates and locks nothing; where it was called before it does nothing.
+        // SAFETY: setsid neither allocates nor locks. A second call has no effect.
         unsafe {
             command.pre_exec(|| {
                 libc::setsid();
@@ -138,7 +139,7 @@ impl Run {
             });
         }
         let mut spawned = command.spawn();
-        // A program that was just written is held open by whatever another test forked meanwhile.
+        // A process that another test forked meanwhile may still have a just written program open.
         comes_true(|| {
             let busy = spawned.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy);
             if busy {
@@ -147,11 +148,11 @@ impl Run {
             !busy
         });
         let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        // It holds the terminal's other end.
+        // The command has the other end of the terminal open.
         drop(command);
         let (stdout, stderr) = match &terminal {
             Some(terminal) => {
-                let terminal = terminal.try_clone().expect("it can be duplicated");
+                let terminal = terminal.try_clone().expect("the terminal can be duplicated");
                 (Stream::read(terminal), Stream::read(std::io::empty()))
             }
             None => {
@@ -165,27 +166,27 @@ impl Run {
         self.child.id()
     }
 
-    /// True once it is a zombie: it has ended, and was not waited for.
+    /// True once the program is a zombie: it has ended, and was not reaped.
     pub fn has_ended(&self) -> bool {
         fs::read_to_string(format!("/proc/{}/stat", self.pid()))
             .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
     }
 
-    /// Tells the program something, on a line of its stdin.
+    /// Writes a line to the program's stdin.
     pub fn say(&mut self, line: &str) {
         match (&mut self.terminal, &mut self.child.stdin) {
-            (Some(terminal), _) => writeln!(terminal, "{line}").expect("it is there"),
-            (None, stdin) => writeln!(stdin.as_mut().expect("piped"), "{line}").expect("it listens"),
+            (Some(terminal), _) => writeln!(terminal, "{line}").expect("the terminal is open"),
+            (None, stdin) => writeln!(stdin.as_mut().expect("piped"), "{line}").expect("the program reads"),
         }
     }
 
-    /// Presses a key at its terminal: Ctrl and this letter.
+    /// Presses Ctrl and this letter at its terminal.
     pub fn press_control(&mut self, letter: u8) {
-        let terminal = self.terminal.as_mut().expect("it was started at one");
-        terminal.write_all(&[letter & 0x1f]).expect("it is there");
+        let terminal = self.terminal.as_mut().expect("the program was started at a terminal");
+        terminal.write_all(&[letter & 0x1f]).expect("the terminal is open");
     }
 
-    /// Waits for the rest of the line that begins so.
+    /// Waits for a line with this beginning, and returns its rest.
     #[track_caller]
     pub fn wait_for_line(&self, beginning: &str) -> String {
         let mut found = None;
@@ -202,12 +203,12 @@ impl Run {
         })
     }
 
-    /// The processes of this run, each in a few words.
+    /// The processes of this run: the first fields of `/proc/PID/stat` of each.
     pub fn left(&self) -> Vec<String> {
         self.processes().into_iter().map(|process| process.words).collect()
     }
 
-    /// A process of this run by its name.
+    /// The process of this run with this name.
     pub fn find(&self, name: &str) -> Option<u32> {
         let named = format!("({name})");
         self.processes().into_iter().find(|process| process.words.contains(&named)).map(|process| process.pid)
@@ -222,7 +223,7 @@ impl Run {
                 // The name may contain anything, but ends at the last parenthesis.
                 let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().take(4).collect();
                 let (parent, session): (u32, u32) = (fields[1].parse().ok()?, fields[3].parse().ok()?);
-                // What has ended and was given to the system's init is that one's to reap.
+                // The init process will reap zombies that it has inherited.
                 if fields[0] == "Z" && parent == 1 {
                     return None;
                 }
@@ -234,46 +235,49 @@ impl Run {
             .collect()
     }
 
-    /// Signals one of its processes.
+    /// Sends a signal to one of its processes.
     pub fn signal(&self, pid: u32, signal: i32) {
         // SAFETY: a system call that takes no pointer.
         unsafe { libc::kill(pid as i32, signal) };
     }
 
-    /// This process may outlive the program; it ends with the test.
+    /// Allows this process to outlive the program. It is killed at the end of the test.
     pub fn forgive(&mut self, pid: u32) {
         self.forgiven.push(pid);
     }
 
-    /// Ends the program as the kernel would for want of memory.
+    /// Kills the program with SIGKILL, as the kernel's out-of-memory killer does.
     #[track_caller]
     pub fn kill(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it can be waited for");
+        self.child.kill().expect("the program can be killed");
+        self.child.wait().expect("the program can be reaped");
         self.reaped = true;
     }
 
-    /// Waits until no process of the run is left.
+    /// Waits until no process of this run is left.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         assert!(comes_true(|| self.left().is_empty()), "processes are left: {:#?}", self.left());
     }
 
-    /// Waits until it has ended, and its output too, and no process of it is left.
+    /// Waits until the program and its output have ended and no process of this run is left.
     #[track_caller]
     pub fn finish(mut self) -> Outcome {
         let mut status = None;
         if !self.reaped {
             let ended = comes_true(|| {
-                status = self.child.try_wait().expect("it can be waited for");
+                status = self.child.try_wait().expect("the program can be reaped");
                 status.is_some()
             });
             let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
-            assert!(ended, "it hangs; stdout: {stdout}; stderr: {stderr}; processes: {:#?}", self.left());
+            assert!(ended, "the program hangs; stdout: {stdout}; stderr: {stderr}; processes: {:#?}", self.left());
             self.reaped = true;
         }
         self.assert_nothing_left();
-        assert!(comes_true(|| self.stdout.has_ended() && self.stderr.has_ended()), "its output is held open");
+        assert!(
+            comes_true(|| self.stdout.has_ended() && self.stderr.has_ended()),
+            "a process still has the output open"
+        );
         let status = status.unwrap_or_else(|| ExitStatus::from_raw(libc::SIGKILL));
         Outcome { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
@@ -295,7 +299,7 @@ struct Found {
     words: String,
 }
 
-/// What a program writes, read as it comes.
+/// The output of a program, read by a thread as it comes.
 struct Stream {
     bytes: Arc<Mutex<Vec<u8>>>,
     ended: Arc<AtomicBool>,
@@ -308,7 +312,7 @@ impl Stream {
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(length @ 1..) = source.read(&mut chunk) {
-                bytes.lock().expect("nobody panics there").extend_from_slice(&chunk[..length]);
+                bytes.lock().expect("no thread panics with the lock").extend_from_slice(&chunk[..length]);
             }
             ended.store(true, Ordering::Release);
         });
@@ -316,7 +320,7 @@ impl Stream {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.lock().expect("nobody panics there")).into_owned()
+        String::from_utf8_lossy(&self.bytes.lock().expect("no thread panics with the lock")).into_owned()
     }
 
     fn has_ended(&self) -> bool {

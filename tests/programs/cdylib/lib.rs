@@ -1,11 +1,11 @@
-//! A plug-in that links the crate: it must load, and say that no pool can run there.
+//! A plug-in that links the crate: it must load, and report that no pool can run in it.
 
 #![allow(unsafe_code)]
 
 use multicore::{ErrorKind, Pool, Task};
 
-/// 0 if all is as it should be, else the number of what is not.
-// SAFETY: no other library of these tests has this name.
+/// Returns 0 if all checks pass, else the number of the check that failed.
+// SAFETY: no other library of these tests has a function with this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn plug_in_check() -> i32 {
     let kind = |result: Result<(), multicore::Error>| result.err().map(|error| error.kind());

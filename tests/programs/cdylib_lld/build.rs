@@ -1,4 +1,4 @@
-//! Picks the linker.
+//! Selects the linker.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

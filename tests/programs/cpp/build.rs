@@ -1,5 +1,5 @@
-//! Compiles the C++ part and has it linked after all Rust code, so that the loader calls one of its
-//! constructors before the crate's own and one after.
+//! Compiles the C++ part and links it after all Rust code. So the loader calls one of its constructors before the crate's
+//! constructor and one after it.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -13,7 +13,7 @@ fn main() {
             }
             println!("cargo::rustc-link-arg-bins=-lstdc++");
         }
-        // Whoever checks the whole workspace may have no compiler; the test that runs it says so.
+        // A check of the whole workspace must work without a C++ compiler. The test that runs the program reports that.
         Err(error) => {
             println!("cargo::warning=no C++ compiler: {error}");
             println!("cargo::rustc-cfg=without_cpp");

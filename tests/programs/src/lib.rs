@@ -1,4 +1,4 @@
-//! What the programs share.
+//! Helpers that the programs share.
 
 use multicore::{Cause, Error, Pool, Task, Value};
 
@@ -7,12 +7,12 @@ pub fn sum(start: u64, end: u64) -> u64 {
     (start..end).sum()
 }
 
-/// The process that runs it: a piece.
+/// The id of the process that runs it: a piece.
 pub fn pid(_: (), _: ()) -> u32 {
     std::process::id()
 }
 
-/// What becomes of a task of the global pool: `Ok`, or the error's kind.
+/// The outcome of a task of the global pool: `Ok`, or the error's kind.
 pub fn global_task() -> String {
     match Task::<u32>::try_new() {
         Ok(task) => outcome(task),
@@ -20,7 +20,7 @@ pub fn global_task() -> String {
     }
 }
 
-/// The same for a pool of its own.
+/// The same for a given pool.
 pub fn own_task(pool: &Pool) -> String {
     match pool.try_task::<u32>() {
         Ok(task) => outcome(task),
@@ -37,11 +37,11 @@ fn outcome(task: Task<u32>) -> String {
     }
 }
 
-/// What becomes of a piece. On a machine so busy that nobody could tell in time why its worker died,
-/// another one is run.
+/// The outcome of a piece. On a very busy machine the cause of a worker's death may not be reported in time. Then the piece
+/// is run again in a new task.
 ///
 /// # Errors
-/// The piece's.
+/// The error of the piece.
 pub fn outcome_of<R: Value>(task: impl Fn() -> Task<R>) -> Result<R, Error> {
     loop {
         match task().get() {
@@ -51,8 +51,7 @@ pub fn outcome_of<R: Value>(task: impl Fn() -> Task<R>) -> Result<R, Error> {
     }
 }
 
-/// What a program asks its workers to see that it was built well: the same lines whatever the
-/// linker, the C library and the profile.
+/// Checks of a program that its pools work. It prints the same lines with every linker, C library and profile.
 pub fn answers() {
     println!("task: {}", global_task());
     let task = Task::<u64>::new().expect("a pool can run here");
@@ -72,7 +71,7 @@ pub fn answers() {
             task.run(fails, "no reason".to_string(), ());
             task
         })
-        .expect_err("it fails");
+        .expect_err("the piece fails");
         println!("{name}: {:?} {:?}", error.kind(), error.cause());
     }
     println!("after: {}", global_task());

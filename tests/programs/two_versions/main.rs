@@ -1,12 +1,12 @@
-//! Two versions of the crate in one program. The test writes its manifest: the second one is a copy
-//! of the first, with another number.
+//! Two versions of the crate in one program. The test writes the manifest. The second version is a copy of the first with
+//! another version number.
 
 fn pid(_: (), _: ()) -> u32 {
     std::process::id()
 }
 
 fn main() {
-    // Both pools live at once, and each has its own processes.
+    // Both pools run at the same time, and each has its own processes.
     let this = this_version::Pool::builder().workers(2).build().expect("a pool of this version");
     let other = other_version::Pool::builder().workers(2).build().expect("a pool of the other version");
     let mut pids = Vec::new();

@@ -1,4 +1,4 @@
-//! Asks its worker whether the C++ statics are there.
+//! Asks its worker whether the C++ statics are constructed.
 
 #![allow(unsafe_code)]
 
@@ -13,7 +13,7 @@ fn main() {
     use std::ffi::c_int;
 
     unsafe extern "C" {
-        // SAFETY: all of them take nothing and only read what constructors wrote.
+        // SAFETY: the functions take no arguments and only read what constructors wrote.
         safe fn cpp_early() -> c_int;
         safe fn cpp_late() -> c_int;
         safe fn cpp_early_saw_marker() -> c_int;

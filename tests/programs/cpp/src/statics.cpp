@@ -9,8 +9,8 @@ namespace {
 struct Static {
     std::map<std::string, int> table;
     int constructed = 0;
-    // The crate's entry takes the marker away when it intercepts a child; so in a worker this tells
-    // who came first.
+    // The crate's entry removes the marker when it intercepts a child. So in a worker this is true if this constructor
+    // ran before the entry.
     bool saw_marker = false;
 
     Static() {
@@ -21,9 +21,9 @@ struct Static {
     }
 };
 
-// Constructors with a priority come before all without.
+// Constructors with a priority run before all others.
 __attribute__((init_priority(200))) Static early;
-// This object is the last on the linker's line, so its constructors are the last of the others.
+// This object is the last one on the linker's command line, so its constructors run last among those without a priority.
 Static late;
 
 int calls = 0;

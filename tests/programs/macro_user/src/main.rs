@@ -1,4 +1,4 @@
-//! A program whose proc macro links the crate, as it does itself.
+//! A program that links the crate and uses a proc macro that also links it.
 
 fn main() {
     println!("in the compiler: {}", multicore_proc_macro::said_in_the_compiler!());

@@ -1,8 +1,8 @@
-//! A proc macro that links the crate: it must load, and say that no pool can run in the compiler.
+//! A proc macro that links the crate: it must load, and report that no pool can run in the compiler.
 
 use proc_macro::TokenStream;
 
-/// A text: what `Task::try_new` said to the macro, and what its pieces gave inline.
+/// A text with the error of `Task::try_new` in the macro, and the results of its inline pieces.
 #[proc_macro]
 pub fn said_in_the_compiler(_: TokenStream) -> TokenStream {
     let said = match multicore::Task::<u32>::try_new() {

@@ -1,4 +1,4 @@
-//! A program that uses the global pool, and no more.
+//! A program that only uses the global pool.
 
 fn main() {
     multicore_programs::answers();

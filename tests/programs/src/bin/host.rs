@@ -1,4 +1,4 @@
-//! A host program in one of several situations: `host SITUATION`. Prints what became of its pools.
+//! A host program in one of several situations: `host SITUATION`. Prints the outcomes of its pools.
 
 #![allow(unsafe_code)]
 
@@ -23,7 +23,7 @@ fn main() {
         "replaced" => moved(|program| {
             fs::remove_file(program).expect("it can be deleted");
             fs::write(program, "#!/bin/sh\necho the wrong program\n").expect("it can be written");
-            fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("it can be made a program");
+            fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("it can be made executable");
         }),
         "not-executable" => moved(|program| {
             fs::set_permissions(program, fs::Permissions::from_mode(0o644)).expect("it can be changed");
@@ -35,7 +35,7 @@ fn main() {
         "closed-before" => closed_before(),
         "speak-abort" => speak(|()| std::process::abort()),
         "speak-exit" => speak(|()| {
-            // SAFETY: ends the process without any of its handlers.
+            // SAFETY: it ends the process without running its exit handlers.
             unsafe { libc::_exit(0) }
         }),
         "fork" => fork(),
@@ -50,11 +50,11 @@ fn main() {
         }),
         "preload-panics" => refused(|| panic!("nothing to load")),
         "preload-exits" => refused(|| std::process::exit(0)),
-        other => panic!("{other:?} is no situation"),
+        other => panic!("{other:?} is not a known situation"),
     }
 }
 
-/// At a terminal: a piece prints at each line that comes.
+/// At a terminal: for each line of input, a piece prints.
 fn terminal() {
     let pool = Pool::builder().workers(2).build().expect("a pool can run here");
     while pool.stats().workers.iter().any(|worker| worker.pid.is_none()) {}
@@ -67,11 +67,11 @@ fn terminal() {
     }
 }
 
-/// The host forks with a pool and tasks in hand. The child tries everything with its copies of them, and
-/// the parent's are as they were.
+/// The host forks while it has a pool and tasks. The child calls every method of its copies. The parent's pool and tasks
+/// must not change.
 fn forked() {
     let pool = Pool::builder().workers(2).build().expect("a pool can run here");
-    // Some done and some not, in each; and arguments and results in the rings at that moment.
+    // Each task has finished and unfinished pieces, and there are arguments and results in the rings at that moment.
     let tasks: Vec<Task<u64>> = (0..6).map(|_| pool.try_task().expect("the pool is open")).collect();
     let slow = |number: u64, us: u64| {
         std::thread::sleep(std::time::Duration::from_micros(us));
@@ -81,7 +81,7 @@ fn forked() {
         task.run_all(slow, (0..200).map(|number| (number, 100)));
     }
     while tasks[0].completed() == 0 {}
-    // SAFETY: the child uses this crate and prints, and takes no lock that another thread may hold.
+    // SAFETY: the child uses this crate and prints. It takes no lock that another thread may hold.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let kind = |error: multicore::Error| format!("{:?}", error.kind());
@@ -105,21 +105,21 @@ fn forked() {
         println!("iter_completed: {}", all(completed.collect()));
         drop(next());
         drop(pool);
-        // SAFETY: ends the child, and nothing that it shares with its parent.
+        // SAFETY: it ends the child without running its exit handlers.
         unsafe { libc::_exit(0) };
     }
     let mut status = 0;
-    // SAFETY: waits for the child just made.
+    // SAFETY: it waits for the child that was just forked; a null status is allowed.
     unsafe { libc::waitpid(child, &mut status, 0) };
     println!("child: {status}");
     let whole = |task: Task<u64>| task.get().is_ok_and(|results| results == (0..200).collect::<Vec<u64>>());
     println!("parent: {}, lost: {}", tasks.into_iter().all(whole), pool.stats().workers_lost);
 }
 
-/// Whether this program has more rights than who started it, whether the marker is still there, and
-/// what becomes of a task.
+/// Prints whether this program has more rights than its caller, whether the marker is still there, and the outcome of a
+/// task.
 fn task() {
-    // SAFETY: reads the auxiliary vector.
+    // SAFETY: a query of the auxiliary vector.
     println!("privileged: {}", unsafe { libc::getauxval(libc::AT_SECURE) } != 0);
     println!("marker: {:?}", std::env::var_os("MULTICORE_FORK_SERVER"));
     println!("task: {}", global_task());
@@ -129,17 +129,17 @@ fn task() {
     }
 }
 
-/// A host that lives until it is killed.
+/// A host that runs until it is killed.
 fn wait() {
     println!("task: {}", global_task());
     std::thread::park();
 }
 
-/// Loads a plug-in between two tasks and asks it.
+/// Loads a plug-in between two tasks and calls its check.
 fn load(object: &Path) {
     println!("before: {}", global_task());
     let path = CString::new(object.as_os_str().as_bytes()).expect("a path");
-    // SAFETY: the plug-in's constructors are the loader's and ours; the function has this type.
+    // SAFETY: the plug-in's constructors are those of the loader and this crate, and the function has this type.
     let answer = unsafe {
         let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
         assert!(!handle.is_null(), "{:?}", CStr::from_ptr(libc::dlerror()));
@@ -151,8 +151,7 @@ fn load(object: &Path) {
     println!("after: {}", global_task());
 }
 
-/// What happens to the program's file after its start must not matter, neither to the first fork
-/// server nor to a later one.
+/// Changes to the program's file after its start must not affect the first fork server or a later one.
 fn moved(change: fn(&Path)) {
     change(&std::env::current_exe().expect("there is /proc"));
     let pool = match Pool::builder().workers(2).build() {
@@ -163,7 +162,7 @@ fn moved(change: fn(&Path)) {
     let server = fork_server(&pool).expect("it answers");
     // SAFETY: the fork server is there until it is killed.
     unsafe { libc::kill(server as c_int, libc::SIGKILL) };
-    // Until its death is known, tasks may still fail, or find a worker that is about to die.
+    // Until its death is known, tasks may still fail, or run in a worker that is about to die.
     while fork_server(&pool).is_none_or(|now| now == server) {}
     println!("another: Ok");
 }
@@ -174,12 +173,12 @@ fn fork_server(pool: &Pool) -> Option<u32> {
     Some(task.get().ok()?[0])
 }
 
-/// Changes what a fork server is started with, once the pool runs, and kills the fork server.
+/// Once the pool runs, changes the settings that a fork server inherits, and kills the fork server.
 fn later() {
     println!("host: {}", surroundings(()));
     let pool = Pool::builder().workers(1).build().expect("a pool can run here");
     let server = fork_server(&pool).expect("it answers");
-    // SAFETY: the mask is this program's; no other thread reads the environment.
+    // SAFETY: umask takes no pointer, and no other thread reads the environment.
     unsafe {
         libc::umask(0o077);
         std::env::set_var("LATER", "set");
@@ -200,7 +199,7 @@ fn surroundings(_: ()) -> String {
     format!("{umask} {directory:?} {:?}", std::env::var_os("LATER"))
 }
 
-/// The fork server must not go with the thread that started it.
+/// The fork server must not end with the thread that started it.
 fn threads() {
     let make = || Pool::builder().workers(1).build().expect("a pool can run here");
     let pool = std::thread::spawn(make).join().expect("it made one");
@@ -208,7 +207,7 @@ fn threads() {
     let makers: Vec<_> = (0..50).map(|_| std::thread::spawn(make)).collect();
     let pools: Vec<Pool> = makers.into_iter().map(|maker| maker.join().expect("it made one")).collect();
     println!("of 50 threads: {}", pools.iter().all(|pool| own_task(pool) == "Ok"));
-    // At once, and by all of them: there is one global pool.
+    // 50 threads use the global pool at the same time: there is only one.
     let users: Vec<_> = (0..50)
         .map(|_| {
             std::thread::spawn(|| {
@@ -223,13 +222,13 @@ fn threads() {
     println!("fork servers of the global pool: {}", servers.len());
 }
 
-/// A host that closes its standard streams, as daemons do: what the pool opens must not take their
-/// numbers, or whatever is printed would go there.
+/// A host that closes its standard streams, as daemons do. The pool's descriptors must not get their numbers: printed output
+/// would be written to them.
 fn closed() {
     // SAFETY: a copy of a descriptor that is open, and nobody else's.
     let mut answers = unsafe { File::from_raw_fd(libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 100)) };
     for fd in 0..3 {
-        // SAFETY: this is the only thread, and nothing of it uses them from here on.
+        // SAFETY: this is the only thread, and it does not use them from here on.
         unsafe { libc::close(fd) };
     }
     let pool = Pool::builder().workers(2).build().expect("a pool can run here");
@@ -239,14 +238,14 @@ fn closed() {
     writeln!(answers, "task: {task}\ntaken: {taken:?}").expect("somebody reads");
 }
 
-/// A host that was started without them; its answers go where 3 leads.
+/// A host that was started without standard streams. It writes its answers to descriptor 3.
 fn closed_before() {
     // SAFETY: a copy of a descriptor that is open, and nobody else's.
     let mut answers = unsafe { File::from_raw_fd(libc::fcntl(3, libc::F_DUPFD_CLOEXEC, 100)) };
     writeln!(answers, "task: {}", global_task()).expect("somebody reads");
 }
 
-/// What a piece printed is seen even if the next one ends the process.
+/// The output of a piece appears even if the next piece ends the process.
 fn speak(end: fn(()) -> ()) {
     let pool = Pool::builder().workers(1).build().expect("a pool can run here");
     let task = pool.try_task::<()>().expect("the pool is open");
@@ -256,7 +255,7 @@ fn speak(end: fn(()) -> ()) {
     println!("; well: {ends:?}");
 }
 
-/// A piece forks, and both sides return.
+/// A piece forks, and both processes return from it.
 fn fork() {
     let pool = Pool::builder().workers(1).build().expect("a pool can run here");
     let task = pool.try_task::<(bool, u32)>().expect("the pool is open");
@@ -269,13 +268,13 @@ fn fork() {
         (),
     );
     task.call(|()| (true, std::process::id()), ());
-    let results = task.get().expect("neither fails");
+    let results = task.get().expect("neither piece fails");
     println!("the worker's own: {}", results[0].0 && results[0] == results[1]);
     let stats = pool.stats();
     println!("results: {}, workers lost: {}", stats.pieces_done, stats.workers_lost);
 }
 
-/// Each hook speaks where and when it runs.
+/// Each hook prints where and when it runs.
 fn hooks() {
     let pool = Pool::builder()
         .workers(2)
@@ -284,7 +283,7 @@ fn hooks() {
         .on_worker_exit(|| println!("exit"))
         .build()
         .expect("a pool can run here");
-    // Both workers must be there to leave.
+    // Both workers must have started, so that both exit in order.
     let task = pool.try_task::<u64>().expect("the pool is open");
     for number in 0..100 {
         task.run(sum, number, number + 10);
@@ -319,7 +318,7 @@ fn inner() {
     print!("{}", task.get().expect("it answers")[0]);
 }
 
-/// A piece leaves a program with a pool of its own behind, and the worker is killed.
+/// A piece starts a program with a pool of its own, which continues to run. Then the worker is killed.
 #[expect(clippy::zombie_processes, reason = "what becomes of the program then is the question")]
 fn inner_pool() {
     let pool = Pool::builder().workers(1).build().expect("a pool can run here");
@@ -334,14 +333,14 @@ fn inner_pool() {
     );
     let worker = task.get().expect("it answers")[0];
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).expect("the test says when");
+    std::io::stdin().read_line(&mut line).expect("the test sends a line");
     // SAFETY: the worker is there until it is killed.
     unsafe { libc::kill(worker as c_int, libc::SIGKILL) };
     println!("killed");
     std::thread::park();
 }
 
-/// What preload starts ends with the fork server.
+/// A program that preload starts ends with the fork server.
 fn preload_child() {
     let preload = || drop(std::process::Command::new("sleep").arg("3600").spawn().expect("there is sleep"));
     let pool = Pool::builder().workers(1).preload(preload).build().expect("a pool can run here");

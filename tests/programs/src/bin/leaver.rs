@@ -1,6 +1,5 @@
-//! A host program that leaves, or is made to: `leaver WAY DIRECTORY`. Three workers run pieces that
-//! never end by themselves and shrug off every signal that can be; each leaves a file in the directory
-//! when it has begun.
+//! A host program that exits or is killed: `leaver WAY DIRECTORY`. Three workers run pieces that never end by themselves and
+//! block every signal that can be blocked. Each piece creates a file in the directory when it has begun.
 
 #![allow(unsafe_code)]
 
@@ -16,7 +15,7 @@ fn main() {
     let (way, directory) = (arguments.next().expect("a way"), arguments.next().unwrap_or_default());
     match way.as_str() {
         "never-ready" => {
-            // Nobody waits for it but the pool.
+            // Only the pool waits for `preload`.
             let _ = Pool::builder().workers(WORKERS).preload(|| std::thread::sleep(Duration::from_secs(3600))).build();
         }
         "idle" => {
@@ -59,9 +58,9 @@ fn busy(task: &Task<()>, directory: &str) {
     }
 }
 
-/// Never ends, and cannot be ended but by SIGKILL.
+/// Never ends; only SIGKILL can end it.
 fn endure() {
-    // SAFETY: signals that are blocked harm nobody.
+    // SAFETY: the set is initialised before it is used, and blocked signals break no memory.
     unsafe {
         let mut all = std::mem::zeroed();
         libc::sigfillset(&mut all);
@@ -75,7 +74,7 @@ fn endure() {
 fn leave(way: &str, pool: Pool, task: Task<()>) {
     match way {
         "exit" => std::process::exit(7),
-        // SAFETY: ends the process without any of its handlers.
+        // SAFETY: it ends the process without running its exit handlers.
         "exit-at-once" => unsafe { libc::_exit(7) },
         "abort" => std::process::abort(),
         "panic" => panic!("by way of unwinding"),
@@ -86,12 +85,12 @@ fn leave(way: &str, pool: Pool, task: Task<()>) {
             std::thread::park();
         }
         "fork" => {
-            // A daemon's child, say: it holds every descriptor of ours, and outlives us.
-            // SAFETY: the child makes system calls only.
+            // Like a daemon: the child has every descriptor of this process open, and outlives it.
+            // SAFETY: the child only makes system calls.
             let child = unsafe { libc::fork() };
             if child == 0 {
                 loop {
-                    // SAFETY: as above.
+                    // SAFETY: a system call that takes no pointer.
                     unsafe { libc::pause() };
                 }
             }
@@ -99,6 +98,6 @@ fn leave(way: &str, pool: Pool, task: Task<()>) {
             println!("ready");
             std::thread::park();
         }
-        other => panic!("{other} is no way to leave"),
+        other => panic!("{other} is not a known way to exit"),
     }
 }

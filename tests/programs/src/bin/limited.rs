@@ -1,5 +1,5 @@
-//! A host that lacks something: `limited SITUATION`. Prints what became of its pools; a limit that is too
-//! low must give an error that says so, and leave nothing half made.
+//! A host that lacks something: `limited SITUATION`. Prints the outcomes of its pools. A limit that is too low must cause an
+//! error that says so, and nothing may be left half made.
 
 #![allow(unsafe_code)]
 
@@ -25,7 +25,7 @@ fn main() {
         "address-space" => address_space(),
         "without-call" => without_call(&arguments.next().unwrap(), arguments.next().unwrap().parse().unwrap()),
         "bare" => bare(),
-        other => panic!("{other:?} is no situation"),
+        other => panic!("{other:?} is not a known situation"),
     }
 }
 
@@ -34,7 +34,7 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type Resource = libc::c_int;
 
-/// A limit of this process: the soft one.
+/// Sets a soft limit of this process.
 fn limit(what: Resource, most: u64) {
     // SAFETY: the limit is valid.
     unsafe {
@@ -45,7 +45,7 @@ fn limit(what: Resource, most: u64) {
     }
 }
 
-/// What becomes of a pool and its first task.
+/// The outcome of a pool and its first task.
 fn outcome() -> Result<(), Error> {
     let pool = Pool::builder().workers(2).build()?;
     works(&pool)
@@ -65,7 +65,7 @@ fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-/// Counts what came of a sweep; whatever it is, it must be one of these.
+/// Counts the outcomes of a sweep over limits. Each outcome must be one of those that `add` names.
 #[derive(Default)]
 struct Sweep(BTreeMap<&'static str, u32>);
 
@@ -84,7 +84,7 @@ impl Sweep {
     }
 }
 
-/// Fault 31: every limit from what is open already on.
+/// Fault 31: every limit, from the number of open descriptors upwards.
 fn descriptors() {
     let before = open_descriptors();
     let mut sweep = Sweep::default();
@@ -97,7 +97,7 @@ fn descriptors() {
     sweep.print();
 }
 
-/// Fault 31: they are used up while the pool runs, and then its workers die.
+/// Fault 31: the descriptors are used up while the pool runs, and then its workers die.
 fn descriptors_later() {
     let pool = Pool::builder().workers(2).build().unwrap();
     works(&pool).unwrap();
@@ -108,11 +108,11 @@ fn descriptors_later() {
     }
     works(&pool).unwrap();
     println!("without descriptors: well");
-    // One by one: with the spare pair and what the dead leave behind, a new one may be had or not.
+    // One by one. With the spare pair and the descriptors that dead workers release, a new worker may start or not.
     for round in 0..4 {
         let pids: Vec<u32> = pool.stats().workers.iter().filter_map(|worker| worker.pid).collect();
         if let Some(&pid) = pids.first() {
-            // SAFETY: a signal to a worker of ours.
+            // SAFETY: a system call that takes no pointer.
             unsafe { libc::kill(pid as i32, libc::SIGKILL) };
         }
         while pool.stats().workers.iter().any(|worker| worker.pid.is_some() && worker.pid == pids.first().copied()) {
@@ -132,11 +132,11 @@ fn descriptors_later() {
     println!("with descriptors again: well");
 }
 
-/// Another user, with few processes of its own, and allowed so many.
+/// Becomes another user, who has no other processes and may have at most `processes`.
 fn become_somebody(processes: u64) {
-    // SAFETY: system calls without memory.
+    // SAFETY: system calls that take no pointers.
     unsafe {
-        // A number that nobody has: else the processes of other tests would count.
+        // A user that nobody else is: otherwise the processes of other tests would count.
         let user = 1_000_000 + std::process::id();
         if libc::setgid(user) != 0 || libc::setuid(user) != 0 {
             println!("skipped: not root");
@@ -146,7 +146,7 @@ fn become_somebody(processes: u64) {
     limit(libc::RLIMIT_NPROC, processes);
 }
 
-/// Fault 32, at the start.
+/// Fault 32, at the start of the pool.
 fn processes() {
     let mut sweep = Sweep::default();
     become_somebody(100);
@@ -157,19 +157,19 @@ fn processes() {
     sweep.print();
 }
 
-/// Fault 32: the fork server runs, and cannot fork any more.
+/// Fault 32: the fork server runs, and cannot fork further workers.
 fn processes_later() {
     become_somebody(100);
-    // This process has two threads then, and the fork server one.
+    // At that time this process has two threads and the fork server has one.
     let few = || limit(libc::RLIMIT_NPROC, 5);
     let pool = Pool::builder().workers(8).preload(few).build().unwrap();
-    // With fewer workers than were asked for.
+    // The pool works with fewer workers than requested.
     works(&pool).unwrap();
     let alive = pool.stats().workers.iter().filter(|worker| worker.pid.is_some()).count();
     println!("some: {}", (1..8).contains(&alive));
 }
 
-/// Fault 32: not one worker can be forked.
+/// Fault 32: no worker can be forked.
 fn no_processes() {
     become_somebody(100);
     let none = || limit(libc::RLIMIT_NPROC, 0);
@@ -183,7 +183,7 @@ fn no_processes() {
     pool.shutdown();
 }
 
-/// Fault 34: a memfd that grows beyond it would end the process by SIGXFSZ.
+/// Fault 34: a memfd that grows beyond the limit would end the process by SIGXFSZ.
 fn file_size() {
     limit(libc::RLIMIT_FSIZE, 4096);
     println!("{}", outcome().unwrap_err());
@@ -204,7 +204,7 @@ fn address_space() {
     sweep.print();
 }
 
-/// Fault 36: a sandbox that does not know a system call, or forbids it.
+/// Fault 36: a sandbox in which a system call does not exist or is forbidden.
 fn without_call(name: &str, errno: u32) {
     let number = match name {
         "memfd_create" => libc::SYS_memfd_create,
@@ -221,7 +221,7 @@ fn without_call(name: &str, errno: u32) {
         "setpgid" => libc::SYS_setpgid,
         other => panic!("{other:?} has no number here"),
     };
-    // Load the number; if it is that one, this error; else let it pass.
+    // Load the number of the call. If it is this one, return the error, else allow the call.
     let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut program = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -244,7 +244,7 @@ fn without_call(name: &str, errno: u32) {
     }
 }
 
-/// Faults 20 and 37: no /proc, and a /dev/shm that is full and may not be written.
+/// Faults 20 and 37: there is no /proc, and /dev/shm is full and read-only.
 fn bare() {
     let mount = |kind: &[u8], place: &[u8], flags| {
         // SAFETY: all strings end in NUL.

@@ -1,4 +1,4 @@
-//! The same, linked by GNU ld (see `build.rs`).
+//! The program `answers`, linked by GNU ld (see `build.rs`).
 
 fn main() {
     multicore_programs::answers();

@@ -1,4 +1,4 @@
-//! The same, linked by lld (see `build.rs`).
+//! The program `answers`, linked by lld (see `build.rs`).
 
 fn main() {
     multicore_programs::answers();

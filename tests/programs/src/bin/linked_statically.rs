@@ -1,4 +1,4 @@
-//! The same, to be linked with a static glibc.
+//! The program `answers`, to be linked with a static glibc.
 
 fn main() {
     multicore_programs::answers();

@@ -1,7 +1,7 @@
-//! Asks a worker what it finds: `prologue HOW…`, where each HOW sets something up in this process
-//! before the pool starts. Prints a line for each question.
+//! Asks a worker about its state: `prologue HOW…`. Each HOW sets something up in this process before the pool starts. Prints
+//! a line for each question.
 //!
-//! Descriptors 1 and 2 may be closed by then, so the answers go to a copy of stdout.
+//! Descriptors 1 and 2 may be closed then, so the answers are written to a copy of stdout.
 
 #![allow(unsafe_code)]
 
@@ -47,7 +47,7 @@ const QUESTIONS: [Question; 24] = [
     }),
 ];
 
-/// Each ends the worker or the piece; the pool goes on.
+/// Each ends the worker or the piece; the pool continues to work.
 const FAILURES: [Question; 6] = [
     ("stack overflow", |()| deeper(1).to_string()),
     ("bad address", |()| write_to_nowhere()),
@@ -107,7 +107,7 @@ fn main() {
 }
 
 fn set_up(how: &str) {
-    // SAFETY: this is the only thread, and nothing of it relies on what is changed.
+    // SAFETY: this is the only thread, and it does not depend on what the calls change.
     unsafe {
         match how {
             "sigpipe-default" => drop(libc::signal(libc::SIGPIPE, libc::SIG_DFL)),
@@ -128,14 +128,14 @@ fn set_up(how: &str) {
                 libc::close(2);
             }
             "open" => {
-                // Neither close-on-exec: they are ours, not the workers'.
+                // Without close-on-exec: workers must not have them all the same.
                 libc::dup2(1, 50);
                 libc::dup2(1, 60);
             }
             "umask" => drop(libc::umask(0o027)),
             "usr" => std::env::set_current_dir("/usr").expect("it is there"),
             "setting" => std::env::set_var("PROLOGUE_SETTING", "as set"),
-            other => panic!("{other} is nothing to set up"),
+            other => panic!("{other} is not a known set-up"),
         }
     }
 }
@@ -143,7 +143,7 @@ fn set_up(how: &str) {
 extern "C" fn nothing(_: c_int) {}
 
 fn disposition(signal: c_int) -> String {
-    // SAFETY: a query, which fills the action.
+    // SAFETY: a query, which writes to the action.
     let action = unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut action);
@@ -172,7 +172,7 @@ fn open_below_3() -> Vec<c_int> {
     (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).collect()
 }
 
-/// What is open above the standard streams, without the listing itself.
+/// The open descriptors above the standard streams, without that of the listing itself.
 fn descriptors() -> String {
     let listed = fs::read_dir("/proc/self/fd").expect("there is /proc").flatten();
     let fds = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
@@ -192,7 +192,7 @@ fn own(pid: u32) -> String {
 
 fn death_signal() -> String {
     let mut signal: c_int = 0;
-    // SAFETY: fills the number.
+    // SAFETY: a query, which writes to the number.
     unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
     signal.to_string()
 }
@@ -229,7 +229,7 @@ fn deeper(depth: u64) -> u64 {
 
 fn write_to_nowhere() -> String {
     let address = std::hint::black_box(std::ptr::without_provenance_mut::<u64>(16));
-    // SAFETY: there is none: this is the fault that is asked for.
+    // SAFETY: none, on purpose: the question asks for this fault.
     unsafe { address.write_volatile(1) };
     "written".to_string()
 }

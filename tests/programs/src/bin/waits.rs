@@ -1,5 +1,5 @@
-//! A host program that waits for children of its own: `waits HOW`. The pool's processes must be
-//! hidden from it, whatever they do.
+//! A host program that waits for its own children: `waits HOW`. The pool's processes must be hidden from it, whatever
+//! happens to them.
 
 #![allow(unsafe_code)]
 
@@ -18,13 +18,13 @@ extern "C" fn count(_: c_int) {
 
 fn main() {
     let how = std::env::args().nth(1).expect("a way to wait");
-    // SAFETY: the handler only counts.
+    // SAFETY: the handler only increments an atomic.
     unsafe {
         match how.as_str() {
             "handler" => libc::signal(libc::SIGCHLD, count as *const () as usize),
             "ignored" => libc::signal(libc::SIGCHLD, libc::SIG_IGN),
             "loop" => libc::SIG_DFL,
-            other => panic!("{other} is no way to wait"),
+            other => panic!("{other} is not a known way to wait"),
         };
     }
     let waiter = (how == "loop").then(|| std::thread::spawn(wait_always));
@@ -34,7 +34,7 @@ fn main() {
     println!("signals: {}", SIGNALS.load(Relaxed));
 }
 
-/// Waits for any child, again and again; gives what it ever got.
+/// Waits for any child in a loop. Returns the number of children that it ever found.
 fn wait_always() -> c_int {
     while !ENOUGH.load(Relaxed) {
         let pid = wait(0);
@@ -46,11 +46,11 @@ fn wait_always() -> c_int {
 }
 
 fn wait(flags: c_int) -> c_int {
-    // SAFETY: no status is asked for.
+    // SAFETY: a null status is allowed.
     unsafe { libc::waitpid(-1, std::ptr::null_mut(), flags) }
 }
 
-/// A pool whose workers and fork server die; what a wait finds at the end.
+/// Runs a pool whose workers and fork server die. Returns what a wait finds at the end.
 fn pool_of_many_deaths() -> Option<c_int> {
     let pool = Pool::builder().workers(2).build().expect("a pool can run here");
     println!("task: {}", own_task(&pool));
@@ -68,7 +68,7 @@ fn pool_of_many_deaths() -> Option<c_int> {
     while fork_server(&pool).is_none_or(|now| now == server) {}
     println!("another fork server: Ok");
     if std::env::args().nth(1).as_deref() == Some("handler") {
-        // The host's own child is the host's.
+        // The host can wait for its own child.
         let status = Command::new("sh").args(["-c", "exit 5"]).status().expect("there is a shell");
         println!("own child: {:?}", status.code());
     }
