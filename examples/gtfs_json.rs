@@ -1,20 +1,17 @@
-//! A day's work for the pool: a GTFS feed as JSON, one object a line.
+//! A realistic job for the pool: a GTFS feed as JSON, one object a line.
 //!
-//! Each row of `stop_times.txt` is joined with its trip, its route and its stop. The parent cuts
-//! the file into ranges of whole rows; a piece gets the feed's folder and a range, and reads its
-//! own part of the file; a worker loads the small tables once. The results are text, and go to the
-//! output in file order through `write_to`, so no process ever holds more than a few pieces.
+//! Each row of `stop_times.txt` is joined with its trip, its route and its stop. The parent cuts the file into ranges of whole
+//! rows. A piece gets the feed's folder and a range, and reads its own part of the file. A worker loads the small tables once.
+//! The results are text. `write_to` writes them to the output in file order, so no process ever holds more than a few of them.
 //!
-//! Then the same function runs over the same ranges in this process, one after the other, and the
-//! two outputs are compared.
+//! Then the same function runs over the same ranges in this process, one after the other, and the two outputs are compared.
 //!
 //! ```text
 //! cargo run --release --example gtfs_json -- feed.zip --output rows.json
 //! ```
 //!
-//! The modules, each using only those above it: `problem`; `json`, `sum`, `rows`; `table`,
-//! `tables`; `feed`; `render`, the work itself; and around it `options`, `leftovers`, `output`,
-//! `made` and `source`.
+//! A module uses only those that stand before it here: `problem`; `json`, `sum`, `rows`; `table`, `tables`; `feed`; `render`,
+//! which does the work; and around it `options`, `leftovers`, `output`, `made` and `source`.
 
 use multicore::{Pool, Task};
 use std::io::Write;
@@ -57,23 +54,22 @@ use rows::Layout;
 use source::Source;
 use sum::Sum;
 
-/// The most of the file that a piece gets unless `--pieces` says otherwise. Its JSON is six times
-/// as long or so: little enough to stay in a core's cache and to keep every process small, enough
-/// that what a piece costs on its way does not show.
+/// The longest range of a piece, unless `--pieces` sets their number. Its JSON is about six times as long. This is short enough
+/// to stay in a core's cache and to keep every process small, and long enough that the cost of sending a piece is negligible.
 const PIECE_BYTES: usize = 256 << 10;
-/// As many for each worker as `multicore::ranges` takes.
+/// The number of pieces for each worker, as in `multicore::ranges`.
 const PIECES_PER_WORKER: usize = 4;
-/// What the parent may hold of results that their turn has not come for yet.
+/// The most bytes of results that the parent holds before it is their turn to be written.
 const MAX_UNREAD_BYTES: usize = 16 << 20;
-/// What is kept ready for each worker: a few pieces' results.
+/// The memory that is kept ready for each worker: enough for the results of a few pieces.
 const WARM_BYTES: usize = 8 << 20;
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(problem) => {
-            // After a Ctrl-C this waits for the program's end: that the temporary folder is gone is
-            // no news then.
+            // After a Ctrl-C this waits for the end of the program: the error would only be that the temporary folder is
+            // gone.
             let _quiet = leftovers::hold();
             eprintln!("gtfs_json: {problem}");
             ExitCode::FAILURE
@@ -111,8 +107,7 @@ fn run() -> Result<ExitCode> {
     Ok(if identical { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads every table once, which warms the file cache for both runs, and cuts `stop_times.txt` into
-/// the ranges of the pieces.
+/// Reads every table once, which warms the file cache for both runs, and cuts `stop_times.txt` into the ranges of the pieces.
 fn cut(folder: &Path, options: &Options) -> Result<Layout> {
     for name in TABLES.into_iter().filter(|name| *name != STOP_TIMES) {
         rows::cut(&folder.join(name), |_| std::iter::empty())?;
@@ -129,8 +124,7 @@ fn cut(folder: &Path, options: &Options) -> Result<Layout> {
     })
 }
 
-/// All pieces through the pool. The time is from before the pool is made to after the last byte is
-/// written.
+/// Runs all pieces in the pool. The time is measured from before the pool is made until the last byte is written.
 fn parallel(
     folder: &Path,
     layout: &Layout,
@@ -146,7 +140,7 @@ fn parallel(
     if let Some(percent) = options.max_load_percent {
         builder = builder.max_load_average(percent);
     }
-    // Dropped at the end, so that no worker is left to disturb the serial run.
+    // Dropped at the end, so that no worker disturbs the serial run.
     let pool = builder.build();
     let inline = |error: &multicore::Error| eprintln!("gtfs_json: {error}; the pieces run inline");
     let task: Task<String> = match &pool {
@@ -167,7 +161,7 @@ fn parallel(
     Ok((begin.elapsed(), sum))
 }
 
-/// The same pieces in this process, one after the other. Its output is only summed up.
+/// Runs the same pieces in this process, one after the other. Only a sum of the output is kept.
 fn serial(folder: &Path, layout: &Layout) -> Result<(Duration, Sum)> {
     let mut sink = Sink::new("serial", layout.rows, None);
     let begin = Instant::now();
@@ -179,7 +173,7 @@ fn serial(folder: &Path, layout: &Layout) -> Result<(Duration, Sum)> {
     Ok((begin.elapsed(), sum))
 }
 
-/// Prints to stdout; who closed it gets an error and not a panic.
+/// Prints to stdout. If stdout is closed, this is an error and not a panic.
 fn say(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout

@@ -1,8 +1,8 @@
-//! The README's program: counts primes on all cores, in worker processes.
+//! The README's program: it counts primes on all cores, in worker processes.
 
 use multicore::{Error, Task};
 
-/// A plain function: what it needs it is given, what it finds it returns.
+/// A plain function: it gets its input as arguments and returns its result.
 fn primes(start: usize, end: usize) -> usize {
     let is_prime = |n: usize| n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     (start..end).filter(|&n| is_prime(n)).count()
@@ -17,7 +17,7 @@ fn main() -> Result<(), Error> {
             }
             task.get()?.iter().sum()
         }
-        // The machine is busy, or no pool can run here: the same function, in this process.
+        // The machine is busy, or no pool can run here: call the same function in this process.
         None => primes(0, numbers),
     };
     println!("{found} primes below {numbers}");

@@ -1,5 +1,5 @@
-//! A program that uses a library which serialises in parallel. The program does nothing for it:
-//! the library starts the workers when there is enough to do, and does without where it must.
+//! A program that uses a library which serialises in parallel. The program needs no set-up for it: the library starts the
+//! workers when there is enough work, and works without them if it must.
 
 use serde::Serialize;
 use serializer_library::{Rows, write_json};
@@ -15,7 +15,7 @@ struct User {
     tags: Vec<String>,
 }
 
-/// Stands for a table in a database.
+/// Represents a table in a database.
 struct Users;
 
 impl Rows for Users {

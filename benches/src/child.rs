@@ -1,4 +1,4 @@
-//! Processes that are this program once more, in a part that a variable names.
+//! Processes that run this program again, in a part that an environment variable names.
 
 use crate::{WORKERS, job};
 use std::io::{Read, Write};
@@ -7,18 +7,18 @@ use std::time::Instant;
 
 const PART: &str = "MULTICORE_BENCHES_PART";
 
-/// What a process that is started anew does before it writes a byte.
+/// What a newly started process does before it writes a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Nothing.
     Nothing,
-    /// A pool of ours, and its first result.
+    /// Starts a pool of this crate and gets its first result.
     Multicore,
-    /// A pool of threads, and its first result.
+    /// Starts a pool of threads and gets its first result.
     Rayon,
-    /// A pool of procspawn's, and its first result.
+    /// Starts a pool of procspawn and gets its first result.
     Procspawn,
-    /// A pool of ours whose four workers never come to an end, and their numbers.
+    /// Starts a pool of this crate, whose four workers never end, and prints their pids.
     Busy,
     /// Keeps a CPU busy for ever.
     Burn,
@@ -40,7 +40,7 @@ impl Part {
                 task.run(job::add, 1, 2);
                 assert_eq!(task.get().expect("an addition cannot fail"), [3]);
                 told();
-                // As a program that ends: its pool goes with it.
+                // As a program that ends: its pool ends with it.
                 std::process::exit(0);
             }
             Part::Rayon => assert_eq!(job::rayon_pool().install(|| job::add(1, 2)), 3),
@@ -82,10 +82,10 @@ impl Part {
 }
 
 fn told() {
-    std::io::stdout().write_all(b".").and_then(|()| std::io::stdout().flush()).expect("the starter reads");
+    std::io::stdout().write_all(b".").and_then(|()| std::io::stdout().flush()).expect("the parent reads");
 }
 
-/// Plays the part that this process was started for, if any, and ends it.
+/// Plays the part that this process was started for, if any, and exits.
 pub fn play() {
     let Ok(name) = std::env::var(PART) else { return };
     let part = Part::ALL.into_iter().find(|part| part.name() == name).expect("the variable names a part");
@@ -99,30 +99,30 @@ fn command(part: Part) -> Command {
     command
 }
 
-/// Starts a process that plays a part; it tells through its standard output.
+/// Starts a process that plays a part. It reports on its standard output.
 pub(crate) fn start(part: Part) -> Child {
     let mut command = command(part);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("this program can be started once more")
 }
 
-/// Seconds from the start of a process until it has played its part.
+/// The seconds from the start of a process until it has played its part.
 #[must_use]
 pub fn time(part: Part) -> f64 {
     let begin = Instant::now();
     let mut child = start(part);
     let mut byte = [0];
-    child.stdout.take().expect("it is piped").read_exact(&mut byte).expect("the part tells when it is done");
+    child.stdout.take().expect("it is piped").read_exact(&mut byte).expect("the part reports that it is done");
     let seconds = begin.elapsed().as_secs_f64();
     child.wait().expect("it is our child");
     seconds
 }
 
-/// Processes that keep all CPUs busy until dropped.
+/// Processes that keep all CPUs busy until this is dropped.
 #[derive(Debug)]
 pub struct Load(Vec<Child>);
 
 impl Load {
-    /// One for each CPU.
+    /// Starts one for each CPU.
     #[must_use]
     pub fn on_every_cpu() -> Self {
         let cpus = std::thread::available_parallelism().map_or(WORKERS, std::num::NonZero::get);

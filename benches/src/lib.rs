@@ -1,10 +1,10 @@
-//! What `multicore` is measured against: the bare floor of each job, and other pools that do it.
+//! Measures `multicore` against the bare floor of each job and against other pools.
 //!
-//! A [`Job`] is one thing to be done; its subjects are ways of doing it. `cargo run --release -p
-//! multicore_benches` does all jobs, the subjects of each in turn, and prints one table; `cargo
-//! bench -p multicore_benches` gives each subject to criterion, for a closer look at one.
+//! A [`Job`] is a piece of work, and its subjects are ways to do it. `cargo run --release -p multicore_benches` does all jobs,
+//! the subjects of each in turn, and prints one table. `cargo bench -p multicore_benches` gives each subject to criterion, for
+//! a closer look at one of them.
 //!
-//! Every pool has two workers ([`WORKERS`]), whatever the machine has, so that tables compare.
+//! Every pool has two workers ([`WORKERS`]) on every machine, so that tables can be compared.
 
 pub mod child;
 pub mod floor;
@@ -14,34 +14,34 @@ pub mod table;
 use criterion::{Criterion, Throughput};
 use std::time::{Duration, Instant};
 
-/// Workers, threads or processes of every subject.
+/// The number of workers, threads or processes of every subject.
 pub const WORKERS: usize = 2;
 
-/// Whose way of doing a job it is.
+/// The library or technique with which a subject does its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// The crate that is measured.
+    /// This crate.
     Multicore,
-    /// The same with nothing but processes and memory.
+    /// Only processes and memory.
     Floor,
-    /// One thread, one after the other.
+    /// One thread, which runs the pieces one after the other.
     Serial,
-    /// A pool of threads that steal from each other.
+    /// rayon's pool of threads, which steal work from each other.
     Rayon,
-    /// Threads fed through crossbeam's channels.
+    /// Threads that get work through crossbeam's channels.
     Crossbeam,
-    /// Processes fed through ipc-channel's channels.
+    /// Processes that get work through ipc-channel's channels.
     IpcChannel,
     /// procspawn's pool of processes.
     Procspawn,
 }
 
 impl Who {
-    /// In the order of the table's columns.
+    /// All of them, in the order of the table's columns.
     pub const ALL: [Who; 7] =
         [Who::Multicore, Who::Floor, Who::Serial, Who::Rayon, Who::Crossbeam, Who::IpcChannel, Who::Procspawn];
 
-    /// The head of its column.
+    /// The head of the column in the table.
     pub fn name(self) -> &'static str {
         match self {
             Who::Multicore => "multicore",
@@ -55,49 +55,49 @@ impl Who {
     }
 }
 
-/// A way of doing a job.
+/// A way to do a job.
 pub struct Subject {
-    /// Whose it is.
+    /// The library or technique.
     pub who: Who,
-    /// Which of several; may be empty.
+    /// Distinguishes several subjects of the same library; may be empty.
     pub how: &'static str,
-    /// Does the job so many times and says what that took in all, in the job's unit.
+    /// Does the job the given number of times and returns the total, in the job's unit.
     pub run: Box<dyn FnMut(u64) -> f64>,
 }
 
-/// What a job's figures are.
+/// The unit of a job's figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unit {
-    /// Seconds for doing it once.
+    /// Seconds for one repetition.
     Seconds,
-    /// So many pieces are done in these seconds; told as pieces a second.
+    /// Seconds for this number of pieces; shown as pieces a second.
     Pieces(u64),
-    /// A count, told as it is.
+    /// A count, shown unchanged.
     Count,
 }
 
-/// What `multicore` is to reach.
+/// The goal of `multicore` in a job.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
-    /// At most this many times what that subject takes.
+    /// At most this number of times the figure of that subject.
     Times(f64, Who, &'static str),
-    /// At most this much, in the job's unit.
+    /// At most this figure, in the job's unit.
     AtMost(f64),
 }
 
-/// One thing to be done, and the ways of doing it.
+/// A piece of work, and the ways to do it.
 pub struct Job {
-    /// What is done.
+    /// The name of the job.
     pub name: &'static str,
-    /// What its figures are.
+    /// The unit of its figures.
     pub unit: Unit,
-    /// How often it is done in one turn of a subject.
+    /// The number of repetitions in one turn of a subject.
     pub iterations: u64,
-    /// How many turns each subject has.
+    /// The number of turns of each subject.
     pub rounds: usize,
-    /// The ways of doing it; `multicore`'s first.
+    /// The ways to do it; `multicore` is the first.
     pub subjects: Vec<Subject>,
-    /// What is to be reached.
+    /// The goals.
     pub targets: Vec<Target>,
 }
 
@@ -108,14 +108,14 @@ impl Job {
         Job { name, unit, iterations, rounds, subjects: Vec::new(), targets: Vec::new() }
     }
 
-    /// Adds a way of doing it, which says itself what so many times took.
+    /// Adds a way to do it that measures itself: it gets the number of repetitions and returns the total.
     #[must_use]
     pub fn subject(mut self, who: Who, how: &'static str, run: impl FnMut(u64) -> f64 + 'static) -> Self {
         self.subjects.push(Subject { who, how, run: Box::new(run) });
         self
     }
 
-    /// Adds a way of doing it that is timed as a whole.
+    /// Adds a way to do it that is timed as a whole.
     #[must_use]
     pub fn timed<T>(self, who: Who, how: &'static str, mut once: impl FnMut() -> T + 'static) -> Self {
         self.subject(who, how, move |iterations| {
@@ -127,7 +127,7 @@ impl Job {
         })
     }
 
-    /// Adds what is to be reached.
+    /// Adds a goal.
     #[must_use]
     pub fn target(mut self, target: Target) -> Self {
         self.targets.push(target);
@@ -135,14 +135,13 @@ impl Job {
     }
 }
 
-/// To be called first in `main`: a process that was started to play a part plays it here.
+/// Must be called first in `main`: a process that was started to play a part plays it here.
 pub fn start() {
     procspawn::init();
     child::play();
 }
 
-/// The `main` of a bench: gives each subject of some jobs to criterion. Counts, which criterion has
-/// no measure for, are printed.
+/// The `main` of a bench: gives each subject of these jobs to criterion. Counts, which criterion cannot measure, are printed.
 pub fn bench(jobs: fn() -> Vec<Job>) {
     start();
     let mut criterion = Criterion::default().configure_from_args();

@@ -1,4 +1,4 @@
-//! Does every job with every subject in turn, and prints one table.
+//! Does every job with every subject in turn and prints one table.
 
 use multicore_benches::{Who, child, job, start, table};
 use std::process::ExitCode;
@@ -8,11 +8,11 @@ Measures multicore against bare floors and other pools, and prints one table.
 
 usage: multicore_benches [--alone] [--quick] [--saturated] [WHAT...]
 
-  WHAT         only jobs of these: round_trip throughput payload serializer scaling start idle gate
+  WHAT         only these jobs: round_trip throughput payload serializer scaling start idle gate
                faults
-  --alone      only multicore, to compare two versions of it
-  --quick      a tenth of the turns: to see that it runs
-  --saturated  with a busy process for each CPU beside all of it
+  --alone      only multicore, to compare two of its versions
+  --quick      a tenth of the turns, to check that the jobs run
+  --saturated  with one busy process for each CPU at the same time
 ";
 
 fn main() -> ExitCode {

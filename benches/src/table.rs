@@ -1,9 +1,9 @@
-//! Measuring subjects in turn, and the table of what came out.
+//! Measures subjects in turn and prints the table of the results.
 
 use crate::{Job, Subject, Target, Unit, Who};
 use std::fmt::Write;
 
-/// What the turns of one subject gave, for doing the job once, in order of size.
+/// The figures of one subject's turns, for one repetition, in ascending order.
 #[derive(Debug)]
 pub struct Figures {
     who: Who,
@@ -17,10 +17,10 @@ impl Figures {
     }
 }
 
-/// What was to be reached: the ratio or figure, the limit, and against whom.
+/// A goal and its result: the ratio or figure, the limit, and the subject for comparison.
 type Reached = (f64, f64, Option<(Who, &'static str)>);
 
-/// A job that was done.
+/// The results of a job.
 #[derive(Debug)]
 pub struct Row {
     name: &'static str,
@@ -29,8 +29,8 @@ pub struct Row {
     targets: Vec<Reached>,
 }
 
-/// Does a job: its subjects in turn, so that what else happens on the machine hits all alike. Of the
-/// turns that it should have, it gets one in `share`.
+/// Does a job with its subjects in turn, so that other load on the machine affects all of them equally. Only one in `share`
+/// of its turns is done.
 #[must_use]
 pub fn measure(mut job: Job, share: usize) -> Row {
     let rounds = (job.rounds / share).max(1);
@@ -51,7 +51,7 @@ pub fn measure(mut job: Job, share: usize) -> Row {
         Target::Times(limit, who, how) => {
             let is_meant = |subject: &Subject| subject.who == who && subject.how == how;
             let other = job.subjects.iter().position(is_meant).expect("a target names a subject of its job");
-            // The ratio of each round, so that a slow spell of the machine cancels out.
+            // The ratio of each round, so that slow phases of the machine cancel out.
             let ratios: Vec<f64> = ours.iter().zip(&turns[other]).map(|(ours, theirs)| ours / theirs).collect();
             (median(&ratios), limit, Some((who, how)))
         }
@@ -74,7 +74,7 @@ fn median(figures: &[f64]) -> f64 {
     sorted(figures.to_vec())[figures.len() / 2]
 }
 
-/// A figure with its unit, in three digits.
+/// A figure with its unit and three digits.
 fn tell(unit: Unit, figure: f64) -> String {
     match unit {
         Unit::Count => format!("{figure:.0}"),
@@ -99,8 +99,8 @@ fn digits(figure: f64) -> String {
     }
 }
 
-/// Prints the table, as Markdown: a row a job, a column a subject, ours with the spread; and then
-/// what was to be reached.
+/// Prints the table as Markdown, with a row for each job and a column for each library. The figures of `multicore` have their
+/// spread. The last columns are the goals.
 pub fn print(rows: &[Row]) {
     let columns: Vec<Who> =
         Who::ALL.into_iter().filter(|who| rows.iter().any(|row| row.figures.iter().any(|it| it.who == *who))).collect();
@@ -131,7 +131,7 @@ pub fn print(rows: &[Row]) {
                     ratios.push(format!("{missed}{}{missed}", tell(row.unit, reached)));
                     limits.push(tell(row.unit, limit));
                 }
-                // Of rates, the more the better: turned round.
+                // A higher rate is better, so the ratio is inverted.
                 Some((who, how)) => {
                     let rate = matches!(row.unit, Unit::Pieces(_)) || who == Who::Serial;
                     let (reached, limit, sign) =

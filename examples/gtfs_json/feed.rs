@@ -1,5 +1,5 @@
-//! A feed's small tables in memory, ready to be joined: what a stop and a trip add to a row is
-//! turned into JSON once, when the feed is loaded, and only copied afterwards.
+//! A feed's small tables in memory, ready to be joined. What a stop and a trip add to a row is turned into JSON once, when the
+//! feed is loaded, and only copied afterwards.
 
 use crate::json::{push_integer, push_text_or_null};
 use crate::problem::{Problem, Result};
@@ -11,10 +11,10 @@ pub const STOP_TIMES: &str = "stop_times.txt";
 pub const STOPS: &str = "stops.txt";
 pub const ROUTES: &str = "routes.txt";
 pub const TRIPS: &str = "trips.txt";
-/// All that is read of a feed.
+/// All tables of a feed that are read.
 pub const TABLES: [&str; 4] = [STOP_TIMES, TRIPS, ROUTES, STOPS];
 
-/// The names that the join adds, in the order in which they end each line.
+/// The keys that the join adds, in their order at the end of each line.
 pub const JOINED: [&str; 4] = ["stop_name", "route_short_name", "route_type", "trip_headsign"];
 
 /// Stops, routes and trips of one feed.
@@ -22,7 +22,7 @@ pub struct Feed {
     stop_ids: Ids,
     stop_names: Texts,
     trip_ids: Ids,
-    /// Of each trip, the numbers of its route and of its headsign.
+    /// The numbers of each trip's route and headsign.
     trips: Vec<(u32, u32)>,
     routes: Texts,
     headsigns: Ids,
@@ -44,13 +44,13 @@ impl Feed {
         Ok(feed)
     }
 
-    /// The end of a line that a stop adds: `,"stop_name":"…"`.
+    /// What a stop adds to the end of a line: `,"stop_name":"…"`.
     #[inline]
     pub fn stop(&self, stop_id: &str) -> Option<&str> {
         self.stop_ids.find(stop_id).map(|stop| self.stop_names.get(stop))
     }
 
-    /// The two ends of a line that a trip adds: `,"route_short_name":"…","route_type":…` and
+    /// The two parts that a trip adds to the end of a line: `,"route_short_name":"…","route_type":…` and
     /// `,"trip_headsign":"…"`.
     pub fn trip(&self, trip_id: &str) -> Option<[&str; 2]> {
         let (route, headsign) = self.trips[self.trip_ids.find(trip_id)? as usize];
@@ -121,7 +121,7 @@ fn load_routes(path: &Path) -> Result<(Ids, Texts)> {
     Ok((ids, routes))
 }
 
-/// Adds a row's id to those of its table, where it must be new.
+/// Adds a row's id to those of its table. It must be new.
 fn insert_new(ids: &mut Ids, table: &Table, row: &Row, column: usize) -> Result<()> {
     let id = &row[column];
     let name = &table.columns()[column];

@@ -1,8 +1,7 @@
 //! Text, whole numbers and decimals of a table, written as JSON values at the end of a `String`.
 
-/// Whether a text may stand between quotation marks as it is. It looks at every byte without a
-/// branch, so that the compiler makes it sixteen at a time: one call for a whole row costs less
-/// than one for each value.
+/// True if a text needs no escapes between quotation marks. The loop has no branch for a byte, so the compiler checks sixteen
+/// bytes at a time: one call for a whole row costs less than one for each value.
 pub fn is_plain(text: &[u8]) -> bool {
     !text.iter().fold(false, |found, byte| found | needs_escape(*byte))
 }
@@ -11,12 +10,12 @@ fn needs_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Writes a text in quotation marks.
+/// Writes a text in quotation marks, with escapes.
 pub fn push_text(out: &mut String, text: &str) {
     out.push('"');
     let mut written = 0;
     for (place, byte) in text.bytes().enumerate().filter(|(_, byte)| needs_escape(*byte)) {
-        // A byte that needs an escape is ASCII, so both cuts fall between characters.
+        // A byte that needs an escape is ASCII, so both cuts lie between characters.
         out.push_str(&text[written..place]);
         written = place + 1;
         match byte {
@@ -37,13 +36,13 @@ pub fn push_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Writes a text, or `null` where it is empty.
+/// Writes a text, or `null` if it is empty.
 pub fn push_text_or_null(out: &mut String, text: &str) {
     if text.is_empty() { out.push_str("null") } else { push_text(out, text) }
 }
 
-/// Writes a non-negative whole number, without the zeroes in front that JSON does not allow. False,
-/// and nothing written, where the text is no such number.
+/// Writes a non-negative whole number without leading zeroes, which JSON does not allow. If the text is no such number, returns
+/// false and writes nothing.
 #[must_use]
 pub fn push_integer(out: &mut String, text: &str) -> bool {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -54,8 +53,8 @@ pub fn push_integer(out: &mut String, text: &str) -> bool {
     true
 }
 
-/// Writes a non-negative decimal: as it stands where JSON has it so, else (`.5`, `007`, `+1`) as
-/// JSON would. False, and nothing written, where the text is no such number.
+/// Writes a non-negative decimal: unchanged if it is valid JSON, else (`.5`, `007`, `+1`) in JSON's form. If the text is no such
+/// number, returns false and writes nothing.
 #[must_use]
 pub fn push_decimal(out: &mut String, text: &str) -> bool {
     if is_common_decimal(text.as_bytes()) {
@@ -63,7 +62,7 @@ pub fn push_decimal(out: &mut String, text: &str) -> bool {
         return true;
     }
     match text.parse::<f64>() {
-        // `Display` writes neither an exponent nor a number that JSON lacks, once it is finite.
+        // For a finite number `Display` writes no exponent, and nothing that JSON does not have.
         Ok(number) if number.is_finite() && number >= 0.0 => {
             out.push_str(&number.abs().to_string());
             true
@@ -72,7 +71,7 @@ pub fn push_decimal(out: &mut String, text: &str) -> bool {
     }
 }
 
-/// Digits, or digits on both sides of a point, with no zero too many in front.
+/// True for digits, or digits on both sides of a point, without a superfluous leading zero.
 fn is_common_decimal(text: &[u8]) -> bool {
     let whole = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let fraction_is_well = match &text[whole..] {

@@ -1,9 +1,7 @@
-//! Temporary files and folders that do not outlive the program, however it is ended short of
-//! SIGKILL.
+//! Temporary files and folders, which are removed however the program ends, except by SIGKILL.
 //!
-//! Invariant: whatever of ours lies on the disk under a temporary name stands in `LEFTOVERS`.
-//! Making, removing and renaming happen under its lock, so a Ctrl-C finds no moment in which a file
-//! is there and not in the list.
+//! Invariant: every file and folder of this program with a temporary name is in `LEFTOVERS`. They are made, removed and renamed
+//! under its lock, so Ctrl-C never finds a file that exists and is not in the list.
 
 use crate::problem::{Problem, Result};
 use std::fs::{self, File};
@@ -13,20 +11,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static LEFTOVERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// The exit code of a program that Ctrl-C ended: 128 and the signal's number.
+/// The exit code of a program that Ctrl-C ended: 128 plus the number of the signal.
 const INTERRUPTED: i32 = 130;
 
-/// Nothing temporary comes or goes while this is held.
+/// While this is held, no temporary file is made or removed.
 pub fn hold() -> MutexGuard<'static, Vec<PathBuf>> {
     LEFTOVERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on Ctrl-C, and a request to end, removes what is temporary and ends the program with
-/// exit code 130.
+/// From now on Ctrl-C, or a request to end, removes the temporary files and ends the program with exit code 130.
 pub fn remove_on_interrupt() -> Result<()> {
     let handler = || {
-        // Never given back: the main thread, which may see its files vanish, waits for it before it
-        // says a word.
+        // This lock is never released. The main thread, whose files are removed here, waits for it before it prints anything.
         let leftovers = hold();
         for path in leftovers.iter() {
             remove(path);
@@ -36,7 +32,7 @@ pub fn remove_on_interrupt() -> Result<()> {
     ctrlc::set_handler(handler).map_err(|error| Problem::new(format_args!("cannot listen for Ctrl-C: {error}")))
 }
 
-/// A file or folder that is removed when this is dropped.
+/// A file or folder that is removed by the drop.
 #[derive(Debug)]
 pub struct Temporary {
     path: PathBuf,
@@ -52,8 +48,7 @@ impl Temporary {
         Ok(Temporary { path })
     }
 
-    /// A file that, once renamed, has the rights of any new file and not the narrow ones of a
-    /// temporary one.
+    /// A file that has the permissions of any new file after it is renamed, not the narrow ones of a temporary file.
     pub fn file_in(parent: &Path) -> Result<(File, Temporary)> {
         let mut leftovers = hold();
         let mut builder = tempfile::Builder::new();
@@ -71,7 +66,7 @@ impl Temporary {
         &self.path
     }
 
-    /// Gives it its name for good. Where that fails it is removed as ever.
+    /// Gives it its final name. If this fails, the file is removed.
     pub fn rename(self, name: &Path) -> std::io::Result<()> {
         let mut leftovers = hold();
         let renamed = fs::rename(&self.path, name);
@@ -86,7 +81,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         let mut leftovers = hold();
-        // A renamed one is no longer in the list, and its old name may be another's by now.
+        // A renamed file is no longer in the list, and its old name may belong to another file by now.
         if let Some(place) = leftovers.iter().position(|path| *path == self.path) {
             remove(&self.path);
             leftovers.swap_remove(place);
@@ -94,9 +89,9 @@ impl Drop for Temporary {
     }
 }
 
-/// Removes a file, or a folder that the main thread may still be writing files into: one that
-/// appears behind the removal's back makes it fail and start again, and once the folder is gone
-/// none can appear. It gives up in silence: nobody is left to tell.
+/// Removes a file, or a folder into which the main thread may still be writing files. A file that appears during the removal
+/// makes it fail and start again; once the folder is gone no file can appear. If it fails in the end, it reports nothing, since
+/// the program is ending.
 fn remove(path: &Path) {
     for _attempt in 0..100 {
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

@@ -1,9 +1,7 @@
-//! A feed of a city's size, made where none is given, and kept in the target folder for the next
-//! run.
+//! A feed of a city's size. It is made if no feed is given, and kept in the target folder for the next run.
 //!
-//! It is the same on every machine: all chance comes from a small generator with a fixed seed. It
-//! is written to a temporary folder and renamed when whole, so an interrupted run leaves no half
-//! feed behind.
+//! It is the same on every machine: all random numbers come from a small generator with a fixed seed. It is written to a
+//! temporary folder that is renamed when it is complete, so an interrupted run leaves no partial feed behind.
 
 use crate::feed::{ROUTES, STOP_TIMES, STOPS, TRIPS};
 use crate::leftovers::Temporary;
@@ -14,7 +12,7 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The folder of a made feed, which is made first where it is not there.
+/// The folder of the made feed. The feed is made if the folder does not exist.
 pub fn feed(rows: u64) -> Result<PathBuf> {
     let target = target_folder()?;
     let folder = target.join(format!("gtfs-{rows}"));
@@ -26,14 +24,14 @@ pub fn feed(rows: u64) -> Result<PathBuf> {
     let temporary = Temporary::folder_in(&target)?;
     write_feed(temporary.path(), rows).map_err(|error| Problem::with_path("make the feed", &folder, error))?;
     match temporary.rename(&folder) {
-        // Two runs at once may have made it; the first one's is as good.
+        // Another run may have made the same feed meanwhile, which is as good.
         Err(error) if !folder.is_dir() => Err(Problem::with_path("make the feed", &folder, error)),
         _ => Ok(folder),
     }
 }
 
-/// Cargo's target folder: an example is built to `target/PROFILE/examples`. A copy that lies
-/// elsewhere takes `target` in the current directory.
+/// Cargo's target folder: an example is built in `target/PROFILE/examples`. A copy of the program elsewhere uses `target` in
+/// the current directory.
 fn target_folder() -> Result<PathBuf> {
     let program = std::env::current_exe().map_err(Problem::new)?;
     let examples = program.parent().filter(|folder| folder.ends_with("examples"));
@@ -78,10 +76,10 @@ const PLACES: [&str; 8] = [
     "Loop",
 ];
 
-/// Stops, and lines that serve them.
+/// The stops, and the routes that serve them.
 struct City {
     stop_names: Vec<String>,
-    /// The stops of each route, on the way out.
+    /// The stops of each route, in the outbound direction.
     routes: Vec<Vec<usize>>,
 }
 
@@ -120,7 +118,7 @@ fn table(folder: &Path, name: &str) -> std::result::Result<Writer<File>, csv::Er
     csv::WriterBuilder::new().buffer_capacity(256 << 10).from_path(folder.join(name))
 }
 
-/// The tables that the reference requires and the join does not read.
+/// Writes the tables that the reference requires and the join does not read.
 fn write_fixed(folder: &Path) -> std::result::Result<(), csv::Error> {
     let mut agency = table(folder, "agency.txt")?;
     agency.write_record(["agency_id", "agency_name", "agency_url", "agency_timezone"])?;
@@ -168,7 +166,7 @@ fn write_routes(table: &mut Writer<File>, city: &City) -> std::result::Result<()
     Ok(())
 }
 
-/// Trips and their stop times, until there are `rows` of these.
+/// Writes trips and their stop times, until there are `rows` stop times.
 fn write_trips(folder: &Path, rows: u64, city: &City, chance: &mut Chance) -> std::result::Result<(), csv::Error> {
     let mut trips = table(folder, TRIPS)?;
     trips.write_record(["route_id", "service_id", "trip_id", "trip_headsign", "direction_id"])?;
@@ -216,7 +214,7 @@ fn write_trips(folder: &Path, rows: u64, city: &City, chance: &mut Chance) -> st
             set_time(&mut departure, seconds);
             set(&mut sequence, format_args!("{}", place + 1));
             set(&mut distance_text, format_args!("{}.{}", metres, chance.below(10)));
-            // A short run says so: it ends before the stop that the trip's headsign names.
+            // A short trip has a headsign at the stop: it ends before the stop that the trip's headsign names.
             let headsign = if trip % 16 == 0 && place > 0 { city.stop_names[stops[place - 1]].as_str() } else { "" };
             let last = u8::from(place + 1 == count);
             let (pickup, drop_off) = ([b'0' + last], [b'0' + u8::from(place == 0)]);
@@ -245,7 +243,7 @@ fn stop_id(stop: usize) -> String {
 
 fn set(text: &mut String, value: std::fmt::Arguments<'_>) {
     text.clear();
-    // A `String` takes whatever it is given.
+    // Writing to a `String` cannot fail.
     let _ = text.write_fmt(value);
 }
 

@@ -7,17 +7,17 @@ use std::str::FromStr;
 
 pub const HELP: &str = "\
 Joins each row of a GTFS feed's stop_times.txt with its trip, route and stop, and writes it as one JSON object a
-line: in a pool of worker processes, then serially, and says how long each took and whether they agree.
+line: in a pool of worker processes, then serially. Prints the time of each and whether the outputs are the same.
 
 Usage: gtfs_json [FEED] [OPTIONS]
 
-  FEED                a folder or a .zip; without it, a feed is made and kept in the target folder
+  FEED                a folder or a .zip; default: a feed that is made and kept in the target folder
 
   --workers N         worker processes; default: the CPUs that this process may use
-  --pieces N          ranges that the file is cut into; default: 4 for each worker, and more where a range would
+  --pieces N          ranges into which the file is cut; default: 4 for each worker, and more if a range would
                       be longer than 256 KiB
-  --output FILE       keep the lines in FILE, which appears when all is done; default: only length and hash are kept
-  --max-load PERCENT  run inline while the machine's load is above this many percent of its cores, such as 85.5;
+  --output FILE       write the lines to FILE, which appears at the end; default: keep only their length and hash
+  --max-load PERCENT  run inline if the machine's load is above this percentage of its cores, such as 85.5;
                       default: no limit
   --make-rows N       without FEED: make a feed of N stop times; default: 3000000
   --help              print this
@@ -27,7 +27,7 @@ Exit code: 0 if both outputs are the same; 1 if not, or on any error; 130 after 
 
 const DEFAULT_MADE_ROWS: u64 = 3_000_000;
 
-/// What to do.
+/// The options of a run.
 #[derive(Debug, PartialEq)]
 pub struct Options {
     pub feed: FeedChoice,
@@ -44,7 +44,7 @@ pub enum FeedChoice {
 }
 
 impl Options {
-    /// Reads the arguments after the program's name. None: print the help.
+    /// Parses the arguments after the program's name. `None`: print the help.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Options>> {
         let mut arguments = arguments.into_iter();
         let mut feed = None;

@@ -1,5 +1,4 @@
-//! Where the JSON lines go: always into a sum, with `--output` also into a file that gets its name
-//! at the end.
+//! The output of the JSON lines: always a sum, and with `--output` also a file that gets its name at the end.
 
 use crate::leftovers::Temporary;
 use crate::problem::{Problem, Result};
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// The file of `--output` while it has a temporary name beside the one it will have.
+/// The file of `--output` while it has a temporary name, in the folder of its final name.
 pub struct OutputFile {
     target: PathBuf,
     file: BufWriter<File>,
@@ -21,12 +20,11 @@ pub struct OutputFile {
 impl OutputFile {
     pub fn create(target: &Path) -> Result<OutputFile> {
         let failed = |why: &dyn std::fmt::Display| Problem::with_path("write", target, why);
-        // Renaming onto a link would put a file in the link's place, and onto /dev/null in the
-        // device's.
+        // A rename onto a link would replace the link by a file, and a rename onto /dev/null would replace the device.
         let target = match target.canonicalize() {
             Ok(target) if target.is_file() => target,
             Ok(_) => {
-                return Err(failed(&"it is there and no file; name a file, or leave --output out to keep none"));
+                return Err(failed(&"it exists and is no file; name a file, or omit --output to keep none"));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => target.to_owned(),
             Err(error) => return Err(failed(&error)),
@@ -39,19 +37,18 @@ impl OutputFile {
         Ok(OutputFile { file: BufWriter::with_capacity(BUFFER_BYTES, file), temporary, target })
     }
 
-    /// Puts the whole file in its place, in one step.
+    /// Gives the complete file its final name, in one step.
     pub fn finish(self) -> Result<()> {
         let failed = |error: io::Error| Problem::with_path("write", &self.target, error);
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        // On the disk before it has the name: after a power cut there is the old file or the new
-        // one, never half of one.
+        // The bytes reach the disk before the rename: after a power cut there is the old file or the new one, never a part.
         file.sync_data().map_err(failed)?;
         drop(file);
         self.temporary.rename(&self.target).map_err(failed)
     }
 }
 
-/// Takes the lines of one run.
+/// Receives the lines of one run.
 pub struct Sink<'output> {
     sum: Sum,
     file: Option<&'output mut OutputFile>,
@@ -59,12 +56,12 @@ pub struct Sink<'output> {
 }
 
 impl<'output> Sink<'output> {
-    /// `run` and `rows` are for the progress bar, which only a terminal gets to see.
+    /// `run` and `rows` are for the progress bar, which is shown only at a terminal.
     pub fn new(run: &'static str, rows: u64, file: Option<&'output mut OutputFile>) -> Sink<'output> {
         Sink { sum: Sum::new(), file, bar: progress_bar(run, rows) }
     }
 
-    /// What came in, once all of it is written.
+    /// Writes what is left, and returns the sum of all lines.
     pub fn finish(self) -> Result<Sum> {
         self.bar.finish_and_clear();
         if let Some(output) = self.file {
@@ -80,7 +77,7 @@ impl Write for Sink<'_> {
         if let Some(output) = &mut self.file {
             output.file.write_all(bytes)?;
         }
-        // Counting lines takes a little time, so it is done only for eyes.
+        // Counting lines takes some time, so it is done only if the bar is visible.
         if !self.bar.is_hidden() {
             self.bar.inc(bytes.iter().filter(|byte| **byte == b'\n').count() as u64);
         }
@@ -92,7 +89,7 @@ impl Write for Sink<'_> {
     }
 }
 
-/// A bar on stderr, hidden where that is no terminal.
+/// A bar on stderr, hidden if stderr is no terminal.
 pub fn progress_bar(what: &'static str, rows: u64) -> ProgressBar {
     let bar = ProgressBar::new(rows).with_prefix(what);
     match ProgressStyle::with_template("{prefix:>8} {wide_bar} {human_pos} of {human_len} rows, {elapsed}") {

@@ -1,7 +1,6 @@
-//! The one error type of this program: a sentence for the person who called it.
+//! The only error type of this program: a sentence for its user.
 //!
-//! Every problem ends as one line on stderr, so the text of a value is always shown with `{:?}`,
-//! which keeps a line end that stands in it from breaking the line.
+//! Every problem is printed as one line on stderr. So the text of a value is always shown with `{:?}`, which escapes line ends.
 
 use std::fmt;
 use std::path::Path;
@@ -36,8 +35,8 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// The name of a table's file. The folder is left out: a feed from a zip lies in a temporary one,
-/// which is gone by the time that the message is read.
+/// The name of a table's file, without the folder: that of a feed from a zip is temporary and will be gone when the message is
+/// read.
 pub fn file_name(file: &Path) -> std::borrow::Cow<'_, str> {
     file.file_name().unwrap_or(file.as_os_str()).to_string_lossy()
 }

@@ -1,16 +1,13 @@
-//! The work itself: rows of `stop_times.txt`, each joined with its trip, route and stop, as JSON
-//! objects a line.
+//! The work itself: joins each row of `stop_times.txt` with its trip, route and stop, and writes one JSON object a line.
 //!
-//! - Every line of a feed has the same keys: the columns of `stop_times.txt` in their order, then
-//!   `stop_name`, `route_short_name`, `route_type` and `trip_headsign`. GTFS tells a missing value
-//!   from an empty one nowhere, so both are `null`.
-//! - What the GTFS reference calls an integer, a float or an enum is a number, all else is text,
-//!   the columns that the reference does not know among it. A column of `stop_times.txt` that has a
-//!   joined one's name makes room for it.
-//! - Broken is a row with too many or too few values, without `trip_id` or `stop_sequence`, with an
-//!   id that its table lacks, with a number or a time that is none, or with text that is not UTF-8.
-//!   A row without `stop_id` is well where it names an area instead (`location_id`,
-//!   `location_group_id`), and has no `stop_name` then.
+//! - Every line of a feed has the same keys: the columns of `stop_times.txt` in their order, then `stop_name`,
+//!   `route_short_name`, `route_type` and `trip_headsign`. GTFS never distinguishes a missing value from an empty one, so both
+//!   are `null`.
+//! - What the GTFS reference calls an integer, a float or an enum is a number. All other columns are text, also those that the
+//!   reference does not know. A column of `stop_times.txt` with the name of a joined one is replaced by it.
+//! - A row is broken if it has too many or too few values, no `trip_id` or no `stop_sequence`, an id that is not in its table,
+//!   an invalid number or time, or text that is not UTF-8. A row without `stop_id` is valid if it names an area instead
+//!   (`location_id`, `location_group_id`). Then it has no `stop_name`.
 
 use crate::feed::{Feed, JOINED, STOP_TIMES, STOPS, TRIPS};
 use crate::json::{is_plain, push_decimal, push_integer, push_text};
@@ -20,22 +17,19 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What a worker runs: the rows that begin at byte `from.1` of the feed in folder `from.0`, up to
-/// byte `end`.
+/// The piece: renders the rows from byte `from.1` to byte `end` of the feed in folder `from.0`.
 ///
-/// A piece that may fail would return a `Result`, and so go through the codec. Text on its own goes
-/// as it is, copied once less, so the rare broken row leaves by another way: unwinding, which
-/// reaches the caller as an error with this message. `resume_unwind` and not `panic!`, since a
-/// broken row is no bug in the program, and no panic hook needs to hear of it.
+/// A piece that may fail would normally return a `Result`, which the codec has to encode. Plain text travels unchanged, with one
+/// copy less. So a broken row, which is rare, is reported by unwinding: the caller gets an error with this message. It calls
+/// `resume_unwind` and not `panic!`, since a broken row is no bug in the program and must not reach the panic hook.
 pub fn piece(from: (OsString, u64), end: u64) -> String {
     let (folder, start) = from;
     render(&folder, start, end).unwrap_or_else(|problem| std::panic::resume_unwind(Box::new(problem.to_string())))
 }
 
-/// The same for who calls it directly.
+/// The same for a direct call, with the problem as an error.
 pub fn render(folder: &OsStr, start: u64, end: u64) -> Result<String> {
-    // A worker runs its pieces on one thread, so this is once for each worker. It keeps the last
-    // feed only.
+    // A worker runs its pieces on one thread, so there is one of these for each worker. It keeps only the last feed.
     thread_local!(static LAST: RefCell<Option<Renderer>> = const { RefCell::new(None) });
     LAST.with_borrow_mut(|last| {
         if last.as_ref().is_none_or(|renderer| renderer.folder != folder) {
@@ -47,7 +41,7 @@ pub fn render(folder: &OsStr, start: u64, end: u64) -> Result<String> {
     })
 }
 
-/// A feed's small tables, and how a row of its `stop_times.txt` is laid out.
+/// A feed's small tables, and the layout of the rows of its `stop_times.txt`.
 struct Renderer {
     folder: OsString,
     feed: Feed,
@@ -57,13 +51,13 @@ struct Renderer {
     stop_id: Option<usize>,
     /// The columns that can stand for `stop_id`.
     area_ids: Vec<usize>,
-    /// The length of the longest result so far; the next one is given as much at once.
+    /// The length of the longest result so far, which is the initial capacity of the next one.
     longest_bytes: usize,
 }
 
 struct Column {
     name: String,
-    /// What stands before the value: `{"trip_id":`, `,"arrival_time":`.
+    /// The text before the value: `{"trip_id":`, `,"arrival_time":`.
     key: String,
     kind: Kind,
 }
@@ -74,7 +68,7 @@ enum Kind {
     Time,
     Integer,
     Decimal,
-    /// The join has a value of this name.
+    /// The join has a value with this name.
     LeftOut,
 }
 
@@ -135,8 +129,7 @@ impl Renderer {
         let mut table = Table::open_range(&Path::new(&self.folder).join(STOP_TIMES), start, end)?;
         let mut out = String::with_capacity(self.longest_bytes);
         let mut row = Row::new();
-        // The rows of a trip follow each other, so its end of the line is looked up for the first
-        // of them only.
+        // The rows of a trip follow each other, so the trip is looked up only for the first of them.
         let mut trip_id = String::new();
         let mut trip_end = String::new();
         while table.read(&mut row)? {
@@ -212,8 +205,7 @@ impl Renderer {
     }
 }
 
-/// H:MM:SS or HH:MM:SS, hours past midnight going on from 24; a third digit is for trips of more
-/// than four days.
+/// True for H:MM:SS or HH:MM:SS. Hours after midnight continue from 24. A third digit is for trips of more than four days.
 fn is_time(text: &[u8]) -> bool {
     let Some((hours, rest)) = text.len().checked_sub(6).map(|hours| text.split_at(hours)) else {
         return false;

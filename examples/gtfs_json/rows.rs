@@ -1,20 +1,18 @@
-//! Where the rows of a table begin: one pass over the file, before any row is parsed.
+//! Finds where the rows of a table begin, in one pass over the file, before any row is parsed.
 //!
-//! A line end inside quotes does not end a row, and only who has read the file from its start can
-//! tell which line ends those are. So this pass cuts the file into the ranges that the pieces get.
-//! It also warms the file cache, and refuses what would make two readers disagree on where a row
-//! ends: quotation marks out of place, a carriage return on its own, and a row without end.
+//! A line end inside quotes does not end a row, and only a reader of the whole file can know which line ends are inside quotes.
+//! So this pass cuts the file into the ranges for the pieces. It also warms the file cache. It refuses everything about which
+//! two readers could disagree where a row ends: misplaced quotation marks, a carriage return alone, and a row without end.
 //!
-//! Invariant: memory stays at one buffer and one row, whatever the file's size.
+//! Invariant: the memory in use is one buffer and one row, whatever the size of the file.
 
 use crate::problem::{Problem, Result};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// The longest row that is taken for one. A quotation mark that is never closed makes a row of the
-/// rest of the file; the limit turns that into an error that names the line, and keeps every
-/// process small.
+/// The longest row that is accepted. A quotation mark that is never closed would make the rest of the file one row. The limit
+/// turns that into an error that names the line, and keeps every process small.
 const LONGEST_ROW_BYTES: u64 = 1 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -22,14 +20,14 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A table cut into ranges of whole rows.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// First and last-but-one byte of each range, in file order, without gaps; none is empty.
+    /// The first byte of each range and the byte after its last, in file order, without gaps. No range is empty.
     pub ranges: Vec<(u64, u64)>,
-    /// How many rows there are, the header and empty lines not counted.
+    /// The number of rows, without the header and empty lines.
     pub rows: u64,
 }
 
-/// Cuts a table's rows into ranges: `split` is told how many bytes follow the header and says where
-/// it would like the ranges to begin, and each of them then begins at the next row.
+/// Cuts a table's rows into ranges. `split` gets the number of bytes after the header and returns the wanted beginnings of the
+/// ranges. Each range then begins at the next row.
 pub fn cut<R>(table: &Path, split: impl FnOnce(usize) -> R) -> Result<Layout>
 where
     R: Iterator<Item = (usize, usize)>,
@@ -55,16 +53,15 @@ where
             _ => layout.ranges.push((spans.start, spans.end)),
         }
     }
-    // Empty lines between two ranges belong to neither, so that each range begins with a row; they
-    // would leave gaps.
+    // Each range begins with a row, so empty lines before it would leave a gap. They become part of the range before.
     for next in 1..layout.ranges.len() {
         layout.ranges[next - 1].1 = layout.ranges[next].0;
     }
     Ok(layout)
 }
 
-/// The line, counted from 1, of the row that is at `offset` or, after empty lines, next to it. It
-/// reads the file from its start, which is the price that only a broken row pays.
+/// The line, counted from 1, of the row at `offset`, or of the next row after empty lines. It reads the file from its start,
+/// which is necessary only for a broken row.
 pub fn line_at(table: &Path, offset: u64) -> std::io::Result<u64> {
     let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(table)?);
     let mut line = 1;
@@ -86,13 +83,13 @@ pub fn line_at(table: &Path, offset: u64) -> std::io::Result<u64> {
     }
 }
 
-/// The rows of a file one after the other, as places only. Empty lines are passed over.
+/// The positions of the rows of a file, one after the other, without empty lines.
 struct Spans {
     file: BufReader<File>,
     path: PathBuf,
-    /// The bytes of the physical line read last.
+    /// The bytes of the last physical line that was read.
     line: Vec<u8>,
-    /// How many physical lines have been read.
+    /// The number of physical lines that were read.
     lines: u64,
     start: u64,
     end: u64,
@@ -105,7 +102,7 @@ impl Spans {
         Ok(Spans { file, path: table.to_owned(), line: Vec::new(), lines: 0, start: 0, end: 0 })
     }
 
-    /// Moves `start` and `end` to the next row; false at the end of the file.
+    /// Moves `start` and `end` to the next row. False at the end of the file.
     fn advance(&mut self) -> Result<bool> {
         let mut first_line = 0;
         let mut inside_quotes = false;
@@ -145,13 +142,11 @@ impl Spans {
     }
 }
 
-/// Whether a line that began inside quotes or not ends inside of them; or what is wrong with its
-/// quotes.
+/// True if a line ends inside quotes, given whether it begins inside them. An error names what is wrong with its quotes.
 fn ends_inside_quotes(line: &[u8], began_inside: bool) -> std::result::Result<bool, &'static str> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
-    // Nearly every line of a timetable is one without quotes; these two searches are all that it
-    // costs.
+    // Nearly every line of a timetable has no quotes, and costs only these two searches.
     if !text.contains(&b'"') {
         return if !began_inside && text.contains(&b'\r') { Err(LONE_RETURN) } else { Ok(began_inside) };
     }
@@ -163,7 +158,7 @@ fn ends_inside_quotes(line: &[u8], began_inside: bool) -> std::result::Result<bo
             b'"' if inside && !matches!(after, None | Some(b',' | b'"')) => {
                 return Err("text follows a closing quotation mark; a quotation mark inside quotes is written twice");
             }
-            // The second of two: it closes and opens again, and so stays inside.
+            // The second of two quotation marks opens the quotes again, so the text stays inside them.
             b'"' if !inside && !matches!(before, None | Some(b',' | b'"')) => {
                 return Err("a quotation mark stands in a value that is not in quotes");
             }

@@ -1,5 +1,4 @@
-//! Where the feed comes from: a folder, a zip that is unpacked for the time of the run, or one made
-//! here.
+//! The source of the feed: a folder, a zip that is unpacked for the time of the run, or a feed that this program makes.
 
 use crate::feed::TABLES;
 use crate::leftovers::Temporary;
@@ -17,7 +16,7 @@ use zip::result::ZipError;
 #[derive(Debug)]
 pub struct Source {
     folder: PathBuf,
-    /// Removes what was unpacked when the run is over.
+    /// Removes the unpacked files at the end of the run.
     _unpacked: Option<Temporary>,
 }
 
@@ -42,7 +41,7 @@ impl Source {
                 Ok(_) => {}
             }
         }
-        // Absolute, so that it means the same in every worker.
+        // An absolute path means the same in every worker.
         Ok(Source { folder: std::path::absolute(&path).map_err(failed)?, _unpacked: None })
     }
 
@@ -51,7 +50,7 @@ impl Source {
     }
 }
 
-/// Unpacks the tables that the join reads, and none other, to a temporary folder.
+/// Unpacks only the tables that the join reads, to a temporary folder.
 fn unpack(path: &Path) -> Result<Temporary> {
     let failed = |error: &dyn Error| Problem::with_path("read", path, chain(error));
     let file = File::open(path).map_err(|error| failed(&error))?;
@@ -68,7 +67,7 @@ fn unpack(path: &Path) -> Result<Temporary> {
         };
         let table = folder.path().join(name);
         let mut file = File::create_new(&table).map_err(|error| Problem::with_path("write", &table, error))?;
-        // It reads to the end, where the crate compares the checksum.
+        // This reads to the end of the entry, where the `zip` crate compares the checksum.
         io::copy(&mut entry, &mut file)
             .map_err(|error| Problem::new(format_args!("cannot unpack {name} of {path:?}: {}", chain(&error))))?;
     }
@@ -79,7 +78,7 @@ fn missing(feed: &Path, name: &str) -> Problem {
     Problem::new(format_args!("{feed:?} has no {name} at its top level; a GTFS feed has {}", TABLES.join(", ")))
 }
 
-/// An error with its causes; the `zip` crate's own text for a failed read does not say why.
+/// An error with its causes. The `zip` crate's own text for a failed read does not name the cause.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

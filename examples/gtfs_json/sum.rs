@@ -1,22 +1,20 @@
-//! Length and hash of a stream of bytes, to tell whether two outputs are the same without keeping
-//! either.
+//! Length and hash of a stream of bytes, to compare two outputs without keeping them.
 //!
-//! The hash is not for keeping or for hostile data. It has to be quick, since in the parallel run
-//! one process hashes what all workers wrote: four lanes of eight bytes each, so that four
-//! multiplications are under way at once. Each step maps the state one to one, so two streams that
-//! differ in one word never meet again by it.
+//! The hash is not meant for storage or for hostile data. It has to be fast, since in the parallel run one process hashes the
+//! output of all workers. It has four lanes of eight bytes each, so that four multiplications run at the same time. Each step
+//! is one to one in the state, so the states of two streams that differ in one word never become equal by the words after it.
 //!
 //! Invariant: the result depends on the bytes only, not on how they were divided into writes.
 
 const BLOCK_BYTES: usize = 32;
-/// Odd, so that multiplying by them loses nothing.
+/// The factors are odd, so that multiplication by them is one to one.
 const FACTORS: [u64; 4] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb, 0xd6e8_feb8_6659_fd93];
 
-/// What is known of a stream so far.
+/// The sum of a stream so far.
 #[derive(Debug, Clone)]
 pub struct Sum {
     lanes: [u64; 4],
-    /// The bytes that do not fill a block yet.
+    /// The last bytes, which do not fill a block yet.
     rest: [u8; BLOCK_BYTES],
     bytes: u64,
 }
@@ -59,7 +57,7 @@ impl Sum {
         last[..filled].copy_from_slice(&self.rest[..filled]);
         let mut lanes = self.lanes;
         mix(&mut lanes, &last);
-        // The length tells the zeroes of the last block from zeroes in the stream.
+        // The length distinguishes padding zeroes of the last block from zeroes in the stream.
         lanes.into_iter().fold(self.bytes, |hash, lane| step(hash, lane, FACTORS[0])) ^ (self.bytes >> 32)
     }
 }
@@ -96,13 +94,13 @@ pub fn hash_of(text: &str) -> u64 {
     let mut words = text.as_bytes().chunks_exact(8);
     let hash = words.by_ref().fold(text.len() as u64, |hash, word| step(hash, word_of(word), FACTORS[0]));
     let rest = words.remainder();
-    // Two reads that overlap: copied into eight bytes and read back at once, the rest would wait
-    // for its own copy, and that took a tenth of the whole job
+    // Two reads that overlap. When the rest was copied into eight bytes and read back at once, the read had to wait for the
+    // copy, which took a tenth of the time of the whole job.
     let last = match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
         (Some(first), Some(last)) => u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32,
         _ => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     };
-    // A table looks at the lowest bits, and the highest know of every byte.
+    // A table uses the lowest bits, and the highest bits depend on every byte.
     step(hash, last, FACTORS[0]).wrapping_mul(FACTORS[1]) >> 32
 }
 

@@ -1,8 +1,6 @@
-//! A part of a table, read row by row with the `csv` crate, and the words for what is wrong with a
-//! row.
+//! A part of a table, read row by row with the `csv` crate, and the messages for broken rows.
 //!
-//! A reader may begin in the middle of a file, if only at the beginning of a row; `rows::cut` finds
-//! those places.
+//! A reader may begin in the middle of a file, but only at the beginning of a row. `rows::cut` finds those positions.
 
 use crate::problem::{Problem, Result};
 use crate::rows;
@@ -18,7 +16,7 @@ pub struct Table {
     csv: csv::Reader<Take<File>>,
     path: PathBuf,
     start: u64,
-    /// The names of the columns, where the reader began with them.
+    /// The names of the columns, if the reader began with them.
     columns: Row,
 }
 
@@ -42,7 +40,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Opens the rows that stand from byte `start` to byte `end`.
+    /// Opens the rows from byte `start` to byte `end`.
     pub fn open_range(path: &Path, start: u64, end: u64) -> Result<Table> {
         let part = |start| -> std::io::Result<Take<File>> {
             let mut file = File::open(path)?;
@@ -51,8 +49,7 @@ impl Table {
         };
         let file = part(start).map_err(|error| Problem::with_path("open", path, error))?;
         let mut builder = csv::ReaderBuilder::new();
-        // Flexible: who reads the rows tells how many values they must have, with the line in the
-        // message.
+        // Flexible: the number of values is checked where the rows are read, so that the message names the line.
         let csv = builder.has_headers(false).flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(file);
         Ok(Table { csv, path: path.to_owned(), start, columns: Row::new() })
     }
@@ -61,17 +58,17 @@ impl Table {
         &self.columns
     }
 
-    /// Where a column stands, if the table has it.
+    /// The position of a column, if the table has it.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column == name)
     }
 
-    /// Where a column stands that a feed must have.
+    /// The position of a column that a feed must have.
     pub fn required_column(&self, name: &str) -> Result<usize> {
         self.column(name).ok_or_else(|| self.problem(&self.columns, format_args!("there is no column {name:?}")))
     }
 
-    /// Reads the next row over the last one; false at the end.
+    /// Reads the next row into `row`. False at the end.
     pub fn read(&mut self, row: &mut Row) -> Result<bool> {
         self.csv.read_record(row).map_err(|error| match error.kind() {
             csv::ErrorKind::Utf8 { pos: Some(position), .. } => {
@@ -81,8 +78,7 @@ impl Table {
         })
     }
 
-    /// Reads the next row of a table opened as a whole; a row with more or fewer values than there
-    /// are columns is broken.
+    /// Reads the next row of a table that was opened as a whole. A row with more or fewer values than columns is broken.
     pub fn read_whole(&mut self, row: &mut Row) -> Result<bool> {
         if !self.read(row)? {
             return Ok(false);

@@ -1,16 +1,15 @@
 //! Many short texts in little memory: the small tables of a feed, as each worker keeps them.
 //!
-//! A city's trips are a hundred thousand and more, and every worker has them all; as a map of
-//! `String`s they would take several times their text. Here a text costs its bytes and four more,
-//! and finding it by its id about six.
+//! A city has a hundred thousand trips or more, and every worker has all of them. A map of `String`s would take several times
+//! the length of the texts. Here a text takes its bytes plus four, and about six more to be found by its id.
 
 use crate::sum::hash_of;
 
-/// Texts one after the other, by number.
+/// Texts, one after the other, by number.
 #[derive(Default)]
 pub struct Texts {
     bytes: String,
-    /// Where each text ends, and so where the next begins.
+    /// The end of each text, which is the beginning of the next one.
     ends: Vec<u32>,
 }
 
@@ -26,7 +25,7 @@ impl Texts {
         &self.bytes[start as usize..self.ends[number] as usize]
     }
 
-    /// The number of the new text; none where a table would pass 4 GiB.
+    /// Adds a text and returns its number. `None` if the table would be larger than 4 GiB.
     pub fn push(&mut self, text: &str) -> Option<u32> {
         let end = u32::try_from(self.bytes.len() + text.len()).ok()?;
         let number = u32::try_from(self.ends.len()).ok().filter(|number| *number < FREE)?;
@@ -36,24 +35,24 @@ impl Texts {
     }
 }
 
-/// A slot of the index that leads to no text.
+/// A free slot of the index.
 const FREE: u32 = u32::MAX;
 
-/// Texts that each stand there once, found by their own text.
+/// Texts without duplicates, found by the text itself.
 #[derive(Default)]
 pub struct Ids {
     texts: Texts,
-    /// Numbers of texts, each at the first slot free from its hash onwards; at most three quarters
-    /// are taken, and their count is a power of two.
+    /// Numbers of texts, each in the first slot that was free from its hash onwards. At most three quarters of the slots are
+    /// taken, and their number is a power of two.
     slots: Vec<u32>,
 }
 
-/// What `Ids::insert` found.
+/// The outcome of `Ids::insert`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inserted {
     New(u32),
     Known(u32),
-    /// The table would pass 4 GiB.
+    /// The table would be larger than 4 GiB.
     Full,
 }
 
@@ -67,7 +66,7 @@ impl Ids {
     pub fn find(&self, id: &str) -> Option<u32> {
         let mask = self.slots.len().checked_sub(1)?;
         let mut place = hash_of(id) as usize & mask;
-        // It ends, since a quarter of the slots is free.
+        // The loop ends, since a quarter of the slots is free.
         loop {
             match self.slots[place] {
                 FREE => return None,

@@ -1,9 +1,9 @@
-//! Two processes that pass a word to and fro.
+//! Two processes that exchange a word.
 
 use super::{Child, Shared, Signal32, Waiting};
 use std::rc::Rc;
 
-/// The other process, which adds two numbers when the word changes, and changes its own.
+/// The other process. When the word changes, it adds two numbers and changes its own word.
 pub struct Exchange {
     shared: Rc<Shared>,
     waiting: Waiting,
@@ -20,8 +20,7 @@ fn back(shared: &Shared) -> Signal32<'_> {
 }
 
 impl Exchange {
-    /// Starts the other process. `with` is what it does with the memory behind each word before it
-    /// answers.
+    /// Starts the other process. It calls `with` on the memory behind each word before it answers.
     pub(crate) fn with(shared: Rc<Shared>, waiting: Waiting, with: impl Fn(&Shared)) -> Self {
         let other = Rc::clone(&shared);
         let child = Child::fork(move || {
@@ -52,7 +51,7 @@ impl Exchange {
         back(&self.shared).wait(old, self.waiting);
     }
 
-    /// There and back with two numbers and their sum, on one cache line each way.
+    /// Sends two numbers and receives their sum, in one cache line each way.
     pub fn add(&mut self, a: u64, b: u64) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;
         self.shared.word(8).store(a, Relaxed);

@@ -1,14 +1,14 @@
-//! Forked processes that write their replies into shared memory, in slots of their own.
+//! Forked processes that write their replies into their own slots in shared memory.
 
 use super::{Child, Shared, Waiting};
 use crate::WORKERS;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// One piece's place: its word, its length, its bytes.
+/// The slot of one piece: its word, its length, and its bytes.
 const SLOT_HEAD: usize = 4096;
 
-/// Processes that render pieces, each every other one.
+/// Processes that render pieces. With `n` processes, each renders every `n`th piece.
 pub struct Forked {
     shared: Rc<Shared>,
     slot_bytes: usize,
@@ -18,7 +18,7 @@ pub struct Forked {
 }
 
 impl Forked {
-    /// Starts them. `render` makes a piece by its number.
+    /// Starts the processes. `render` makes the piece with a number.
     pub fn new(pieces: usize, most_bytes: usize, render: fn(usize) -> String) -> Self {
         let slot_bytes = SLOT_HEAD + most_bytes.next_multiple_of(4096);
         let shared = Rc::new(Shared::new(SLOT_HEAD + pieces * slot_bytes));
@@ -33,7 +33,7 @@ impl Forked {
                         let text = render(number);
                         let slot = SLOT_HEAD + number * slot_bytes;
                         assert!(text.len() <= most_bytes);
-                        // SAFETY: the slot has that much room, and its reader waits for the word.
+                        // SAFETY: the slot has room for this length, and its reader waits for the word.
                         unsafe {
                             let target = shared.at(slot + SLOT_HEAD);
                             target.copy_from_nonoverlapping(text.as_ptr(), text.len());
@@ -48,7 +48,7 @@ impl Forked {
         Forked { shared, slot_bytes, pieces, round: 0, _children: children }
     }
 
-    /// Has all pieces rendered once and lends each, in order.
+    /// Renders all pieces once and lends each of them in order.
     pub fn run(&mut self, mut read: impl FnMut(&[u8])) {
         let before = self.round;
         self.round += 1;
@@ -60,8 +60,8 @@ impl Forked {
             let done = self.shared.signal(slot);
             done.wait(before, Waiting::Spinning);
             let bytes = self.shared.word(slot + 8).load(Relaxed) as usize;
-            // SAFETY: written by its process before the word; it writes there again only when we
-            // have begun the next round.
+            // SAFETY: the process wrote the bytes before the word. It writes there again only after this process has begun
+            // the next round.
             read(unsafe { std::slice::from_raw_parts(self.shared.at(slot + SLOT_HEAD), bytes) });
         }
     }

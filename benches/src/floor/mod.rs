@@ -1,6 +1,6 @@
-//! The same work with nothing but processes and memory: what no pool can be faster than.
+//! The same work with only processes and memory: the floor, the time that no pool can beat.
 //!
-//! No checks, no errors, no scheduling: a floor may do less than a pool must.
+//! There are no checks, no errors and no scheduling: a floor may do less than a pool must.
 
 #![allow(unsafe_code)]
 
@@ -15,16 +15,16 @@ use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Memory that forked children share with us.
+/// Memory that forked children share with this process.
 pub(crate) struct Shared(MmapRaw);
 
 impl Shared {
-    /// Zeroed, and touched.
+    /// Makes memory that is zeroed and whose pages are present.
     pub(crate) fn new(bytes: usize) -> Self {
         let fd = rustix::fs::memfd_create("floor", MemfdFlags::CLOEXEC).expect("a memfd can be made");
         rustix::fs::ftruncate(&fd, bytes as u64).expect("it can be sized");
         let shared = Shared(MmapOptions::new().len(bytes).map_raw(&fd).expect("it can be mapped"));
-        // SAFETY: the mapping is as long, writable, and nobody else knows of it yet.
+        // SAFETY: the mapping has this length and is writable, and no other process has it yet.
         unsafe { shared.0.as_mut_ptr().write_bytes(0, bytes) };
         shared
     }
@@ -36,7 +36,7 @@ impl Shared {
 
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.0.len());
-        // SAFETY: in the mapping and aligned (asserted); used through atomics alone.
+        // SAFETY: the word is in the mapping and aligned (asserted), and is used only through atomics.
         unsafe { &*self.0.as_ptr().add(offset).cast() }
     }
 
@@ -48,25 +48,25 @@ impl Shared {
 }
 
 impl Shared {
-    /// A word to wait for, at this place, with the cache line behind its own for whether somebody sleeps.
+    /// A word to wait for at this offset. The next cache line holds whether a process sleeps on it.
     pub(crate) fn signal(&self, offset: usize) -> Signal32<'_> {
         Signal32 { word: self.word32(offset), sleeps: self.word32(offset + 128) }
     }
 }
 
-/// A forked process; killed when dropped.
+/// A forked process. Its drop kills it.
 pub(crate) struct Child(Pid);
 
 impl Child {
-    /// Runs `body` in a copy of this process, which then ends.
+    /// Runs `body` in a copy of this process, which then exits.
     pub(crate) fn fork(body: impl FnOnce()) -> Self {
-        // SAFETY: glibc makes its allocator usable in the child, and `body` uses nothing else that
-        // another thread could have held.
+        // SAFETY: glibc makes its allocator usable in the child, and `body` uses no other lock that another thread could
+        // have held.
         match unsafe { libc::fork() } {
             0 => {
                 let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
                 body();
-                // SAFETY: ends this process and nothing else.
+                // SAFETY: it ends the child without running its exit handlers.
                 unsafe { libc::_exit(0) }
             }
             pid => Child(Pid::from_raw(pid).expect("a process can be forked")),
@@ -88,13 +88,13 @@ impl Drop for Child {
 /// How a floor waits.
 #[derive(Clone, Copy)]
 pub enum Waiting {
-    /// Some pauses, some microseconds of yields, then the futex.
+    /// First pauses, then some microseconds of yields, then the futex.
     Spinning,
-    /// The futex at once.
+    /// Only the futex.
     Futex,
 }
 
-/// A word that one process changes and another waits for, and whether that one sleeps.
+/// A word that one process changes and another one waits for, and whether the latter sleeps.
 pub(crate) struct Signal32<'a> {
     pub(crate) word: &'a AtomicU32,
     pub(crate) sleeps: &'a AtomicU32,
@@ -108,7 +108,7 @@ impl Signal32<'_> {
         }
     }
 
-    /// Waits until the word is no longer `old`; gives what it is.
+    /// Waits until the word is no longer `old`, and returns it.
     pub(crate) fn wait(&self, old: u32, waiting: Waiting) -> u32 {
         let mut polls = 0;
         loop {

@@ -1,16 +1,15 @@
-//! Rings of fixed records between this process and others: sums of two numbers, in the order in
-//! which each was asked.
+//! Rings of fixed records between this process and others, which return sums of two numbers in the order of the requests.
 
 use super::{Child, Shared, Signal32, Waiting};
 use crate::WORKERS;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Records in each ring.
+/// The number of records in each ring.
 const SLOTS: u64 = 4096;
 const TAIL_OUT: usize = 0;
 const TAIL_BACK: usize = 128;
-/// Changes when a round begins and when it ends, so that nobody spins between rounds.
+/// The offset of a word that changes when a round begins and ends, so that no process spins between rounds.
 const ROUND: usize = 256;
 const OUT: usize = 4096;
 const OUT_BYTES: usize = 32;
@@ -18,7 +17,7 @@ const BACK: usize = OUT + SLOTS as usize * OUT_BYTES;
 const BACK_BYTES: usize = 16;
 const ALL: usize = BACK + SLOTS as usize * BACK_BYTES;
 
-/// Two processes that add what comes through their rings.
+/// Two processes that add the numbers that come through their rings.
 pub struct Rings {
     workers: Vec<(Rc<Shared>, u64, u64)>,
     batch: u64,
@@ -63,7 +62,7 @@ fn serve(shared: &Shared, batch: u64) {
 }
 
 impl Rings {
-    /// Rings whose tails are told once in `batch` records.
+    /// Rings whose tails are published once in `batch` records.
     #[must_use]
     pub fn new(batch: u64) -> Self {
         let shared: Vec<_> = (0..WORKERS).map(|_| Rc::new(Shared::new(ALL))).collect();
@@ -80,7 +79,7 @@ impl Rings {
         }
     }
 
-    /// Has so many pairs added; gives the sum of the sums.
+    /// Has `pieces` pairs added and returns the sum of the sums.
     pub fn add(&mut self, pieces: u64) -> u64 {
         let (mut sent, mut received, mut sum, mut idle) = (0, 0, 0, 0_u32);
         self.turn();

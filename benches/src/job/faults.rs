@@ -1,4 +1,4 @@
-//! What goes wrong: pieces that overrun, workers that are killed, a parent that is killed.
+//! Faults: pieces that overrun their time limit, workers that are killed, a parent that is killed.
 
 use super::{pool, procspawn_pool};
 use crate::child::{self, Part};
@@ -25,7 +25,7 @@ fn stop(a: u64, b: u64) -> u64 {
 
 #[allow(unsafe_code)]
 fn block_signals(a: u64, b: u64) -> u64 {
-    // SAFETY: the set is valid for writing.
+    // SAFETY: the set is initialised before it is used.
     unsafe {
         let mut all = std::mem::zeroed();
         libc::sigfillset(&mut all);
@@ -34,23 +34,23 @@ fn block_signals(a: u64, b: u64) -> u64 {
     spin(a, b)
 }
 
-/// Seconds beyond the limit until its caller has heard of it.
+/// The seconds from the end of the time limit until the caller gets the error.
 fn overrun(pool: &multicore::Pool, piece: fn(u64, u64) -> u64) -> f64 {
     let task = pool.try_task::<u64>().expect("the pool is open").timeout(LIMIT);
     let start = Instant::now();
     task.run(piece, 1, 2);
-    let error = task.get().expect_err("it never ends by itself");
+    let error = task.get().expect_err("the piece never ends by itself");
     assert_eq!(error.kind(), multicore::ErrorKind::TimedOut, "{error}");
     start.elapsed().as_secs_f64() - LIMIT.as_secs_f64()
 }
 
-/// Some work of 2 ms.
+/// A piece that takes 2 ms.
 fn nap(number: u64, _: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(2));
     number
 }
 
-/// Runs `work` while something else kills a process after the other; gives the seconds.
+/// Runs `work` while another thread kills one process after the other. Returns the seconds.
 fn under_fire(victims: impl Fn() -> Vec<u32> + Sync, work: impl FnOnce()) -> f64 {
     let done = AtomicBool::new(false);
     let start = Instant::now();
@@ -90,11 +90,11 @@ fn kills_of_ours() -> f64 {
     })
 }
 
-/// From a parent's end by SIGKILL until none of its four busy workers is left.
+/// The seconds from the SIGKILL of a parent until none of its four busy workers is left.
 fn orphans() -> f64 {
     let mut parent = child::start(Part::Busy);
     let mut lines = BufReader::new(parent.stdout.take().expect("it is piped")).lines();
-    let pids = lines.next().expect("it tells its workers").expect("in text");
+    let pids = lines.next().expect("it prints its workers").expect("the line is text");
     let workers: Vec<u32> = pids.split_whitespace().map(|pid| pid.parse().expect("a number")).collect();
     assert_eq!(workers.len(), 4);
     let start = Instant::now();
@@ -132,8 +132,8 @@ pub fn jobs() -> Vec<Job> {
         late.subject(Who::Procspawn, "spins", procspawn).target(Target::AtMost(20e-3)),
         Job::new("5,000 pieces of 2 ms, 1,000 kills", Unit::Seconds, 1, 3)
             .subject(Who::Multicore, "", |_| kills_of_ours())
-            // procspawn took 11 s for as many on such a machine, and 997 pieces had to be handed out once
-            // more; killed at this pace it comes to no end here.
+            // procspawn took 11 s for the same number of pieces on such a machine, and 997 pieces had to be handed out
+            // again. With kills at this rate it never finishes here.
             .target(Target::AtMost(11.0)),
         Job::new("parent killed, until its 4 workers are gone", Unit::Seconds, 1, 9)
             .subject(Who::Multicore, "", |_| orphans())

@@ -1,9 +1,9 @@
-//! Opening a task and dropping it.
+//! Opening and dropping a task.
 
 use crate::{Job, Target, Unit, WORKERS, Who};
 use multicore::{Pool, Task};
 
-/// With and without a limit for the load.
+/// With and without a load limit.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     let global = || {
@@ -11,7 +11,7 @@ pub fn jobs() -> Vec<Job> {
             // Only the first call has an effect, and only one is needed.
             let _ = Pool::builder().workers(WORKERS).build_global();
         }
-        Task::<u64>::new().expect("nothing limits it")
+        Task::<u64>::new().expect("there is no limit")
     };
     drop(global());
     let limited = Pool::builder().workers(WORKERS).max_load_average(1e9).build().expect("a pool runs here");

@@ -1,5 +1,5 @@
-//! What a pool does while it has nothing to do: how often its threads and processes run in a second
-//! that begins a second after their last piece, and for how long in the 10 ms from 1 ms after it.
+//! The activity of an idle pool: the number of times that its threads and processes run in the second that begins 1 s after
+//! their last piece, and the time for which they run from 1 ms to 11 ms after it.
 
 use super::{add, pool, procspawn_pool, rayon_pool};
 use crate::{Job, Target, Unit, Who};
@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The folders of all threads of this process but the calling one, and of all its descendants'.
+/// The folders in /proc of all threads of this process, except the calling one, and of all its descendants.
 fn threads() -> Vec<PathBuf> {
     let parent_of = |pid: u32| -> Option<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -19,7 +19,7 @@ fn threads() -> Vec<PathBuf> {
     let pids = fs::read_dir("/proc").expect("/proc can be read").flatten();
     let pids: Vec<u32> = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     let mut ours = BTreeSet::from([std::process::id()]);
-    // Our fork server is nobody's descendant by its parent's number; its group is its own.
+    // The fork server is no descendant by its parent's pid, so it is found by its process group.
     let is_fork_server =
         |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "multicore-fork");
     ours.extend(pids.iter().copied().filter(|&pid| is_fork_server(pid)));
@@ -40,14 +40,14 @@ fn threads() -> Vec<PathBuf> {
     tasks.filter(|path| path.file_name().is_none_or(|name| name.to_str() != Some(&me.to_string()))).collect()
 }
 
-/// How often a thread gave a CPU away or lost one.
+/// The number of times that a thread gave up or lost a CPU.
 fn switches(thread: &Path) -> Option<f64> {
     let status = fs::read_to_string(thread.join("status")).ok()?;
     let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
     Some(lines.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok()).sum())
 }
 
-/// Microseconds that a thread has run.
+/// The microseconds that a thread has run.
 fn busy(thread: &Path) -> Option<f64> {
     let stat = fs::read_to_string(thread.join("schedstat")).ok()?;
     stat.split_whitespace().next()?.parse().ok().map(|nanoseconds: f64| nanoseconds / 1e3)
@@ -63,7 +63,7 @@ fn after<P: 'static>(make: fn() -> P, work: fn(&P), quiet: Duration, span: Durat
     std::thread::sleep(quiet);
     let before: Vec<Option<f64>> = threads.iter().map(|thread| measure(thread)).collect();
     std::thread::sleep(span);
-    // The pool before may have left a thread that was still ending.
+    // A thread of the previous pool may still be exiting.
     let grown = threads.iter().zip(before).filter_map(|(thread, before)| Some(measure(thread)? - before?));
     grown.sum()
 }
@@ -95,7 +95,7 @@ fn job(name: &'static str, quiet: Duration, span: Duration, measure: Measure) ->
         .subject(Who::Procspawn, "", move |_| after(procspawn_pool, use_procspawn, quiet, span, measure))
 }
 
-/// Wake-ups in quiet, and time that is burnt after the last piece.
+/// Wake-ups of an idle pool, and CPU time after the last piece.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     let (millisecond, second) = (Duration::from_millis(1), Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! The jobs, by what they are about.
+//! The jobs, by subject.
 
 pub mod faults;
 pub mod gate;
@@ -12,10 +12,10 @@ pub mod throughput;
 
 use crate::{Job, WORKERS};
 
-/// What makes the jobs of one kind.
+/// A function that makes the jobs of one kind.
 pub type Jobs = fn() -> Vec<Job>;
 
-/// All jobs, by the name of their bench.
+/// All jobs, by the names of their benches.
 pub const ALL: [(&str, Jobs); 9] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),

@@ -1,4 +1,4 @@
-//! Bytes there and back: an owned value in, an owned value out.
+//! Round trips of bytes: an owned value as argument, an owned value as result.
 
 use super::{pool, procspawn_pool};
 use crate::floor::Child;
@@ -11,7 +11,7 @@ fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A value that the codec has to walk through, of the same length in its form that travels.
+/// A value that the codec has to encode element by element, with the same encoded length.
 fn echo_words(words: Vec<u64>) -> Vec<u64> {
     words
 }
@@ -27,7 +27,7 @@ fn ipc_echo(bytes: usize) -> impl FnMut() -> Vec<u8> + 'static {
     let value = vec![7; bytes];
     move || {
         let _child = &child;
-        // A value that is longer than the channel's buffer goes while the other side reads.
+        // A value that is longer than the channel's buffer travels while the other side reads.
         sender.send(&value).expect("the process lives");
         receiver.recv().expect("the process answers")
     }
@@ -40,7 +40,7 @@ fn job(name: &'static str, bytes: usize, iterations: u64, rounds: usize) -> Job 
         move |iterations: u64| {
             let mut seconds = 0.0;
             for _ in 0..iterations {
-                // The caller had it anyway: not counted.
+                // The caller would have the value anyway, so making it is not timed.
                 let value = value.clone();
                 let start = std::time::Instant::now();
                 let task = pool.try_task::<Vec<u8>>().expect("the pool is open").format(format);
@@ -89,7 +89,7 @@ fn job(name: &'static str, bytes: usize, iterations: u64, rounds: usize) -> Job 
         .target(Target::Times(limit, Who::Floor, "three copies"))
 }
 
-/// Four lengths.
+/// Values of four lengths.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     vec![

@@ -1,4 +1,4 @@
-//! One piece that adds two numbers, there and back: a fresh task each time.
+//! A round trip of one piece that adds two numbers, with a new task each time.
 
 use super::{add, pool, procspawn_pool, rayon_pool};
 use crate::floor::Waiting;
@@ -16,7 +16,7 @@ fn trip(make: impl FnMut() -> u64 + 'static) -> Trip {
     Rc::new(std::cell::RefCell::new(make))
 }
 
-/// All ways; each is used back to back and after quiet.
+/// All subjects. Each is measured back to back and after a quiet time.
 fn trips() -> Vec<(Who, &'static str, Trip, bool)> {
     let ours = pool();
     let multicore = move || {
@@ -34,8 +34,8 @@ fn trips() -> Vec<(Who, &'static str, Trip, bool)> {
     let rayon_spawn = move || {
         let sender = sender.clone();
         let (a, b) = (black_box(1), black_box(2));
-        spawn.spawn(move || sender.send(add(a, b)).expect("somebody waits"));
-        receiver.recv().expect("somebody answers")
+        spawn.spawn(move || sender.send(add(a, b)).expect("the caller waits"));
+        receiver.recv().expect("the piece answers")
     };
     let (jobs, work) = crossbeam_channel::unbounded::<(u64, u64)>();
     let (answers, answered) = crossbeam_channel::unbounded();
@@ -46,7 +46,7 @@ fn trips() -> Vec<(Who, &'static str, Trip, bool)> {
     });
     let crossbeam = move || {
         jobs.send((black_box(1), black_box(2))).expect("the thread lives");
-        answered.recv().expect("somebody answers")
+        answered.recv().expect("the piece answers")
     };
     let mut ipc = super::throughput::Ipc::new(1);
     let processes = procspawn_pool();
@@ -73,7 +73,7 @@ pub fn jobs() -> Vec<Job> {
     let mut tail = Job::new("round trip, 99th percentile", Unit::Seconds, 5_000, 15);
     let mut late = Job::new("round trip after 1 ms of quiet", Unit::Seconds, 100, 15);
     for (who, how, trip, is_quick) in trips() {
-        // A slow one need not be done so often.
+        // A slow subject needs fewer repetitions.
         let share = if is_quick { 1 } else { 20 };
         let mean = move |trip: &Trip, iterations: u64| {
             let iterations = iterations.div_ceil(share);

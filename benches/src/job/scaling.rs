@@ -1,4 +1,4 @@
-//! Pieces of real work: integers, no memory.
+//! Pieces of real work: integer arithmetic without memory.
 
 use super::{pool, procspawn_pool, rayon_pool};
 use crate::{Job, Target, Unit, Who};
@@ -17,7 +17,7 @@ fn work(steps: u64, seed: u64) -> u64 {
     state
 }
 
-/// So many steps take a millisecond here, when nothing else runs.
+/// The number of steps that take one millisecond on this machine when nothing else runs.
 fn steps_a_millisecond() -> u64 {
     static STEPS: OnceLock<u64> = OnceLock::new();
     *STEPS.get_or_init(|| {
@@ -59,13 +59,13 @@ fn job(name: &'static str, pieces: Vec<(u64, u64)>) -> Job {
         .target(Target::Times(1.0 / 0.99, Who::Rayon, ""))
 }
 
-/// Even pieces, and uneven ones.
+/// Even pieces and uneven ones.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     let millisecond = steps_a_millisecond();
     let even = (0..1_000).map(|seed| (millisecond, seed)).collect();
     let uneven = (0..400).map(|seed| {
-        // 0.1 to 20 ms, without a pattern.
+        // 0.1 to 20 ms, in no pattern.
         let noise = work(10, seed * 7919 + 1) % 200;
         (millisecond / 10 * (1 + noise), seed)
     });

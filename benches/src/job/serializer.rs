@@ -1,4 +1,4 @@
-//! Users as JSON: the row numbers go in, text comes out.
+//! Users as JSON: row numbers are the arguments, text is the result.
 
 use super::{procspawn_pool, rayon_pool};
 use crate::floor::forked::Forked;
@@ -34,7 +34,7 @@ fn user(id: u64) -> User {
     const CITIES: [&str; 4] = ["Lisboa", "Kraków", "Gent", "Århus"];
     const COUNTRIES: [&str; 4] = ["Portugal", "Polska", "België", "Danmark"];
     const TAGS: [&str; 4] = ["new", "loyal", "late \"payer\"", "press"];
-    // A step of a linear congruence: numbers without a pattern, the same in each process.
+    // A step of a linear congruential generator: numbers in no pattern, and the same in each process.
     let noise = id.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 33;
     User {
         id,
@@ -52,14 +52,14 @@ fn user(id: u64) -> User {
     }
 }
 
-/// In each process once, before anything is measured.
+/// Called once in each process, before the measurement.
 static TABLE: LazyLock<Vec<User>> = LazyLock::new(|| (0..USERS as u64).map(user).collect());
 
 fn load() {
     LazyLock::force(&TABLE);
 }
 
-/// The same function for everybody.
+/// The same function for all subjects.
 fn json(start: usize, end: usize) -> String {
     let mut buffer = Vec::new();
     for user in &TABLE[start..end] {
@@ -81,7 +81,7 @@ fn pool() -> Pool {
     Pool::builder().workers(WORKERS).preload(load).build().expect("a pool runs here")
 }
 
-/// Where everybody writes: each write is a system call, and the bytes go nowhere.
+/// The file to which all subjects write: each write is a system call, and the bytes are dropped.
 fn sink() -> File {
     File::options().write(true).open("/dev/null").expect("/dev/null can be written")
 }
@@ -90,7 +90,7 @@ fn write_all(sink: &mut File, text: &[u8]) {
     sink.write_all(text).expect("/dev/null takes everything");
 }
 
-/// The results as strings, and written in order.
+/// The results as strings, and the results written in order.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     load();

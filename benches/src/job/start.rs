@@ -1,14 +1,14 @@
-//! Starts and deaths.
+//! Starts of programs and workers, and deaths.
 
 use super::{add, pool, procspawn_pool};
 use crate::child::{self, Part};
-use crate::floor::process::{self, Mortal};
+use crate::floor::process::{self, ShortLived};
 use crate::{Job, Target, Unit, Who};
 use multicore::{Pool, Task};
 use std::hint::black_box;
 use std::time::Instant;
 
-/// So many times the median.
+/// Calls `once` the given number of times and returns that number times the median.
 fn median(iterations: u64, mut once: impl FnMut() -> f64) -> f64 {
     let mut all: Vec<f64> = (0..iterations).map(|_| once()).collect();
     all.sort_by(f64::total_cmp);
@@ -23,14 +23,14 @@ fn first(task: &Task<u64>) {
     task.run(add, black_box(1), black_box(2));
 }
 
-/// Ends its own process.
+/// A piece that ends its own process.
 fn die(_: u64, _: u64) -> u64 {
     let me = rustix::process::getpid();
     let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
     0
 }
 
-/// From the pool's answer, when its worker is being forked, to that worker's first result.
+/// The time from the moment that `build` returns, while the worker is being forked, to the worker's first result.
 fn new_worker() -> f64 {
     let pool = pool_of(1);
     let start = Instant::now();
@@ -40,7 +40,7 @@ fn new_worker() -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// The same in a program with a heap of a gigabyte and some threads.
+/// The same in a program with a heap of 1 GiB and some threads.
 fn with_big_heap(measure: impl Fn() -> f64) -> f64 {
     let heap = vec![1_u8; 1 << 30];
     let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
@@ -59,7 +59,7 @@ fn with_big_heap(measure: impl Fn() -> f64) -> f64 {
     seconds
 }
 
-/// Seconds until a death is told, and until the next result.
+/// The seconds until a death is reported, and until the next result.
 fn death(pool: &Pool) -> (f64, f64) {
     let task = pool.try_task::<u64>().expect("the pool is open");
     let start = Instant::now();
@@ -81,7 +81,7 @@ fn procspawn_death(pool: &procspawn::Pool) -> (f64, f64) {
     (told, start.elapsed().as_secs_f64())
 }
 
-/// Starts of programs, of workers, and deaths.
+/// Starts of programs, starts of workers, and deaths.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     let started = |part: Part| move |iterations| median(iterations, || child::time(part));
@@ -111,10 +111,10 @@ pub fn jobs() -> Vec<Job> {
         let ours = if workers == 2 { pool() } else { pool_of(workers) };
         let theirs =
             if workers == 2 { procspawn_pool() } else { procspawn::Pool::new(workers).expect("processes can be made") };
-        let mut mortal = Mortal::default();
+        let mut process = ShortLived::default();
         let job = Job::new(name, Unit::Seconds, 20, 15)
             .subject(Who::Multicore, "", move |iterations| median(iterations, || pick(death(&ours))))
-            .subject(Who::Floor, "bare pidfd", move |iterations| median(iterations, || pick(mortal.die())))
+            .subject(Who::Floor, "bare pidfd", move |iterations| median(iterations, || pick(process.die())))
             .subject(Who::Procspawn, "", move |iterations| median(iterations, || pick(procspawn_death(&theirs))));
         jobs.push(job.target(Target::AtMost(limit)));
     }

@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const PIECES: u64 = 200_000;
 
-/// The sender of work and the receiver of answers.
+/// The sender of work and the receiver of results.
 type Ends = (IpcSender<(u64, u64)>, IpcReceiver<u64>);
 
-/// Processes that add what comes through ipc-channel's channels.
+/// Processes that add numbers from ipc-channel's channels.
 pub(crate) struct Ipc {
     workers: Vec<Ends>,
     _children: Vec<Child>,
 }
 
-/// A sender waits for room, so no more than this is on its way to a process.
+/// The most pairs on their way to a process, since a sender waits for room.
 const WINDOW: u64 = 64;
 
 impl Ipc {
@@ -60,7 +60,7 @@ impl Ipc {
     }
 }
 
-/// Pieces handed out one by one, and all at once.
+/// Pieces handed out one by one, and all in one call.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
     let ours = pool();
@@ -119,7 +119,7 @@ pub fn jobs() -> Vec<Job> {
     let mut ipc = Ipc::new(WORKERS);
     let processes = procspawn_pool();
     let procspawn = move || {
-        // It takes whole seconds for all of them.
+        // All 200,000 pieces would take several seconds.
         let handles: Vec<_> = (0..PIECES / 50)
             .map(|number| procspawn::spawn!(in processes, (number => a, 1 => b) || add(a, b)))
             .collect();

@@ -1,30 +1,28 @@
 //! A library that serialises a long list in parallel inside somebody else's program.
 //!
-//! It knows nothing of `main` and asks for no set-up call. Where there are no workers (the machine
-//! is busy, the program is a worker itself, or no pool can run), the same function does the work
-//! here, with the same output.
+//! It knows nothing of `main` and needs no set-up call. If there are no workers (the machine is busy, the program is a worker
+//! itself, or no pool can run), the same function does the work in this process, with the same output.
 
 use multicore::Task;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// A list that any process of the program can load a part of: from a file, from a database.
+/// A list of which each process of the program can load a part, for example from a file or a database.
 pub trait Rows: 'static {
-    /// One of the list.
+    /// An element of the list.
     type Row: Serialize;
 
     /// Loads rows `start` to `end`.
     fn load(start: usize, end: usize) -> Vec<Self::Row>;
 }
 
-/// So many rows make a piece: enough that the way to the worker does not count.
+/// The number of rows in a piece: enough that the cost of sending it to a worker is negligible.
 const ROWS_A_PIECE: usize = 2000;
 
-/// Writes `len` rows as one JSON array; gives its length in bytes.
+/// Writes `len` rows as one JSON array and returns its length in bytes.
 ///
 /// # Errors
-/// What the writer or the serialiser says. A worker that is lost costs time only: its rows are
-/// serialised here.
+/// An error of the writer or of serialisation. A lost worker costs only time: its rows are serialised in this process.
 pub fn write_json<L: Rows>(len: usize, writer: &mut impl Write) -> io::Result<u64> {
     let ranges = multicore::ranges(len).with_max_len(ROWS_A_PIECE);
     let task = if len > ROWS_A_PIECE { Task::<String>::new() } else { None };
@@ -51,12 +49,12 @@ pub fn write_json<L: Rows>(len: usize, writer: &mut impl Write) -> io::Result<u6
     Ok(written)
 }
 
-/// What a worker does: it loads its own part of the list.
+/// The piece: it loads its own part of the list.
 fn piece<L: Rows>(start: usize, end: usize) -> String {
     json_of::<L>(start, end).unwrap_or_else(|error| panic!("rows {start} to {end}: {error}"))
 }
 
-/// Some rows as JSON, each with a comma before it but the very first.
+/// Some rows as JSON, with a comma before each row except the first one of the list.
 fn json_of<L: Rows>(start: usize, end: usize) -> io::Result<String> {
     let mut json = Vec::new();
     for (number, row) in (start..end).zip(L::load(start, end)) {
