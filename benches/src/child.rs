@@ -39,7 +39,7 @@ impl Part {
                 let task = pool.try_task::<u64>().expect("the pool is open");
                 task.run(job::add, 1, 2);
                 assert_eq!(task.get().expect("an addition cannot fail"), [3]);
-                told();
+                report_done();
                 // As a program that ends: its pool ends with it.
                 std::process::exit(0);
             }
@@ -48,7 +48,7 @@ impl Part {
                 let pool = job::procspawn_pool();
                 let sum = procspawn::spawn!(in pool, (1 => a, 2 => b) || job::add(a, b)).join();
                 assert_eq!(sum.expect("an addition cannot fail"), 3);
-                told();
+                report_done();
                 pool.kill();
                 std::process::exit(0);
             }
@@ -71,7 +71,7 @@ impl Part {
             }
             Part::Burn => self.play_for_ever(),
         }
-        told();
+        report_done();
     }
 
     fn play_for_ever(self) -> ! {
@@ -81,7 +81,7 @@ impl Part {
     }
 }
 
-fn told() {
+fn report_done() {
     std::io::stdout().write_all(b".").and_then(|()| std::io::stdout().flush()).expect("the parent reads");
 }
 

@@ -1,4 +1,4 @@
-//! Who gets a piece that was given to a worker: the worker that claims it, or the parent that revokes it. One
+//! Which side gets a piece that was given to a worker: the worker, which claims it, or the parent, which revokes it. One
 //! compare-and-swap on the piece's state word decides.
 //!
 //! A pair has [`SLOTS`] state words in *back*. Piece `sequence` uses word `sequence % SLOTS`, which still holds the final

@@ -6,7 +6,7 @@
 //! | word              | written by | read by  | meaning                                                 |
 //! |-------------------|------------|----------|---------------------------------------------------------|
 //! | a record's header | producer   | consumer | 0: no record yet; else the record is complete           |
-//! | its payload       | producer   | consumer | does not change from the header's publication until the consumer has passed it |
+//! | its payload       | producer   | consumer | unchanged from the header's publication until the consumer has passed it |
 //!
 //! There is no shared tail and no shared head. The producer zeroes the word after a record before it publishes that
 //! record, so the word at the consumer's position is always zero or a header. A small record and its announcement thus

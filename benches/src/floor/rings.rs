@@ -30,7 +30,7 @@ fn round(shared: &Shared) -> Signal32<'_> {
 }
 
 fn serve(shared: &Shared, batch: u64) {
-    let (mut done, mut told) = (0, 0);
+    let (mut done, mut published) = (0, 0);
     let mut begun = round(shared).wait(0, Waiting::Futex);
     let mut polls = 0_u32;
     loop {
@@ -53,9 +53,9 @@ fn serve(shared: &Shared, batch: u64) {
             shared.word(slot).store(sum, Relaxed);
             shared.word(slot + 8).store(done, Relaxed);
             done += 1;
-            if done - told >= batch || done == tail {
+            if done - published >= batch || done == tail {
                 shared.word(TAIL_BACK).store(done, Release);
-                told = done;
+                published = done;
             }
         }
     }

@@ -65,20 +65,20 @@ fn death(pool: &Pool) -> (f64, f64) {
     let start = Instant::now();
     task.run(die, 1, 2);
     assert!(task.get().is_err());
-    let told = start.elapsed().as_secs_f64();
+    let reported = start.elapsed().as_secs_f64();
     let task = pool.try_task::<u64>().expect("the pool is open");
     first(&task);
     task.get().expect("an addition cannot fail");
-    (told, start.elapsed().as_secs_f64())
+    (reported, start.elapsed().as_secs_f64())
 }
 
 fn procspawn_death(pool: &procspawn::Pool) -> (f64, f64) {
     let start = Instant::now();
     let lost = procspawn::spawn!(in pool, (1 => a, 2 => b) || die(a, b)).join();
     assert!(lost.is_err());
-    let told = start.elapsed().as_secs_f64();
+    let reported = start.elapsed().as_secs_f64();
     procspawn::spawn!(in pool, (1 => a, 2 => b) || add(a, b)).join().expect("an addition cannot fail");
-    (told, start.elapsed().as_secs_f64())
+    (reported, start.elapsed().as_secs_f64())
 }
 
 /// Starts of programs, starts of workers, and deaths.
@@ -101,10 +101,10 @@ pub fn jobs() -> Vec<Job> {
         .target(Target::AtMost(200e-6));
     let mut jobs = vec![start, worker, heavy];
     type Pick = fn((f64, f64)) -> f64;
-    let told: Pick = |(told, _)| told;
+    let reported: Pick = |(reported, _)| reported;
     let next: Pick = |(_, next)| next;
     for (name, pick, workers, limit) in [
-        ("death told", told, 2, 0.3e-3),
+        ("death told", reported, 2, 0.3e-3),
         ("death and next result", next, 2, 0.6e-3),
         ("death and next result, one worker", next, 1, 0.6e-3),
     ] {

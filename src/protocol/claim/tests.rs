@@ -32,7 +32,7 @@ mod ordinary {
         for sequence in [1, 2, 3, 4, 5, 1000, LAST - 1, LAST] {
             for (first, second) in [(Worker, Parent), (Parent, Worker)] {
                 let states = states(4);
-                assert!(!is_claimed(&states, sequence), "piece {sequence} is nobody's yet");
+                assert!(!is_claimed(&states, sequence), "piece {sequence} is not claimed yet");
                 assert!(decide(&states, sequence, first));
                 assert!(!decide(&states, sequence, second), "{second:?} comes too late for piece {sequence}");
                 assert_eq!(is_claimed(&states, sequence), first == Worker);

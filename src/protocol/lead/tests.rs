@@ -5,7 +5,11 @@ use super::*;
 /// The invariant, which must hold whenever the lock is free.
 fn check<W>(waiters: &Waiters<W>) {
     let leaders = waiters.waiting.iter().filter(|(id, _)| waiters.leads(*id)).count();
-    assert_eq!(leaders, usize::from(!waiters.waiting.is_empty()), "somebody leads, and the leader waits");
+    assert_eq!(
+        leaders,
+        usize::from(!waiters.waiting.is_empty()),
+        "if a caller waits, there is one leader, and it waits"
+    );
     assert_eq!(waiters.has_leader(), leaders == 1);
 }
 
@@ -125,7 +129,7 @@ mod models {
                 drop(news);
                 core = self.core.lock().unwrap();
                 check(&core.waiters);
-                assert!(core.waiters.leads(id), "nobody takes the lead from one that waits");
+                assert!(core.waiters.leads(id), "a leader that waits stays the leader");
                 core.results = true;
                 for condvar in core.waiters.iter() {
                     condvar.notify_one();

@@ -13,7 +13,7 @@ fn ring(words: usize) -> Vec<AtomicU64> {
 
 /// Takes the record at the consumer's position: its number and its payload.
 fn take(consumer: &mut Consumer, words: &[AtomicU64]) -> Option<(u32, Vec<u8>)> {
-    let record = consumer.peek(words).expect("our own producer does not lie")?;
+    let record = consumer.peek(words).expect("the producer of this crate keeps the protocol")?;
     let mut bytes = Vec::new();
     record.append_to(words, 0, &mut bytes);
     consumer.pass(&record);
@@ -369,7 +369,7 @@ mod models {
 
     /// What the consumer reads of a record whose payload is the number, and perhaps a false header before it.
     fn take_number(consumer: &mut Consumer, words: &[AtomicU64]) -> Option<u32> {
-        let record = consumer.peek(words).expect("our own producer does not lie")?;
+        let record = consumer.peek(words).expect("the producer of this crate keeps the protocol")?;
         let last = record.payload_bytes / 8 - 1;
         assert_eq!(record.word(words, last), Some(u64::from(record.header.sequence)));
         assert!(last == 0 || record.word(words, 0) == Some(bait()));

@@ -225,7 +225,7 @@ fn threads() {
 /// A host that closes its standard streams, as daemons do. The pool's descriptors must not get their numbers: printed output
 /// would be written to them.
 fn closed() {
-    // SAFETY: a copy of a descriptor that is open, and nobody else's.
+    // SAFETY: the call returns a new descriptor, which has no other owner.
     let mut answers = unsafe { File::from_raw_fd(libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 100)) };
     for fd in 0..3 {
         // SAFETY: this is the only thread, and it does not use them from here on.
@@ -235,14 +235,14 @@ fn closed() {
     let task = own_task(&pool);
     // SAFETY: queries.
     let taken: Vec<c_int> = (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).collect();
-    writeln!(answers, "task: {task}\ntaken: {taken:?}").expect("somebody reads");
+    writeln!(answers, "task: {task}\ntaken: {taken:?}").expect("the test reads");
 }
 
 /// A host that was started without standard streams. It writes its answers to descriptor 3.
 fn closed_before() {
-    // SAFETY: a copy of a descriptor that is open, and nobody else's.
+    // SAFETY: the call returns a new descriptor, which has no other owner.
     let mut answers = unsafe { File::from_raw_fd(libc::fcntl(3, libc::F_DUPFD_CLOEXEC, 100)) };
-    writeln!(answers, "task: {}", global_task()).expect("somebody reads");
+    writeln!(answers, "task: {}", global_task()).expect("the test reads");
 }
 
 /// The output of a piece appears even if the next piece ends the process.
@@ -319,7 +319,7 @@ fn inner() {
 }
 
 /// A piece starts a program with a pool of its own, which continues to run. Then the worker is killed.
-#[expect(clippy::zombie_processes, reason = "what becomes of the program then is the question")]
+#[expect(clippy::zombie_processes, reason = "the test checks how the program ends then")]
 fn inner_pool() {
     let pool = Pool::builder().workers(1).build().expect("a pool can run here");
     let task = pool.try_task::<u32>().expect("the pool is open");

@@ -63,9 +63,9 @@ static STARTED: Mutex<String> = Mutex::new(String::new());
 static STARTED_BY: AtomicU32 = AtomicU32::new(0);
 
 fn main() {
-    // SAFETY: a copy of a descriptor that is open, and nobody else's.
+    // SAFETY: the call returns a new descriptor, which has no other owner.
     let mut answers = unsafe { File::from_raw_fd(libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 100)) };
-    let mut say = move |name: &str, answer: &str| writeln!(answers, "{name}: {answer}").expect("somebody reads");
+    let mut say = move |name: &str, answer: &str| writeln!(answers, "{name}: {answer}").expect("the test reads");
     for how in std::env::args().skip(1) {
         set_up(&how);
     }
