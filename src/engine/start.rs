@@ -15,7 +15,7 @@ use crate::failpoint::failpoint;
 use crate::sys::event::{Epoll, Event};
 use crate::sys::image::{self, image};
 use crate::sys::process::{self, BlockedSignals, Launch};
-use crate::sys::{clock, memory, socket};
+use crate::sys::{clock, memory, random, socket};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,10 +83,7 @@ impl Launcher {
         let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
         let (ours, theirs) = socket::pair().map_err(failed("cannot make the socket to the fork server"))?;
         let theirs = self.launch.beyond_passed(theirs).map_err(failed("cannot make the socket to the fork server"))?;
-        let mut nonce = [0; 8];
-        rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())
-            .map_err(failed("cannot get random numbers"))?;
-        let nonce = u64::from_ne_bytes(nonce);
+        let nonce = random::number().map_err(failed("cannot get random numbers"))?;
         let parent = process::own_pidfd()
             .map_err(failed("cannot open a pidfd of this process (pidfd_open, in Linux 5.3 or later)"))?;
         let hello = Hello { nonce, identity: image().identity };

@@ -43,7 +43,7 @@ fn listed() -> BTreeSet<String> {
 }
 
 fn is_step(name: &str) -> bool {
-    ["parent-", "between-", "image-", "server-", "worker-"].iter().any(|whose| name.starts_with(whose))
+    ["parent-", "intermediate-", "image-", "server-", "worker-"].iter().any(|whose| name.starts_with(whose))
 }
 
 /// The steps that have a failpoint in the code.

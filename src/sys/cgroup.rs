@@ -1,12 +1,13 @@
-//! Whether the kernel has killed for want of memory: it counts that by control group, and for the
-//! whole machine.
+//! Whether the kernel has killed a process because memory ran out. It counts such kills for each control
+//! group and for the whole machine.
 //!
-//! A count says that a process of the group was killed, not which. So it is asked only about a process
-//! of ours that died by SIGKILL, and not by us.
+//! A count says that a process of the group was killed, not which one. So it is read only when a process
+//! of ours died by SIGKILL and we did not send that signal.
 
+use super::may_sleep::assert_may_sleep;
 use std::path::PathBuf;
 
-/// A count of the kernel's, as it was when it was read last.
+/// A count of the kernel's, and its value when it was read last.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryKills {
     path: Option<PathBuf>,
@@ -14,8 +15,9 @@ pub(crate) struct MemoryKills {
 }
 
 impl MemoryKills {
-    /// The nearest count that there is: of this process's control group, or of the machine.
+    /// The count of this process's control group, or the machine's if the group has none.
     pub(crate) fn watch() -> Self {
+        assert_may_sleep();
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let paths = candidates(&groups).into_iter().chain([PathBuf::from("/proc/vmstat")]);
         let counted = paths.filter_map(|path| Some((count(&std::fs::read_to_string(&path).ok()?)?, path))).next();
@@ -27,13 +29,15 @@ impl MemoryKills {
 
     /// True if the count has grown since it was read last.
     pub(crate) fn has_grown(&mut self) -> bool {
+        assert_may_sleep();
         let now = self.path.as_ref().and_then(|path| count(&std::fs::read_to_string(path).ok()?));
         let Some(now) = now else { return false };
         std::mem::replace(&mut self.seen, now) < now
     }
 }
 
-/// Where the counts of a process's control groups lie, by its list of them.
+/// The files with the counts of a process's control groups. `groups` is its list of them, the text of
+/// /proc/self/cgroup.
 fn candidates(groups: &str) -> Vec<PathBuf> {
     let parts = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -47,7 +51,7 @@ fn candidates(groups: &str) -> Vec<PathBuf> {
     paths.collect()
 }
 
-/// The count in such a file: the same word in all of them.
+/// The count in the text of such a file: it follows the same word in all of them.
 fn count(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }

@@ -1,16 +1,17 @@
 //! What a thread of the parent sleeps on: eventfds, and the epoll that watches them together with
 //! the pidfds.
 //!
-//! An eventfd is watched for edges and never read. A worker shares its open file description and
-//! could make it blocking between our look and our read; what is not read cannot block.
+//! Invariant: an eventfd is watched for edges and never read. A worker shares its open file description and
+//! could make it blocking between our poll and our read, and then the read would block.
 
-use super::process::above_standard_streams;
+use super::descriptors::above_standard_streams;
+use super::may_sleep::assert_may_sleep;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use std::time::Duration;
 
-/// A counter that wakes whoever watches it.
+/// An eventfd: a counter that wakes the thread which watches it.
 #[derive(Debug)]
 pub(crate) struct Event(OwnedFd);
 
@@ -28,10 +29,10 @@ impl Event {
         self.try_signal();
     }
 
-    /// The same where others may have closed the descriptor: false if they have.
+    /// The same where code of the user's may have closed the descriptor: false if it has.
     pub(crate) fn try_signal(&self) -> bool {
         match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
-            // Where the counter is full the watcher was told.
+            // Where the counter is full, the watcher has been woken already.
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => true,
             Err(_) => false,
         }
@@ -53,24 +54,28 @@ impl Epoll {
         epoll::create(epoll::CreateFlags::CLOEXEC).and_then(above_standard_streams).map(Epoll)
     }
 
-    /// Tells of each new readiness of `fd` once.
+    /// Reports each new readiness of `fd` once.
     pub(crate) fn add(&self, fd: impl AsFd, number: u64) -> Result<()> {
         epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN | epoll::EventFlags::ET)
     }
 
-    /// Tells of `fd` no more. An error would mean that it was not watched.
+    /// Stops watching `fd`. An error would mean that it was not watched.
     pub(crate) fn remove(&self, fd: impl AsFd) {
         let _ = epoll::delete(&self.0, fd);
     }
 
-    /// Sleeps until something is ready, a signal came, or the time has passed; gives the numbers.
+    /// Sleeps until a descriptor is ready, a signal comes, or the time has passed; gives the numbers of the
+    /// ready ones. With a time of zero it does not sleep.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Vec<u64> {
+        if timeout != Some(Duration::ZERO) {
+            assert_may_sleep();
+        }
         let mut events: [epoll::Event; 16] =
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         match epoll::wait(&self.0, &mut events[..], timeout.as_ref()) {
             Ok(count) => events[..count].iter().map(|event| event.data.u64()).collect(),
-            // Only a signal ends the wait early, and every caller looks again anyway.
+            // A signal ended the wait early; every caller checks its condition again anyway.
             Err(Errno::INTR) => Vec::new(),
             Err(error) => panic!("epoll_wait on an epoll of our own failed: {error}"),
         }

@@ -1,11 +1,13 @@
 //! Telling a stack overflow from any other bad access, and a failed allocation from any other abort.
 //!
-//! std installs such a handler at the start of `main`, which a worker never ran. Ours runs on a
-//! stack of its own, compares the fault's address with the end of the main thread's stack, leaves a
-//! note in shared memory, and lets the signal take its course.
+//! std installs a handler for stack overflows at the start of `main`, which a worker never ran. Ours runs on
+//! a stack of its own, compares the address of the fault with the end of the main thread's stack, leaves a
+//! note in shared memory, and lets the signal do what it does by default.
 //!
-//! Where an allocation fails, std calls `handle_alloc_error`, which aborts. Who aborted is told by the
-//! return addresses on the stack: that function never returns, so its frame lies there still.
+//! Where an allocation fails, std calls `handle_alloc_error`, which aborts. The return addresses on the
+//! stack tell who aborted: that function never returns, so its frame is still there.
+//!
+//! Invariant: the handlers make no call but signal(2) and raise(3), and take no lock.
 
 #![allow(unsafe_code)]
 
@@ -13,146 +15,158 @@ use crate::protocol::sync::{AtomicU32, Relaxed};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::OnceLock;
 
-/// The note that a worker leaves when it overflowed its stack.
+/// The note of a worker that overflowed its stack.
 pub(crate) const STACK_OVERFLOW: u32 = 1;
 
-/// The note that a worker leaves when it aborts since it got no memory.
+/// The note of a worker that aborts because it got no memory.
 pub(crate) const ALLOCATION_FAILED: u32 = 2;
 
-/// Between the abort and its cause there is less on the stack.
+/// Between the frame of `raise` and that of `handle_alloc_error` the stack holds fewer words than this.
 const SEARCHED_WORDS: usize = 512;
 
-/// No longer is the code of `handle_alloc_error` before it calls on.
+/// The code of `handle_alloc_error` up to its call is shorter than this.
 const HANDLER_BYTES: usize = 128;
 
-/// An address this far outside the stack still is an overflow: the kernel keeps a gap of 1 MiB.
+/// An access this far below the stack still is an overflow: the kernel keeps a gap of 1 MiB.
 const GAP_BYTES: usize = 1024 * 1024;
 
-static NOTE: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
-static STACK_END: AtomicUsize = AtomicUsize::new(0);
-/// Where the stack stood when the watch began: what pieces use of it lies below.
-static STACK_BEGIN: AtomicUsize = AtomicUsize::new(0);
+/// What the handlers need. They only read it, which is one atomic load.
+struct Watch {
+    note: &'static AtomicU32,
+    /// The lowest address that the first thread's stack may grow to.
+    stack_end: usize,
+    /// Where the stack stood when the watch began: what pieces use of it lies below.
+    stack_begin: usize,
+}
 
-/// Installs the handler for this thread, which must be the process's first. `note` is written when
-/// the stack overflows.
+static WATCH: OnceLock<Watch> = OnceLock::new();
+
+type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Installs the handlers for this thread, which must be the process's first. `note` is written before the
+/// process dies.
 pub(crate) fn watch_stack(note: &'static AtomicU32) {
-    let Some(end) = stack_end() else { return };
-    STACK_END.store(end, Relaxed);
-    STACK_BEGIN.store(ptr::from_ref(&end) as usize, Relaxed);
-    NOTE.store(ptr::from_ref(note).cast_mut(), Relaxed);
-    watch_aborts();
-    // SAFETY: the alternate stack is leaked, so it lives as long as the thread; the handler has the
-    // type that SA_SIGINFO asks for and does only what is allowed in one.
-    unsafe {
-        let bytes = (libc::getauxval(libc::AT_MINSIGSTKSZ) as usize).max(libc::SIGSTKSZ) + 16 * 1024;
-        let stack: &'static mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(bytes));
-        let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: bytes };
-        libc::sigaltstack(&alternate, ptr::null_mut());
-        for signal in [libc::SIGSEGV, libc::SIGBUS] {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            libc::sigaction(signal, ptr::null(), &mut action);
-            // A handler that `preload` or a constructor installed knows better.
-            if action.sa_sigaction == libc::SIG_DFL {
-                action.sa_sigaction = on_fault as *const () as usize;
-                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-                libc::sigaction(signal, &action, ptr::null_mut());
-            }
-        }
+    let Some(stack_end) = stack_end() else { return };
+    let stack_begin = ptr::from_ref(&stack_end) as usize;
+    if WATCH.set(Watch { note, stack_end, stack_begin }).is_err() {
+        return;
     }
+    use_alternate_stack();
+    install(libc::SIGABRT, on_abort, libc::SA_RESETHAND as c_int);
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        install(signal, on_fault, libc::SA_ONSTACK | libc::SA_NODEFER);
+    }
+}
+
+/// Gives this thread's handlers a stack of their own, since the usual one may be full.
+fn use_alternate_stack() {
+    // SAFETY: reads the auxiliary vector, which is never written; 0 if the entry is not there.
+    let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
+    let bytes = least.max(libc::SIGSTKSZ) + 16 * 1024;
+    let stack: &'static mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(bytes));
+    let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: bytes };
+    // SAFETY: the memory is leaked, so it lives as long as the thread, and nothing else uses it.
+    unsafe { libc::sigaltstack(&alternate, ptr::null_mut()) };
+}
+
+/// Installs a handler of this file, unless `preload` or a constructor has installed one: that one knows
+/// better.
+fn install(signal: c_int, handler: Handler, flags: c_int) {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the action is valid for writing.
+    unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: the type consists of integers and of pointers that may be null.
+    let mut action = unsafe { action.assume_init() };
+    if action.sa_sigaction != libc::SIG_DFL {
+        return;
+    }
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | flags;
+    // SAFETY: the handler has the type that SA_SIGINFO asks for and does only what a handler may.
+    unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
 }
 
 /// The lowest address that this thread's stack may grow to.
 #[cfg(target_env = "gnu")]
 fn stack_end() -> Option<usize> {
-    // SAFETY: the attributes are filled by the first call and destroyed by the last.
-    unsafe {
-        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
-        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
-            return None;
-        }
-        let (mut address, mut bytes) = (ptr::null_mut(), 0);
-        let found = libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut bytes) == 0;
-        libc::pthread_attr_destroy(attributes.as_mut_ptr());
-        found.then_some(address as usize)
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
+    // SAFETY: this thread lives, and the attributes are valid for writing.
+    if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
+        return None;
     }
+    let (mut address, mut bytes) = (ptr::null_mut(), 0);
+    // SAFETY: the attributes were filled by the call above, and both results are valid for writing.
+    let found = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut bytes) } == 0;
+    // SAFETY: as above; they are not used later.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    found.then_some(address as usize)
 }
 
-/// The lowest address that this thread's stack may grow to. musl tells how far the first thread's
+/// The lowest address that this thread's stack may grow to. musl tells how far the first thread's stack
 /// has grown by now; the kernel lets it grow by the limit, from where its mapping ends.
 #[cfg(not(target_env = "gnu"))]
 fn stack_end() -> Option<usize> {
     let local = 0_u8;
-    let here = ptr::from_ref(&local) as usize;
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let top = maps.lines().find_map(|line| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-        (start..end).contains(&here).then_some(end)
-    })?;
+    let top = super::proc::mapping_end(ptr::from_ref(&local) as usize)?;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current?;
     top.checked_sub(usize::try_from(limit).ok()?)
 }
 
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
-    // SAFETY: the kernel passes a valid description of the signal.
-    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // Some process sent it, maybe this one: then there is no address, and no access to fault again.
-    let sent = code <= 0;
-    let end = STACK_END.load(Relaxed);
-    let note = NOTE.load(Relaxed);
-    let overflow = (end.saturating_sub(GAP_BYTES)..end.saturating_add(64 * 1024)).contains(&address);
-    if !sent && overflow && !note.is_null() {
-        // SAFETY: `watch_stack` was given a reference for ever.
-        unsafe { (*note).store(STACK_OVERFLOW, Relaxed) };
+    // SAFETY: the kernel passes a valid description of the signal (SA_SIGINFO).
+    let info = unsafe { &*info };
+    // A process sent it, perhaps this one: then there is no address, and no access to fault again.
+    let is_sent = info.si_code <= 0;
+    if !is_sent && let Some(watch) = WATCH.get() {
+        // SAFETY: a fault that the kernel found has an address.
+        let address = unsafe { info.si_addr() } as usize;
+        let end = watch.stack_end;
+        if (end.saturating_sub(GAP_BYTES)..end.saturating_add(64 * 1024)).contains(&address) {
+            watch.note.store(STACK_OVERFLOW, Relaxed);
+        }
     }
-    // SAFETY: always allowed.
+    // SAFETY: signal(2) is allowed in a handler, and SIG_DFL calls no code.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
-    if sent {
-        // SAFETY: always allowed.
-        unsafe { libc::raise(signal) };
+    if is_sent {
+        raise(signal);
     }
     // Else the access faults again on return, and this time the signal does what it does by default.
 }
 
-/// Installs the handler that tells a failed allocation, unless there is one already.
-fn watch_aborts() {
-    // SAFETY: the handler has the type that SA_SIGINFO asks for and does only what is allowed in one.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGABRT, ptr::null(), &mut action);
-        if action.sa_sigaction == libc::SIG_DFL {
-            action.sa_sigaction = on_abort as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND as c_int;
-            libc::sigaction(libc::SIGABRT, &action, ptr::null_mut());
-        }
+unsafe extern "C" fn on_abort(signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes the context of what it interrupted (SA_SIGINFO).
+    let context = unsafe { &*context.cast::<libc::ucontext_t>() };
+    if let Some(watch) = WATCH.get()
+        && stack_has_alloc_error(watch, stack_pointer(context))
+    {
+        watch.note.store(ALLOCATION_FAILED, Relaxed);
     }
+    // The default is in place again (SA_RESETHAND). abort(3) raises the signal once more by itself, but a
+    // process that only sent it does not.
+    raise(signal);
 }
 
-unsafe extern "C" fn on_abort(signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
-    let note = NOTE.load(Relaxed);
-    let handler = std::alloc::handle_alloc_error as *const () as usize;
-    // SAFETY: the kernel passes the context of what it interrupted.
-    let top = unsafe { stack_pointer(&*context.cast::<libc::ucontext_t>()) };
-    let (end, begin) = (STACK_END.load(Relaxed), STACK_BEGIN.load(Relaxed));
-    // Of another thread's stack, or of one that the piece made, nobody knows where it ends.
-    if (end..begin).contains(&top) && !note.is_null() {
-        for address in
-            (top.next_multiple_of(size_of::<usize>())..begin).step_by(size_of::<usize>()).take(SEARCHED_WORDS)
-        {
-            // SAFETY: between the first thread's stack pointer and where its stack stood before it ran
-            // any piece (checked above) all of it is mapped, and the pointer is aligned to words.
-            let word = unsafe { (address as *const usize).read_volatile() };
-            if (handler + 1..handler + HANDLER_BYTES).contains(&word) {
-                // SAFETY: `watch_stack` was given a reference for ever.
-                unsafe { (*note).store(ALLOCATION_FAILED, Relaxed) };
-                break;
-            }
-        }
+/// True if a return address into `handle_alloc_error` lies near the top of the first thread's stack. Of
+/// another thread's stack, or of one that the piece made, the end is not known.
+fn stack_has_alloc_error(watch: &Watch, top: usize) -> bool {
+    if !(watch.stack_end..watch.stack_begin).contains(&top) {
+        return false;
     }
-    // The default is in place again; abort raises once more by itself, and who sent it does not.
-    // SAFETY: always allowed.
+    let handler = std::alloc::handle_alloc_error as *const () as usize;
+    let words = (top.next_multiple_of(size_of::<usize>())..watch.stack_begin).step_by(size_of::<usize>());
+    words.take(SEARCHED_WORDS).any(|address| {
+        // SAFETY: between the first thread's stack pointer and where its stack stood before it ran
+        // any piece (checked above) all of it is mapped, and the pointer is aligned to words.
+        let word = unsafe { (address as *const usize).read_volatile() };
+        (handler + 1..handler + HANDLER_BYTES).contains(&word)
+    })
+}
+
+/// Sends a signal to this thread.
+fn raise(signal: c_int) {
+    // SAFETY: raise(3) is allowed in a handler; the signal has its default action by now.
     unsafe { libc::raise(signal) };
 }
 

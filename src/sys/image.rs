@@ -12,10 +12,10 @@ pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const u8, *con
 /// The executable as it lies in memory.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// What the loader added to every address.
+    /// The number that the loader added to every address.
     pub(crate) base: usize,
     code: Vec<Range<usize>>,
-    /// The same for two processes only if they run the same image.
+    /// A hash that is equal in two processes only if they run the same image.
     pub(crate) identity: u64,
 }
 
@@ -34,18 +34,18 @@ impl Image {
 
 fn read() -> Image {
     let mut image = Image { base: 0, code: Vec::new(), identity: 0 };
-    // SAFETY: the callback has the type that is asked for, and `image` outlives the call.
+    // SAFETY: the callback has the type that is asked for, and `image` outlives the call, which alone uses it.
     unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut image).cast()) };
     image
 }
 
 /// Reads the first object, which is the executable, and stops.
 unsafe extern "C" fn first_object(info: *mut libc::dl_phdr_info, _size: libc::size_t, data: *mut c_void) -> c_int {
-    // SAFETY: `read` passes its image, which nobody else uses meanwhile.
+    // SAFETY: `read` passes its image, which nothing else uses meanwhile.
     let image = unsafe { &mut *data.cast::<Image>() };
-    // SAFETY: the loader passes a valid description.
+    // SAFETY: the loader passes a valid description, which lives as long as the call.
     let info = unsafe { &*info };
-    // SAFETY: it states that so many program headers lie there.
+    // SAFETY: the description says that `dlpi_phnum` program headers lie at `dlpi_phdr`.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     image.base = info.dlpi_addr as usize;
     let mut hash = Fnv::new();
@@ -55,7 +55,7 @@ unsafe extern "C" fn first_object(info: *mut libc::dl_phdr_info, _size: libc::si
             image.code.push(start..start + header.p_memsz as usize);
         }
         if header.p_type == libc::PT_NOTE {
-            // SAFETY: a note segment is loaded and readable (the build id is one).
+            // SAFETY: a note segment (the build id is one) lies in a segment that is loaded for reading.
             hash.add(unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) });
         }
         for number in [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_memsz] {
@@ -66,7 +66,7 @@ unsafe extern "C" fn first_object(info: *mut libc::dl_phdr_info, _size: libc::si
     1
 }
 
-/// A hash that is the same in every process and every run, which std's promises not to be.
+/// The hash FNV-1a: equal in every process and every run, which std's hash does not promise.
 struct Fnv(u64);
 
 impl Fnv {
@@ -81,12 +81,12 @@ impl Fnv {
     }
 }
 
-/// Where the array of constructors of this image begins and ends; both null in a shared object that
-/// GNU ld made. Weak references through the GOT: without them such an object would not load.
+/// Where the array of constructors of this image begins and ends; both are null in a shared object that
+/// GNU ld made. The references are weak and go through the GOT: otherwise such an object would not load.
 fn constructor_bounds() -> (*const Constructor, *const Constructor) {
     let (start, end): (usize, usize);
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: two loads from the GOT, which the linker filled.
+    // SAFETY: two loads from the GOT, which the loader has filled; nothing else is read or written.
     unsafe {
         std::arch::asm!(
             ".weak __init_array_start",
@@ -99,7 +99,7 @@ fn constructor_bounds() -> (*const Constructor, *const Constructor) {
         );
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: two loads from the GOT, which the linker filled.
+    // SAFETY: two loads from the GOT, which the loader has filled; nothing else is read or written.
     unsafe {
         std::arch::asm!(
             ".weak __init_array_start",
@@ -123,9 +123,10 @@ pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
     if start.is_null() || end.is_null() || end < start {
         return None;
     }
-    // SAFETY: both bounds are of one array, by the linker.
+    // SAFETY: the linker defines both symbols as the bounds of one array.
     let length = unsafe { end.offset_from(start) } as usize;
-    // SAFETY: as above; the loader has relocated its entries before it calls any of them.
+    // SAFETY: as above; the loader relocates the entries before it calls any of them, and does not write
+    // them later.
     let array = unsafe { std::slice::from_raw_parts(start.cast::<usize>(), length) };
     let position = array.iter().position(|&entry| entry == own as usize)?;
     let after = array[position + 1..].iter().filter(|&&entry| entry != 0 && entry != usize::MAX);
@@ -133,8 +134,8 @@ pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
     Some(after.map(|&entry| unsafe { std::mem::transmute::<usize, Constructor>(entry) }).collect())
 }
 
-/// True if the program has more rights than whoever started it.
+/// True if the program has more rights than the user that started it.
 pub(crate) fn is_privileged() -> bool {
-    // SAFETY: reads the auxiliary vector.
+    // SAFETY: reads the auxiliary vector, which is never written.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }

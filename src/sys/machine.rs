@@ -1,6 +1,24 @@
 //! What the machine as a whole reports.
+//!
+//! Platforms without pools use this file too (`unsupported.rs`).
+
+use super::may_sleep::assert_may_sleep;
 
 /// The load average over one minute.
 pub(crate) fn load_average() -> f64 {
+    assert_may_sleep();
     sysinfo::System::load_average().one
+}
+
+/// The memory that this process can have at most: the machine's, or its control group's if that is less.
+/// `None` where the system does not tell (without /proc). It reads some files.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    assert_may_sleep();
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let machine = system.total_memory();
+    if machine == 0 {
+        return None;
+    }
+    Some(system.cgroup_limits().map_or(machine, |group| group.total_memory.min(machine)))
 }

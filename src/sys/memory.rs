@@ -1,27 +1,32 @@
 //! Shared memory without a name: memfds, their seals and their mappings.
 
-use super::process::above_standard_streams;
+use super::descriptors::above_standard_streams;
+use super::may_sleep::assert_may_sleep;
+// Its user will name the module itself.
+pub(crate) use super::allocator::prefer_large_pages as expect_much;
+
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::{Errno, Result};
 use std::io;
 
-/// Who may write a piece of shared memory once it is handed out.
+/// The processes that may write shared memory once its descriptor is handed out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writers {
     /// The maker alone.
     Maker,
-    /// Whoever has the descriptor.
+    /// Every process that has the descriptor.
     All,
 }
 
 /// Makes zeroed shared memory, maps it for this process and seals it: nobody can change its size,
-/// and with [`Writers::Maker`] nobody can map it for writing again. Its first pages are there; for
-/// the others there is [`allocate`].
+/// and with [`Writers::Maker`] nobody can map it for writing again. The pages of its first bytes are
+/// allocated; [`allocate`] does that for more of them.
 pub(crate) fn create(name: &str, bytes: usize, first_bytes: usize, writers: Writers) -> io::Result<(OwnedFd, MmapRaw)> {
+    assert_may_sleep();
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels before 6.3 do not know NOEXEC_SEAL.
+    // Kernels before 6.3 refuse NOEXEC_SEAL.
     let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
         other => other,
@@ -34,12 +39,12 @@ pub(crate) fn create(name: &str, bytes: usize, first_bytes: usize, writers: Writ
     if writers == Writers::Maker {
         seals |= SealFlags::FUTURE_WRITE;
     }
-    // Without seals a worker could take the memory away from under its parent.
+    // Without seals a worker could shrink the memory, and its parent would be killed by SIGBUS.
     rustix::fs::fcntl_add_seals(&fd, seals).map_err(in_call("fcntl(F_ADD_SEALS)"))?;
     Ok((fd, mapping))
 }
 
-/// An error that names the system call: where a sandbox forbids one, that is what there is to mend.
+/// An error that names the system call: where a sandbox forbids it, that is what the user must allow.
 fn in_call(call: &'static str) -> impl Fn(Errno) -> io::Error {
     move |errno| {
         let error = io::Error::from(errno);
@@ -47,8 +52,8 @@ fn in_call(call: &'static str) -> impl Fn(Errno) -> io::Error {
     }
 }
 
-/// Gives the memory its size. A file size limit would kill the process by SIGXFSZ instead of
-/// failing, so it is looked at before.
+/// Gives the memory its size. The file size limit is checked before, since a size above it would not
+/// only fail but also kill the process by SIGXFSZ.
 fn size(fd: &OwnedFd, bytes: usize) -> Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < bytes as u64) {
@@ -57,47 +62,33 @@ fn size(fd: &OwnedFd, bytes: usize) -> Result<()> {
     rustix::fs::ftruncate(fd, bytes as u64)
 }
 
-/// Sees to it that the first pages are there, so a full machine says so now and not by SIGBUS later.
+/// Allocates the pages of the first bytes, so that a machine without memory makes this call fail, and no
+/// later access by SIGBUS.
 pub(crate) fn allocate(fd: &OwnedFd, bytes: usize) -> Result<()> {
+    assert_may_sleep();
     match rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, bytes as u64) {
-        // Some sandboxes refuse it; then pages come as they are touched.
+        // Some sandboxes refuse it; then each page is allocated when it is first touched.
         Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
         other => other,
     }
 }
 
-/// From here on large pages are worth it: they spare a fault for each 4 KiB.
-const LARGE_BYTES: usize = 4 * 1024 * 1024;
-const LARGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
-
-/// Lets the room of an empty buffer come in large pages where the system leaves that to programs.
-/// Whether it does or not changes nothing but time.
-#[allow(unsafe_code)]
-pub(crate) fn expect_much(buffer: &mut Vec<u8>) {
-    let room = buffer.spare_capacity_mut();
-    if room.len() < LARGE_BYTES {
-        return;
-    }
-    let before = room.as_ptr().align_offset(LARGE_PAGE_BYTES);
-    let before = before.min(room.len());
-    let whole = (room.len() - before) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
-    let start = room[before..].as_mut_ptr().cast();
-    // SAFETY: whole pages inside memory of our own; this advice changes no byte of it.
-    let _ = unsafe { rustix::mm::madvise(start, whole, rustix::mm::Advice::LinuxHugepage) };
-}
-
-/// Maps what another process made, for reading and writing.
+/// Maps shared memory that another process made, for reading and writing. (The drop of a mapping is
+/// memmap2's: munmap(2), which can take long too.)
 pub(crate) fn map(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> {
+    assert_may_sleep();
     MmapOptions::new().len(bytes).map_raw(&fd.as_fd())
 }
 
-/// Maps what another process made, for reading.
+/// Maps shared memory that another process made, for reading.
 pub(crate) fn map_read_only(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> {
+    assert_may_sleep();
     MmapOptions::new().len(bytes).map_raw_read_only(&fd.as_fd())
 }
 
-/// A sealed memfd with these bytes, for another process to read.
+/// A memfd with these bytes, for another process to read. (It has no seals: no worker gets it.)
 pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    assert_may_sleep();
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map_err(in_call("memfd_create"))?;
     let fd = above_standard_streams(fd)?;
     size(&fd, bytes.len()).map_err(in_call("ftruncate"))?;
@@ -108,8 +99,9 @@ pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// All bytes of what [`file_of`] made.
+/// All bytes of a memfd that [`file_of`] made.
 pub(crate) fn read_file(fd: &OwnedFd) -> io::Result<Vec<u8>> {
+    assert_may_sleep();
     let size = rustix::fs::fstat(fd)?.st_size as usize;
     let mut bytes = vec![0; size];
     let mut read = 0;

@@ -1,15 +1,25 @@
-//! Everything that talks to the kernel or to the loader. The rest of the crate makes no system
-//! call but through here.
+//! Everything that talks to the kernel or to the loader. The rest of the crate makes system calls
+//! only through here.
 
+pub(crate) mod allocator;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
+pub(crate) mod descriptors;
 pub(crate) mod event;
 pub(crate) mod fault;
 pub(crate) mod futex;
 pub(crate) mod image;
+pub(crate) mod launch;
 pub(crate) mod machine;
+// Until the scheduler's lock reports to it.
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) mod may_sleep;
 pub(crate) mod memory;
+pub(crate) mod proc;
 pub(crate) mod process;
+pub(crate) mod random;
+pub(crate) mod raw;
+pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod symbol;

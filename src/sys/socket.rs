@@ -1,6 +1,9 @@
 //! The socket between parent and fork server: whole messages, with descriptors beside them.
+//!
+//! Sending never waits; receiving waits only if it is asked to.
 
-use super::process::above_standard_streams;
+use super::descriptors::above_standard_streams;
+use super::may_sleep::assert_may_sleep;
 use rustix::cmsg_space;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
@@ -11,17 +14,17 @@ use rustix::net::{
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 
-/// No message is longer.
+/// The length of the longest message.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 
-/// No message brings more descriptors.
+/// The most descriptors that one message brings.
 pub(crate) const MAX_FDS: usize = 8;
 
-/// A message as it came.
+/// A received message.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
-    /// Fewer than were sent if this process may open no more.
+    /// Fewer than were sent if this process has reached its limit of descriptors.
     pub(crate) fds: Vec<OwnedFd>,
 }
 
@@ -31,7 +34,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
     Ok((above_standard_streams(one)?, above_standard_streams(other)?))
 }
 
-/// Sends one message. It fails with `AGAIN` rather than wait for the other side.
+/// Sends one message. If the other side would have to read first, it fails with `AGAIN`.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     assert!(bytes.len() <= MAX_MESSAGE_BYTES && fds.len() <= MAX_FDS);
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
@@ -44,22 +47,26 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> R
         match rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, flags) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
-            // A message of this kind goes whole or not at all.
+            // A message of this kind is sent whole or not at all.
             Ok(_) => return Ok(()),
         }
     }
 }
 
-/// Receives one message; `None` at the end of the connection. With `wait` unset it fails with
-/// `AGAIN` where none is there. A message too long for us is a `MSGSIZE` error.
+/// Receives one message; `None` at the end of the connection. Without `wait` it fails with
+/// `AGAIN` if there is no message. One longer than [`MAX_MESSAGE_BYTES`] is a `MSGSIZE` error.
 pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>> {
+    if wait {
+        assert_may_sleep();
+    }
     let mut bytes = vec![0; MAX_MESSAGE_BYTES];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
     let flags = RecvFlags::CMSG_CLOEXEC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     let (message, fds) = loop {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
-            // The other side closed without having read all: said once, before what it had sent.
+            // The other side closed its end and left messages of ours unread. The kernel reports that once,
+            // before the messages that the other side had sent.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(error) => return Err(error),
             Ok(message) => {
@@ -86,7 +93,7 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>>
     Ok(Some(Received { bytes, fds }))
 }
 
-/// The process that made the socket pair, if this is a socket.
+/// The process that made the socket pair; `None` if this is no socket.
 pub(crate) fn maker(socket: impl AsFd) -> Option<u32> {
     let credentials = rustix::net::sockopt::socket_peercred(&socket).ok()?;
     u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()

@@ -1,45 +1,46 @@
-//! How long to look before sleeping.
+//! A short wait before sleeping: first pauses, then yields.
 //!
-//! A few polls with the processor's pause, then yields: on a machine with as many workers as cores
-//! the one we wait for may need this very core, and a yield gives it away. Spinning without them
-//! cost 100 us after each idle spell when both sides landed on one core.
+//! A spell of waiting makes a few polls with the processor's pause, then yields. On a machine with as many
+//! workers as cores the process that we wait for may need this very core, and a yield gives it away.
+//! Spinning without yields cost 100 us after each idle time when both sides ran on one core.
 //!
-//! Pauses are lost time if the other side stands on this very core: the kernel often puts a thread
-//! that is woken where its waker runs. Nobody tells, but a yield does, by how long it takes. So a
-//! spell begins with one after a wake-up, and for as long as yields find somebody.
+//! Pauses are lost time if the other side runs on this very core: the kernel often puts a thread
+//! that is woken on the core of its waker. Nothing tells that directly, but the duration of a yield does. So
+//! the first spell after a wake-up begins with a yield, and so do the next spells as long as yields find
+//! another thread on this core.
 //!
-//! Where other programs want the cores, each yield costs one of them's whole turn, some milliseconds:
-//! forty of them made a wait of a few microseconds take a tenth of a second. So one yield that takes
-//! long ends the spell, and the spells after it sleep at once.
+//! Where other programs want the cores, each yield costs the whole turn of one of them, some milliseconds:
+//! forty yields made a wait of a few microseconds take a tenth of a second. So one yield that takes
+//! long ends the spell, and the next 50 spells sleep without yields.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Polls with a pause only: the answer to a tiny piece comes within them.
+/// Polls with a pause: the reply to a tiny piece comes within them.
 const PAUSES: u32 = 200;
-/// Polls with a yield: about 20 us where nobody else wants the core.
+/// Polls with a yield: they take about 20 us if no other thread wants the core.
 const YIELDS: u32 = 40;
 
-/// A yield that takes longer gave the core to somebody with more to do than we wait for.
+/// A yield that takes longer gave the core to a thread with more work than the reply that we wait for.
 const LONG_YIELD: Duration = Duration::from_micros(200);
-/// So many spells then do without yields.
+/// The number of spells that make no yields after a long one.
 const CROWDED_SPELLS: u32 = 50;
 
-/// A yield that takes no longer found nobody else.
+/// A yield that takes no longer found no other thread on this core.
 const LONELY_YIELD: Duration = Duration::from_nanos(1_200);
 
-/// Spells that are still to do without.
+/// How many more spells make no yields.
 static CROWDED: AtomicU32 = AtomicU32::new(0);
 
-/// The other side may stand on this core. A guess: nothing depends on it but time.
+/// The other side may run on this core. A guess: only time depends on it.
 static NEAR: AtomicBool = AtomicBool::new(false);
 
-/// One of the two sides was asleep and is awake now: nobody knows where.
+/// One of the two sides was asleep and is awake now, on an unknown core.
 pub(crate) fn after_wake_up() {
     NEAR.store(true, Relaxed);
 }
 
-/// One spell of looking.
+/// One spell of waiting.
 #[derive(Debug)]
 pub(crate) struct Spin {
     polls: u32,
@@ -50,7 +51,7 @@ impl Spin {
         Spin { polls: 0 }
     }
 
-    /// Passes a moment that costs nobody anything; false once it is time for more.
+    /// Waits for one pause; false once the spell should go on with [`turn`](Self::turn).
     #[must_use]
     pub(crate) fn pause(&mut self) -> bool {
         if self.polls >= PAUSES / 2 || NEAR.load(Relaxed) {
@@ -61,7 +62,7 @@ impl Spin {
         true
     }
 
-    /// Passes a moment; false once it is time to sleep.
+    /// Waits for one pause or one yield; false once it is time to sleep.
     #[must_use]
     pub(crate) fn turn(&mut self) -> bool {
         self.polls += 1;
@@ -72,7 +73,7 @@ impl Spin {
             return true;
         }
         if crowded > 0 {
-            // Two threads that count down at once are one spell off; nothing depends on it.
+            // Two threads that count down at the same time may lose one step; that does no harm.
             CROWDED.store(crowded - 1, Relaxed);
             return false;
         }

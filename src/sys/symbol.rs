@@ -1,15 +1,16 @@
 //! The name of a function, from the executable's own symbol table.
 //!
-//! Read only for a message to a person. A stripped program has no names; and where the linker found
-//! two functions alike it may have kept one, under either's name.
+//! It is read only for a message to a person. A stripped program has no names; and where the linker found
+//! two equal functions it may have kept one of them, under the name of either.
 
 use crate::sys::image::image;
+use crate::sys::proc;
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
 
 /// The name of the function that begins at this address of the executable.
 pub(crate) fn name_of(address: usize) -> Option<String> {
-    let file = std::fs::File::open("/proc/self/exe").ok()?;
-    // Reads the parts that it needs, and not the debug information that is most of the file.
+    let file = proc::open_executable()?;
+    // The cache reads only the parts that are needed, not the debug information that is most of the file.
     let cache = ReadCache::new(file);
     let file = object::File::parse(&cache).ok()?;
     let wanted = address.checked_sub(image().base)? as u64;
@@ -20,6 +21,6 @@ pub(crate) fn name_of(address: usize) -> Option<String> {
     let name = rustc_demangle::demangle(found.name().ok()?);
     // Without the hash that the compiler adds.
     let name = format!("{name:#}");
-    // A closure is called through this; the place where it was handed out says which.
+    // A closure is called through this function; the place where it was handed out tells which closure it is.
     Some(if name == "core::ops::function::FnOnce::call_once" { "{{closure}}".to_string() } else { name })
 }

@@ -1,4 +1,19 @@
 //! What runs in the other processes: the fork server and the workers.
+//!
+//! | file       | runs                                                                     |
+//! |------------|--------------------------------------------------------------------------|
+//! | `entry`    | before `main`: decides whether this process is a fork server             |
+//! | `server`   | the fork server: forks workers, reaps them, ends with the parent         |
+//! | `prologue` | a new worker, up to its first piece; and how a worker leaves             |
+//! | `worker`   | a worker's loop: claims pieces, calls them, replies                      |
+//! | `hooks`    | the functions of the user's that are no pieces                           |
+//! | `calls`    | makes functions of the words that the parent wrote                       |
+//! | `panics`   | keeps what a panic says, for the piece's error                           |
 
+mod calls;
 pub(crate) mod entry;
+mod hooks;
+mod panics;
+mod prologue;
+mod server;
 pub(crate) mod worker;

@@ -1,6 +1,7 @@
 //! How long a result may be. The worker looks before it sends, so that an honest piece gets an error
 //! that says so; the parent looks before it believes, since a worker's word is only a word.
 
+use crate::sys::machine;
 use std::sync::OnceLock;
 
 /// Up to this length nobody looks.
@@ -27,18 +28,11 @@ impl ResultLimit {
     }
 }
 
-/// Of the machine, or of the control group if that has less. Read once: it takes some files.
+/// Half of the memory that this process can have; read once, since that takes some files.
 fn half_of_memory() -> u64 {
     static HALF: OnceLock<u64> = OnceLock::new();
-    *HALF.get_or_init(|| {
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        let machine = system.total_memory();
-        if machine == 0 {
-            // Without /proc nothing is known.
-            return u64::MAX;
-        }
-        let memory = system.cgroup_limits().map_or(machine, |group| group.total_memory.min(machine));
-        (memory / 2).max(ALWAYS_ALLOWED_BYTES as u64)
+    *HALF.get_or_init(|| match machine::memory_bytes() {
+        Some(memory) => (memory / 2).max(ALWAYS_ALLOWED_BYTES as u64),
+        None => u64::MAX,
     })
 }

@@ -1,0 +1,308 @@
+//! The fork server: runs `preload`, then forks workers on demand and reaps them, to its end.
+//!
+//! It watches a pidfd of the parent. When the parent is gone, in whatever way, it kills its workers with
+//! everything that they started, and ends.
+//!
+//! Invariant: from the first fork on this process has one thread, so a forked worker is whole. The token
+//! [`SingleThreaded`] carries that.
+
+use super::calls::ParentCalls;
+use super::hooks::run_hook;
+use super::prologue::{self, WorkerStart};
+use super::{panics, worker};
+use crate::engine::wire::message::{self, FromServer, Hello, Settings, ToServer};
+use crate::failpoint::failpoint;
+use crate::sys::descriptors::{self, Readiness};
+use crate::sys::image::image;
+use crate::sys::process::{self, Forked, SingleThreaded};
+use crate::sys::raw::NotConfirmed;
+use crate::sys::signals::{self, DeathTimer};
+use crate::sys::{memory, socket};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A killed worker ends within this time, unless the kernel holds it up.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
+/// A reason is cut at this length, so that it fits into a message.
+const MAX_REASON_CHARS: usize = 4000;
+
+/// A worker, as its fork server knows it.
+struct Child {
+    seat: u32,
+    generation: u32,
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+/// What the fork server may find when it wakes.
+#[derive(Default)]
+struct News {
+    has_order: bool,
+    parent_is_gone: bool,
+    /// The indices of the children that have ended, in rising order.
+    ended: Vec<usize>,
+}
+
+pub(crate) struct ForkServer {
+    socket: OwnedFd,
+    parent: OwnedFd,
+    settings: Settings,
+    children: Vec<Child>,
+    /// The host ignores SIGCHLD, and its workers are to ignore it too. The fork server must not, since the
+    /// kernel would then reap its workers.
+    ignores_children: bool,
+}
+
+impl ForkServer {
+    /// Makes this process, which has not reached `main`, a fork server. It does not return if the parent runs
+    /// another image.
+    pub(crate) fn new(socket: OwnedFd, hello: socket::Received) -> io::Result<ForkServer> {
+        let identity = message::decode::<Hello>(&hello)?.identity;
+        let mut fds = hello.fds.into_iter();
+        let (Some(parent), Some(settings)) = (fds.next(), fds.next()) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let settings = crate::codec::decode_message(&memory::read_file(&settings)?).map_err(io::Error::other)?;
+        let ignores_children = signals::stop_ignoring_children();
+        let server = ForkServer { socket, parent, settings, children: Vec::new(), ignores_children };
+        if identity != image().identity {
+            server.refuse("the started program is not the image that started it");
+        }
+        worker::mark_process();
+        signals::continue_on_news(&server.socket);
+        process::name_thread("multicore-fork");
+        descriptors::settle_standard_streams();
+        signals::unblock_all();
+        // It is in the background of the host's terminal, and is not to be stopped when it writes there.
+        signals::ignore_terminal();
+        server.tell(&FromServer::Intercepted, &[]);
+        Ok(server)
+    }
+
+    /// Starts the timer that ends this process if the parent is gone, for the time before [`serve`](Self::serve).
+    pub(crate) fn death_timer(&self) -> Option<DeathTimer<'_>> {
+        DeathTimer::start(self.parent.as_fd())
+    }
+
+    /// Runs `preload` while the timer runs, and makes sure that forking is safe.
+    pub(crate) fn prepare(&self, timer: Option<DeathTimer<'_>>, calls: ParentCalls) -> SingleThreaded {
+        if let Some(hook) = &self.settings.preload {
+            panics::install_panic_hook();
+            if let Err(reason) = run_hook(hook, calls) {
+                self.refuse(&format!("preload failed: {reason}"));
+            }
+        }
+        drop(timer);
+        let single_threaded = match SingleThreaded::confirm() {
+            Ok(single_threaded) => single_threaded,
+            Err(why) => self.refuse(&describe_threads(why)),
+        };
+        failpoint!("server-prepared");
+        self.tell(&FromServer::Ready, &[]);
+        failpoint!("server-ready");
+        single_threaded
+    }
+
+    /// Sends a message to the parent, and waits for room if there is none.
+    fn tell(&self, what: &FromServer, fds: &[BorrowedFd<'_>]) {
+        while let Err(error) = message::send(&self.socket, what, fds) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                self.end();
+            }
+            // The parent does not read now, and may never read again.
+            let watched = [(self.socket.as_fd(), Readiness::Writable), (self.parent.as_fd(), Readiness::Readable)];
+            if descriptors::wait_any(&watched).is_some_and(|ready| ready[1]) {
+                self.end();
+            }
+        }
+    }
+
+    fn refuse(&self, reason: &str) -> ! {
+        self.tell(&FromServer::Refused(reason.chars().take(MAX_REASON_CHARS).collect()), &[]);
+        self.end()
+    }
+
+    /// Obeys the parent until it is gone or closes the socket. A worker that is forked leaves this function
+    /// too, and never returns.
+    pub(crate) fn serve(mut self, calls: ParentCalls, single_threaded: SingleThreaded) -> ! {
+        // It has run, and no worker needs its value.
+        self.settings.preload = None;
+        loop {
+            let news = self.wait();
+            if news.parent_is_gone {
+                self.end();
+            }
+            for index in news.ended.into_iter().rev() {
+                self.reap(index);
+            }
+            if !news.has_order {
+                continue;
+            }
+            let order = match socket::receive(&self.socket, false) {
+                Ok(Some(order)) => order,
+                Err(Errno::AGAIN) => continue,
+                // The parent closed its end: the pool has ended.
+                _ => self.end(),
+            };
+            if let Some(spawn) = self.obey(order, &single_threaded) {
+                self.become_worker(spawn, calls, single_threaded);
+            }
+        }
+    }
+
+    /// Sleeps until there is an order, the parent is gone, or children have ended.
+    fn wait(&self) -> News {
+        let fds = [self.socket.as_fd(), self.parent.as_fd()].into_iter();
+        let fds = fds.chain(self.children.iter().map(|child| child.pidfd.as_fd()));
+        let watched: Vec<_> = fds.map(|fd| (fd, Readiness::Readable)).collect();
+        let Some(ready) = descriptors::wait_any(&watched) else { return News::default() };
+        let ended = ready[2..].iter().enumerate().filter(|(_, ready)| **ready).map(|(index, _)| index);
+        News { has_order: ready[0], parent_is_gone: ready[1], ended: ended.collect() }
+    }
+
+    /// Reaps a child that has ended. What it started is killed before, while its number cannot be used again.
+    fn reap(&mut self, index: usize) {
+        let pid = self.children[index].pid;
+        failpoint!("server-death-seen");
+        process::kill_group(pid);
+        failpoint!("server-group-killed");
+        if let Some(ending) = process::reap(pid) {
+            let Child { seat, generation, .. } = self.children.swap_remove(index);
+            failpoint!("server-reaped");
+            self.tell(&FromServer::Died { worker: seat, generation, ending }, &[]);
+            failpoint!("server-death-told");
+        }
+    }
+
+    /// Carries out an order of the parent's. In a worker that it forks it gives that worker's order.
+    fn obey(&mut self, order: socket::Received, proof: &SingleThreaded) -> Option<Spawn> {
+        let (seat, generation) = match message::decode(&order) {
+            Ok(ToServer::Spawn { worker, generation }) => (worker, generation),
+            Ok(ToServer::Kill { worker, generation }) => {
+                let is_it = |child: &&Child| (child.seat, child.generation) == (worker, generation);
+                if let Some(child) = self.children.iter().find(is_it) {
+                    process::kill(&child.pidfd);
+                }
+                return None;
+            }
+            Err(_) => self.end(),
+        };
+        let Ok(fds) = <[OwnedFd; 4]>::try_from(order.fds) else {
+            // This process has reached its limit of descriptors.
+            self.tell(&FromServer::SpawnFailed { worker: seat, generation, errno: Errno::MFILE.raw_os_error() }, &[]);
+            return None;
+        };
+        failpoint!("server-order-read");
+        self.spawn(Spawn { seat, generation, fds, server: process::own_pid() }, proof)
+    }
+
+    /// Forks a worker and tells the parent; in the worker it gives its order.
+    fn spawn(&mut self, order: Spawn, proof: &SingleThreaded) -> Option<Spawn> {
+        let (seat, generation) = (order.seat, order.generation);
+        let pid = match process::fork(proof) {
+            Ok(Forked::Child) => return Some(order),
+            Ok(Forked::Parent(pid)) => Ok(pid),
+            Err(error) => Err(error),
+        };
+        let forked = pid.and_then(|pid| {
+            failpoint!("server-forked");
+            let pidfd = process::pidfd_of(pid).inspect_err(|_| process::kill_and_reap(pid))?;
+            Ok((pid, pidfd))
+        });
+        match forked {
+            Ok((pid, pidfd)) => {
+                let told = FromServer::Spawned { worker: seat, generation, pid: pid.as_raw_nonzero().get() as u32 };
+                self.tell(&told, &[pidfd.as_fd()]);
+                failpoint!("server-spawn-told");
+                self.children.push(Child { seat, generation, pid, pidfd });
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
+                self.tell(&FromServer::SpawnFailed { worker: seat, generation, errno }, &[]);
+            }
+        }
+        None
+    }
+
+    /// In a process that was just forked: lets go of everything that belongs to the fork server, and runs the
+    /// worker.
+    fn become_worker(self, spawn: Spawn, calls: ParentCalls, single_threaded: SingleThreaded) -> ! {
+        let ForkServer { socket, parent, settings, children, ignores_children } = self;
+        drop((socket, parent, children));
+        if ignores_children {
+            signals::ignore_children();
+        }
+        let Spawn { seat, generation: _, fds: [out, back, caller, supervisor], server } = spawn;
+        prologue::run(WorkerStart { seat, out, back, caller, supervisor, settings, server, calls, single_threaded })
+    }
+
+    /// Kills all workers with everything that they started, and ends.
+    fn end(&self) -> ! {
+        failpoint!("server-ending");
+        for child in &self.children {
+            process::kill_group(child.pid);
+            process::kill(&child.pidfd);
+        }
+        // A process that waits for the end of this one is to find no worker left.
+        for child in &self.children {
+            process::has_ended(&child.pidfd, LAST_WAIT);
+            process::reap(child.pid);
+        }
+        failpoint!("server-ended");
+        process::end_with_group()
+    }
+}
+
+/// The order to fork a worker, with the descriptors *out*, *back* and the events of caller and supervisor.
+struct Spawn {
+    seat: u32,
+    generation: u32,
+    fds: [OwnedFd; 4],
+    /// The fork server, which gives the order on.
+    server: Pid,
+}
+
+/// Why workers cannot be forked from this process.
+fn describe_threads(why: NotConfirmed) -> String {
+    let rule = "workers can only be forked from a process with one: start threads in on_worker_start instead";
+    match why {
+        NotConfirmed::Threads(Some(threads)) => {
+            let others = threads - 1;
+            format!(
+                "the fork server has {threads} threads, {others} of them made by preload or by a constructor of the \
+                 program; {rule}"
+            )
+        }
+        NotConfirmed::Threads(None) => {
+            format!(
+                "the fork server has more than one thread, made by preload or by a constructor of the program; {rule}"
+            )
+        }
+        NotConfirmed::Unknown(errno) => format!(
+            "it cannot count its threads, and workers can only be forked from a process with one: there is no /proc, \
+             and unshare(CLONE_THREAD) fails: {}",
+            io::Error::from_raw_os_error(errno)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_threads_or_what_keeps_them_unknown() {
+        for (why, words) in [
+            (NotConfirmed::Threads(Some(3)), ["3 threads", "2 of them"]),
+            (NotConfirmed::Threads(None), ["more than one thread", "on_worker_start"]),
+            (NotConfirmed::Unknown(libc::EPERM), ["there is no /proc", "Operation not permitted"]),
+        ] {
+            let text = describe_threads(why);
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        }
+    }
+}

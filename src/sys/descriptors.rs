@@ -1,0 +1,73 @@
+//! Descriptors: their numbers, the standard streams, waiting until one is ready.
+
+use super::may_sleep::assert_may_sleep;
+use super::raw::{self, StandardStream};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// The same descriptor under a number above 2. Every descriptor of this crate passes here: where the host
+/// has closed a standard stream, a descriptor with its number would be taken for that stream.
+pub(crate) fn above_standard_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
+}
+
+/// Closes a descriptor at exec from here on.
+pub(crate) fn close_at_exec(fd: impl AsFd) -> rustix::io::Result<()> {
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)
+}
+
+/// Opens /dev/null for each standard stream that is closed, and for standard input in any case.
+pub(crate) fn settle_standard_streams() {
+    assert_may_sleep();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    let Ok(null) = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()) else { return };
+    for stream in [StandardStream::Input, StandardStream::Output, StandardStream::Error] {
+        if matches!(stream, StandardStream::Input) || !raw::is_open(stream as i32) {
+            raw::replace_standard_stream(stream, &null);
+        }
+    }
+    if null.as_raw_fd() < 3 {
+        // It took the number of a closed stream, and remains there as that stream.
+        let _ = rustix::io::fcntl_setfd(&null, rustix::io::FdFlags::empty());
+        let _ = null.into_raw_fd();
+    }
+}
+
+/// What is waited for at a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Readable,
+    Writable,
+}
+
+/// Waits until a descriptor is ready in its way or its other end is closed, and tells for each whether it
+/// is. `None` if a signal ended the wait, or the system lacks memory.
+pub(crate) fn wait_any(fds: &[(BorrowedFd<'_>, Readiness)]) -> Option<Vec<bool>> {
+    assert_may_sleep();
+    let polled = fds.iter().map(|&(fd, readiness)| {
+        let flags = if readiness == Readiness::Readable { PollFlags::IN } else { PollFlags::OUT };
+        PollFd::from_borrowed_fd(fd, flags)
+    });
+    let mut fds: Vec<_> = polled.collect();
+    rustix::event::poll(&mut fds, None).ok()?;
+    Some(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
+
+/// Waits until one of some descriptors is readable or the time has passed; true if one is. With a time
+/// of zero it does not sleep.
+pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> bool {
+    if timeout != Some(Duration::ZERO) {
+        assert_may_sleep();
+    }
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut fds: Vec<_> = fds.iter().map(|&fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.is_ok_and(|ready| ready > 0),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Starting this program once more, as the fork server.
+//!
+//! The new image is a grandchild: an intermediate process, which has no exit signal, starts it and ends at
+//! once. So no wait call of the host, and no SIGCHLD, ever tells of either. Neither of the two processes
+//! copies the host's memory, whatever its size: both run in it, on stacks of their own, while the host's
+//! thread stands still (as with `vfork`).
+//!
+//! Invariant: the two processes allocate nothing and take no lock, since they share the host's memory with
+//! its other threads. All that they read is made before, as an [`ImageStart`].
+
+#![allow(unsafe_code)]
+
+use super::descriptors::above_standard_streams;
+use super::may_sleep::assert_may_sleep;
+use super::raw;
+use super::signals::BlockedSignals;
+use crate::failpoint::failpoint;
+use rustix::fs::Mode;
+use rustix::io::FdFlags;
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
+
+/// What every fork server of a pool is started with: the properties of this process when the pool started.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    directory: Option<OwnedFd>,
+    /// The file mode mask, once the first start has found it out. A process cannot read its own without
+    /// setting another for a moment, but a child of it can.
+    mask: OnceLock<Mode>,
+    /// Descriptors for the workers, with the numbers that they will have there. They are kept above all of
+    /// these numbers, so that none takes another's place.
+    passed: Vec<(RawFd, OwnedFd)>,
+}
+
+impl Launch {
+    /// The properties of this process as it is now. `without` is a variable to leave out.
+    pub(crate) fn capture(without: &str, passed: Vec<(RawFd, OwnedFd)>) -> rustix::io::Result<Self> {
+        assert_may_sleep();
+        let c_string = |bytes: Vec<u8>| CString::new(bytes).ok();
+        let arguments = std::env::args_os().filter_map(|argument| c_string(argument.as_bytes().to_vec())).collect();
+        let environment = std::env::vars_os()
+            .filter(|(name, _)| name != without)
+            .filter_map(|(name, value)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat()))
+            .collect();
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        let directory = rustix::fs::open(".", flags, Mode::empty()).and_then(above_standard_streams).ok();
+        let mut launch = Launch { arguments, environment, directory, mask: OnceLock::new(), passed: Vec::new() };
+        let beyond = passed.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+        let keep = |(number, fd): (RawFd, OwnedFd)| Ok((number, rustix::io::fcntl_dupfd_cloexec(&fd, beyond)?));
+        launch.passed = passed.into_iter().map(keep).collect::<rustix::io::Result<_>>()?;
+        Ok(launch)
+    }
+
+    /// The same descriptor under a number that no passed one needs.
+    pub(crate) fn beyond_passed(&self, fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+        match self.passed.iter().map(|(number, _)| *number).max() {
+            Some(last) if fd.as_raw_fd() <= last => rustix::io::fcntl_dupfd_cloexec(&fd, last + 1),
+            _ => Ok(fd),
+        }
+    }
+}
+
+/// What the intermediate process and the new image read, and what they report.
+struct ImageStart<'a> {
+    path: *const c_char,
+    /// The path by which this program was started, or null: tried where there is no /proc. What lies there
+    /// now may be another image; then it refuses to serve, since its identity differs.
+    name: *const c_char,
+    /// Arguments and environment: arrays of strings that end with a null pointer.
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    directory: Option<BorrowedFd<'a>>,
+    mask: Option<Mode>,
+    socket: BorrowedFd<'a>,
+    passed: &'a [(RawFd, OwnedFd)],
+    /// The upper end of the new image's stack.
+    stack: *mut c_void,
+    /// Reported: the pidfd and the pid of the new image (-1 and 0: none), and the error number (0: none).
+    pidfd: c_int,
+    pid: c_int,
+    error: c_int,
+}
+
+/// The stack of each of the two processes.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Starts this process's own image once more, with `variable` added to the environment and
+/// `socket` open under the same number, and no other descriptor above 2. Gives its pid and its pidfd.
+pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd<'_>) -> io::Result<(u32, OwnedFd)> {
+    assert_may_sleep();
+    let pointers = |strings: &[CString], last: Option<&CString>| -> Vec<*const c_char> {
+        let all = strings.iter().chain(last).map(|string| string.as_ptr());
+        all.chain([std::ptr::null()]).collect()
+    };
+    let arguments = pointers(&launch.arguments, None);
+    let environment = pointers(&launch.environment, Some(&variable));
+    let stacks = memmap2::MmapOptions::new().len(2 * STACK_BYTES).map_anon()?;
+    // SAFETY: inside the mapping, which lives until both processes have left it: the middle.
+    let middle = unsafe { stacks.as_ptr().add(STACK_BYTES) }.cast_mut();
+    // SAFETY: the end of the same mapping.
+    let top = unsafe { middle.add(STACK_BYTES) };
+    let mut start = ImageStart {
+        path: c"/proc/self/exe".as_ptr(),
+        // SAFETY: reads the auxiliary vector, which is never written; 0 if the entry is not there.
+        name: unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char,
+        arguments: arguments.as_ptr(),
+        environment: environment.as_ptr(),
+        directory: launch.directory.as_ref().map(AsFd::as_fd),
+        mask: launch.mask.get().copied(),
+        socket,
+        passed: &launch.passed,
+        stack: middle.cast(),
+        pidfd: -1,
+        pid: 0,
+        error: 0,
+    };
+    run_intermediate(&mut start, top.cast())?;
+    if start.pidfd == -1 {
+        return Err(match start.error {
+            0 => io::Error::other("the intermediate process was killed"),
+            error => io::Error::from_raw_os_error(error),
+        });
+    }
+    // SAFETY: the kernel put it into this process's table, and nothing else knows of it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(start.pidfd) };
+    if let Some(mask) = start.mask {
+        launch.mask.get_or_init(|| mask);
+    }
+    if start.error != 0 {
+        return Err(io::Error::from_raw_os_error(start.error));
+    }
+    Ok((start.pid as u32, above_standard_streams(pidfd)?))
+}
+
+/// Starts the intermediate process on the stack that ends at `top`, and waits until it is gone. By then
+/// the new image has its own memory, or has failed.
+fn run_intermediate(start: &mut ImageStart<'_>, top: *mut c_void) -> io::Result<()> {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
+    let signals = BlockedSignals::new();
+    // SAFETY: the stack is this call's own and large enough for what `intermediate` calls; CLONE_VFORK holds
+    // this thread until the child has exited, so `start` and the stack outlive it; all signals are
+    // blocked, so no handler of the host runs there.
+    let pid = unsafe { libc::clone(intermediate, top, flags, std::ptr::from_mut(start).cast()) };
+    let failed = (pid == -1).then(io::Error::last_os_error);
+    drop(signals);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    // `__WCLONE`, since the exit signal of the child is none.
+    // SAFETY: waits for the child just made, whose status goes nowhere.
+    while unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WCLONE) } == -1
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+    Ok(())
+}
+
+fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// The intermediate process. It shares memory and descriptors with the host, so the pidfd that the
+/// kernel makes is the host's.
+extern "C" fn intermediate(start: *mut c_void) -> c_int {
+    // SAFETY: `run_intermediate` passes its `ImageStart` and waits; nobody else touches it.
+    let start = unsafe { &mut *start.cast::<ImageStart<'_>>() };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let pidfd = &raw mut start.pidfd;
+    failpoint!("intermediate-started");
+    // SAFETY: as in `run_intermediate`, one generation further; the pidfd is written before the child runs.
+    start.pid = unsafe { libc::clone(new_image, start.stack, flags, std::ptr::from_mut(start).cast(), pidfd) };
+    if start.pid == -1 {
+        start.error = errno();
+    }
+    failpoint!("intermediate-ending");
+    0
+}
+
+/// The process that becomes the fork server: its memory is still the host's, its descriptors are its own.
+extern "C" fn new_image(start: *mut c_void) -> c_int {
+    // SAFETY: `intermediate` passes it on and waits; nobody else touches it.
+    let start = unsafe { &mut *start.cast::<ImageStart<'_>>() };
+    failpoint!("image-forked");
+    let _ = rustix::process::setpgid(None, None);
+    let inherited = rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::umask(*start.mask.get_or_insert(inherited));
+    if let Some(directory) = start.directory {
+        let _ = rustix::process::fchdir(directory);
+    }
+    close_all_at_exec();
+    let _ = rustix::io::fcntl_setfd(start.socket, FdFlags::empty());
+    for (number, kept) in start.passed {
+        // SAFETY: the source is open; the target is a number in this process's own table, in which nothing
+        // but `start` is used later, and `start`'s descriptors lie beyond the numbers that are passed.
+        unsafe { libc::dup2(kept.as_raw_fd(), *number) };
+    }
+    failpoint!("image-ready");
+    // SAFETY: a path and two arrays that the host made and keeps until this process has its own memory.
+    unsafe { libc::execve(start.path, start.arguments, start.environment) };
+    let error = errno();
+    if error == libc::ENOENT && !start.name.is_null() {
+        // SAFETY: as above; the name is a string of the auxiliary vector, which is never freed.
+        unsafe { libc::execve(start.name, start.arguments, start.environment) };
+    }
+    // Only now: the host reads it, and a second try that succeeded is no error.
+    start.error = error;
+    raw::exit_now(127)
+}
+
+/// Marks every descriptor above 2 to be closed at exec.
+fn close_all_at_exec() {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: sets a flag of descriptors in this process's own table, which has no more use but the exec.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, CLOSE_RANGE_CLOEXEC) } != -1 {
+        return;
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    for fd in 3..limit.min(1 << 20) as c_int {
+        // SAFETY: as above; for a number without a descriptor it fails with EBADF.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}

@@ -1,0 +1,100 @@
+//! A check of the rule that no call which can sleep is made under the scheduler's lock.
+//!
+//! In test builds each thread counts the scheduler's locks that it holds, and every function of
+//! `sys` that can sleep or take long asserts that the count is zero. Other builds contain none of it.
+//!
+//! Two calls of that kind are not checked, because another crate or std makes them: the drop of a
+//! mapping (`memmap2` calls munmap) and the close of a descriptor (which is allowed).
+
+#[cfg(test)]
+thread_local! {
+    /// The scheduler's locks that this thread holds.
+    static HELD: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// This thread has taken the scheduler's lock.
+pub(crate) fn lock_taken() {
+    #[cfg(test)]
+    HELD.with(|held| held.set(held.get() + 1));
+}
+
+/// This thread has released the scheduler's lock.
+pub(crate) fn lock_released() {
+    #[cfg(test)]
+    HELD.with(|held| held.set(held.get().checked_sub(1).expect("the lock was taken before it is released")));
+}
+
+/// Stands at the top of each function that can sleep or take long.
+///
+/// # Panics
+/// In test builds, if this thread holds the scheduler's lock.
+#[track_caller]
+pub(crate) fn assert_may_sleep() {
+    // A thread that unwinds already reports the first failure; a second panic would hide it.
+    #[cfg(test)]
+    if !std::thread::panicking() {
+        assert_eq!(HELD.with(std::cell::Cell::get), 0, "a call that can sleep under the scheduler's lock");
+    }
+}
+
+/// The lock is held as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct LockHeld(std::marker::PhantomData<*const ()>);
+
+impl LockHeld {
+    /// For the thread that has just taken the lock.
+    pub(crate) fn new() -> Self {
+        lock_taken();
+        LockHeld(std::marker::PhantomData)
+    }
+}
+
+impl Drop for LockHeld {
+    fn drop(&mut self) {
+        lock_released();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::machine;
+    use std::panic::catch_unwind;
+
+    #[test]
+    fn a_call_that_can_sleep_panics_under_the_lock_only() {
+        machine::load_average();
+        let held = LockHeld::new();
+        catch_unwind(machine::load_average).unwrap_err();
+        // Another thread does not hold it.
+        std::thread::spawn(machine::load_average).join().unwrap();
+        drop(held);
+        machine::load_average();
+    }
+
+    #[test]
+    fn two_locks_are_both_counted() {
+        let (one, other) = (LockHeld::new(), LockHeld::new());
+        drop(one);
+        catch_unwind(assert_may_sleep).unwrap_err();
+        drop(other);
+        assert_may_sleep();
+    }
+
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    #[test]
+    fn only_a_wait_that_can_sleep_is_refused() {
+        use crate::sys::{descriptors, event, process};
+        use std::os::fd::AsFd;
+        use std::time::Duration;
+        let event = event::Event::new().unwrap();
+        let pidfd = process::own_pidfd().unwrap();
+        let _held = LockHeld::new();
+        assert!(!descriptors::wait_readable(&[event.as_fd()], Some(Duration::ZERO)));
+        assert!(!process::has_ended(&pidfd, Duration::ZERO));
+        event.signal();
+        assert!(descriptors::wait_readable(&[event.as_fd()], Some(Duration::ZERO)));
+        catch_unwind(|| process::has_ended(&pidfd, Duration::from_nanos(1))).unwrap_err();
+        catch_unwind(|| crate::sys::memory::file_of("multicore-test", b"")).unwrap_err();
+    }
+}

@@ -1,0 +1,260 @@
+//! System calls and C functions that no crate wraps safely, one to a function.
+//!
+//! Each function is safe to call, or says in `# Safety` what its caller must see to. Where a call is
+//! sound only at a certain time, a token proves that it is that time: [`BeforeMain`], [`SingleThreaded`].
+
+#![allow(unsafe_code)]
+
+use super::may_sleep::assert_may_sleep;
+use super::proc;
+use rustix::process::Pid;
+use std::ffi::{CStr, c_int};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU8;
+
+/// Proof that this process has not reached `main`: it runs its constructors, in the loader's thread.
+///
+/// So nothing closes descriptors or changes the environment but the constructor that has the token.
+/// (A constructor that leaves behind a thread which does either would break every later constructor,
+/// std's included.)
+pub(crate) struct BeforeMain(PhantomData<*const ()>);
+
+impl BeforeMain {
+    /// # Safety
+    /// Only a constructor of the executable may make one, and it must drop it before it calls other
+    /// constructors or returns.
+    pub(crate) unsafe fn new() -> Self {
+        BeforeMain(PhantomData)
+    }
+}
+
+/// A variable's bytes, read without an allocation or a lock: before `main` neither need work yet.
+pub(crate) fn variable<'a>(_: &'a BeforeMain, name: &CStr) -> Option<&'a [u8]> {
+    // SAFETY: the name ends in NUL, and nobody changes the environment meanwhile (the token).
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so it is a string of the environment block, which ends in NUL and is not freed
+    // or changed while the token lives (`unset_variable` only removes the pointer to it).
+    Some(unsafe { CStr::from_ptr(value) }.to_bytes())
+}
+
+/// Removes a variable from the environment.
+pub(crate) fn unset_variable(_: &BeforeMain, name: &CStr) {
+    // SAFETY: the name ends in NUL, and nobody else reads the environment meanwhile (the token).
+    unsafe { libc::unsetenv(name.as_ptr()) };
+}
+
+/// A descriptor that may have been inherited under this number, to look at; `None` if there is none,
+/// and for the standard streams.
+pub(crate) fn inherited<'a>(_: &'a BeforeMain, number: RawFd) -> Option<BorrowedFd<'a>> {
+    if number < 3 || !is_open(number) {
+        return None;
+    }
+    // SAFETY: it is open (just asked), and nothing closes descriptors while the token lives.
+    Some(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Takes an inherited descriptor over.
+///
+/// # Safety
+/// Nothing else in this process may use that descriptor from here on.
+pub(crate) unsafe fn take_inherited(fd: BorrowedFd<'_>) -> OwnedFd {
+    // SAFETY: it is open, as it is borrowed; that nobody else uses it is the caller's duty.
+    unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) }
+}
+
+/// True if a descriptor has this number.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only reads a flag; for a number without a descriptor it fails with EBADF.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+}
+
+/// One of the three descriptors that belong to no object of Rust's: a program may replace them as a
+/// whole at any time, and std expects no more of them than that they are open.
+#[derive(Clone, Copy)]
+pub(crate) enum StandardStream {
+    Input = 0,
+    Output = 1,
+    Error = 2,
+}
+
+/// Puts a copy of `fd` in the place of a standard stream; it stays open at exec.
+pub(crate) fn replace_standard_stream(stream: StandardStream, fd: impl AsFd) {
+    // SAFETY: the source is open, as it is borrowed; the target may be replaced (see `StandardStream`).
+    unsafe { libc::dup2(fd.as_fd().as_raw_fd(), stream as c_int) };
+}
+
+/// Proof that this process has one thread.
+///
+/// It stays true because who has the token makes no thread and calls no code that could: the fork
+/// server runs nothing of the user's after [`confirm`](Self::confirm), and the token cannot leave
+/// its thread. A process that is forked with it has one thread too, so the token holds there as well,
+/// until code of the user's runs.
+#[derive(Debug)]
+pub(crate) struct SingleThreaded(PhantomData<*const ()>);
+
+/// Why a process may not be forked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotConfirmed {
+    /// It has more threads than one: how many, where /proc can tell.
+    Threads(Option<usize>),
+    /// /proc cannot tell, and the system refuses unshare(2) with this error number.
+    Unknown(i32),
+}
+
+impl SingleThreaded {
+    /// Counts the threads of this process.
+    ///
+    /// /proc is asked first, although unshare(2) is quicker: a sandbox may kill a process that makes
+    /// a system call which it does not expect, and every sandbox lets a process read.
+    pub(crate) fn confirm() -> Result<Self, NotConfirmed> {
+        Self::judge(proc::thread_count(), unshare_threads)
+    }
+
+    fn judge(
+        counted: Option<usize>,
+        unshare: impl FnOnce() -> Result<(), rustix::io::Errno>,
+    ) -> Result<Self, NotConfirmed> {
+        match counted {
+            Some(1) => Ok(SingleThreaded(PhantomData)),
+            Some(threads) => Err(NotConfirmed::Threads(Some(threads))),
+            None => match unshare() {
+                Ok(()) => Ok(SingleThreaded(PhantomData)),
+                Err(rustix::io::Errno::INVAL) => Err(NotConfirmed::Threads(None)),
+                Err(errno) => Err(NotConfirmed::Unknown(errno.raw_os_error())),
+            },
+        }
+    }
+}
+
+/// Succeeds, and does nothing, in a process with one thread; fails with EINVAL in one with more.
+fn unshare_threads() -> Result<(), rustix::io::Errno> {
+    // SAFETY: the flag stands for no resource that could be unshared: the kernel only checks that this
+    // thread is alone in its thread group (check_unshare_flags in its kernel/fork.c).
+    match unsafe { libc::unshare(libc::CLONE_THREAD) } {
+        0 => Ok(()),
+        _ => Err(rustix::io::Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)),
+    }
+}
+
+/// Which process this is after a fork.
+pub(crate) enum Forked {
+    Child,
+    Parent(Pid),
+}
+
+/// Forks this process.
+pub(crate) fn fork(_: &SingleThreaded) -> io::Result<Forked> {
+    assert_may_sleep();
+    // SAFETY: this process has one thread (the token), so no lock is held by a thread that the child
+    // lacks, and the child may do all that this process may.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(Pid::from_raw(pid).expect("fork gives a positive number"))),
+    }
+}
+
+/// Ends this process at once and runs nothing more of it: no destructor, no handler of atexit(3).
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: exit_group(2) needs nothing of the process, in whatever state it is; memory that other
+    // threads or processes rely on is not touched.
+    unsafe { libc::_exit(code) }
+}
+
+/// Writes out the buffers of C's stdio.
+pub(crate) fn flush_c_streams() {
+    assert_may_sleep();
+    // SAFETY: null stands for all open output streams; each is locked while it is flushed.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+const PAGE_BYTES: usize = 4096;
+
+/// A zeroed byte that lives as long as this process and that the kernel sets to zero in every child
+/// forked from it; `None` where the kernel knows no such memory (before 4.14).
+pub(crate) fn byte_wiped_by_fork() -> Option<&'static AtomicU8> {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping at an address of the kernel's choice replaces no other.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE_BYTES, protection, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: the page just mapped, of which there is no reference yet.
+    if unsafe { libc::madvise(page, PAGE_BYTES, libc::MADV_WIPEONFORK) } != 0 {
+        // SAFETY: as above; nothing refers to it later either.
+        unsafe { libc::munmap(page, PAGE_BYTES) };
+        return None;
+    }
+    // SAFETY: mapped for reading and writing, zeroed, never unmapped, and used through this atomic alone.
+    Some(unsafe { &*page.cast::<AtomicU8>() })
+}
+
+/// Tells the allocator to keep up to `bytes` of freed memory, and to take big blocks from its heap too
+/// instead of a mapping each.
+pub(crate) fn keep_freed_memory(_: &SingleThreaded, bytes: usize) {
+    #[cfg(target_env = "gnu")]
+    {
+        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        for (setting, value) in [(libc::M_TRIM_THRESHOLD, bytes), (libc::M_MMAP_MAX, 0), (libc::M_TOP_PAD, 0)] {
+            // SAFETY: valid settings of the allocator; no other thread allocates meanwhile (the token).
+            unsafe { libc::mallopt(setting, value) };
+        }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
+
+/// Gives the freed memory that the allocator keeps back to the system.
+pub(crate) fn give_freed_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches free memory alone, under the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Asks for large pages under a range of memory, whose contents stay as they are; without them, or where
+/// the range is not whole pages, only the time differs.
+pub(crate) fn advise_large_pages(memory: &mut [std::mem::MaybeUninit<u8>]) {
+    let start = memory.as_mut_ptr().cast();
+    // SAFETY: the range is borrowed mutably, and this advice changes no byte of it.
+    let _ = unsafe { rustix::mm::madvise(start, memory.len(), rustix::mm::Advice::LinuxHugepage) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn one_thread_is_confirmed_and_nothing_else() {
+        let verdict =
+            |counted, unshared: Option<Errno>| SingleThreaded::judge(counted, || unshared.map_or(Ok(()), Err)).err();
+        for (counted, unshared, expected) in [
+            (Some(1), None, None),
+            // A sandbox may refuse unshare, which is not asked then.
+            (Some(1), Some(Errno::PERM), None),
+            (Some(3), None, Some(NotConfirmed::Threads(Some(3)))),
+            (None, None, None),
+            (None, Some(Errno::INVAL), Some(NotConfirmed::Threads(None))),
+            (None, Some(Errno::PERM), Some(NotConfirmed::Unknown(libc::EPERM))),
+            (None, Some(Errno::NOSYS), Some(NotConfirmed::Unknown(libc::ENOSYS))),
+        ] {
+            assert_eq!(verdict(counted, unshared), expected, "{counted:?} {unshared:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_with_more_threads_is_not_confirmed() {
+        // The test itself runs in a second thread.
+        let counted = SingleThreaded::confirm().unwrap_err();
+        assert!(matches!(counted, NotConfirmed::Threads(Some(2..))), "{counted:?}");
+        let refused = unshare_threads().unwrap_err();
+        assert!([Errno::INVAL, Errno::PERM, Errno::NOSYS].contains(&refused), "{refused}");
+    }
+}

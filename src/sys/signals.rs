@@ -1,0 +1,204 @@
+//! The signals of this process: which are blocked, ignored and sent by the kernel, and the timer that ends
+//! this process if its parent is gone.
+
+#![allow(unsafe_code)]
+
+use super::process;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::ffi::c_int;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The terminal's signals to processes in its background.
+const OF_TERMINAL: [c_int; 2] = [libc::SIGTTOU, libc::SIGTTIN];
+
+/// Replaces this thread's set of blocked signals, and gives the former one.
+fn set_blocked(set: &libc::sigset_t) -> libc::sigset_t {
+    let mut former = MaybeUninit::zeroed();
+    // SAFETY: one set is valid for reading, the other for writing.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set, former.as_mut_ptr()) };
+    // SAFETY: a set is an array of integers: zeroed it is valid, and so it is as the call left it.
+    unsafe { former.assume_init() }
+}
+
+/// All signals are blocked in this thread as long as this value lives.
+pub(crate) struct BlockedSignals {
+    former: libc::sigset_t,
+    /// Another thread must not restore them.
+    _this_thread: PhantomData<*const ()>,
+}
+
+impl BlockedSignals {
+    pub(crate) fn new() -> Self {
+        let mut all = MaybeUninit::zeroed();
+        // SAFETY: the set is valid for writing.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: a set is an array of integers, and all of it was zeroed or filled.
+        let all = unsafe { all.assume_init() };
+        BlockedSignals { former: set_blocked(&all), _this_thread: PhantomData }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        set_blocked(&self.former);
+    }
+}
+
+/// Unblocks all signals of this thread.
+pub(crate) fn unblock_all() {
+    let mut none = MaybeUninit::zeroed();
+    // SAFETY: the set is valid for writing.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: a set is an array of integers, and all of it is zero.
+    set_blocked(&unsafe { none.assume_init() });
+}
+
+/// Sets what a signal does to one of the two predefined actions, and gives the former action.
+fn set_action(signal: c_int, action: libc::sighandler_t) -> libc::sighandler_t {
+    assert!(action == libc::SIG_IGN || action == libc::SIG_DFL);
+    // SAFETY: neither action calls code (asserted); a signal that cannot be ignored makes it fail.
+    unsafe { libc::signal(signal, action) }
+}
+
+/// Ignores SIGCHLD, as the host does.
+pub(crate) fn ignore_children() {
+    set_action(libc::SIGCHLD, libc::SIG_IGN);
+}
+
+/// Lets SIGCHLD do what it does by default, so that children can be reaped; true if it was ignored.
+pub(crate) fn stop_ignoring_children() -> bool {
+    set_action(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_IGN
+}
+
+/// Ignores the terminal's signals to processes in its background.
+pub(crate) fn ignore_terminal() {
+    for signal in OF_TERMINAL {
+        set_action(signal, libc::SIG_IGN);
+    }
+}
+
+/// Gives the terminal's signals their default actions in children of this process, which would inherit that
+/// it ignores them. What is started without a fork (posix_spawn(3)) inherits it all the same.
+pub(crate) fn children_heed_terminal() {
+    extern "C" fn heed() {
+        for signal in OF_TERMINAL {
+            set_action(signal, libc::SIG_DFL);
+        }
+    }
+    // SAFETY: the function lives as long as the program, and signal(2), the only call that it makes, is one
+    // that a child of a process with threads may make too.
+    unsafe { libc::pthread_atfork(None, None, Some(heed)) };
+}
+
+/// Not in the headers of every C library; see fcntl(2).
+const F_SETSIG: c_int = 10;
+
+/// Makes the kernel send SIGCONT to this process whenever something comes on a socket or its other end is
+/// closed. If this process is stopped it would notice neither.
+pub(crate) fn continue_on_news(socket: impl AsFd) {
+    let fd = socket.as_fd().as_raw_fd();
+    let own_pid = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: sets the owner of a descriptor that is open (borrowed), to this process.
+    unsafe { libc::fcntl(fd, libc::F_SETOWN, own_pid) };
+    // SAFETY: sets the signal of the same descriptor; SIGCONT of a process that runs does nothing.
+    unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGCONT) };
+    if let Ok(flags) = rustix::fs::fcntl_getfl(&socket) {
+        let _ = rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::ASYNC);
+    }
+}
+
+/// Checks every 250 ms, by way of a signal, whether another process is gone. If it is, this process ends
+/// at once, with its group if that is its own. It is for the time in which code of the user's runs and
+/// nobody waits for anything. It does nothing while that code blocks all signals.
+pub(crate) struct DeathTimer<'a> {
+    timer: libc::timer_t,
+    former: libc::sigaction,
+    _watched: PhantomData<BorrowedFd<'a>>,
+}
+
+/// The descriptor that the handler looks at.
+static WATCHED: AtomicI32 = AtomicI32::new(-1);
+
+const INTERVAL_NS: libc::c_long = 250_000_000;
+
+impl<'a> DeathTimer<'a> {
+    /// Watches `pidfd`; `None` if the system has no timer to give.
+    pub(crate) fn start(pidfd: BorrowedFd<'a>) -> Option<Self> {
+        WATCHED.store(pidfd.as_raw_fd(), Relaxed);
+        // SAFETY: the type consists of integers and of pointers that may be null.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = end_if_gone as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        let former = replace_handler(&action);
+        let restore = || replace_handler(&former);
+        // SAFETY: as above.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGRTMAX();
+        let mut timer = ptr::null_mut();
+        // SAFETY: `event` is valid for reading, `timer` for writing.
+        if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
+            restore();
+            return None;
+        }
+        let interval = libc::timespec { tv_sec: 0, tv_nsec: INTERVAL_NS };
+        let times = libc::itimerspec { it_interval: interval, it_value: interval };
+        // SAFETY: the timer was just made, and `times` is valid for reading.
+        unsafe { libc::timer_settime(timer, 0, &times, ptr::null_mut()) };
+        Some(DeathTimer { timer, former, _watched: PhantomData })
+    }
+}
+
+impl Drop for DeathTimer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the timer is this value's own, and nothing uses it later.
+        unsafe { libc::timer_delete(self.timer) };
+        // A signal of the timer that is still pending is dropped by this.
+        set_action(libc::SIGRTMAX(), libc::SIG_IGN);
+        replace_handler(&self.former);
+    }
+}
+
+/// Sets the handler of SIGRTMAX to [`end_if_gone`] or back to the former one, and gives that.
+fn replace_handler(action: &libc::sigaction) -> libc::sigaction {
+    let mut former = MaybeUninit::zeroed();
+    // SAFETY: one action is valid for reading, the other for writing. The handler is `end_if_gone`, which
+    // does only what a handler may, or one that this process had before.
+    unsafe { libc::sigaction(libc::SIGRTMAX(), action, former.as_mut_ptr()) };
+    // SAFETY: the type consists of integers and of pointers that may be null.
+    unsafe { former.assume_init() }
+}
+
+/// Makes only system calls, none of which touches `errno`.
+extern "C" fn end_if_gone(_: c_int) {
+    // SAFETY: the watched descriptor is open for as long as the handler is installed (`DeathTimer` borrows it).
+    let watched = unsafe { BorrowedFd::borrow_raw(WATCHED.load(Relaxed)) };
+    let mut watched = [PollFd::from_borrowed_fd(watched, PollFlags::IN)];
+    let without_sleep = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if rustix::event::poll(&mut watched, Some(&without_sleep)) == Ok(1) && watched[0].revents().contains(PollFlags::IN)
+    {
+        process::end_with_group();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_timer_leaves_a_process_alone_whose_parent_lives() {
+        let pidfd = process::own_pidfd().unwrap();
+        let timer = DeathTimer::start(pidfd.as_fd()).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(timer);
+    }
+}
