@@ -1,20 +1,20 @@
-//! Points at which tests kill, stop or delay whatever process comes by.
+//! Failpoints: steps at which tests kill, stop or delay the process that reaches them.
 //!
 //! Each step of a piece's life has one, on both sides; ARCHITECTURE.md lists them. Only the crate's
-//! own tests have them compiled in: their binary is a host, a fork server and workers like any other.
+//! own tests have them compiled in: the test binary is a host, a fork server and workers like any other.
 //! A variable of the environment says what is to happen, so it holds in all processes of a run:
 //!
-//! `MULTICORE_FAILPOINT=worker-claimed/kill/3/1/DIRECTORY`: who comes by `worker-claimed` for the
-//! third time in its life is killed, but only one process in all. A file in the directory says so,
-//! with its process id. `*/trace/…` notes in the file `trace` each point that was reached.
+//! `MULTICORE_FAILPOINT=worker-claimed/kill/3/1/DIRECTORY`: a process that reaches `worker-claimed` for the
+//! third time in its life is killed, but only one process in the whole run. A file in the directory
+//! says so, with the process id. `*/trace/…` writes each step that was reached into the file `trace`.
 
-/// Names a step. Nothing, but in the crate's own tests.
+/// Names a step. In all builds but the crate's own tests it is nothing.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(all(test, not(any(miri, loom))))]
         $crate::failpoint::reach($name);
     };
-    // With something to do instead of the next step, where a test wants an error.
+    // With code that runs instead of the next step, where a test wants an error.
     ($name:literal, $instead:expr) => {
         #[cfg(all(test, not(any(miri, loom))))]
         if $crate::failpoint::fails($name) {
@@ -40,13 +40,13 @@ mod armed {
 
     pub(crate) const VARIABLE: &str = "MULTICORE_FAILPOINT";
 
-    /// What is to happen, where, and how often.
+    /// What is to happen, at which step, and how often.
     struct Plan {
         name: String,
         action: Action,
-        /// At which time that a process comes by.
+        /// It happens when a process reaches the step for this time, counted from 1.
         hit: u32,
-        /// In so many processes.
+        /// It happens in this number of processes at most.
         times: u32,
         directory: PathBuf,
     }
@@ -81,7 +81,7 @@ mod armed {
         PLAN.get_or_init(read).as_ref()
     }
 
-    /// True if it is this point's turn, in this process.
+    /// True if it is to happen now, at this step of this process.
     fn is_due(plan: &Plan, name: &str) -> bool {
         static HITS: AtomicU32 = AtomicU32::new(0);
         plan.name == name
@@ -93,7 +93,7 @@ mod armed {
             })
     }
 
-    /// This process has come to that point.
+    /// This process has reached that step.
     pub(crate) fn reach(name: &'static str) {
         let Some(plan) = plan() else { return };
         if plan.action == Action::Trace {
@@ -116,7 +116,7 @@ mod armed {
         }
     }
 
-    /// The same at a step that can fail: true if it shall.
+    /// The same at a step that can fail: true if it is to fail.
     pub(crate) fn fails(name: &'static str) -> bool {
         let Some(plan) = plan() else { return false };
         if plan.action == Action::Error {

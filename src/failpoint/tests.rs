@@ -1,9 +1,9 @@
-//! A host that does all that a pool can do, and whoever comes by one of its steps is killed, stopped
+//! A host does everything that a pool can do, and a process that reaches one of its steps is killed, stopped
 //! or delayed there: every step of every process in turn.
 //!
-//! The host checks what it got, and the test that nothing of it is left. A step is a line of the table
-//! in ARCHITECTURE.md; one that is missing there, or in the code, or that the host does not reach, fails
-//! a test.
+//! The host checks its results, and the test checks that no process of it is left. The table in
+//! ARCHITECTURE.md lists the steps; a test fails if a step is missing there or in the code, or if the host does
+//! not reach it.
 
 #[path = "../../tests/run/process.rs"]
 mod process;
@@ -20,14 +20,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Set in a host: how the failpoint acts, so that it knows what to expect, and how many workers it is to
-/// have.
+/// Set in a host: how the failpoint acts, so that the host knows what to expect, and how many workers its
+/// pool has.
 const HOST: &str = "MULTICORE_FAILPOINT_HOST";
 
-/// How long a piece of the host may run where a worker may be stopped in it.
+/// The time limit of the host's pieces where a worker may be stopped in one.
 const LIMIT: Duration = Duration::from_millis(250);
 
-/// So often may a piece start again: more often than anything is killed, on a busy machine too.
+/// The retries of a piece: more than processes are killed, on a busy machine too.
 const RETRIES: u32 = 50;
 
 fn root() -> &'static Path {
@@ -107,7 +107,7 @@ fn a_step_that_fails_is_taken_again() {
 }
 
 /// Plays the host with this action at each step, at the first, the second, and a later time that a
-/// process comes by, and with one worker; `MULTICORE_FAILPOINT_ROUNDS` asks for more times,
+/// process reaches it, and with one worker. `MULTICORE_FAILPOINT_ROUNDS` asks for more times,
 /// `MULTICORE_FAILPOINT_STEP` for one step alone.
 fn at_every_step(action: &str, threads: usize) {
     let rounds: u32 = std::env::var("MULTICORE_FAILPOINT_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
@@ -131,7 +131,7 @@ fn at_every_step(action: &str, threads: usize) {
             scope.spawn(|| {
                 while let Some(&case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let directory = tempfile::tempdir().unwrap();
-                    // The others shall be played too.
+                    // The other cases are played too.
                     if std::panic::catch_unwind(|| play(case, action, directory.path())).is_err() {
                         failed.lock().unwrap().push(case);
                     }
@@ -141,11 +141,11 @@ fn at_every_step(action: &str, threads: usize) {
         }
     });
     assert_eq!(failed.into_inner().unwrap(), [], "{action}: step, hit and workers; each with its own words above");
-    // Not every process comes by every step nine times, but by most it comes once.
+    // Not every step is reached nine times by a process, but most are reached once.
     assert!(fired.into_inner() >= steps.len() * 3 / 4, "hardly any failpoint was reached");
 }
 
-/// Runs the host with one failpoint set, and checks that all went as it must.
+/// Runs the host with one failpoint set, and checks how it ended.
 #[track_caller]
 fn play((step, hit, workers): (&str, u32, u32), action: &str, directory: &Path) {
     let plan = format!("{step}/{action}/{hit}/1/{}", directory.display());
@@ -155,7 +155,7 @@ fn play((step, hit, workers): (&str, u32, u32), action: &str, directory: &Path) 
     let host = Run::start(command);
     let is_the_hosts = !step.starts_with("worker-") && !step.starts_with("server-");
     if action == "stop" && is_the_hosts {
-        // Nobody but who stopped it can let it go on.
+        // Only the test, which stopped it, can continue it.
         let stopped = directory.join("fired-0");
         let mut pid = None;
         comes_true(|| {
@@ -170,7 +170,7 @@ fn play((step, hit, workers): (&str, u32, u32), action: &str, directory: &Path) 
     let outcome = host.finish();
     let killed = action == "kill" && step.starts_with("parent-") && directory.join("fired-0").exists();
     if killed {
-        // Nothing of it is left; `finish` looked.
+        // No process of it is left; `finish` checked that.
         assert_eq!(outcome.status.code(), None, "{plan}: {outcome:?}");
     } else {
         assert_well(&plan, &outcome);
@@ -195,7 +195,7 @@ struct Host {
 fn host() {
     let Ok(host) = std::env::var(HOST) else { return };
     let (action, workers) = host.split_once('/').unwrap();
-    // Behind the harness's own words.
+    // After the harness's own output.
     println!();
     let marks = std::env::temp_dir().join("marks");
     fs::write(&marks, "").unwrap();
@@ -204,7 +204,7 @@ fn host() {
     let host = Host { pool: build(workers.parse().unwrap()), action: action.to_string(), marks: marks.clone() };
     host.use_all();
     host.pool.shutdown();
-    // And once more, to end it in the other way.
+    // A second pool ends in the other way: it is dropped.
     let host = Host { pool: build(1), action: action.to_string(), marks };
     host.small(5);
     drop(host.pool);
@@ -212,7 +212,7 @@ fn host() {
     println!("all: well");
 }
 
-/// A pool; where its start fails, that has a reason, and the next one succeeds.
+/// Makes a pool. If its start fails, the error has a reason that fits, and a later try succeeds.
 fn build(workers: usize) -> Pool {
     let mut failures = Vec::new();
     loop {
@@ -289,7 +289,7 @@ impl Host {
         }
     }
 
-    /// Values that stream, both ways, and one that finds no room.
+    /// Values that stream, both ways, and one that finds no room in the ring.
     fn big(&self) {
         let task = self.task::<Vec<u8>>();
         for byte in 0..4 {
@@ -327,13 +327,13 @@ impl Host {
         self.expect(task.get_timeout(DEADLINE), &[ErrorKind::WorkerLost], Some(Cause::Exit(3)));
     }
 
-    /// What comes of a piece that cannot succeed; the failpoint may be quicker.
+    /// Checks the outcome of a piece that cannot succeed; the failpoint may have acted before.
     fn expect(&self, got: Result<Vec<u64>, Error>, kinds: &[ErrorKind], cause: Option<Cause>) {
         let error = got.unwrap_err();
         let acts = self.action == "kill" || self.action == "stop";
         let by_failpoint = acts && [ErrorKind::WorkerLost, ErrorKind::TimedOut].contains(&error.kind());
         assert!(kinds.contains(&error.kind()) || by_failpoint, "{error}");
-        // A cause is waited for no longer than for a moment.
+        // The parent waits only a moment for a cause.
         let is_late = self.action == "delay" && error.cause() == Some(Cause::Unknown);
         assert!(cause.is_none() || error.cause() == cause || by_failpoint || is_late, "{error}");
         assert_eq!((error.piece(), error.attempts()), (Some(0), 1), "{error}");

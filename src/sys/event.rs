@@ -17,6 +17,7 @@ pub(crate) struct Event(OwnedFd);
 
 impl Event {
     pub(crate) fn new() -> Result<Self> {
+        assert_may_sleep();
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).and_then(above_standard_streams).map(Event)
     }
 
@@ -51,6 +52,7 @@ pub(crate) struct Epoll(OwnedFd);
 
 impl Epoll {
     pub(crate) fn new() -> Result<Self> {
+        assert_may_sleep();
         epoll::create(epoll::CreateFlags::CLOEXEC).and_then(above_standard_streams).map(Epoll)
     }
 

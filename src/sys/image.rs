@@ -33,6 +33,8 @@ impl Image {
 }
 
 fn read() -> Image {
+    // The loader's lock.
+    super::may_sleep::assert_may_sleep();
     let mut image = Image { base: 0, code: Vec::new(), identity: 0 };
     // SAFETY: the callback has the type that is asked for, and `image` outlives the call, which alone uses it.
     unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut image).cast()) };

@@ -166,7 +166,7 @@ fn errno() -> c_int {
 /// The intermediate process. It shares memory and descriptors with the host, so the pidfd that the
 /// kernel makes is the host's.
 extern "C" fn intermediate(start: *mut c_void) -> c_int {
-    // SAFETY: `run_intermediate` passes its `ImageStart` and waits; nobody else touches it.
+    // SAFETY: `run_intermediate` passes its `ImageStart` and waits; nothing else touches it.
     let start = unsafe { &mut *start.cast::<ImageStart<'_>>() };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let pidfd = &raw mut start.pidfd;
@@ -182,7 +182,7 @@ extern "C" fn intermediate(start: *mut c_void) -> c_int {
 
 /// The process that becomes the fork server: its memory is still the host's, its descriptors are its own.
 extern "C" fn new_image(start: *mut c_void) -> c_int {
-    // SAFETY: `intermediate` passes it on and waits; nobody else touches it.
+    // SAFETY: `intermediate` passes it on and waits; nothing else touches it.
     let start = unsafe { &mut *start.cast::<ImageStart<'_>>() };
     failpoint!("image-forked");
     let _ = rustix::process::setpgid(None, None);

@@ -2,7 +2,7 @@
 
 use super::descriptors::above_standard_streams;
 use super::may_sleep::assert_may_sleep;
-// Its user will name the module itself.
+// The former name, until its user names the module itself.
 pub(crate) use super::allocator::prefer_large_pages as expect_much;
 
 use memmap2::{MmapOptions, MmapRaw};

@@ -11,11 +11,12 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-// Their users will name the modules themselves.
+pub(crate) use super::raw::{Forked, NotConfirmed, SingleThreaded, exit_now, flush_c_streams, fork};
+
+// Former names, until their users name the modules themselves.
 pub(crate) use super::descriptors::wait_readable;
 pub(crate) use super::launch::{Launch, start_image};
 pub(crate) use super::proc::{State, is_stopped, state};
-pub(crate) use super::raw::{Forked, SingleThreaded, exit_now, flush_c_streams, fork};
 pub(crate) use super::signals::BlockedSignals;
 
 /// True in the process that asked first, and false in every child forked from it: told apart without
@@ -51,8 +52,8 @@ pub(crate) fn is_first_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
-/// Puts this process into a process group of its own. Where a sandbox forbids that it stays in its
-/// parent's.
+/// Makes this process the leader of a new process group. Where a sandbox forbids that, it stays in its
+/// parent's group.
 pub(crate) fn lead_own_group() {
     let _ = rustix::process::setpgid(None, None);
 }
@@ -98,6 +99,7 @@ pub(crate) fn own_pidfd() -> rustix::io::Result<OwnedFd> {
 
 /// The pidfd of a child that is not reaped yet, or of this process.
 pub(crate) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
+    assert_may_sleep();
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(above_standard_streams)
 }
 

@@ -32,7 +32,7 @@ impl BeforeMain {
 
 /// A variable's bytes, read without an allocation or a lock: before `main` neither need work yet.
 pub(crate) fn variable<'a>(_: &'a BeforeMain, name: &CStr) -> Option<&'a [u8]> {
-    // SAFETY: the name ends in NUL, and nobody changes the environment meanwhile (the token).
+    // SAFETY: the name ends in NUL, and nothing changes the environment meanwhile (the token).
     let value = unsafe { libc::getenv(name.as_ptr()) };
     if value.is_null() {
         return None;
@@ -44,7 +44,7 @@ pub(crate) fn variable<'a>(_: &'a BeforeMain, name: &CStr) -> Option<&'a [u8]> {
 
 /// Removes a variable from the environment.
 pub(crate) fn unset_variable(_: &BeforeMain, name: &CStr) {
-    // SAFETY: the name ends in NUL, and nobody else reads the environment meanwhile (the token).
+    // SAFETY: the name ends in NUL, and nothing else uses the environment meanwhile (the token).
     unsafe { libc::unsetenv(name.as_ptr()) };
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn inherited<'a>(_: &'a BeforeMain, number: RawFd) -> Option<Borrowed
 /// # Safety
 /// Nothing else in this process may use that descriptor from here on.
 pub(crate) unsafe fn take_inherited(fd: BorrowedFd<'_>) -> OwnedFd {
-    // SAFETY: it is open, as it is borrowed; that nobody else uses it is the caller's duty.
+    // SAFETY: it is open, as it is borrowed; that nothing else uses it is the caller's duty.
     unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) }
 }
 
@@ -90,10 +90,11 @@ pub(crate) fn replace_standard_stream(stream: StandardStream, fd: impl AsFd) {
 
 /// Proof that this process has one thread.
 ///
-/// It stays true because who has the token makes no thread and calls no code that could: the fork
-/// server runs nothing of the user's after [`confirm`](Self::confirm), and the token cannot leave
-/// its thread. A process that is forked with it has one thread too, so the token holds there as well,
-/// until code of the user's runs.
+/// It stays true because the holder of the token makes no thread and calls no code that could: after
+/// [`confirm`](Self::confirm) the fork server runs no code of the user's, and the token cannot leave
+/// its thread. (A signal handler or a handler of pthread_atfork(3) that `preload` installed could still make a
+/// thread; they are the exception that is not guarded against.) A process that is forked with the
+/// token has one thread too, so the token holds there as well, until code of the user's runs.
 #[derive(Debug)]
 pub(crate) struct SingleThreaded(PhantomData<*const ()>);
 
@@ -176,8 +177,9 @@ pub(crate) fn flush_c_streams() {
 const PAGE_BYTES: usize = 4096;
 
 /// A zeroed byte that lives as long as this process and that the kernel sets to zero in every child
-/// forked from it; `None` where the kernel knows no such memory (before 4.14).
+/// forked from it; `None` where the kernel has no such memory (before 4.14).
 pub(crate) fn byte_wiped_by_fork() -> Option<&'static AtomicU8> {
+    assert_may_sleep();
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping at an address of the kernel's choice replaces no other.
     let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE_BYTES, protection, flags, -1, 0) };

@@ -113,8 +113,8 @@ pub(crate) fn continue_on_news(socket: impl AsFd) {
 }
 
 /// Checks every 250 ms, by way of a signal, whether another process is gone. If it is, this process ends
-/// at once, with its group if that is its own. It is for the time in which code of the user's runs and
-/// nobody waits for anything. It does nothing while that code blocks all signals.
+/// at once, with its group if it leads that. It is for the time in which code of the user's runs and
+/// this process waits for nothing. It does nothing while that code blocks all signals.
 pub(crate) struct DeathTimer<'a> {
     timer: libc::timer_t,
     former: libc::sigaction,
@@ -135,7 +135,6 @@ impl<'a> DeathTimer<'a> {
         action.sa_sigaction = end_if_gone as *const () as usize;
         action.sa_flags = libc::SA_RESTART;
         let former = replace_handler(&action);
-        let restore = || replace_handler(&former);
         // SAFETY: as above.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_SIGNAL;
@@ -143,7 +142,7 @@ impl<'a> DeathTimer<'a> {
         let mut timer = ptr::null_mut();
         // SAFETY: `event` is valid for reading, `timer` for writing.
         if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
-            restore();
+            replace_handler(&former);
             return None;
         }
         let interval = libc::timespec { tv_sec: 0, tv_nsec: INTERVAL_NS };

@@ -30,6 +30,7 @@ pub(crate) struct Received {
 
 /// Two connected ends, both closed at exec.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    assert_may_sleep();
     let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     Ok((above_standard_streams(one)?, above_standard_streams(other)?))
 }

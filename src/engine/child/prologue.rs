@@ -58,7 +58,7 @@ pub(crate) fn run(start: WorkerStart) -> ! {
     worker.work();
     failpoint!("worker-leaving");
     if let Some(hook) = &settings.on_worker_exit {
-        // The parent no longer listens, so a failure is told to nobody.
+        // The parent no longer listens, so a failure is not reported.
         let _ = run_hook(hook, start.calls);
     }
     worker::flush();
@@ -66,7 +66,7 @@ pub(crate) fn run(start: WorkerStart) -> ! {
     process::exit_now(0)
 }
 
-/// Makes a process of its own of the copy of the fork server: group, death signal, name, limits.
+/// Changes what the process inherited from the fork server: group, death signal, name, limits.
 fn settle_process(start: &WorkerStart) {
     failpoint!("worker-forked");
     // When the worker is killed, its group is killed with it.

@@ -250,14 +250,14 @@ impl Worker {
 
     /// Wakes the parent's thread that listens, if there is one and it asked for this kind of reply.
     fn signal(&mut self, notable: bool) {
-        if let Some(whom) = self.listener.after_reply(self.pair.interest(), notable) {
-            self.wake(whom);
+        if let Some(listening) = self.listener.after_reply(self.pair.interest(), notable) {
+            self.wake(listening);
             spin::after_wake_up();
         }
     }
 
-    fn wake(&self, whom: Listening) {
-        let event = match whom {
+    fn wake(&self, listening: Listening) {
+        let event = match listening {
             Listening::Caller => &self.caller,
             Listening::Supervisor => &self.supervisor,
         };
@@ -320,9 +320,9 @@ impl Worker {
                 let word = self.pair.worker_sleep();
                 sleep::announce_sleep(word);
                 if told(self).is_none() {
-                    let whom = self.listener.when_blocked(self.pair.interest());
+                    let listening = self.listener.when_blocked(self.pair.interest());
                     failpoint!("worker-without-room");
-                    self.wake(whom);
+                    self.wake(listening);
                     futex::wait(word, sleep::SLEEPING, None);
                 }
                 sleep::announce_awake(word);
