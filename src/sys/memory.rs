@@ -2,14 +2,14 @@
 
 use super::descriptors::above_standard_streams;
 use super::may_sleep::assert_may_sleep;
-// The former name, until its user names the module itself.
-pub(crate) use super::allocator::prefer_large_pages as expect_much;
-
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::{Errno, Result};
 use std::io;
+
+// The former name, until its user names the module itself.
+pub(crate) use super::allocator::prefer_large_pages as expect_much;
 
 /// The processes that may write shared memory once its descriptor is handed out.
 #[derive(Clone, Copy, PartialEq, Eq)]
