@@ -102,9 +102,13 @@ pub mod fuzz {
 pub use crate::{
     codec::{Format, value::Value},
     error::{Cause, Error, ErrorKind, Failure},
-    pool::{Pool, PoolBuilder, ranges, ranges::Ranges},
+    pool::{Pool, builder::PoolBuilder, global::ranges, ranges::Ranges},
     stats::{Stats, WorkerStats},
-    task::{Canceller, Iter, IterCompleted, Task},
+    task::{
+        Task,
+        canceller::Canceller,
+        iter::{Iter, IterCompleted},
+    },
 };
 
 /// The README's program compiles and runs.

@@ -1,173 +1,260 @@
-//! A task without a pool: its pieces run in the caller, one by one, when somebody asks for them.
+//! A task without a pool: its pieces run in the caller, one by one, when the caller asks for them.
 //!
 //! Arguments and results pass the codec here too, so that what fails with a pool fails without.
+//!
+//! Invariant: no lock is held while a piece runs. A piece may thus use its own task, which it can
+//! reach by a thread-local variable.
 
-use crate::codec::bytes::{Arguments, Reply};
+use crate::backend::{Backend, Order, Settled, Site, TaskKey, TaskSettings};
+use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::{Encoded, Format};
-use crate::engine::Settled;
 use crate::error::{Error, ErrorKind, PieceLabel};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::num::NonZeroU64;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-#[derive(Debug)]
-struct Waiting {
-    call: Call,
-    format: Format,
-    arguments: Arguments,
+/// The number of the only task.
+const ONLY: TaskKey = TaskKey { index: 0, generation: 0 };
+
+/// A backend of one task. Its pieces wait until they are asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Inline {
+    pieces: Mutex<Pieces>,
+    /// Outside the lock, so that the loop of attempts reads it without locking.
+    cancelled: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    settings: TaskSettings,
+    pieces: Vec<Piece>,
+    /// The arguments of the pieces that have not begun, with their numbers.
+    waiting: VecDeque<(usize, Arguments)>,
+    /// How many pieces have an outcome, or had one that was taken.
+    completed: usize,
+    /// Results are encoded here. Empty while a piece runs.
+    result: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Piece {
-    address: usize,
-    location: &'static Location<'static>,
+    site: Site,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    Waiting,
+    /// It waits or runs.
+    Open,
     Settled(Settled),
     Taken,
 }
 
-/// The pieces of such a task.
-#[derive(Debug, Default)]
-pub(crate) struct Inline {
-    name: Option<Arc<str>>,
-    pieces: Vec<Piece>,
-    waiting: VecDeque<(usize, Waiting)>,
-    done: usize,
-    result: Vec<u8>,
-    pub(crate) terms: Terms,
-    pub(crate) cancelled: Arc<AtomicBool>,
+/// How a piece is run: what its attempts need to know.
+struct Attempts<'a> {
+    call: Call,
+    format: Format,
+    limit: Option<Duration>,
+    retries: u32,
+    retry_panics: bool,
+    cancelled: &'a AtomicBool,
 }
 
-/// How pieces are run, as far as that can be kept here: between pieces.
-#[derive(Debug, Default)]
-pub(crate) struct Terms {
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) retries: u32,
-    pub(crate) retry_panics: bool,
+/// Why a piece failed, and how many attempts it took.
+struct Failed {
+    kind: ErrorKind,
+    message: String,
+    attempts: u32,
+}
+
+/// A new task without a pool.
+pub(crate) fn open() -> (Arc<dyn Backend>, TaskKey) {
+    (Arc::new(Inline::default()), ONLY)
 }
 
 impl Inline {
-    pub(crate) fn set_name(&mut self, name: Arc<str>) {
-        self.name = Some(name);
-    }
-
-    pub(crate) fn add(
-        &mut self,
-        call: Call,
-        location: &'static Location<'static>,
-        format: Format,
-        arguments: Arguments,
-    ) {
-        self.waiting.push_back((self.pieces.len(), Waiting { call, format, arguments }));
-        self.pieces.push(Piece { address: call.address(), location, state: State::Waiting });
-    }
-
-    pub(crate) fn add_failed(
-        &mut self,
-        call: Call,
-        location: &'static Location<'static>,
-        error: impl FnOnce(PieceLabel) -> Error,
-    ) {
-        let number = self.pieces.len();
-        self.pieces.push(Piece { address: call.address(), location, state: State::Waiting });
-        self.pieces[number].state = State::Settled(Settled::Failed(error(self.label(number))));
-        self.done += 1;
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.pieces.len()
-    }
-
-    pub(crate) fn done(&self) -> usize {
-        self.done
-    }
-
-    pub(crate) fn label(&self, number: usize) -> PieceLabel {
-        let Piece { address, location, .. } = self.pieces[number];
-        PieceLabel { number, name: self.name.clone(), address, location }
-    }
-
     /// Runs the next piece, if there is one.
-    pub(crate) fn run_one(&mut self) {
-        let Some((number, mut waiting)) = self.waiting.pop_front() else { return };
-        let failed = |kind, message: String, attempts| {
-            Settled::Failed(Error::new(kind, message).with_piece(self.label(number), attempts))
+    fn run_one(&self) {
+        let mut pieces = self.pieces.lock();
+        let Some((number, arguments)) = pieces.waiting.pop_front() else { return };
+        let settings = &pieces.settings;
+        let attempts = Attempts {
+            call: pieces.pieces[number].site.call,
+            format: settings.format,
+            limit: settings.limit_ns.map(NonZeroU64::get).map(Duration::from_nanos),
+            retries: settings.retries,
+            retry_panics: settings.retry_panics,
+            cancelled: &self.cancelled,
         };
-        let settled = if self.cancelled.load(Ordering::Relaxed) {
-            failed(ErrorKind::Cancelled, "was cancelled".to_string(), 0)
-        } else {
-            let mut attempts = 1;
-            loop {
-                // Only who may start again needs its arguments once more.
-                let arguments = match attempts <= self.terms.retries {
-                    true => waiting.arguments.as_slice().to_vec(),
-                    false => std::mem::replace(&mut waiting.arguments, Arguments::Heap(Vec::new())).into_vec(),
-                };
-                match attempt(&waiting, arguments, self.terms.timeout, &mut self.result) {
-                    Ok(result) => break Settled::Done(result),
-                    Err((kind, message)) => {
-                        let again = match kind {
-                            ErrorKind::TimedOut => true,
-                            ErrorKind::Panicked => self.terms.retry_panics,
-                            _ => false,
-                        };
-                        if !again || attempts > self.terms.retries || self.cancelled.load(Ordering::Relaxed) {
-                            let error = Error::new(kind, message);
-                            break Settled::Failed(error.with_piece(self.label(number), attempts));
-                        }
-                        attempts += 1;
-                    }
-                }
-            }
-        };
-        self.pieces[number].state = State::Settled(settled);
-        self.done += 1;
+        let mut result = std::mem::take(&mut pieces.result);
+        drop(pieces);
+        let outcome = attempts.run(arguments, &mut result);
+        let mut pieces = self.pieces.lock();
+        pieces.result = result;
+        pieces.settle(number, outcome);
     }
 
-    /// Takes a piece's outcome; runs what comes before it, and it, if need be.
-    pub(crate) fn take(&mut self, number: usize) -> Option<Settled> {
-        while self.waiting.front().is_some_and(|(next, _)| *next <= number) {
+    /// Takes the outcome of a piece. Runs the pieces before it, and the piece itself, if they have
+    /// not run.
+    fn take(&self, number: usize) -> Option<Settled> {
+        while self.pieces.lock().waiting.front().is_some_and(|(next, _)| *next <= number) {
             self.run_one();
         }
-        let piece = self.pieces.get_mut(number)?;
-        match std::mem::replace(&mut piece.state, State::Taken) {
+        let mut pieces = self.pieces.lock();
+        let state = &mut pieces.pieces.get_mut(number)?.state;
+        match std::mem::replace(state, State::Taken) {
             State::Settled(settled) => Some(settled),
-            _ => None,
+            other => {
+                *state = other;
+                None
+            }
         }
     }
 }
 
-/// Runs a piece once. A limit that has passed is seen when the piece has ended.
-fn attempt(
-    waiting: &Waiting,
-    mut arguments: Vec<u8>,
-    timeout: Option<Duration>,
-    result: &mut Vec<u8>,
-) -> Result<Reply, (ErrorKind, String)> {
-    result.clear();
-    let start = Instant::now();
-    let answer =
-        panic::catch_unwind(AssertUnwindSafe(|| waiting.call.run(waiting.format, &mut arguments, &mut *result)));
-    if let Some(limit) = timeout.filter(|&limit| start.elapsed() > limit) {
-        return Err((ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}")));
+impl Backend for Inline {
+    fn name(&self) -> &'static str {
+        "inline"
     }
-    match answer {
-        Ok(Ok(Encoded::Own(bytes))) => Ok(Reply::Heap(bytes)),
-        Ok(Ok(Encoded::InBuffer)) => Ok(Reply::copy_of(result)),
-        Ok(Err(fault @ Fault::Encode(_))) => Err((ErrorKind::Encode, fault.to_string())),
-        Ok(Err(fault @ Fault::Decode(_))) => Err((ErrorKind::Decode, fault.to_string())),
-        Err(payload) => {
-            let text = panic_text(&*payload).to_string();
-            drop_payload(payload);
-            Err((ErrorKind::Panicked, text))
+
+    fn configure(&self, _: TaskKey, settings: TaskSettings) {
+        self.pieces.lock().settings = settings;
+    }
+
+    fn add_piece(&self, _: TaskKey, site: Site, arguments: Handed<'_>) {
+        self.pieces.lock().add(site, arguments.into_arguments());
+    }
+
+    fn add_pieces(&self, _: TaskKey, site: Site, arguments: &[u8], ends: &[usize], _: usize) {
+        let mut pieces = self.pieces.lock();
+        let mut start = 0;
+        for &end in ends {
+            pieces.add(site, Arguments::copy_of(&arguments[start..end]));
+            start = end;
+        }
+    }
+
+    fn add_failed(&self, _: TaskKey, site: Site, kind: ErrorKind, message: String) {
+        let mut pieces = self.pieces.lock();
+        let number = pieces.add_open(site);
+        pieces.settle(number, Err(Failed { kind, message, attempts: 0 }));
+    }
+
+    /// Runs a piece first: else one who only asks would wait for ever.
+    fn completed(&self, _: TaskKey) -> usize {
+        self.run_one();
+        self.pieces.lock().completed
+    }
+
+    fn label(&self, _: TaskKey, number: usize) -> Option<PieceLabel> {
+        self.pieces.lock().label(number)
+    }
+
+    fn take_in_order(&self, _: TaskKey, next: usize, _: Order, deadline: Option<Instant>) -> Option<Vec<Settled>> {
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return None;
+        }
+        self.take(next).map(|settled| vec![settled])
+    }
+
+    fn take_finished(&self, _: TaskKey, taken: usize) -> Option<(usize, Settled)> {
+        // Pieces finish in their order.
+        self.take(taken).map(|settled| (taken, settled))
+    }
+
+    fn reuse(&self, _: Vec<u8>) {}
+
+    fn cancel(&self, _: TaskKey) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn close(&self, _: TaskKey, _: bool) {
+        // A canceller may hold the backend for longer.
+        *self.pieces.lock() = Pieces::default();
+    }
+}
+
+impl Pieces {
+    fn add_open(&mut self, site: Site) -> usize {
+        self.pieces.push(Piece { site, state: State::Open });
+        self.pieces.len() - 1
+    }
+
+    fn add(&mut self, site: Site, arguments: Arguments) {
+        let number = self.add_open(site);
+        self.waiting.push_back((number, arguments));
+    }
+
+    fn label(&self, number: usize) -> Option<PieceLabel> {
+        let Site { call, location } = self.pieces.get(number)?.site;
+        Some(PieceLabel { number, name: self.settings.name.clone(), address: call.address(), location })
+    }
+
+    fn settle(&mut self, number: usize, outcome: Result<Reply, Failed>) {
+        // Without a label the task was closed by the piece that ran.
+        let Some(label) = self.label(number) else { return };
+        self.pieces[number].state = State::Settled(match outcome {
+            Ok(reply) => Settled::Done(reply),
+            Err(Failed { kind, message, attempts }) => {
+                Settled::Failed(Error::new(kind, message).with_piece(label, attempts))
+            }
+        });
+        self.completed += 1;
+    }
+}
+
+impl Attempts<'_> {
+    /// Runs the piece, again while that is allowed and may help.
+    fn run(&self, mut arguments: Arguments, result: &mut Vec<u8>) -> Result<Reply, Failed> {
+        let is_cancelled = || self.cancelled.load(Ordering::Relaxed);
+        if is_cancelled() {
+            let message = "was cancelled".to_string();
+            return Err(Failed { kind: ErrorKind::Cancelled, message, attempts: 0 });
+        }
+        let mut attempts = 1;
+        loop {
+            // Only a piece that may start again needs its arguments once more.
+            let own = if attempts <= self.retries {
+                arguments.as_slice().to_vec()
+            } else {
+                std::mem::replace(&mut arguments, Arguments::Heap(Vec::new())).into_vec()
+            };
+            match self.run_once(own, result) {
+                Ok(reply) => return Ok(reply),
+                Err((kind, message)) => {
+                    let may_help = kind == ErrorKind::TimedOut || (kind == ErrorKind::Panicked && self.retry_panics);
+                    if !may_help || attempts > self.retries || is_cancelled() {
+                        return Err(Failed { kind, message, attempts });
+                    }
+                    attempts += 1;
+                }
+            }
+        }
+    }
+
+    /// One attempt. That the limit has passed is seen when the piece has ended.
+    fn run_once(&self, mut arguments: Vec<u8>, result: &mut Vec<u8>) -> Result<Reply, (ErrorKind, String)> {
+        result.clear();
+        let start = Instant::now();
+        let answer = panic::catch_unwind(AssertUnwindSafe(|| self.call.run(self.format, &mut arguments, &mut *result)));
+        if let Some(limit) = self.limit.filter(|&limit| start.elapsed() > limit) {
+            return Err((ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}")));
+        }
+        match answer {
+            Ok(Ok(Encoded::Own(bytes))) => Ok(Reply::Heap(bytes)),
+            Ok(Ok(Encoded::InBuffer)) => Ok(Reply::copy_of(result)),
+            Ok(Err(fault @ Fault::Encode(_))) => Err((ErrorKind::Encode, fault.to_string())),
+            Ok(Err(fault @ Fault::Decode(_))) => Err((ErrorKind::Decode, fault.to_string())),
+            Err(payload) => {
+                let text = panic_text(&*payload).to_string();
+                drop_payload(payload);
+                Err((ErrorKind::Panicked, text))
+            }
         }
     }
 }

@@ -1,3 +1,155 @@
-//! What runs the pieces of a task.
+//! The seam between a task and whatever runs its pieces: worker processes, or the caller itself.
+//!
+//! `task/` and `pool/` know a backend by [`Backend`] and [`Workers`] alone, and a backend knows
+//! nothing of its callers. A wrapper, such as a journal, is a backend that holds another one.
+//!
+//! Invariant: a backend moves encoded bytes. It never decodes a value, and of all backends only
+//! [`inline`] runs user code.
 
 pub(crate) mod inline;
+
+use crate::codec::Format;
+use crate::codec::bytes::{Handed, Reply};
+use crate::codec::call::Call;
+use crate::error::{Error, ErrorKind, PieceLabel};
+use crate::stats::Stats;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The number of a task in its backend. It is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskKey {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// How the pieces of a task are run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TaskSettings {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) format: Format,
+    /// While this many bytes of results are unread, further pieces wait.
+    pub(crate) max_unread_bytes: Option<usize>,
+    /// How long each piece may run.
+    pub(crate) limit_ns: Option<NonZeroU64>,
+    /// How many times a piece may start again after its worker was lost.
+    pub(crate) retries: u32,
+    /// A panic counts as a lost worker.
+    pub(crate) retry_panics: bool,
+}
+
+/// What a piece calls, and where it was handed out. Most pieces of a task share one site.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Site {
+    pub(crate) call: Call,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// The outcome of a piece.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    Done(Reply),
+    Failed(Error),
+}
+
+/// Which outcomes a caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// In order, and all of them in the end: the caller need not be woken for each.
+    All,
+    /// In order, each as soon as possible.
+    Next,
+}
+
+/// What runs the pieces of tasks.
+pub(crate) trait Backend: fmt::Debug + Send + Sync {
+    /// What runs the pieces, as `Debug` of a task names it.
+    fn name(&self) -> &'static str;
+
+    /// Replaces the settings of a task.
+    fn configure(&self, task: TaskKey, settings: TaskSettings);
+
+    /// Adds a piece. What is wrong with it becomes its outcome.
+    fn add_piece(&self, task: TaskKey, site: Site, arguments: Handed<'_>);
+
+    /// Adds pieces of one site. Their arguments lie one behind the other in `arguments`, each up to
+    /// its entry in `ends`. About `more` pieces will follow.
+    fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize], more: usize);
+
+    /// Adds a piece that has failed already.
+    fn add_failed(&self, task: TaskKey, site: Site, kind: ErrorKind, message: String);
+
+    /// The number of pieces that have an outcome.
+    fn completed(&self, task: TaskKey) -> usize;
+
+    /// How errors name a piece.
+    fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel>;
+
+    /// Takes at least one outcome from piece `next` on, in order. Waits for the first one, but not
+    /// beyond the deadline: then `None`.
+    fn take_in_order(
+        &self,
+        task: TaskKey,
+        next: usize,
+        order: Order,
+        deadline: Option<Instant>,
+    ) -> Option<Vec<Settled>>;
+
+    /// Takes the outcome of the piece that finished first of those not taken. Waits for one. `taken`
+    /// outcomes were taken before: a backend that knows nothing of the task numbers its error by it.
+    fn take_finished(&self, task: TaskKey, taken: usize) -> Option<(usize, Settled)>;
+
+    /// Takes back the buffer of a result that was read, to use its memory again.
+    fn reuse(&self, buffer: Vec<u8>);
+
+    /// Cancels a task whose owner still holds it: what has not begun never begins, what runs is
+    /// killed, and all of it fails.
+    fn cancel(&self, task: TaskKey);
+
+    /// Ends a task that its owner has left: what has not begun never begins. With `kill`, what runs
+    /// is killed.
+    fn close(&self, task: TaskKey, kill: bool);
+}
+
+/// A backend with workers: what a pool is made of.
+pub(crate) trait Workers: Backend {
+    /// Whether this process may use it: one that was forked from its owner may not.
+    fn check_process(&self) -> Result<(), Error>;
+
+    /// How many workers it is set to have.
+    fn workers(&self) -> usize;
+
+    /// Opens a task, with the default settings.
+    fn open_task(&self) -> Result<TaskKey, Error>;
+
+    /// What it does now and has done.
+    fn stats(&self) -> Stats;
+
+    /// Ends the pool: with `kill` at once, else when the running pieces have ended. Returns when
+    /// its processes are gone. In a process that was forked from its owner it does nothing.
+    fn shut_down(&self, kill: bool);
+}
+
+/// A function that runs in the pool's processes, and its encoded argument.
+#[derive(Debug, Clone)]
+pub(crate) struct Hook {
+    pub(crate) call: Call,
+    pub(crate) value: Vec<u8>,
+}
+
+/// The settings of a pool that concern its processes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PoolSettings {
+    pub(crate) preload: Option<Hook>,
+    pub(crate) on_worker_start: Option<Hook>,
+    pub(crate) on_worker_exit: Option<Hook>,
+    pub(crate) warm_memory_bytes: u64,
+    /// The most bytes of a result; `None` for what the machine's memory allows.
+    pub(crate) max_result_bytes: Option<u64>,
+    /// A worker that crashes may leave a core file.
+    pub(crate) core_files: bool,
+    pub(crate) no_new_privileges: bool,
+}

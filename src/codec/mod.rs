@@ -164,6 +164,21 @@ pub(crate) fn encode_pair<A: Serialize, B: Serialize>(
     }
 }
 
+/// Encodes the pair of `run` behind what is in the buffer. If that fails, a part may be there.
+pub(crate) fn append_pair<A: Serialize, B: Serialize>(
+    format: Format,
+    pair: &(A, B),
+    buffer: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    match format {
+        Format::Json => serde_json::to_writer(buffer, pair)?,
+        Format::Bincode | Format::Raw => {
+            bincode::serde::encode_into_writer(pair, Append(buffer), config())?;
+        }
+    }
+    Ok(())
+}
+
 /// Encodes a result.
 pub(crate) fn encode_result<R: Serialize + 'static>(
     format: Format,

@@ -14,13 +14,13 @@ mod core;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod link;
+mod shared_seam;
 mod start;
 mod supervisor;
 mod wire;
 
-pub(crate) use self::core::task_state::{Settled, Site, TaskKey};
-pub(crate) use self::start::{hook, start};
-pub(crate) use self::wire::message::{Hook, Settings};
+use self::core::task_state::{Settled, Site, TaskKey};
+pub(crate) use self::start::start;
 
 use self::child::entry;
 use self::core::task_state::{TaskSettings, Unparker, Want};
@@ -82,10 +82,6 @@ pub(crate) fn travel_word(call: &Call) -> Option<u64> {
 }
 
 impl Shared {
-    pub(crate) fn workers(&self) -> usize {
-        self.workers
-    }
-
     /// The pool's state. `None` in a process that was forked from the pool's: there it is a copy, whose
     /// lock may be held by a thread that is not there, and whose rings are the parent's.
     fn core(&self) -> Option<MutexGuard<'_, Core>> {

@@ -1,7 +1,7 @@
 //! Starting a pool's processes: the checks before, the fork server, the handshake.
 
+use crate::backend::{self, PoolSettings, Workers};
 use crate::codec;
-use crate::codec::call::Call;
 use crate::engine::child::entry;
 use crate::engine::core::{Core, ServerStage, event};
 use crate::engine::link::Spare;
@@ -65,10 +65,24 @@ pub(crate) fn check_environment() -> Result<(), Error> {
     Ok(())
 }
 
+/// The settings in the form that travels.
+fn travelling(settings: &PoolSettings) -> Result<Settings, Error> {
+    let hook = |hook: &Option<backend::Hook>| hook.as_ref().map(travelling_hook).transpose();
+    Ok(Settings {
+        preload: hook(&settings.preload)?,
+        on_worker_start: hook(&settings.on_worker_start)?,
+        on_worker_exit: hook(&settings.on_worker_exit)?,
+        warm_memory_bytes: settings.warm_memory_bytes,
+        max_result_bytes: settings.max_result_bytes,
+        core_files: settings.core_files,
+        no_new_privileges: settings.no_new_privileges,
+    })
+}
+
 /// A hook in the form that travels.
-pub(crate) fn hook(call: Call, value: Vec<u8>) -> Result<Hook, Error> {
-    match crate::engine::travel_word(&call) {
-        Some(call) => Ok(Hook { call, value }),
+fn travelling_hook(hook: &backend::Hook) -> Result<Hook, Error> {
+    match crate::engine::travel_word(&hook.call) {
+        Some(call) => Ok(Hook { call, value: hook.value.clone() }),
         None => Err(Error::new(
             ErrorKind::Unsupported,
             "a hook must be a function of the executable, not of a shared library",
@@ -111,8 +125,13 @@ impl Launcher {
 }
 
 /// Starts a pool. Returns when the fork server has answered; the workers are being forked by then.
-pub(crate) fn start(workers: usize, settings: &Settings, passed: Vec<(RawFd, OwnedFd)>) -> Result<Arc<Shared>, Error> {
+pub(crate) fn start(
+    workers: usize,
+    settings: &PoolSettings,
+    passed: Vec<(RawFd, OwnedFd)>,
+) -> Result<Arc<dyn Workers>, Error> {
     check_environment()?;
+    let settings = &travelling(settings)?;
     let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
     let callers = Arc::new(Epoll::new().map_err(failed("cannot make an epoll"))?);
     let supervisors = Arc::new(Epoll::new().map_err(failed("cannot make an epoll"))?);

@@ -13,7 +13,6 @@
 //! Invariant: `done` counts the pieces that are `Done`, `Failed` or `Taken`; each piece gets there
 //! once.
 
-use crate::codec::Format;
 use crate::codec::bytes::{Arguments, Reply};
 use crate::codec::call::Call;
 use crate::engine::link::{LOOK_AHEAD_NS, Terms};
@@ -21,31 +20,11 @@ use crate::error::{Error, PieceLabel};
 use crate::sys::event::Event;
 use parking_lot::Condvar;
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU64;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A task's number in its pool; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TaskKey {
-    index: u32,
-    generation: u32,
-}
-
-/// How a task wants its pieces run.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TaskSettings {
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) format: Format,
-    pub(crate) max_unread_bytes: Option<usize>,
-    /// How long each piece may run.
-    pub(crate) limit_ns: Option<NonZeroU64>,
-    /// How often a piece may start again after its worker was lost.
-    pub(crate) retries: u32,
-    /// A panic is a loss too.
-    pub(crate) retry_panics: bool,
-}
+pub(crate) use crate::backend::{Settled, TaskKey, TaskSettings};
 
 /// Where pieces were handed out, and what they call: most of a task share one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,13 +33,6 @@ pub(crate) struct Site {
     /// The call in the form that travels.
     pub(crate) word: u64,
     pub(crate) location: &'static Location<'static>,
-}
-
-/// What a caller takes away.
-#[derive(Debug)]
-pub(crate) enum Settled {
-    Done(Reply),
-    Failed(Error),
 }
 
 /// What has become of a piece; as small as can be, since a task may have millions.

@@ -1,0 +1,245 @@
+//! The settings of a pool, and its start.
+
+use crate::backend::{Hook, PoolSettings};
+use crate::codec::call::Call;
+use crate::codec::value::Value;
+use crate::codec::{self, Encoded, Format};
+use crate::engine;
+use crate::error::{Error, ErrorKind};
+use crate::pool::Pool;
+use crate::pool::environment::{self, MAX_WORKERS};
+use crate::pool::gate::load::Gate;
+use std::cell::OnceCell;
+
+const DEFAULT_WARM_MEMORY_BYTES: usize = 64 * 1024 * 1024;
+
+impl Pool {
+    /// Settings for a pool; each has a default.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder {
+            workers: None,
+            max_load_percent: None,
+            preload: None,
+            on_worker_start: None,
+            on_worker_exit: None,
+            warm_memory_bytes: DEFAULT_WARM_MEMORY_BYTES,
+            max_result_bytes: None,
+            core_files: false,
+            no_new_privileges: false,
+            #[cfg(unix)]
+            passed: Vec::new(),
+        }
+    }
+}
+
+/// Settings for a [`Pool`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct PoolBuilder {
+    workers: Option<usize>,
+    max_load_percent: Option<f64>,
+    preload: Option<Result<Hook, Error>>,
+    on_worker_start: Option<Result<Hook, Error>>,
+    on_worker_exit: Option<Result<Hook, Error>>,
+    warm_memory_bytes: usize,
+    max_result_bytes: Option<usize>,
+    core_files: bool,
+    no_new_privileges: bool,
+    #[cfg(unix)]
+    passed: Vec<std::io::Result<Passed>>,
+}
+
+impl PoolBuilder {
+    /// How many workers. Default: as many as the CPUs that this process may use, by its affinity
+    /// and its cgroup's quota. 0 is refused, as are more than 4096.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// The load average over one minute at which the pool counts as busy, in percent of one core,
+    /// scaled by the CPUs that this process may use: 85.0 on 4 of them is a load of 3.4. A reading
+    /// is used for up to a second. Default: no limit. 0 means always busy; negative numbers and
+    /// NaN are refused.
+    pub fn max_load_average(mut self, percent: f64) -> Self {
+        self.max_load_percent = Some(percent);
+        self
+    }
+
+    /// Runs once in the fork server, before any worker is forked: what it loads is shared by all
+    /// workers without a copy. Default: nothing. Let it draw no random numbers, open no connections
+    /// and start no threads: all workers would share them.
+    pub fn preload(mut self, function: fn()) -> Self {
+        self.preload = Some(Ok(hook(function)));
+        self
+    }
+
+    /// As [`preload`](Self::preload), with a value sent along.
+    pub fn preload_with<V: Value>(mut self, function: fn(V), value: V) -> Self {
+        self.preload = Some(hook_with(function, value));
+        self
+    }
+
+    /// Runs in each new worker, before its first piece. Default: nothing. A worker in which it
+    /// panics dies and is replaced; five in a row end the pool.
+    pub fn on_worker_start(mut self, function: fn()) -> Self {
+        self.on_worker_start = Some(Ok(hook(function)));
+        self
+    }
+
+    /// As [`on_worker_start`](Self::on_worker_start), with a value sent along.
+    pub fn on_worker_start_with<V: Value>(mut self, function: fn(V), value: V) -> Self {
+        self.on_worker_start = Some(hook_with(function, value));
+        self
+    }
+
+    /// Runs in each worker that leaves in order, at [`Pool::shutdown`]; not in one that is killed.
+    /// Default: nothing.
+    pub fn on_worker_exit(mut self, function: fn()) -> Self {
+        self.on_worker_exit = Some(Ok(hook(function)));
+        self
+    }
+
+    /// As [`on_worker_exit`](Self::on_worker_exit), with a value sent along.
+    pub fn on_worker_exit_with<V: Value>(mut self, function: fn(V), value: V) -> Self {
+        self.on_worker_exit = Some(hook_with(function, value));
+        self
+    }
+
+    /// How much freed memory, in bytes, each worker keeps ready for the next big value while it is
+    /// busy; after half a second of quiet it is given back all the same. Default: 64 MiB. 0 keeps
+    /// nothing. Has an effect with glibc's allocator only.
+    pub fn warm_memory(mut self, bytes: usize) -> Self {
+        self.warm_memory_bytes = bytes;
+        self
+    }
+
+    /// How long a result may be, in bytes as it travels. Default: half of the memory that the machine, or
+    /// the control group that this program runs in, has; none where neither can be found out. A piece whose result is longer ends in
+    /// [`Encode`](ErrorKind::Encode), and a worker that sends more all the same is killed: none can take
+    /// all the memory of this process. 0 is refused.
+    pub fn max_result_bytes(mut self, bytes: usize) -> Self {
+        self.max_result_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether workers that crash, and what they started, may leave a core file, as far as the system's
+    /// settings and the limits of this process have it so. Default: false, since a pool goes on after
+    /// crashes, and each would leave one.
+    pub fn core_files(mut self, wanted: bool) -> Self {
+        self.core_files = wanted;
+        self
+    }
+
+    /// Whether workers, and what they start, are kept from ever getting more rights than this process
+    /// has, by setuid programs for instance (`PR_SET_NO_NEW_PRIVS`, prctl(2)). Default: false.
+    pub fn no_new_privileges(mut self, kept: bool) -> Self {
+        self.no_new_privileges = kept;
+        self
+    }
+
+    /// Descriptors that the workers shall have too, under the same numbers: a jobserver's, say, or those
+    /// that a service manager passed to this program. Of all others they have none but the standard
+    /// streams. Default: none. Each is duplicated at once, so it may be closed afterwards. Numbers below
+    /// 3 are refused.
+    ///
+    /// ```
+    /// use std::os::fd::{AsFd, AsRawFd};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[cfg(target_os = "linux")] {
+    /// let file = std::fs::File::open("/proc/self/comm")?;
+    /// let pool = multicore::Pool::builder().workers(1).pass_descriptors(&[file.as_fd()]).build()?;
+    /// let task = pool.try_task::<bool>()?;
+    /// task.call(|number: i32| std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok(), file.as_raw_fd());
+    /// assert_eq!(task.get()?, [true]);
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    pub fn pass_descriptors(mut self, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> Self {
+        use std::os::fd::AsRawFd;
+        self.passed.extend(descriptors.iter().map(|fd| Ok((fd.as_raw_fd(), fd.try_clone_to_owned()?))));
+        self
+    }
+
+    /// What the environment sets, where the program sets nothing.
+    pub(super) fn with_environment(mut self) -> Result<Self, Error> {
+        self.workers = environment::workers()?;
+        self.max_load_percent = environment::max_load_percent()?;
+        Ok(self)
+    }
+
+    /// Starts the pool. Returns when its fork server answers; the workers are being forked by then.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) for a setting that makes no sense, [`Encode`](ErrorKind::Encode)
+    /// if a hook's value cannot be sent, and as [`Pool::global`].
+    pub fn build(self) -> Result<Pool, Error> {
+        // To count the CPUs takes reading files: only where the number is needed.
+        let cpus = OnceCell::new();
+        let cpus = || *cpus.get_or_init(num_cpus::get);
+        let workers = self.workers.unwrap_or_else(cpus);
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "a pool of {workers} workers makes no sense: give 1 to {MAX_WORKERS}, or leave it out for one for each CPU"
+                ),
+            ));
+        }
+        let gate = self.max_load_percent.map(|percent| Gate::new(percent, cpus())).transpose()?;
+        let settings = PoolSettings {
+            preload: self.preload.transpose()?,
+            on_worker_start: self.on_worker_start.transpose()?,
+            on_worker_exit: self.on_worker_exit.transpose()?,
+            warm_memory_bytes: self.warm_memory_bytes as u64,
+            max_result_bytes: self.max_result_bytes.map(|bytes| bytes as u64),
+            core_files: self.core_files,
+            no_new_privileges: self.no_new_privileges,
+        };
+        if settings.max_result_bytes == Some(0) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "results of at most 0 bytes make no sense: leave max_result_bytes out, or give what the largest may need",
+            ));
+        }
+        #[cfg(unix)]
+        let passed = check_passed(self.passed)?;
+        #[cfg(not(unix))]
+        let passed = Vec::<()>::new();
+        Ok(Pool::new(engine::start(workers, &settings, passed)?, gate))
+    }
+}
+
+/// A descriptor for the workers, with the number that it has in them.
+#[cfg(unix)]
+type Passed = (std::os::fd::RawFd, std::os::fd::OwnedFd);
+
+#[cfg(unix)]
+fn check_passed(passed: Vec<std::io::Result<Passed>>) -> Result<Vec<Passed>, Error> {
+    let passed: std::io::Result<Vec<_>> = passed.into_iter().collect();
+    let passed = passed.map_err(|error| Error::system("cannot keep a descriptor for the workers", error))?;
+    if let Some((number, _)) = passed.iter().find(|(number, _)| *number < 3) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("descriptor {number} is a standard stream, which workers have anyway: pass others only"),
+        ));
+    }
+    Ok(passed)
+}
+
+fn hook(function: fn()) -> Hook {
+    Hook { call: Call::of_hook(function), value: Vec::new() }
+}
+
+fn hook_with<V: Value>(function: fn(V), value: V) -> Result<Hook, Error> {
+    let mut buffer = Vec::new();
+    let value = match codec::encode_argument(Format::Bincode, value, &mut buffer) {
+        Ok(Encoded::Own(bytes)) => bytes,
+        Ok(Encoded::InBuffer) => buffer,
+        Err(reason) => return Err(Error::new(ErrorKind::Encode, format!("a hook's value cannot be sent: {reason}"))),
+    };
+    Ok(Hook { call: Call::of_argument(function), value })
+}

@@ -1,0 +1,42 @@
+//! The handle that cancels a task from another thread.
+
+use crate::backend::{Backend, TaskKey};
+use std::fmt;
+use std::sync::Arc;
+
+/// Cancels a task whose owner waits for it; made by [`Task::canceller`](crate::Task::canceller).
+///
+/// ```
+/// let task = multicore::Task::<u64>::new_or_inline();
+/// task.run(|a: u64, b: u64| a + b, 1, 2);
+/// task.canceller().cancel();
+/// // What was done by then counts; here nothing may have been.
+/// if let Err(error) = task.get() {
+///     assert_eq!(error.kind(), multicore::ErrorKind::Cancelled);
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Canceller {
+    backend: Arc<dyn Backend>,
+    key: TaskKey,
+}
+
+impl Canceller {
+    pub(super) fn new(backend: Arc<dyn Backend>, key: TaskKey) -> Self {
+        Canceller { backend, key }
+    }
+
+    /// Cancels the task. Pieces that have not begun never begin, and those that run are killed with
+    /// their workers: every piece without an outcome ends in
+    /// [`Cancelled`](crate::ErrorKind::Cancelled), and so does every piece that is handed out later.
+    /// Without a pool, the piece that runs comes to its end. A task that has ended is not touched.
+    pub fn cancel(&self) {
+        self.backend.cancel(self.key);
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,165 @@
+//! Collecting a task's results: waiting for them, decoding them, writing them.
+
+use crate::backend::{Order, Settled};
+use crate::codec::bytes::Reply;
+use crate::codec::value::Value;
+use crate::codec::{self, CodecError, Format};
+use crate::error::{Error, ErrorKind};
+use crate::task::{Task, guarded};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// While a task is read piece by piece, pieces wait once this many bytes of results are unread.
+const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
+
+impl<R: Value> Task<R> {
+    /// Waits for all pieces and gives their results in `run` order.
+    ///
+    /// # Errors
+    /// The error of the failed piece with the lowest number; what has not begun then never begins.
+    pub fn get(self) -> Result<Vec<R>, Error> {
+        self.get_until(None).unwrap_or_else(|read| Err(self.unfinished(read)))
+    }
+
+    /// As [`get`](Self::get), but waits no longer than `timeout` for all of it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); and [`TimedOut`](ErrorKind::TimedOut), without a piece, if the time
+    /// has passed: then what has not begun never begins, and what runs is killed with its worker.
+    /// [`Duration::ZERO`] gives what is there, [`Duration::MAX`] waits for ever.
+    pub fn get_timeout(self, timeout: Duration) -> Result<Vec<R>, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.get_until(deadline).unwrap_or_else(|read| {
+            let pieces = self.len();
+            self.close(true);
+            let message =
+                format!("the task was not done within {timeout:?}: {read} of its {pieces} pieces were read by then");
+            Err(Error::new(ErrorKind::TimedOut, message))
+        })
+    }
+
+    /// Waits for all pieces and gives each one's own outcome, in `run` order.
+    #[must_use]
+    pub fn get_each(self) -> Vec<Result<R, Error>> {
+        let pieces = self.len();
+        let mut results = Vec::with_capacity(pieces);
+        while results.len() < pieces {
+            let Some(batch) = self.take_in_order(results.len(), Order::All, None) else { break };
+            for settled in batch {
+                results.push(self.decode(results.len(), settled));
+            }
+        }
+        results
+    }
+
+    /// Writes the results one after the other in `run` order, as they come, and gives the number of
+    /// bytes written. `R` must be `String` or `Vec<u8>`, and the format not JSON; bounded as
+    /// [`iter`](Self::iter).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), with what came before the failed piece written;
+    /// [`Encode`](ErrorKind::Encode) if the results are not bytes; [`System`](ErrorKind::System)
+    /// if writing fails.
+    pub fn write_to(mut self, writer: &mut impl io::Write) -> Result<u64, Error> {
+        if !codec::is_bytes::<R>() || self.settings.format == Format::Json {
+            return Err(Error::new(
+                ErrorKind::Encode,
+                "write_to writes results that travel as they are: let the pieces give a String or Vec<u8>, in Format::Bincode or Format::Raw",
+            ));
+        }
+        self.bound_unread();
+        let pieces = self.len();
+        let (mut next, mut written) = (0, 0);
+        while next < pieces {
+            let Some(batch) = self.take_in_order(next, Order::Next, None) else { break };
+            for settled in batch {
+                let bytes = match settled {
+                    Settled::Done(bytes) => bytes,
+                    Settled::Failed(error) => return Err(error),
+                };
+                writer.write_all(bytes.as_slice()).map_err(|error| {
+                    Error::system(&format!("cannot write the result of piece {next}, {} bytes", bytes.len()), error)
+                })?;
+                written += bytes.len() as u64;
+                next += 1;
+                if let Reply::Heap(buffer) = bytes {
+                    self.backend.reuse(buffer);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// All results, or the error of the first piece that failed. If the deadline passes before: the
+    /// number of results that were read by then.
+    fn get_until(&self, deadline: Option<Instant>) -> Result<Result<Vec<R>, Error>, usize> {
+        let pieces = self.len();
+        let mut results = Vec::with_capacity(pieces);
+        while results.len() < pieces {
+            let batch = self.take_in_order(results.len(), Order::All, deadline).ok_or(results.len())?;
+            if let Err(error) = self.decode_all(batch, &mut results) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(results))
+    }
+
+    /// A wait without a deadline ends with an outcome. This is the error of one that did not.
+    fn unfinished(&self, read: usize) -> Error {
+        Error::new(ErrorKind::Cancelled, format!("the task ended after {read} of its {} pieces", self.len()))
+    }
+
+    pub(super) fn bound_unread(&mut self) {
+        if self.settings.max_unread_bytes.is_none() {
+            self.configure(|settings| settings.max_unread_bytes = Some(MAX_UNREAD_BYTES));
+        }
+    }
+
+    pub(super) fn take_in_order(&self, next: usize, order: Order, deadline: Option<Instant>) -> Option<Vec<Settled>> {
+        self.backend.take_in_order(self.key, next, order, deadline)
+    }
+
+    pub(super) fn take_finished(&self, taken: usize) -> Option<(usize, Settled)> {
+        self.backend.take_finished(self.key, taken)
+    }
+
+    /// Decodes results behind those that are there, up to the first error.
+    fn decode_all(&self, batch: Vec<Settled>, results: &mut Vec<R>) -> Result<(), Error> {
+        let format = self.settings.format;
+        // One guard for all: a guard for each result takes longer than to decode a number.
+        let decoded = guarded(|| {
+            for settled in batch {
+                match settled {
+                    Settled::Done(reply) => results.push(decode_reply(format, reply)?),
+                    Settled::Failed(error) => return Ok(Err(error)),
+                }
+            }
+            Ok(Ok(()))
+        });
+        decoded.unwrap_or_else(|reason| Err(self.decode_error(results.len(), &reason)))
+    }
+
+    pub(super) fn decode(&self, number: usize, settled: Settled) -> Result<R, Error> {
+        match settled {
+            Settled::Done(reply) => guarded(|| decode_reply(self.settings.format, reply))
+                .map_err(|reason| self.decode_error(number, &reason)),
+            Settled::Failed(error) => Err(error),
+        }
+    }
+
+    #[cold]
+    fn decode_error(&self, number: usize, reason: &CodecError) -> Error {
+        let error = Error::new(ErrorKind::Decode, format!("gave a result that its format cannot give back: {reason}"));
+        match self.backend.label(self.key, number) {
+            Some(label) => error.with_piece(label, 1),
+            None => error,
+        }
+    }
+}
+
+fn decode_reply<R: Value>(format: Format, reply: Reply) -> Result<R, CodecError> {
+    match reply {
+        Reply::Heap(bytes) => codec::decode_result_owned(format, bytes),
+        reply => codec::decode_result(format, reply.as_slice()),
+    }
+}
