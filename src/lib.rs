@@ -6,7 +6,7 @@
 //! ```
 //! use multicore::Task;
 //!
-//! /// A plain function: what it needs it is given, what it finds it returns.
+//! /// A plain function: it gets what it needs as arguments, and returns what it finds.
 //! fn sum(start: usize, end: usize) -> usize {
 //!     (start..end).sum()
 //! }
@@ -32,8 +32,8 @@
 //! leaves in a static, such as an open database connection, is there for the next piece in that
 //! worker. No load limit is set by default: [`PoolBuilder::max_load_average`] sets one.
 //!
-//! - [`Task`] is what one uses; [`ranges()`] cuts a list into pieces.
-//! - [`Pool`] and [`PoolBuilder`] are for those who want other settings, or several pools.
+//! - [`Task`] hands out pieces and collects their results; [`ranges()`] cuts a list into pieces.
+//! - [`Pool`] and [`PoolBuilder`] are for programs that need other settings, or several pools.
 //! - [`Error`] says what happened to which piece, and why; [`Failure`] lets pieces use `?`.
 //! - [`Value`] is what can travel: anything with serde's traits that owns what it holds.
 //!
@@ -44,8 +44,8 @@
 //! directory, and nothing from the terminal: its standard input is empty. What it prints goes where
 //! this program prints. So pass values as arguments, or set things up in
 //! [`on_worker_start_with`](PoolBuilder::on_worker_start_with) and
-//! [`preload_with`](PoolBuilder::preload_with); and in `preload` draw no random numbers, open no
-//! connections and start no threads, since all workers would share them.
+//! [`preload_with`](PoolBuilder::preload_with). In `preload`, draw no random numbers, open no
+//! connections and start no threads: all workers would share them.
 //!
 //! A function that travels is a function of the executable itself, or a closure that captures
 //! nothing; one of a shared library ends in [`Unsupported`](ErrorKind::Unsupported).
@@ -56,15 +56,15 @@
 //!   or `Vec<u8>` travels as it is, and large values stream, both sides copying at once.
 //! - A process for each worker and one more that forks them; 1.3 MiB of shared memory and three
 //!   descriptors for each worker; a thread in this program.
-//! - An exit or crash in a piece is told as an error, and costs a new worker: a fraction of a
-//!   millisecond. What a piece started ends with its worker.
+//! - An exit or crash in a piece becomes an error and costs a new worker: a fraction of a
+//!   millisecond. Processes that a piece started end with its worker.
 //! - Linux, on x86-64 or 64-bit Arm, and there in the executable, not in a shared library. Anywhere
 //!   else [`Task::new`] gives `None`, and [`Task::new_or_inline`] runs the pieces in the caller.
 //!
 //! # The environment
 //!
 //! `MULTICORE_WORKERS` and `MULTICORE_MAX_LOAD_AVERAGE` set the global pool where the program does
-//! not; a value that is no number is an error, never another value.
+//! not. A value that is not a number is an error; it never counts as another value.
 
 // On other platforms, and under miri and loom, only inline tasks run, and much is unused.
 #![cfg_attr(
@@ -74,7 +74,7 @@
 
 mod backend;
 mod codec;
-// The two gates of the platform: everything else is compiled everywhere.
+// The platform is asked for at `engine` and at `sys`; all other modules compile everywhere.
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),
     path = "engine/unsupported.rs"

@@ -258,3 +258,79 @@ impl Attempts<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::Task;
+    use std::cell::RefCell;
+    use std::sync::mpsc;
+
+    fn task() -> Task<u64> {
+        let (backend, key) = open();
+        Task::opened(backend, key)
+    }
+
+    #[test]
+    fn a_piece_may_use_its_own_task() {
+        thread_local! {
+            static OWN: RefCell<Option<Task<u64>>> = const { RefCell::new(None) };
+        }
+        let piece = |number: u64, (): ()| {
+            OWN.with_borrow(|own| {
+                let own = own.as_ref().unwrap();
+                if number < 3 {
+                    own.run(|number: u64, (): ()| number, 10 + number, ());
+                }
+                own.completed() as u64
+            })
+        };
+        let own = task();
+        own.run(piece, 1, ());
+        own.run(piece, 5, ());
+        OWN.set(Some(own));
+        // The first piece runs the second, which runs the third; they are done in the opposite order.
+        assert_eq!(OWN.with_borrow(|own| own.as_ref().unwrap().completed()), 3);
+        assert_eq!(OWN.take().unwrap().get().unwrap(), [2, 1, 11]);
+    }
+
+    #[test]
+    fn cancelling_waits_for_no_piece_and_keeps_what_was_done() {
+        static STARTED: Mutex<Option<mpsc::Sender<()>>> = Mutex::new(None);
+        static CANCELLED: Mutex<Option<mpsc::Receiver<()>>> = Mutex::new(None);
+        let (started, has_started) = mpsc::channel();
+        let (cancelled, was_cancelled) = mpsc::channel();
+        (*STARTED.lock(), *CANCELLED.lock()) = (Some(started), Some(was_cancelled));
+        let task = task();
+        task.call(
+            |number: u64| {
+                STARTED.lock().take().unwrap().send(()).unwrap();
+                CANCELLED.lock().take().unwrap().recv().unwrap();
+                number
+            },
+            7,
+        );
+        task.call(|number: u64| number, 8);
+        let canceller = task.canceller();
+        let other = std::thread::spawn(move || {
+            has_started.recv().unwrap();
+            canceller.cancel();
+            cancelled.send(()).unwrap();
+        });
+        let each = task.get_each();
+        other.join().unwrap();
+        assert_eq!(*each[0].as_ref().unwrap(), 7);
+        let error = each[1].as_ref().unwrap_err();
+        assert_eq!((error.kind(), error.piece(), error.attempts()), (ErrorKind::Cancelled, Some(1), 0));
+    }
+
+    #[test]
+    fn a_task_that_has_ended_keeps_no_memory_for_its_cancellers() {
+        let (backend, key) = open();
+        let task = Task::<u64>::opened(Arc::clone(&backend), key);
+        task.run(|a: u64, b: u64| a + b, 1, 2);
+        assert!(backend.label(key, 0).is_some());
+        drop(task);
+        assert!(backend.label(key, 0).is_none());
+    }
+}

@@ -67,7 +67,7 @@ impl PoolBuilder {
     }
 
     /// Runs once in the fork server, before any worker is forked: what it loads is shared by all
-    /// workers without a copy. Default: nothing. Let it draw no random numbers, open no connections
+    /// workers without a copy. Default: nothing. It must draw no random numbers, open no connections
     /// and start no threads: all workers would share them.
     pub fn preload(mut self, function: fn()) -> Self {
         self.preload = Some(Ok(hook(function)));
@@ -114,34 +114,34 @@ impl PoolBuilder {
         self
     }
 
-    /// How long a result may be, in bytes as it travels. Default: half of the memory that the machine, or
-    /// the control group that this program runs in, has; none where neither can be found out. A piece whose result is longer ends in
-    /// [`Encode`](ErrorKind::Encode), and a worker that sends more all the same is killed: none can take
-    /// all the memory of this process. 0 is refused.
+    /// The most bytes that a result may have, encoded. Default: half of the memory of the machine, or of the
+    /// control group that this program runs in; no limit where neither is known. A piece whose result is
+    /// longer ends in [`Encode`](ErrorKind::Encode). A worker that sends more all the same is killed, so that
+    /// no worker can take all the memory of this process. 0 is refused.
     pub fn max_result_bytes(mut self, bytes: usize) -> Self {
         self.max_result_bytes = Some(bytes);
         self
     }
 
-    /// Whether workers that crash, and what they started, may leave a core file, as far as the system's
-    /// settings and the limits of this process have it so. Default: false, since a pool goes on after
-    /// crashes, and each would leave one.
+    /// Whether workers that crash, and what they started, may leave a core file, where the system's
+    /// settings and the limits of this process allow it. Default: false, because a pool goes on after
+    /// crashes, and each crash would leave one.
     pub fn core_files(mut self, wanted: bool) -> Self {
         self.core_files = wanted;
         self
     }
 
-    /// Whether workers, and what they start, are kept from ever getting more rights than this process
-    /// has, by setuid programs for instance (`PR_SET_NO_NEW_PRIVS`, prctl(2)). Default: false.
+    /// Whether workers, and what they start, can never get more rights than this process has, by setuid
+    /// programs for example (`PR_SET_NO_NEW_PRIVS`, prctl(2)). Default: false.
     pub fn no_new_privileges(mut self, kept: bool) -> Self {
         self.no_new_privileges = kept;
         self
     }
 
-    /// Descriptors that the workers shall have too, under the same numbers: a jobserver's, say, or those
-    /// that a service manager passed to this program. Of all others they have none but the standard
-    /// streams. Default: none. Each is duplicated at once, so it may be closed afterwards. Numbers below
-    /// 3 are refused.
+    /// Descriptors that the workers get too, under the same numbers: a jobserver's, for example, or those
+    /// that a service manager passed to this program. Of all other descriptors, the workers have only the
+    /// standard streams. Default: none. Each is duplicated at once, so it may be closed afterwards. Numbers
+    /// below 3 are refused.
     ///
     /// ```
     /// use std::os::fd::{AsFd, AsRawFd};
@@ -164,7 +164,7 @@ impl PoolBuilder {
         self
     }
 
-    /// What the environment sets, where the program sets nothing.
+    /// Takes over what the environment sets, where the program sets nothing.
     pub(super) fn with_environment(mut self) -> Result<Self, Error> {
         self.workers = environment::workers()?;
         self.max_load_percent = environment::max_load_percent()?;
@@ -177,7 +177,7 @@ impl PoolBuilder {
     /// [`Config`](ErrorKind::Config) for a setting that makes no sense, [`Encode`](ErrorKind::Encode)
     /// if a hook's value cannot be sent, and as [`Pool::global`].
     pub fn build(self) -> Result<Pool, Error> {
-        // To count the CPUs takes reading files: only where the number is needed.
+        // Counting the CPUs reads files, so they are counted only where the number is needed.
         let cpus = OnceCell::new();
         let cpus = || *cpus.get_or_init(num_cpus::get);
         let workers = self.workers.unwrap_or_else(cpus);

@@ -29,10 +29,10 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Memory is reserved for at most this many pieces on the word of an iterator.
 const MAX_EXPECTED_PIECES: usize = 1 << 20;
 
-/// Some calls of functions, run by worker processes, whose results come back in order.
+/// Calls of functions that worker processes run; the results come back in order.
 ///
-/// Pieces start to run as they are handed out, before anything is collected. Dropping a task lets
-/// what has not begun never begin; what runs ends unread.
+/// Pieces start to run as they are handed out, before anything is collected. When a task is dropped,
+/// what has not begun never begins, and what runs ends unread.
 ///
 /// ```
 /// fn sum(start: u64, end: u64) -> u64 {
@@ -54,8 +54,8 @@ const MAX_EXPECTED_PIECES: usize = 1 << 20;
 /// # }
 /// ```
 ///
-/// A piece's function is a function item, or a closure that captures nothing; what it needs it is
-/// given as arguments. A closure that captures is refused by the compiler:
+/// A piece's function is a function item, or a closure that captures nothing; it gets what it needs
+/// as arguments. A closure that captures is refused by the compiler:
 ///
 /// ```compile_fail
 /// let factor = 3;
@@ -86,7 +86,7 @@ pub struct Task<R> {
 }
 
 impl<R> Task<R> {
-    /// A task that was opened in the backend and has the default settings.
+    /// A task that was just opened in the backend, with the default settings.
     pub(crate) fn opened(backend: Arc<dyn Backend>, key: TaskKey) -> Self {
         Task {
             backend,
@@ -219,15 +219,23 @@ impl<R: Value> Task<R> {
         let format = self.settings.format;
         let mut pairs = pairs.into_iter();
         let mut batch = Batch::new(self.scratch.take());
+        let refuses = self.refuses();
         // The iterator may hand out pieces of this very task: nothing is borrowed.
         while let Some((start, end)) = pairs.next() {
+            let from = batch.bytes.len();
             let encoded = guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes));
-            let single = batch.take_in(encoded, self.refuses());
-            if batch.is_full() || single.is_some() {
-                self.add_batch(site, &mut batch, pairs.size_hint().0);
-            }
-            if let Some(encoded) = single {
-                self.add(site, encoded, &mut Vec::new());
+            match encoded {
+                Ok(()) if batch.bytes.len() - from < BATCH_BYTES && !refuses => {
+                    batch.ends.push(batch.bytes.len());
+                    if batch.is_full() {
+                        self.add_batch(site, &mut batch, pairs.size_hint().0);
+                    }
+                }
+                encoded => {
+                    let own = batch.split_off(from);
+                    self.add_batch(site, &mut batch, pairs.size_hint().0);
+                    self.add(site, encoded.map(|()| Encoded::Own(own)), &mut Vec::new());
+                }
             }
         }
         self.add_batch(site, &mut batch, 0);
@@ -235,21 +243,33 @@ impl<R: Value> Task<R> {
     }
 
     fn add(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>) {
+        match encoded {
+            Ok(Encoded::InBuffer) if scratch.len() < BATCH_BYTES && !self.refuses() => {
+                self.pieces.set(self.pieces.get() + 1);
+                self.backend.add_piece(self.key, site, Handed::Lent(scratch));
+            }
+            encoded => self.add_other(site, encoded, scratch),
+        }
+    }
+
+    /// Adds a piece that is long, that has a buffer of its own, or that failed. A function of its own
+    /// keeps [`add`](Self::add) small: most pieces are short.
+    #[inline(never)]
+    fn add_other(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>) {
         self.pieces.set(self.pieces.get() + 1);
         if self.refuses() {
             return self.refuse(site);
         }
         let arguments = match encoded {
-            // Long arguments need not be copied once more.
-            Ok(Encoded::InBuffer) if scratch.len() >= BATCH_BYTES => Handed::Own(std::mem::take(scratch)),
-            Ok(Encoded::InBuffer) => Handed::Lent(scratch),
-            Ok(Encoded::Own(bytes)) => Handed::Own(bytes),
+            // Moved: what is long is not copied once more.
+            Ok(Encoded::InBuffer) => std::mem::take(scratch),
+            Ok(Encoded::Own(bytes)) => bytes,
             Err(reason) => {
                 let message = format!("never began: its format cannot carry the arguments: {reason}");
                 return self.backend.add_failed(self.key, site, ErrorKind::Encode, message);
             }
         };
-        self.backend.add_piece(self.key, site, arguments);
+        self.backend.add_piece(self.key, site, Handed::Own(arguments));
     }
 
     /// Gives the backend the pieces of a batch; about `more` pieces will follow, as an iterator says.
@@ -346,16 +366,14 @@ impl Batch {
         self.ends.len() >= BATCH_PIECES || self.bytes.len() >= BATCH_BYTES
     }
 
-    /// Takes in the piece whose arguments were appended. A piece that must go alone comes back: it
-    /// failed, or it is so long that another copy would cost.
-    fn take_in(&mut self, appended: Result<(), CodecError>, is_refused: bool) -> Option<Result<Encoded, CodecError>> {
-        let start = self.ends.last().copied().unwrap_or(0);
-        if appended.is_ok() && !is_refused && self.bytes.len() - start < BATCH_BYTES {
-            self.ends.push(self.bytes.len());
-            return None;
+    /// Takes off the bytes from `from` on, with the memory: it may be far more than a batch needs.
+    fn split_off(&mut self, from: usize) -> Vec<u8> {
+        let mut own = std::mem::take(&mut self.bytes);
+        if from > 0 {
+            self.bytes.extend_from_slice(&own[..from]);
+            own.drain(..from);
         }
-        let own = if start == 0 { std::mem::take(&mut self.bytes) } else { self.bytes.split_off(start) };
-        Some(appended.map(|()| Encoded::Own(own)))
+        own
     }
 }
 
@@ -367,3 +385,6 @@ fn guarded<T>(codec: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecE
         Err(CodecError::Panicked(text))
     })
 }
+
+#[cfg(test)]
+mod tests;
