@@ -5,7 +5,7 @@ use crate::Failure;
 use crate::codec::bytes::Arguments;
 use crate::codec::{self, Format};
 use crate::engine::core::task_state::Tasks;
-use crate::engine::link::{Arrival, Given, Spare, Terms, WorkerHandle};
+use crate::engine::link::{Arrival, Buffers, Given, Terms, WorkerHandle};
 use crate::engine::wire::marker::Marker;
 use crate::engine::wire::message::{FromServer, ToServer};
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
@@ -56,7 +56,7 @@ pub fn worker(data: &[u8]) {
     let kick = Arc::new(Event::new().expect("an event can be made"));
     let keys = [tasks.open(&kick), tasks.open(&kick)];
     let mut held: BTreeSet<usize> = BTreeSet::new();
-    let (mut spare, mut next, mut trusted) = (Spare::default(), 0, true);
+    let (mut spare, mut next, mut trusted) = (Buffers::default(), 0, true);
     while !input.is_empty() {
         match input.byte() % 16 {
             0..3 => {

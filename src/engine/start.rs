@@ -4,7 +4,7 @@ use crate::backend::{self, PoolSettings, Workers};
 use crate::codec;
 use crate::engine::child::entry;
 use crate::engine::core::{Core, ServerStage, event};
-use crate::engine::link::Spare;
+use crate::engine::link::Buffers;
 use crate::engine::supervisor::{INTERCEPTION_DEADLINE, Supervisor};
 use crate::engine::wire::marker::{self, Marker};
 use crate::engine::wire::message::{self, FromServer, Hello, Hook, Settings};
@@ -149,7 +149,7 @@ pub(crate) fn start(
     let launcher = Launcher { launch, settings, callers: Arc::clone(&callers), supervisors: Arc::clone(&supervisors) };
     let watches = (Arc::clone(&callers), Arc::clone(&supervisors));
     let mut core = Core::new(workers, watches, (Arc::clone(&kick), Arc::clone(&kick_supervisor)));
-    core.spare = Spare::new(bound);
+    core.spare = Buffers::new(bound);
     let (server, ordered) = launcher.launch(&mut core)?;
     let answered = ordered
         .map_err(|error| Error::system("cannot make a worker's shared memory and events", error))

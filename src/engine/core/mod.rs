@@ -18,7 +18,7 @@
 use crate::codec::bytes::Handed;
 use crate::engine::core::task_state::{Settled, Site, TaskKey, TaskState, Tasks, Unparker, WaitingPiece, Want};
 use crate::engine::link::{
-    Arrival, Given, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, MAX_RECORDS_A_LOOK, Progress, Spare, WorkerHandle,
+    Arrival, Buffers, Given, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, MAX_RECORDS_A_LOOK, Progress, WorkerHandle,
 };
 use crate::engine::wire::message::{self, ToServer};
 use crate::engine::wire::pair::{BACK_RING_BYTES, Made, Pair};
@@ -189,7 +189,7 @@ pub(crate) struct Core {
     pub(crate) failure: Option<Error>,
     pub(crate) deaths: u64,
     pub(crate) pieces_done: u64,
-    pub(crate) spare: Spare,
+    pub(crate) spare: Buffers,
     /// Dead workers, whose memory is yet to be given back: that takes a while, and nobody waits for it.
     pub(crate) buried: Vec<WorkerHandle>,
     /// For the next worker: where one has died more may, and to make a pair takes longer than all else
@@ -250,7 +250,7 @@ impl Core {
             failure: None,
             deaths: 0,
             pieces_done: 0,
-            spare: Spare::default(),
+            spare: Buffers::default(),
             buried: Vec::new(),
             spare_pair: None,
         }

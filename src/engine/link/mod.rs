@@ -1,49 +1,52 @@
-//! A worker as the parent sees it: its pair, the pieces that it holds, the replies that come.
+//! A worker as the parent sees it: the pieces that it holds, what it is given, what it answers.
 //!
-//! This is the one module that reads what a worker wrote, and it believes none of it. Positions,
-//! numbers and generations are the parent's own; a reply counts only for the oldest piece that the
-//! worker holds, a length only within what the ring can carry; payloads are copied once and decoded
-//! later by their owner. Whatever does not fit is a [`Violation`], and costs that worker only.
+//! The parent believes nothing that a worker wrote. Positions, sequence numbers and generations are the parent's own; what the
+//! worker says is checked in `reading` (replies), `progress` (times) and `learn_consumed` (how far it has read).
 //!
-//! Invariant: `in_flight` lists, in the order of their sequence numbers, exactly the pieces that
-//! this worker was given and that were neither answered nor called back.
+//! Invariant: each piece given is answered, or revoked, or left over at the worker's death, and only one of these;
+//! `ledger` lists those to which none of this has happened yet. The pair's words are shared with the worker as
+//! `pair.rs` lists them; everything else is the parent's, under the pool's lock.
+
+mod buffers;
+mod holes;
+mod ledger;
+mod progress;
+mod reading;
+mod signals;
+mod stream;
+
+pub(crate) use buffers::Buffers;
+pub(crate) use progress::Progress;
+pub(crate) use reading::MAX_RECORDS_A_LOOK;
 
 use crate::codec::Format;
-use crate::codec::bytes::{Arguments, REPLY_INLINE_BYTES, Reply};
+use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::core::task_state::TaskKey;
 use crate::engine::wire::pair::{CHUNK_BYTES, Made, Pair, READY};
 use crate::engine::wire::record::{self, Outcome};
-use crate::engine::wire::result_limit::{self, ResultLimit};
 use crate::error::Cause;
 use crate::failpoint::failpoint;
 use crate::protocol::claim;
-use crate::protocol::ring::{Consumer, Header, Producer, Record, Violation};
-use crate::protocol::sleep::{self, Announcer, Interest, LOW_WATER};
-use crate::protocol::sync::{Acquire, Relaxed, Release};
+use crate::protocol::ring::{Consumer, Header, Producer, Violation};
+use crate::protocol::sleep::{self, Interest, LOW_WATER};
+use crate::protocol::sync::{Acquire, Relaxed};
 use crate::sys::clock;
 use crate::sys::event::Event;
 use crate::sys::spin;
-use crate::sys::{fault, futex, memory, process};
+use crate::sys::{fault, futex, process};
+use holes::Holes;
+use ledger::{InFlight, Ledger};
+use progress::{Limits, Sightings};
+use reading::Incoming;
 use rustix::fd::OwnedFd;
-use std::collections::VecDeque;
+use signals::Signals;
 use std::num::NonZeroU64;
+use stream::Outgoing;
 
-/// How much one look takes at the most, so that no lock is held for long.
-pub(crate) const MAX_RECORDS_A_LOOK: usize = 512;
-const MAX_BYTES_A_LOOK: usize = 512 * 1024;
-
-/// Room for so much is made on the word of a worker that a value will be that long: it is not
-/// touched before the bytes come, so a lie costs addresses only.
-const BELIEVED_BYTES: usize = result_limit::ALWAYS_ALLOWED_BYTES;
-
-/// A worker that wakes this process so often in a second, uncalled for, does it on purpose.
-const FLOOD: u32 = 10_000;
-const FLOOD_NS: u64 = 1_000_000_000;
-
-/// How much work a worker is given ahead.
+/// The look-ahead: a worker is given work of 300 us in advance.
 pub(crate) const LOOK_AHEAD_NS: u64 = 300_000;
 
-/// The most pieces of look-ahead, however tiny they are.
+/// The most pieces of look-ahead, however short they are: half of the state words.
 pub(crate) const MAX_LOOK_AHEAD: usize = 1024;
 
 /// A piece on its way to a worker.
@@ -58,40 +61,18 @@ pub(crate) struct Given {
     pub(crate) arguments: Arguments,
 }
 
-/// On what terms a piece is given.
+/// The terms of a piece.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
-    /// How long it is thought to run.
+    /// The estimated time that it runs.
     pub(crate) cost_ns: u32,
-    /// How long it may run.
+    /// Its time limit.
     pub(crate) limit_ns: Option<NonZeroU64>,
-    /// Its arguments must be there until it is answered: it may have to run again.
+    /// Its arguments must stay readable until it is answered, since it may run again.
     pub(crate) may_run_again: bool,
 }
 
-/// A piece that a worker holds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct InFlight {
-    pub(crate) task: TaskKey,
-    pub(crate) number: usize,
-    sequence: u32,
-    cost_ns: u32,
-    /// Where its record begins in *out*.
-    position: u64,
-    /// Where it ends; for one that streams, so far.
-    end: u64,
-    low_water: bool,
-    streams: bool,
-    /// How long it may run stands in `limits`.
-    is_limited: bool,
-    /// Its arguments must be there until it is answered.
-    may_run_again: bool,
-    /// It was seen to be claimed, and its arguments were let go: whatever the worker writes later,
-    /// it is not taken back.
-    begun: bool,
-}
-
-/// A piece that came back without having begun.
+/// A piece that was revoked, or left over, before it began.
 #[derive(Debug)]
 pub(crate) struct Returned {
     pub(crate) task: TaskKey,
@@ -99,53 +80,34 @@ pub(crate) struct Returned {
     pub(crate) arguments: Arguments,
 }
 
-/// A piece that its worker took with it.
+/// A piece that had begun when its worker died.
 #[derive(Debug)]
 pub(crate) struct Lost {
     pub(crate) task: TaskKey,
     pub(crate) number: usize,
     pub(crate) sequence: u32,
-    /// If it may run again.
+    /// Present if it may run again.
     pub(crate) arguments: Option<Arguments>,
 }
 
-/// How a worker's oldest piece stands.
+/// The piece that a reply answers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Progress {
-    /// Not begun, at least since this moment.
-    Waits { since_ns: u64, limit_ns: Option<u64> },
-    /// Begun, and limited.
-    Runs { sequence: u32, until_ns: u64 },
+pub(crate) struct Answered {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
 }
 
 /// What a worker said.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// With the arguments once more if it panicked and may run again.
     Reply {
-        piece: InFlight,
+        piece: Answered,
         outcome: Outcome,
         bytes: Reply,
+        /// The arguments, if the piece panicked and may run again.
         again: Option<Box<Arguments>>,
     },
     StartFailed(String),
-}
-
-/// Arguments that stream to the worker. Kept until it has claimed the piece: before that the piece
-/// may have to go to another.
-#[derive(Debug)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    sent: usize,
-    sequence: u32,
-}
-
-/// A reply that streams from the worker.
-#[derive(Debug)]
-struct Incoming {
-    total: usize,
-    bytes: Vec<u8>,
-    outcome: Outcome,
 }
 
 /// The parent's side of one worker.
@@ -159,36 +121,19 @@ pub(crate) struct WorkerHandle {
     pair: Pair,
     work: Producer,
     replies: Consumer,
-    announcer: Announcer,
-    in_flight: VecDeque<InFlight>,
-    /// How long those pieces in flight may run that are limited; and some that have gone.
-    limits: VecDeque<(u32, u64)>,
-    /// What the pieces in flight are thought to take.
-    backlog_ns: u64,
-    /// Pieces in flight that carry [`LOW_WATER`].
-    flagged: usize,
+    ledger: Ledger,
+    limits: Limits,
+    sightings: Sightings,
     next_sequence: u32,
-    /// Pieces called back that the worker may not have stepped over yet: their state words are
-    /// still in use.
-    holes: usize,
-    holes_end: u64,
-    outgoing: Option<Outgoing>,
-    /// The arguments that streamed to the piece that runs, if it may have to run again.
-    kept: Option<Vec<u8>>,
-    incoming: Option<Incoming>,
+    holes: Holes,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    /// The position in *back* up to which the worker was told that the parent has read.
     told_head: u64,
-    /// Signals that it may still send: one for each thing that it was asked to tell, and for each time
-    /// that it was woken.
-    signals_left: u64,
-    /// Those that it sent beyond that, and since when.
-    uncalled: u32,
-    uncalled_since_ns: u64,
-    /// When a piece was first seen to wait, and when one is known to have begun.
-    seen_waiting: Option<(u32, u64)>,
-    seen_started: Option<(u32, u64)>,
+    signals: Signals,
     /// It did not begin what it was given: it gets nothing more until it does.
     pub(crate) suspect: bool,
-    /// When replies came last, or when an idle worker was given work.
+    /// The time of the last replies, or when an idle worker was given work.
     pub(crate) busy_since_ns: u64,
     pub(crate) pieces_done: u64,
     pub(crate) leaving: bool,
@@ -213,23 +158,15 @@ impl WorkerHandle {
             pair,
             work: Producer::new(),
             replies: Consumer::new(),
-            announcer: Announcer::new(),
-            in_flight: VecDeque::new(),
-            limits: VecDeque::new(),
-            backlog_ns: 0,
-            flagged: 0,
+            ledger: Ledger::default(),
+            limits: Limits::default(),
+            sightings: Sightings::default(),
             next_sequence: 1,
-            holes: 0,
-            holes_end: 0,
-            outgoing: None,
-            kept: None,
-            incoming: None,
+            holes: Holes::default(),
+            outgoing: Outgoing::default(),
+            incoming: Incoming::default(),
             told_head: 0,
-            signals_left: 0,
-            uncalled: 0,
-            uncalled_since_ns: 0,
-            seen_waiting: None,
-            seen_started: None,
+            signals: Signals::new(),
             suspect: false,
             busy_since_ns: 0,
             pieces_done: 0,
@@ -242,51 +179,58 @@ impl WorkerHandle {
         Ok(worker)
     }
 
+    /// The number of pieces that it holds.
+    #[inline]
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.ledger.len()
     }
 
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight.is_empty()
+        self.ledger.is_empty()
     }
 
-    /// The task whose piece it was given last, of those that it holds.
+    /// The task of the newest piece that it holds.
     pub(crate) fn newest_task(&self) -> Option<TaskKey> {
-        self.in_flight.back().map(|piece| piece.task)
+        self.ledger.newest().map(|piece| piece.task)
     }
 
-    /// How long the pieces that it holds are thought to take.
+    /// The estimated time for all pieces that it holds.
+    #[inline]
     pub(crate) fn backlog_ns(&self) -> u64 {
-        self.backlog_ns
+        self.ledger.backlog_ns()
     }
 
-    /// True if it will be through with what it holds soon enough that it need not tell of each piece.
+    /// True if its pieces take less than an eighth of the look-ahead (37.5 us) each on average: a
+    /// signal after each would cost more than the wait until it runs low.
+    #[inline]
     pub(crate) fn is_quick(&self) -> bool {
-        self.backlog_ns < LOOK_AHEAD_NS / 8 * self.in_flight.len() as u64
+        self.backlog_ns() < LOOK_AHEAD_NS / 8 * self.in_flight() as u64
     }
 
-    /// True if the worker has little left to do and can take more.
+    /// True if half of the look-ahead or less is left, and it can take more.
+    #[inline]
     pub(crate) fn is_hungry(&self) -> bool {
-        self.backlog_ns <= LOOK_AHEAD_NS / 2
-            && self.in_flight.len() <= MAX_LOOK_AHEAD / 2
+        self.backlog_ns() <= LOOK_AHEAD_NS / 2
+            && self.in_flight() <= MAX_LOOK_AHEAD / 2
             && !self.is_streaming_out()
             && !self.leaving
             && !self.suspect
     }
 
-    /// True while arguments are still on their way.
-    pub(crate) fn is_streaming_out(&self) -> bool {
-        self.outgoing.as_ref().is_some_and(|outgoing| outgoing.sent < outgoing.bytes.len())
-    }
-
-    /// True if the worker holds a piece after which it will tell.
+    /// True if it holds a piece after which it will signal at low water.
+    #[inline]
     pub(crate) fn has_flagged(&self) -> bool {
-        self.flagged > 0
+        self.ledger.flagged() > 0
     }
 
-    /// The tasks whose pieces it holds.
     pub(crate) fn holds_piece_of(&self, task: TaskKey) -> bool {
-        self.in_flight.iter().any(|piece| piece.task == task)
+        self.ledger.iter().any(|piece| piece.task == task)
+    }
+
+    /// True if this is the oldest piece that it holds.
+    pub(crate) fn runs(&self, sequence: u32) -> bool {
+        self.ledger.oldest().is_some_and(|oldest| oldest.sequence == sequence)
     }
 
     /// True once `on_worker_start` has returned.
@@ -309,38 +253,46 @@ impl WorkerHandle {
         self.doomed
     }
 
-    /// Puts a piece into the ring, not yet to be seen; gives it back if there is no room.
+    /// Writes a piece into the ring, visible after [`publish`](Self::publish); returns it if there is no room.
+    #[inline]
     pub(crate) fn give(&mut self, piece: Given, low_water: bool) -> Result<(), Given> {
+        let Given { task, number, call, format, terms, ref arguments } = piece;
+        if arguments.len() > CHUNK_BYTES {
+            return self.give_stream(piece, low_water);
+        }
+        if self.give_record(task, number, (call, format, terms), arguments.as_slice(), low_water) {
+            Ok(())
+        } else {
+            Err(piece)
+        }
+    }
+
+    /// Writes the first chunk of a piece whose arguments stream.
+    #[cold]
+    fn give_stream(&mut self, piece: Given, low_water: bool) -> Result<(), Given> {
         if self.is_streaming_out() || self.leaving || !self.has_slot() {
             return Err(piece);
         }
-        let streams = piece.arguments.len() > CHUNK_BYTES;
-        if streams {
-            // Only one piece's arguments are kept until it is claimed.
-            self.pump();
-            if self.outgoing.is_some() {
-                return Err(piece);
-            }
+        // The arguments of one piece only are kept until it is claimed.
+        self.pump();
+        if !self.outgoing.is_free() {
+            return Err(piece);
         }
         let Given { task, number, call, format, terms, arguments } = piece;
-        if !streams {
-            let given = self.give_record(task, number, (call, format, terms), arguments.as_slice(), low_water);
-            return if given { Ok(()) } else { Err(Given { task, number, call, format, terms, arguments }) };
-        }
         let bytes = arguments.into_vec();
         let sequence = self.next_sequence;
         let header = Header { kind: record::BEGIN, flags: flags_of(format, terms, low_water), sequence };
         let lead = [call, bytes.len() as u64];
-        let Some(position) = self.push(|work, words| work.push(words, header, &lead, &bytes[..CHUNK_BYTES])) else {
+        let Some(position) = self.push(header, &lead, &bytes[..CHUNK_BYTES]) else {
             return Err(Given { task, number, call, format, terms, arguments: Arguments::Heap(bytes) });
         };
-        self.took(task, number, terms, position, low_water, true);
-        self.outgoing = Some(Outgoing { bytes, sent: CHUNK_BYTES, sequence });
+        self.given(task, number, terms, position, low_water, true);
+        self.outgoing.start(sequence, bytes, CHUNK_BYTES);
         Ok(())
     }
 
-    /// Puts a piece into the ring, not yet to be seen, whose arguments fit into one record. False if
-    /// there is no room. A call is its word, its format and its terms.
+    /// Writes a piece whose arguments fit into one record, visible after [`publish`](Self::publish). False if there
+    /// is no room. `call` is the call's word, its format and its terms.
     #[must_use]
     pub(crate) fn give_record(
         &mut self,
@@ -354,33 +306,29 @@ impl WorkerHandle {
             return false;
         }
         let sequence = self.next_sequence;
-        let flags = flags_of(format, terms, low_water);
-        let header = Header { kind: record::PIECE, flags, sequence };
-        let Some(position) = self.push(|work, words| work.push(words, header, &[call], arguments)) else {
+        let header = Header { kind: record::PIECE, flags: flags_of(format, terms, low_water), sequence };
+        let Some(position) = self.push(header, &[call], arguments) else {
             return false;
         };
-        self.took(task, number, terms, position, low_water, false);
+        self.given(task, number, terms, position, low_water, false);
         true
     }
 
-    /// Notes a piece that was written. It is made where it is to stay: copied about, it costs more than
-    /// all else here.
+    /// Notes a piece that was written. Inlined so that the piece is built in its final place.
     #[inline(always)]
-    fn took(&mut self, task: TaskKey, number: usize, terms: Terms, position: u64, low_water: bool, streams: bool) {
+    fn given(&mut self, task: TaskKey, number: usize, terms: Terms, position: u64, low_water: bool, streams: bool) {
         let Terms { cost_ns, limit_ns, may_run_again } = terms;
         let (sequence, end) = (self.next_sequence, self.work.tail());
-        // 31 bits: the state word keeps one for itself.
+        // 31 bits: the state word uses one bit itself.
         self.next_sequence = if sequence == u32::MAX >> 1 { 1 } else { sequence + 1 };
-        self.backlog_ns += u64::from(cost_ns);
-        self.flagged += usize::from(low_water);
         if let Some(limit_ns) = limit_ns {
-            if self.in_flight.is_empty() {
+            if self.ledger.is_empty() {
                 self.limits.clear();
             }
-            self.limits.push_back((sequence, limit_ns.get()));
+            self.limits.add(sequence, limit_ns.get());
         }
         let (is_limited, begun) = (limit_ns.is_some(), false);
-        self.in_flight.push_back(InFlight {
+        self.ledger.add(InFlight {
             task,
             number,
             sequence,
@@ -396,18 +344,20 @@ impl WorkerHandle {
     }
 
     /// True if the next piece's state word is not in use any more.
+    #[inline(always)]
     fn has_slot(&mut self) -> bool {
-        if self.in_flight.len() + self.holes < claim::SLOTS {
-            return true;
-        }
-        self.learn_consumed();
-        if self.work.consumed() >= self.holes_end {
-            self.holes = 0;
-        }
-        self.in_flight.len() + self.holes < claim::SLOTS
+        self.ledger.len() + self.holes.count() < claim::SLOTS || self.finds_slot()
     }
 
-    /// Shows the worker what was given, and wakes it if it sleeps.
+    #[cold]
+    fn finds_slot(&mut self) -> bool {
+        self.learn_consumed();
+        self.holes.consumed_to(self.work.consumed());
+        self.ledger.len() + self.holes.count() < claim::SLOTS
+    }
+
+    /// Makes what was given visible to the worker, and wakes it if it sleeps.
+    #[inline]
     pub(crate) fn publish(&mut self) {
         if self.work.publish(self.pair.out_ring()) {
             failpoint!("parent-records-published");
@@ -419,234 +369,70 @@ impl WorkerHandle {
     fn wake(&mut self) {
         if sleep::worker_sleeps(self.pair.worker_sleep()) {
             futex::wake(self.pair.worker_sleep());
-            self.signals_left += 1;
+            self.signals.allow_one();
             spin::after_wake_up();
         }
     }
 
-    /// Sends more of what streams, as far as there is room.
-    pub(crate) fn pump(&mut self) {
-        let Some(mut outgoing) = self.outgoing.take() else { return };
-        while outgoing.sent < outgoing.bytes.len() {
-            let chunk = &outgoing.bytes[outgoing.sent..];
-            let chunk = &chunk[..chunk.len().min(CHUNK_BYTES)];
-            let header = Header { kind: record::CHUNK, flags: 0, sequence: outgoing.sequence };
-            if self.push(|work, words| work.push(words, header, &[], chunk)).is_none() {
-                break;
-            }
-            outgoing.sent += chunk.len();
-            failpoint!("parent-chunk-written");
-            // Only now: once all is sent, what lies behind belongs to other pieces.
-            if let Some(piece) = self.in_flight.iter_mut().find(|piece| piece.sequence == outgoing.sequence) {
-                piece.end = self.work.tail();
-            }
-            self.publish();
-        }
-        let sent = outgoing.sent == outgoing.bytes.len();
-        match self.in_flight.front_mut() {
-            // Only the oldest can have begun, whatever the state words say.
-            Some(front)
-                if sent
-                    && front.sequence == outgoing.sequence
-                    && claim::is_claimed(self.pair.states(), outgoing.sequence) =>
-            {
-                front.begun = true;
-                self.kept = front.may_run_again.then_some(outgoing.bytes);
-            }
-            _ => self.outgoing = Some(outgoing),
+    /// Writes a record; if there is no room, checks once how far the worker has read. Returns its position.
+    #[inline(always)]
+    fn push(&mut self, header: Header, lead: &[u64], bytes: &[u8]) -> Option<u64> {
+        match self.work.push(self.pair.out_ring(), header, lead, bytes) {
+            Ok(position) => Some(position),
+            Err(_) => self.push_once_more(header, lead, bytes),
         }
     }
 
-    /// Pushes, and if there is no room looks once how far the worker has come.
-    fn push(
-        &mut self,
-        push: impl Fn(&mut Producer, &[crate::protocol::sync::AtomicU64]) -> Result<u64, crate::protocol::ring::Full>,
-    ) -> Option<u64> {
-        if let Ok(position) = push(&mut self.work, self.pair.out_ring()) {
-            return Some(position);
-        }
+    #[cold]
+    fn push_once_more(&mut self, header: Header, lead: &[u64], bytes: &[u8]) -> Option<u64> {
         self.learn_consumed();
-        push(&mut self.work, self.pair.out_ring()).ok()
+        self.work.push(self.pair.out_ring(), header, lead, bytes).ok()
     }
 
-    /// Believes the worker's word on how far it has read, but never past a piece that may still
-    /// have to be read back from the ring.
+    /// Accepts the worker's word on how far it has read, but not past a piece whose arguments may have to be read back
+    /// from the ring.
     fn learn_consumed(&mut self) {
         // Acquire (tell-out-head): the worker has read what lies before.
         let told = self.pair.out_head().load(Acquire);
-        let unanswered = self.in_flight.iter().find(|piece| !piece.streams).map(|piece| piece.position);
+        let unanswered = self.ledger.iter().find(|piece| !piece.streams).map(|piece| piece.position);
         let bound = unanswered.unwrap_or(self.work.tail()).min(self.work.tail());
         self.work.consumed_to(told.min(bound));
     }
 
     /// Tells the worker that no more work comes.
     pub(crate) fn dismiss(&mut self) {
-        if !self.leaving
-            && self
-                .push(|work, words| work.push(words, Header { kind: record::LEAVE, flags: 0, sequence: 0 }, &[], &[]))
-                .is_some()
-        {
+        let header = Header { kind: record::LEAVE, flags: 0, sequence: 0 };
+        if !self.leaving && self.push(header, &[], &[]).is_some() {
             self.leaving = true;
             self.publish();
         }
     }
 
-    /// Takes what the worker has said since the last look. True if there may be more.
-    pub(crate) fn collect(&mut self, spare: &mut Spare, mut arrived: impl FnMut(Arrival)) -> Result<bool, Violation> {
-        let mut more = true;
-        let (mut records, mut bytes) = (0, 0);
-        while records < MAX_RECORDS_A_LOOK && bytes < MAX_BYTES_A_LOOK {
-            let Some(record) = self.replies.peek(self.pair.back_ring())? else {
-                more = false;
-                break;
-            };
-            records += 1;
-            bytes += record.payload_bytes;
-            failpoint!("parent-reply-seen");
-            let arrival = self.read(&record, spare)?;
-            self.replies.pass(&record);
-            failpoint!("parent-reply-read");
-            self.tell_head();
-            if let Some(arrival) = arrival {
-                arrived(arrival);
-            }
-        }
-        self.pump();
-        Ok(more)
-    }
-
-    /// True if a look would find something.
-    pub(crate) fn has_news(&self) -> bool {
-        self.replies.is_ready(self.pair.back_ring())
-    }
-
-    /// Reads one record, checking all of it.
-    fn read(&mut self, record: &Record, spare: &mut Spare) -> Result<Option<Arrival>, Violation> {
-        let Header { kind, flags, sequence } = record.header;
-        if kind == record::REPLY && flags == Outcome::StartFailed as u8 && !self.is_ready() {
-            let mut bytes = Vec::new();
-            record.append_to(self.pair.back_ring(), 0, &mut bytes);
-            return Ok(Some(Arrival::StartFailed(String::from_utf8_lossy(&bytes).into_owned())));
-        }
-        let piece = self.in_flight.front().ok_or(Violation)?;
-        // A piece whose arguments are still on their way cannot have an answer.
-        let is_on_its_way = self.is_streaming_out() && self.outgoing.as_ref().is_some_and(|it| it.sequence == sequence);
-        if piece.sequence != sequence || is_on_its_way {
-            return Err(Violation);
-        }
-        let outcome_of = |flags| match Outcome::from_flags(flags) {
-            None | Some(Outcome::StartFailed) => Err(Violation),
-            Some(outcome) => Ok(outcome),
-        };
-        let words = self.pair.back_ring();
-        let (outcome, bytes) = match (kind, self.incoming.take()) {
-            (record::REPLY, None) => {
-                let outcome = outcome_of(flags)?;
-                let mut inline = [0; REPLY_INLINE_BYTES];
-                let bytes = match record.copy_to(words, 0, &mut inline) {
-                    Some(length) => Reply::Inline { length: length as u8, bytes: inline },
-                    None => {
-                        let mut bytes = Vec::with_capacity(record.payload_bytes);
-                        record.append_to(words, 0, &mut bytes);
-                        Reply::Heap(bytes)
-                    }
-                };
-                (outcome, bytes)
-            }
-            (record::BEGIN, None) => {
-                let outcome = outcome_of(flags)?;
-                let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
-                if !spare.bound.allows(total) {
-                    return Err(Violation);
-                }
-                let mut incoming = Incoming { total, bytes: spare.take(total), outcome };
-                record.append_to(words, 1, &mut incoming.bytes);
-                match incoming.whole()? {
-                    Ok(whole) => whole,
-                    Err(incoming) => {
-                        self.incoming = Some(incoming);
-                        return Ok(None);
-                    }
-                }
-            }
-            (record::CHUNK, Some(mut incoming)) => {
-                if record.payload_bytes == 0 {
-                    return Err(Violation);
-                }
-                incoming.make_room(record.payload_bytes)?;
-                record.append_to(words, 0, &mut incoming.bytes);
-                match incoming.whole()? {
-                    Ok(whole) => whole,
-                    Err(incoming) => {
-                        self.incoming = Some(incoming);
-                        return Ok(None);
-                    }
-                }
-            }
-            _ => return Err(Violation),
-        };
-        let Some(piece) = self.in_flight.pop_front() else { return Err(Violation) };
-        self.flagged -= usize::from(piece.low_water);
-        self.backlog_ns -= u64::from(piece.cost_ns);
-        // A panic is an answer too, and may be one that does not count.
-        let again = (outcome == Outcome::Panicked && piece.may_run_again).then(|| Box::new(self.arguments_of(&piece)));
-        if self.outgoing.as_ref().is_some_and(|outgoing| outgoing.sequence == piece.sequence) {
-            self.outgoing = None;
-        }
-        if piece.streams {
-            self.kept = None;
-        }
-        // An answer means that the arguments were read.
-        self.work.consumed_to(piece.end);
-        self.pieces_done += 1;
-        Ok(Some(Arrival::Reply { piece, outcome, bytes, again }))
-    }
-
-    /// Lets the worker know how far its replies were read, once it is worth a cache line, and wakes
-    /// it if it waits for that.
-    fn tell_head(&mut self) {
-        let head = self.replies.head();
-        if head - self.told_head >= self.pair.back_ring().len() as u64 / 4 {
-            self.told_head = head;
-            // Release (tell-back-head): we have read what lies before.
-            self.pair.back_head().store(head, Release);
-            failpoint!("parent-head-told");
-            self.wake();
-        }
-    }
-
-    /// Takes the newest piece back, if the worker has not begun it.
+    /// Revokes the newest piece, if the worker has not begun it.
     pub(crate) fn revoke_newest(&mut self) -> Option<Returned> {
-        // What is not published cannot be read back.
+        // A record that is not published cannot be read back.
         self.publish();
-        let piece = *self.in_flight.back()?;
-        if piece.begun || !claim::revoke(self.pair.states(), piece.sequence) {
+        let newest = self.ledger.newest()?;
+        if newest.begun || !claim::revoke(self.pair.states(), newest.sequence) {
             return None;
         }
         failpoint!("parent-piece-revoked");
-        self.in_flight.pop_back();
-        self.flagged -= usize::from(piece.low_water);
-        self.backlog_ns -= u64::from(piece.cost_ns);
-        self.holes += 1;
-        self.holes_end = self.holes_end.max(piece.end);
+        let piece = self.ledger.remove_newest()?;
+        self.holes.add(piece.end);
         Some(self.returned(&piece))
     }
 
-    /// Takes back every piece of a task that the worker has not begun.
+    /// Revokes every piece of a task that the worker has not begun.
     pub(crate) fn revoke_task(&mut self, task: TaskKey) {
         let states = self.pair.states();
-        let (flagged, backlog_ns, outgoing) = (&mut self.flagged, &mut self.backlog_ns, &mut self.outgoing);
-        let (holes, holes_end) = (&mut self.holes, &mut self.holes_end);
-        self.in_flight.retain(|piece| {
+        let (holes, outgoing) = (&mut self.holes, &mut self.outgoing);
+        self.ledger.remove_if(|piece| {
             let gone = piece.task == task && !piece.begun && claim::revoke(states, piece.sequence);
             if gone {
-                *flagged -= usize::from(piece.low_water);
-                *backlog_ns -= u64::from(piece.cost_ns);
-                *holes += 1;
-                *holes_end = piece.end.max(*holes_end);
-                outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence);
+                holes.add(piece.end);
+                outgoing.forget(piece.sequence);
             }
-            !gone
+            gone
         });
     }
 
@@ -656,36 +442,36 @@ impl WorkerHandle {
     }
 
     /// The arguments of a piece that is not answered, and has not begun or may run again.
+    #[cold]
     fn arguments_of(&mut self, piece: &InFlight) -> Arguments {
-        if let Some(outgoing) = self.outgoing.take_if(|outgoing| outgoing.sequence == piece.sequence) {
-            // What is in the ring already the worker steps over.
-            return Arguments::Heap(outgoing.bytes);
+        if let Some(bytes) = self.outgoing.take(piece.sequence) {
+            return Arguments::Heap(bytes);
         }
         if piece.streams {
-            return Arguments::Heap(self.kept.take().unwrap_or_default());
+            return Arguments::Heap(self.outgoing.take_kept());
         }
         let words = self.pair.out_ring();
-        // We wrote it, nobody else can, and it is not consumed: it reads as we wrote it.
+        // The parent wrote it, nobody else can write there, and it is not consumed: it reads as it was written.
         let record = Consumer::record_at(words, piece.position).ok().flatten().expect("a record of our own is whole");
         let mut bytes = Vec::new();
         record.append_to(words, 1, &mut bytes);
         Arguments::Heap(bytes)
     }
 
-    /// After its death, and after the last [`collect`](Self::collect): the piece that it took with
-    /// it, if any, and those that it never began, in order.
+    /// After the worker's death and the last [`collect`](Self::collect): the piece that had begun, if any, and
+    /// those that had not, in order.
     ///
-    /// With `distrusted`, the oldest counts as begun whatever its state word says: a piece that
-    /// wrecks its worker, the word included, would else go round for ever.
+    /// With `distrusted`, the oldest counts as begun whatever its state word says: otherwise a piece that damages its worker
+    /// and the state word too would be given to one worker after another for ever.
     pub(crate) fn leftovers(&mut self, distrusted: bool) -> (Option<Lost>, Vec<Returned>) {
-        // What is not published cannot be read back.
+        // A record that is not published cannot be read back.
         self.publish();
-        let front = self.in_flight.front().copied();
-        // It works in order, one at a time: only the oldest can have begun, whatever the others'
-        // state words say.
+        // A worker takes its pieces in order, one at a time: only the oldest can have begun, whatever the state
+        // words of the others say.
+        let oldest = self.ledger.oldest().copied();
         let lost =
-            front.filter(|piece| distrusted || piece.begun || claim::is_claimed(self.pair.states(), piece.sequence));
-        let mut rest = std::mem::take(&mut self.in_flight);
+            oldest.filter(|piece| distrusted || piece.begun || claim::is_claimed(self.pair.states(), piece.sequence));
+        let mut rest = self.ledger.remove_all();
         rest.drain(..usize::from(lost.is_some()));
         let lost = lost.map(|piece| Lost {
             task: piece.task,
@@ -694,81 +480,22 @@ impl WorkerHandle {
             arguments: piece.may_run_again.then(|| self.arguments_of(&piece)),
         });
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();
-        self.flagged = 0;
-        self.backlog_ns = 0;
         (lost, rest)
     }
 
-    /// What the parent wants to be told; see `sleep.rs`. What was announced before and may have been
-    /// used up is announced again only with `renew`. True if the parent must look once more.
+    /// Asks the worker for signals; see [`Signals::announce`]. True if the parent must look at the replies once more.
+    #[inline]
     #[must_use]
     pub(crate) fn announce(&mut self, interest: Interest, renew: bool) -> bool {
-        if self.announcer.interest() == interest && (!renew || interest == Interest::Nothing) {
-            return false;
-        }
-        self.announcer.announce(self.pair.interest(), interest);
-        self.signals_left += 1;
-        interest != Interest::Nothing
+        self.signals.announce(self.pair.interest(), interest, renew)
     }
 
-    /// It has woken somebody. An honest one may do so without being asked, when a handler of signals
-    /// interrupts its sleep for instance, but not for ever.
+    /// The worker has sent a signal. Unasked ones are allowed, but not a flood of them.
     pub(crate) fn signalled(&mut self) -> Result<(), Violation> {
-        if let Some(left) = self.signals_left.checked_sub(1) {
-            self.signals_left = left;
-            return Ok(());
-        }
-        if self.uncalled == 0 {
-            self.uncalled_since_ns = clock::now_ns();
-        }
-        self.uncalled += 1;
-        if self.uncalled < FLOOD {
-            return Ok(());
-        }
-        self.uncalled = 0;
-        if clock::now_ns() - self.uncalled_since_ns < FLOOD_NS { Err(Violation) } else { Ok(()) }
+        self.signals.received(clock::now_ns)
     }
 
-    /// How its oldest piece stands, as far as can be told at this moment.
-    pub(crate) fn progress(&mut self, now_ns: u64) -> Option<Progress> {
-        let front = self.in_flight.front()?;
-        let limit_ns = if front.is_limited {
-            let own = self.limits.iter().position(|(sequence, _)| *sequence == front.sequence)?;
-            self.limits.drain(..own);
-            self.limits.front().map(|(_, limit_ns)| *limit_ns)
-        } else {
-            None
-        };
-        if !front.begun && !claim::is_claimed(self.pair.states(), front.sequence) {
-            let since = match self.seen_waiting {
-                Some((sequence, since)) if sequence == front.sequence => since,
-                _ => now_ns,
-            };
-            self.seen_waiting = Some((front.sequence, since));
-            return Some(Progress::Waits { since_ns: since, limit_ns });
-        }
-        let limit_ns = limit_ns?;
-        // The first word counts: a later one would move the limit. One that cannot be true counts as
-        // now.
-        let start_ns = match self.seen_started {
-            Some((sequence, start_ns)) if sequence == front.sequence => start_ns,
-            _ => {
-                // Acquire (tell-started).
-                let told = self.pair.started().load(Acquire) == front.sequence;
-                let start_ns = if told { self.pair.started_ns().load(Relaxed).min(now_ns) } else { now_ns };
-                self.seen_started = Some((front.sequence, start_ns));
-                start_ns
-            }
-        };
-        Some(Progress::Runs { sequence: front.sequence, until_ns: start_ns.saturating_add(limit_ns) })
-    }
-
-    /// True if this is the oldest piece that it holds.
-    pub(crate) fn runs(&self, sequence: u32) -> bool {
-        self.in_flight.front().is_some_and(|front| front.sequence == sequence)
-    }
-
-    /// True if the worker has read all that was written for it.
+    /// True if the worker has read everything that was written for it, by its own word.
     pub(crate) fn has_read_all(&self) -> bool {
         // Relaxed: a hint.
         self.pair.out_head().load(Relaxed) >= self.work.tail()
@@ -801,88 +528,10 @@ impl WorkerHandle {
     }
 }
 
-/// Buffers whose memory is warm: a fresh one costs more in page faults than the copy into it.
-#[derive(Debug, Default)]
-pub(crate) struct Spare {
-    buffers: Vec<Vec<u8>>,
-    bound: ResultLimit,
-}
-
-impl Spare {
-    pub(crate) fn new(bound: ResultLimit) -> Self {
-        Spare { buffers: Vec::new(), bound }
-    }
-
-    /// So many are kept.
-    const MAX_BUFFERS: usize = 8;
-    /// Only such sizes are worth keeping, and not too much to keep.
-    const KEPT_BYTES: std::ops::RangeInclusive<usize> = CHUNK_BYTES..=4 * 1024 * 1024;
-
-    /// An empty buffer with room for a value that is said to be this long, if that is no more than
-    /// may be believed.
-    fn take(&mut self, bytes: usize) -> Vec<u8> {
-        let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 4 <= bytes;
-        // The one that came back last is warmest.
-        if let Some(index) = self.buffers.iter().rposition(fits) {
-            return self.buffers.remove(index);
-        }
-        let mut buffer = Vec::new();
-        // If there is none, it grows with what comes.
-        let _ = buffer.try_reserve_exact(bytes.min(BELIEVED_BYTES));
-        memory::expect_much(&mut buffer);
-        buffer
-    }
-
-    /// Takes a buffer back, if it is worth keeping; else gives it to be dropped elsewhere. True
-    /// beside it if there was none before.
-    pub(crate) fn put(&mut self, mut buffer: Vec<u8>) -> (Option<Vec<u8>>, bool) {
-        if self.buffers.len() >= Self::MAX_BUFFERS || !Self::KEPT_BYTES.contains(&buffer.capacity()) {
-            return (Some(buffer), false);
-        }
-        let first = self.buffers.is_empty();
-        buffer.clear();
-        self.buffers.push(buffer);
-        (None, first)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.buffers.is_empty()
-    }
-
-    /// Forgets them all: their memory is to go back.
-    pub(crate) fn clear(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.buffers)
-    }
-}
-
+#[inline(always)]
 fn flags_of(format: Format, terms: Terms, low_water: bool) -> u8 {
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     format.to_bits() | flag(low_water, LOW_WATER) | flag(terms.limit_ns.is_some(), record::LIMITED)
-}
-
-impl Incoming {
-    /// Room for the next chunk: at most twice the bytes that came, so that no length's word is
-    /// taken for memory.
-    fn make_room(&mut self, chunk_bytes: usize) -> Result<(), Violation> {
-        let have = self.bytes.len();
-        if have + chunk_bytes > self.total {
-            return Err(Violation);
-        }
-        if self.bytes.capacity() < have + chunk_bytes {
-            let more = have.max(chunk_bytes).min(self.total - have);
-            self.bytes.try_reserve_exact(more).map_err(|_| Violation)?;
-        }
-        Ok(())
-    }
-
-    /// The value, once all of it is there.
-    fn whole(self) -> Result<Result<(Outcome, Reply), Incoming>, Violation> {
-        match self.bytes.len().cmp(&self.total) {
-            std::cmp::Ordering::Less => Ok(Err(self)),
-            std::cmp::Ordering::Equal => Ok(Ok((self.outcome, Reply::Heap(self.bytes)))),
-            std::cmp::Ordering::Greater => Err(Violation),
-        }
-    }
 }
 
 #[cfg(test)]

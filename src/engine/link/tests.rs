@@ -1,15 +1,18 @@
-//! The parent's side against a worker that is played by hand: one that keeps to the protocol, and
-//! one that writes whatever it likes wherever it can.
+//! The parent's side against a worker that the test plays: one that keeps to the protocol, and one
+//! that writes any value wherever it can.
 
+use super::signals::{FLOOD, FLOOD_NS};
 use super::*;
 use crate::engine::core::task_state::Tasks;
 use crate::engine::wire::pair::{CHUNK_BYTES, OUT_RING_BYTES, Pair, READY};
 use crate::engine::wire::record::{BEGIN, CHUNK, FORMAT_MASK, LEAVE, PIECE, REPLY};
+use crate::engine::wire::result_limit::ResultLimit;
+use crate::protocol::sync::Release;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A worker played by hand, on its own mapping of the pair.
+/// A worker that the test plays, on its own mapping of the pair.
 struct Played {
     pair: Pair,
     work: Consumer,
@@ -28,29 +31,29 @@ fn pair() -> (WorkerHandle, Played, [TaskKey; 2]) {
     (worker, Played { pair, work: Consumer::new(), replies: Producer::new() }, keys)
 }
 
-/// Bytes that tell which piece they belong to, and where.
+/// Bytes that differ by piece and by position.
 fn arguments_of(number: usize, length: usize) -> Vec<u8> {
     (0..length).map(|index| (number * 31 + index * 7 + index / 256) as u8).collect()
 }
 
-/// A piece with so many bytes of arguments.
+/// A piece with `length` bytes of arguments.
 fn piece(task: TaskKey, number: usize, length: usize) -> Given {
     let arguments = Arguments::Heap(arguments_of(number, length));
     let terms = Terms { cost_ns: 1, limit_ns: None, may_run_again: false };
     Given { task, number, call: 7, format: Format::Raw, terms, arguments }
 }
 
-/// Every other piece is one after which the worker shall tell.
+/// Gives a piece; the worker is to signal after each odd one.
 fn give(worker: &mut WorkerHandle, task: TaskKey, number: usize, length: usize) -> bool {
     let given = worker.give(piece(task, number, length), number % 2 == 1).is_ok();
     worker.publish();
     given
 }
 
-/// The pieces that were answered, and how it ended.
+/// The pieces that were answered, and the result of the look.
 fn collect(worker: &mut WorkerHandle) -> (Vec<usize>, Result<bool, Violation>) {
     let mut numbers = Vec::new();
-    let result = worker.collect(&mut Spare::default(), |arrival| match arrival {
+    let result = worker.collect(&mut Buffers::default(), |arrival| match arrival {
         Arrival::Reply { piece, .. } => numbers.push(piece.number),
         Arrival::StartFailed(_) => {}
     });
@@ -58,7 +61,7 @@ fn collect(worker: &mut WorkerHandle) -> (Vec<usize>, Result<bool, Violation>) {
 }
 
 impl Played {
-    /// Steps over the next record: what it is, and its payload.
+    /// Steps over the next record; returns its header and its payload.
     fn next(&mut self) -> Option<(Header, Vec<u8>)> {
         let record = self.work.peek(self.pair.out_ring()).unwrap()?;
         let mut bytes = Vec::new();
@@ -85,11 +88,11 @@ impl Played {
     }
 }
 
-/// One record of a worker's: kind, flags, sequence, and its payload.
+/// One record that a worker writes: kind, flags, sequence, leading words, and the number of bytes that follow.
 type Line<'a> = (u8, u8, u32, &'a [u64], usize);
 
-/// A worker that holds pieces 1 to 3 says these lines: how many pieces count as answered, and is it
-/// still trusted?
+/// A worker that holds pieces 1 to 3 writes these records. Checks how many pieces count as answered, and whether the worker is
+/// still trusted.
 fn check_lines(lines: &[Line], answered: usize, trusted: bool) {
     let (mut worker, mut played, [task, _]) = pair();
     for number in 1..=3 {
@@ -139,19 +142,19 @@ fn what_no_worker_says_ends_the_trust() {
 fn a_reply_that_streams_has_the_length_that_it_said() {
     let begin = |total: &'static [u64], length| (BEGIN, 0, 1, total, length);
     let chunk = |length| (CHUNK, 0, 1, &[][..], length);
-    // Whole.
+    // Complete.
     check_lines(&[begin(&[10], 10)], 1, true);
     check_lines(&[begin(&[0], 0)], 1, true);
     check_lines(&[begin(&[100], 10), chunk(90)], 1, true);
     check_lines(&[begin(&[100], 10), chunk(1), chunk(89), (REPLY, 0, 2, &[], 3)], 2, true);
-    // On its way.
+    // Not complete yet.
     check_lines(&[begin(&[100], 10)], 0, true);
     check_lines(&[begin(&[100], 10), chunk(89)], 0, true);
     check_lines(&[begin(&[1 << 26], 10), chunk(1000), chunk(1000)], 0, true);
-    // More than any machine may hold.
+    // Longer than any machine allows.
     check_lines(&[begin(&[1 << 60], 10)], 0, false);
     check_lines(&[begin(&[u64::MAX], 10)], 0, false);
-    // Without a length, more than it said, nothing, something else.
+    // No length, more bytes than announced, an empty chunk, another record in between.
     check_lines(&[begin(&[], 0)], 0, false);
     check_lines(&[begin(&[], 7)], 0, false);
     check_lines(&[begin(&[9], 10)], 0, false);
@@ -179,7 +182,7 @@ fn only_a_worker_that_is_not_ready_fails_to_start() {
     played.pair.stage().store(0, Release);
     assert!(played.write(REPLY, Outcome::StartFailed as u8, 0, &[], b"no \xff database"));
     let mut reasons = Vec::new();
-    let result = worker.collect(&mut Spare::default(), |arrival| match arrival {
+    let result = worker.collect(&mut Buffers::default(), |arrival| match arrival {
         Arrival::StartFailed(reason) => reasons.push(reason),
         Arrival::Reply { .. } => panic!("there is no piece"),
     });
@@ -189,10 +192,10 @@ fn only_a_worker_that_is_not_ready_fails_to_start() {
     assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
 }
 
-/// Neither does a length count that no result may have, nor more than it says.
+/// An announced length above the limit is a violation.
 #[test]
-fn no_result_is_longer_than_may_be() {
-    let bound = ResultLimit::new(Some(200_000));
+fn no_result_is_longer_than_its_limit() {
+    let limit = ResultLimit::new(Some(200_000));
     for (total, sent, ends_well) in [(200_000, 200_000, true), (200_001, 10, false), (u64::MAX >> 1, 10, false)] {
         let (mut worker, mut played, [task, _]) = pair();
         assert!(give(&mut worker, task, 1, 10));
@@ -204,7 +207,7 @@ fn no_result_is_longer_than_may_be() {
             assert!(played.write(CHUNK, 0, 1, &[], chunk));
         }
         let mut answered = false;
-        let result = worker.collect(&mut Spare::new(bound), |_| answered = true);
+        let result = worker.collect(&mut Buffers::new(limit), |_| answered = true);
         assert_eq!((result.is_ok(), answered), (ends_well, ends_well), "{total}");
     }
 }
@@ -212,20 +215,20 @@ fn no_result_is_longer_than_may_be() {
 #[test]
 fn only_a_flood_of_signals_ends_the_trust() {
     let (mut worker, _played, [task, _]) = pair();
-    // As often as it was asked, and a little more.
+    // Signals that it was asked for.
     for number in 1..3 * FLOOD as usize {
-        worker.signals_left += 1;
+        worker.signals.allow_one();
         assert_eq!(worker.signalled(), Ok(()), "{number}");
     }
     assert!(give(&mut worker, task, 1, 10));
-    let uncalled = (0..2 * FLOOD).take_while(|_| worker.signalled().is_ok()).count() as u32;
-    assert!((FLOOD - 1..FLOOD + 2).contains(&uncalled), "{uncalled}");
-    // And so many in a longer time are none.
+    let unexpected = (0..2 * FLOOD).take_while(|_| worker.signalled().is_ok()).count() as u32;
+    assert!((FLOOD - 1..FLOOD + 2).contains(&unexpected), "{unexpected}");
+    // The same number in a longer time is no flood.
     for _ in 0..3 {
         for _ in 0..FLOOD - 1 {
             assert_eq!(worker.signalled(), Ok(()));
         }
-        worker.uncalled_since_ns = worker.uncalled_since_ns.saturating_sub(FLOOD_NS);
+        worker.signals.make_older(FLOOD_NS);
         assert_eq!(worker.signalled(), Ok(()));
     }
 }
@@ -243,8 +246,8 @@ fn no_answer_comes_before_the_arguments_have_gone() {
     assert_eq!((lost.map(|piece| piece.number), rest.len()), (Some(1), 0));
 }
 
-/// A worker that answered while the arguments of the next piece were still on their way was taken
-/// for a liar, since both pieces streamed.
+/// Once, the parent took an answer for a violation if it came while the arguments of the next piece
+/// were still on their way, since both pieces streamed.
 #[test]
 fn an_answer_counts_while_the_next_arguments_are_on_their_way() {
     let (mut worker, mut played, [task, _]) = pair();
@@ -261,8 +264,8 @@ fn an_answer_counts_while_the_next_arguments_are_on_their_way() {
     assert_eq!(collect(&mut worker), (vec![1], Ok(false)));
 }
 
-/// The arguments of a piece that streamed whole into the ring were forgotten when the next one
-/// began to stream, though no worker had begun either.
+/// Once, the arguments of a piece that had streamed completely into the ring were dropped when the next piece
+/// began to stream, though the worker had begun neither.
 #[test]
 fn arguments_that_streamed_come_back_whole_while_the_piece_has_not_begun() {
     for lengths in
@@ -284,8 +287,8 @@ fn arguments_that_streamed_come_back_whole_while_the_piece_has_not_begun() {
     }
 }
 
-/// A look at the rings after the arguments had gone took the records behind them for a part of
-/// them; the answer then gave those records' room away before they were read.
+/// Once, a look at the rings after the arguments were sent counted the records behind them as a part
+/// of them; the answer then freed those records before they were read.
 #[test]
 fn an_answer_frees_only_its_own_records() {
     let (mut worker, mut played, [task, _]) = pair();
@@ -301,10 +304,10 @@ fn an_answer_frees_only_its_own_records() {
     assert_eq!(worker.revoke_newest().unwrap().arguments.as_slice(), arguments_of(1, 9));
 }
 
-/// A worker that took its claim back, after the parent had let go of the arguments, made the parent
-/// look for them in the ring.
+/// Once, a worker that reverted its claim after the parent had released the arguments made the
+/// parent look for them in the ring.
 #[test]
-fn a_claim_of_what_streamed_is_not_taken_back() {
+fn a_claim_of_what_streamed_is_not_reverted() {
     for forged in [0, 2 << 1, 1 << 1 | 1, u32::MAX] {
         let (mut worker, played, [task, _]) = pair();
         assert!(give(&mut worker, task, 1, CHUNK_BYTES + 1));
@@ -319,9 +322,9 @@ fn a_claim_of_what_streamed_is_not_taken_back() {
     }
 }
 
-/// Only the oldest piece can have begun, so a word that says so of another is a lie.
+/// Only the oldest piece can have begun, so a claim of another piece is forged.
 #[test]
-fn a_forged_claim_of_a_later_piece_keeps_nothing_from_coming_back() {
+fn a_forged_claim_of_a_later_piece_keeps_no_piece_from_being_returned() {
     let (mut worker, played, [task, _]) = pair();
     assert!(give(&mut worker, task, 1, 8));
     assert!(give(&mut worker, task, 2, CHUNK_BYTES + 1));
@@ -334,10 +337,10 @@ fn a_forged_claim_of_a_later_piece_keeps_nothing_from_coming_back() {
     assert_eq!(rest, [(1, arguments_of(1, 8)), (2, arguments_of(2, CHUNK_BYTES + 1))]);
 }
 
-/// With fewer state words than the ring holds records, calling back many pieces behind a long one
-/// made the words go round: the long one seemed not to have begun, and holes were run.
+/// Once, with fewer state words than the ring holds records, revoking many pieces behind a long one
+/// used the words twice: the long piece seemed not to have begun, and revoked pieces were run.
 #[test]
-fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_called_back() {
+fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_revoked() {
     let (mut worker, mut played, [task, _]) = pair();
     assert!(give(&mut worker, task, 0, 0));
     let (first, _) = played.next().unwrap();
@@ -351,7 +354,7 @@ fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_called_back() {
     assert!(claim::is_claimed(played.pair.states(), first.sequence));
     let mut skipped = 0;
     while let Some((header, _)) = played.next() {
-        assert!(!played.claim(header.sequence), "piece {} was called back", header.sequence);
+        assert!(!played.claim(header.sequence), "piece {} was revoked", header.sequence);
         skipped += 1;
     }
     assert_eq!(skipped, holes);
@@ -360,14 +363,14 @@ fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_called_back() {
 }
 
 #[test]
-fn what_comes_back_is_what_was_given_however_far_the_worker_says_it_has_read() {
+fn what_is_revoked_is_what_was_given_however_far_the_worker_says_it_has_read() {
     let lies = [0, 1, 5, 8191, 8192, 8193, 1 << 32, u64::MAX / 2, u64::MAX];
     for lie in lies {
         let (mut worker, played, [task, _]) = pair();
         played.pair.out_head().store(lie, Release);
         let lengths = [0, 1, 7, 8, 9, 29, 30, 31, 32, 100, 4000, CHUNK_BYTES];
         let mut given = Vec::new();
-        // More than a ring holds: what is refused was not given.
+        // More than a ring holds: some are refused.
         for number in 0..400 {
             let length = lengths[number % lengths.len()];
             if give(&mut worker, task, number, length) {
@@ -389,7 +392,7 @@ fn what_comes_back_is_what_was_given_however_far_the_worker_says_it_has_read() {
 }
 
 #[test]
-fn a_task_is_called_back_but_for_what_has_begun() {
+fn a_task_is_revoked_but_for_what_has_begun() {
     let (mut worker, played, [task, other]) = pair();
     for (number, task) in [task, other, task, other, task].into_iter().enumerate() {
         assert!(worker.give(piece(task, number, 4), number % 2 == 0).is_ok());
@@ -406,7 +409,7 @@ fn a_task_is_called_back_but_for_what_has_begun() {
 }
 
 #[test]
-fn numbers_go_round_without_meeting() {
+fn sequence_numbers_wrap_without_a_clash() {
     let (mut worker, mut played, [task, _]) = pair();
     let last = u32::MAX >> 1;
     worker.next_sequence = last - 1;
@@ -420,11 +423,11 @@ fn numbers_go_round_without_meeting() {
     assert_eq!(collect(&mut worker), (vec![0, 1, 2, 3], Ok(false)));
 }
 
-/// A piece with so many bytes goes out and the same bytes come back, both sides taking turns.
+/// A piece with `length` bytes of arguments is answered with the same bytes; both sides take turns.
 fn check_echo(length: usize) {
     let (mut worker, mut played, [task, _]) = pair();
     assert!(give(&mut worker, task, 0, length));
-    // The worker's side: claim, then chunks as they come.
+    // The worker's side: the claim, then the chunks as they come.
     let (header, payload) = played.next().unwrap();
     assert!(played.claim(header.sequence));
     let streams = length > CHUNK_BYTES;
@@ -445,9 +448,9 @@ fn check_echo(length: usize) {
     }
     assert_eq!(arguments, arguments_of(0, length));
     assert!(!worker.is_streaming_out());
-    // And back.
+    // The reply.
     let mut answer = None;
-    let mut spare = Spare::default();
+    let mut spare = Buffers::default();
     let mut look = |worker: &mut WorkerHandle| {
         let mut collect = || {
             worker.collect(&mut spare, |arrival| match arrival {
@@ -472,7 +475,7 @@ fn check_echo(length: usize) {
     look(&mut worker);
     assert_eq!(answer, Some(arguments));
     assert!(worker.is_idle());
-    // The ring is whole again.
+    // The whole ring is free again.
     assert!(give(&mut worker, task, 1, CHUNK_BYTES));
 }
 
@@ -485,14 +488,14 @@ fn values_of_every_length_go_both_ways() {
     }
 }
 
-/// What a hostile worker and the scheduler do, in any order.
+/// The steps of a hostile worker and of the scheduler, in any order.
 #[derive(Debug, Clone)]
 enum Step {
     Give(usize),
     Collect,
     Pump,
-    CallBackNewest,
-    CallBackTask,
+    RevokeNewest,
+    RevokeTask,
     Answer,
     ClaimNext,
     Scribble(usize, u64),
@@ -504,7 +507,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let length = prop_oneof![0..40_usize, Just(CHUNK_BYTES), Just(CHUNK_BYTES + 1), 0..3 * OUT_RING_BYTES];
-    // Near the truth, so that more than the first look is tried.
+    // Values near the valid ones, so that more than the first look is tested.
     let header = (0..40_u64, prop_oneof![2..6_u64, 0..16_u64], 0..5_u64, 1..30_u64)
         .prop_map(|(length, kind, flags, sequence)| length | kind << 24 | flags << 28 | sequence << 32);
     let state = prop_oneof![2 => 0..80_u32, 1 => any::<u32>()];
@@ -513,8 +516,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => length.prop_map(Step::Give),
         3 => Just(Step::Collect),
         1 => Just(Step::Pump),
-        3 => Just(Step::CallBackNewest),
-        1 => Just(Step::CallBackTask),
+        3 => Just(Step::RevokeNewest),
+        1 => Just(Step::RevokeTask),
         4 => Just(Step::Answer),
         3 => Just(Step::ClaimNext),
         2 => (0..6_usize, prop_oneof![header, any::<u64>()]).prop_map(|(place, word)| Step::Scribble(place, word)),
@@ -525,13 +528,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// However the worker behaves, each piece comes to one end: answered, taken with it, or back with
-/// the arguments that were given.
+/// However the worker behaves, each piece has one end: answered, lost with the worker, or returned
+/// with the arguments that were given.
 fn check_steps(steps: &[Step]) {
     let (mut worker, mut played, [task, other]) = pair();
     let mut open = BTreeMap::new();
-    let came_back = |open: &mut BTreeMap<usize, (TaskKey, usize)>, piece: Returned| {
-        let (task, length) = open.remove(&piece.number).expect("it was not back before");
+    let returned = |open: &mut BTreeMap<usize, (TaskKey, usize)>, piece: Returned| {
+        let (task, length) = open.remove(&piece.number).expect("it was not returned before");
         assert_eq!(task, piece.task);
         assert_eq!(piece.arguments.as_slice(), arguments_of(piece.number, length), "piece {}", piece.number);
     };
@@ -551,23 +554,23 @@ fn check_steps(steps: &[Step]) {
                     assert!(open.remove(&number).is_some(), "piece {number} was answered twice");
                 }
                 if result.is_err() {
-                    // It is killed, and not listened to any more.
+                    // It is killed, and nothing more is read from it.
                     break;
                 }
             }
             Step::Pump => worker.pump(),
-            Step::CallBackNewest => {
+            Step::RevokeNewest => {
                 if let Some(piece) = worker.revoke_newest() {
-                    came_back(&mut open, piece);
+                    returned(&mut open, piece);
                 }
             }
-            Step::CallBackTask => {
+            Step::RevokeTask => {
                 worker.revoke_task(other);
-                let held: Vec<_> = worker.in_flight.iter().map(|piece| piece.number).collect();
+                let held: Vec<_> = worker.ledger.iter().map(|piece| piece.number).collect();
                 open.retain(|number, (task, _)| *task != other || held.contains(number));
             }
             Step::Answer => {
-                if let Some(front) = worker.in_flight.front() {
+                if let Some(front) = worker.ledger.oldest() {
                     played.write(REPLY, 0, front.sequence, &[], &[1; 20]);
                 }
             }
@@ -589,7 +592,7 @@ fn check_steps(steps: &[Step]) {
             Step::Stage(value) => played.pair.stage().store(value, Release),
         }
         assert_eq!(worker.has_flagged(), open.keys().any(|number| number % 2 == 1));
-        assert_eq!(worker.in_flight(), open.len(), "none is lost, none counts twice");
+        assert_eq!(worker.in_flight(), open.len(), "no piece is lost or counted twice");
     }
     let (lost, rest) = worker.leftovers(false);
     if let Some(piece) = lost {
@@ -597,16 +600,66 @@ fn check_steps(steps: &[Step]) {
     }
     assert!(rest.is_sorted_by_key(|piece| piece.number));
     for piece in rest {
-        came_back(&mut open, piece);
+        returned(&mut open, piece);
     }
-    assert!(open.is_empty(), "{open:?} got lost");
+    assert!(open.is_empty(), "{open:?} are lost");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_the_worker_does_every_piece_comes_to_one_end(steps in prop::collection::vec(step(), 0..80)) {
+    fn whatever_the_worker_does_every_piece_has_one_end(steps in prop::collection::vec(step(), 0..80)) {
         check_steps(&steps);
+    }
+}
+
+/// The parent's part in tiny pieces, in functions of their own so that their instructions can be counted:
+///
+/// `cargo test --release --lib --no-run`, then
+/// `valgrind --tool=callgrind --toggle-collect='*counted_give*' DRIVER --exact --ignored
+/// engine::link::tests::instructions_of_tiny_pieces`, and once more with `counted_collect`. Divide by
+/// [`COUNTED_PIECES`].
+mod counted {
+    use super::*;
+
+    #[inline(never)]
+    pub(super) fn counted_give(worker: &mut WorkerHandle, task: TaskKey, numbers: std::ops::Range<usize>) {
+        let terms = Terms { cost_ns: 80, limit_ns: None, may_run_again: false };
+        for number in numbers {
+            let arguments = (number as u64).to_le_bytes();
+            assert!(worker.give_record(task, number, (7, Format::Raw, terms), &arguments, number % 64 == 63));
+        }
+        worker.publish();
+    }
+
+    #[inline(never)]
+    pub(super) fn counted_collect(worker: &mut WorkerHandle, spare: &mut Buffers, replies: &mut [Option<Reply>]) {
+        let look = worker.collect(spare, |arrival| {
+            if let Arrival::Reply { piece, outcome: Outcome::Result, bytes, .. } = arrival {
+                replies[piece.number % 64] = Some(bytes);
+            }
+        });
+        assert_eq!(look, Ok(false));
+    }
+}
+
+const COUNTED_PIECES: usize = 64 * 1000;
+
+#[test]
+#[ignore = "a driver for callgrind"]
+fn instructions_of_tiny_pieces() {
+    let (mut worker, mut played, [task, _]) = pair();
+    let mut spare = Buffers::default();
+    let mut replies = vec![None; 64];
+    for first in (0..COUNTED_PIECES).step_by(64) {
+        counted::counted_give(&mut worker, task, first..first + 64);
+        for _ in 0..64 {
+            let (header, payload) = played.next().unwrap();
+            assert!(played.claim(header.sequence));
+            assert!(played.write(REPLY, 0, header.sequence, &[], &payload[8..]));
+        }
+        counted::counted_collect(&mut worker, &mut spare, &mut replies);
+        assert!(worker.is_idle() && replies.iter_mut().all(|reply| reply.take().is_some()));
     }
 }

@@ -1,0 +1,187 @@
+//! Outgoing arguments that are too long for one record: the parent sends them in chunks.
+//!
+//! Invariant: at most one piece's arguments are on their way. They are complete in `current` until the worker is known to
+//! have claimed the piece, since before that the piece may have to go to another worker. After the claim they
+//! are dropped, or move to `kept` if the piece may run again. Only the parent touches these words.
+
+use super::WorkerHandle;
+use crate::engine::wire::pair::CHUNK_BYTES;
+use crate::engine::wire::record;
+use crate::failpoint::failpoint;
+use crate::protocol::claim;
+use crate::protocol::ring::Header;
+
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    current: Option<Sending>,
+    /// The arguments that streamed to the piece that runs, if it may run again.
+    kept: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    bytes: Vec<u8>,
+    sent: usize,
+    sequence: u32,
+}
+
+impl Outgoing {
+    /// True while arguments are still on their way.
+    #[inline]
+    pub(super) fn is_sending(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.sent < current.bytes.len())
+    }
+
+    /// True while the arguments of this piece are still on their way.
+    #[inline]
+    pub(super) fn is_sending_to(&self, sequence: u32) -> bool {
+        self.current.as_ref().is_some_and(|it| it.sequence == sequence && it.sent < it.bytes.len())
+    }
+
+    /// True if no arguments are on their way or wait for a claim: the next may start.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// The first chunk of these arguments was written.
+    pub(super) fn start(&mut self, sequence: u32, bytes: Vec<u8>, sent: usize) {
+        debug_assert!(self.is_free());
+        self.current = Some(Sending { bytes, sent, sequence });
+    }
+
+    /// The piece is answered or revoked: its arguments are not needed any more.
+    pub(super) fn forget(&mut self, sequence: u32) {
+        self.current.take_if(|current| current.sequence == sequence);
+    }
+
+    /// The piece that runs is answered.
+    pub(super) fn forget_kept(&mut self) {
+        self.kept = None;
+    }
+
+    /// The arguments of this piece, if they are on their way or wait for a claim. The worker steps over those chunks that are in
+    /// the ring already.
+    pub(super) fn take(&mut self, sequence: u32) -> Option<Vec<u8>> {
+        Some(self.current.take_if(|current| current.sequence == sequence)?.bytes)
+    }
+
+    /// The arguments of the piece that runs, if it may run again.
+    pub(super) fn take_kept(&mut self) -> Vec<u8> {
+        self.kept.take().unwrap_or_default()
+    }
+
+    /// The next chunk and its piece, if something is left to send.
+    fn next_chunk(&self) -> Option<(u32, &[u8])> {
+        let Sending { bytes, sent, sequence } = self.current.as_ref()?;
+        let left = &bytes[*sent..];
+        (!left.is_empty()).then(|| (*sequence, &left[..left.len().min(CHUNK_BYTES)]))
+    }
+
+    /// The next chunk was written.
+    fn advance(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.sent = (current.sent + CHUNK_BYTES).min(current.bytes.len());
+        }
+    }
+
+    /// The piece whose arguments are sent and that is not known to be claimed.
+    fn waits_for_claim(&self) -> Option<u32> {
+        self.current.as_ref().filter(|current| current.sent == current.bytes.len()).map(|current| current.sequence)
+    }
+
+    /// The piece is claimed.
+    fn claimed(&mut self, may_run_again: bool) {
+        let sent = self.current.take();
+        self.kept = sent.filter(|_| may_run_again).map(|sent| sent.bytes);
+    }
+}
+
+impl WorkerHandle {
+    /// True while arguments are still on their way.
+    #[inline]
+    pub(crate) fn is_streaming_out(&self) -> bool {
+        self.outgoing.is_sending()
+    }
+
+    /// Sends more of the arguments that stream, as far as there is room.
+    #[inline]
+    pub(crate) fn pump(&mut self) {
+        if !self.outgoing.is_free() {
+            self.send_chunks();
+        }
+    }
+
+    #[cold]
+    fn send_chunks(&mut self) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        while let Some((sequence, chunk)) = outgoing.next_chunk() {
+            let header = Header { kind: record::CHUNK, flags: 0, sequence };
+            if self.push(header, &[], chunk).is_none() {
+                break;
+            }
+            outgoing.advance();
+            failpoint!("parent-chunk-written");
+            // Only here: once everything is sent, what follows in the ring belongs to other pieces.
+            self.ledger.extend(sequence, self.work.tail());
+            self.publish();
+        }
+        // Only the oldest piece can have begun, whatever the state words say.
+        if let Some(sequence) = outgoing.waits_for_claim()
+            && let Some(oldest) = self.ledger.oldest()
+            && oldest.sequence == sequence
+            && claim::is_claimed(self.pair.states(), sequence)
+        {
+            outgoing.claimed(oldest.may_run_again);
+            self.ledger.mark_oldest_begun();
+        }
+        self.outgoing = outgoing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_go_chunk_by_chunk_and_stay_until_the_claim() {
+        for length in [CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES + 5] {
+            let bytes: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            for may_run_again in [false, true] {
+                let mut outgoing = Outgoing::default();
+                assert!(outgoing.is_free() && !outgoing.is_sending());
+                outgoing.start(3, bytes.clone(), CHUNK_BYTES);
+                let mut sent = bytes[..CHUNK_BYTES].to_vec();
+                while let Some((sequence, chunk)) = outgoing.next_chunk() {
+                    assert!(outgoing.is_sending() && outgoing.is_sending_to(3) && !outgoing.is_sending_to(4));
+                    assert!(sequence == 3 && outgoing.waits_for_claim().is_none());
+                    sent.extend_from_slice(chunk);
+                    outgoing.advance();
+                }
+                assert_eq!(sent, bytes);
+                assert!(!outgoing.is_sending() && !outgoing.is_sending_to(3) && !outgoing.is_free());
+                assert_eq!(outgoing.waits_for_claim(), Some(3));
+                outgoing.claimed(may_run_again);
+                assert!(outgoing.is_free() && outgoing.take(3).is_none());
+                assert_eq!(outgoing.take_kept(), if may_run_again { &bytes[..] } else { &[] });
+            }
+        }
+    }
+
+    #[test]
+    fn only_its_own_piece_takes_the_arguments() {
+        let start = || {
+            let mut outgoing = Outgoing::default();
+            outgoing.start(3, vec![1; 9], 4);
+            outgoing
+        };
+        for (sequence, is_gone) in [(2, false), (3, true), (4, false)] {
+            let mut outgoing = start();
+            assert_eq!(outgoing.take(sequence), is_gone.then(|| vec![1; 9]), "{sequence}");
+            assert_eq!(outgoing.is_free(), is_gone, "{sequence}");
+            let mut outgoing = start();
+            outgoing.forget(sequence);
+            assert_eq!(outgoing.is_free(), is_gone, "{sequence}");
+        }
+    }
+}
