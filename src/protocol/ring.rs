@@ -111,6 +111,7 @@ impl Producer {
 
     /// Writes a record whose payload is `lead` followed by `bytes`. The consumer does not see it before
     /// [`publish`](Self::publish). Returns the position at which the record begins.
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
         words: &[AtomicU64],
@@ -143,6 +144,7 @@ impl Producer {
         Ok(start)
     }
 
+    #[inline(always)]
     fn finish(&mut self, words: &[AtomicU64], header: u64, record_words: u64) {
         let mask = words.len() as u64 - 1;
         let next = self.tail + record_words;
@@ -197,6 +199,7 @@ impl Record {
     }
 
     /// Copies the payload after its first `lead_words` words, if it has at most `N` bytes, and returns its length.
+    #[inline(always)]
     pub(crate) fn copy_to<const N: usize>(
         &self,
         words: &[AtomicU64],
@@ -237,6 +240,7 @@ impl Consumer {
     }
 
     /// The record at the consumer's position, if the producer has published one.
+    #[inline(always)]
     pub(crate) fn peek(&mut self, words: &[AtomicU64]) -> Result<Option<Record>, Violation> {
         let Some(record) = self.read_header(words)? else { return Ok(None) };
         if record.header.kind != SKIP {

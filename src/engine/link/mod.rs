@@ -27,7 +27,7 @@ use crate::engine::wire::record::{self, Outcome};
 use crate::error::Cause;
 use crate::failpoint::failpoint;
 use crate::protocol::claim;
-use crate::protocol::ring::{Consumer, Header, Producer, Violation};
+use crate::protocol::ring::{Consumer, Full, Header, Producer, Violation};
 use crate::protocol::sleep::{self, Interest, LOW_WATER};
 use crate::protocol::sync::{Acquire, Relaxed};
 use crate::sys::clock;
@@ -307,11 +307,15 @@ impl WorkerHandle {
         }
         let sequence = self.next_sequence;
         let header = Header { kind: record::PIECE, flags: flags_of(format, terms, low_water), sequence };
-        let Some(position) = self.push(header, &[call], arguments) else {
-            return false;
+        // The first attempt is inlined, since it nearly always succeeds: it then knows that `lead` is one word.
+        let position = match self.work.push(self.pair.out_ring(), header, &[call], arguments) {
+            Ok(position) => Some(position),
+            Err(Full) => self.push(header, &[call], arguments),
         };
-        self.given(task, number, terms, position, low_water, false);
-        true
+        if let Some(position) = position {
+            self.given(task, number, terms, position, low_water, false);
+        }
+        position.is_some()
     }
 
     /// Notes a piece that was written. Inlined so that the piece is built in its final place.
@@ -375,18 +379,15 @@ impl WorkerHandle {
     }
 
     /// Writes a record; if there is no room, checks once how far the worker has read. Returns its position.
-    #[inline(always)]
-    fn push(&mut self, header: Header, lead: &[u64], bytes: &[u8]) -> Option<u64> {
-        match self.work.push(self.pair.out_ring(), header, lead, bytes) {
-            Ok(position) => Some(position),
-            Err(_) => self.push_once_more(header, lead, bytes),
-        }
-    }
-
     #[cold]
-    fn push_once_more(&mut self, header: Header, lead: &[u64], bytes: &[u8]) -> Option<u64> {
-        self.learn_consumed();
-        self.work.push(self.pair.out_ring(), header, lead, bytes).ok()
+    fn push(&mut self, header: Header, lead: &[u64], bytes: &[u8]) -> Option<u64> {
+        for _ in 0..2 {
+            if let Ok(position) = self.work.push(self.pair.out_ring(), header, lead, bytes) {
+                return Some(position);
+            }
+            self.learn_consumed();
+        }
+        None
     }
 
     /// Accepts the worker's word on how far it has read, but not past a piece whose arguments may have to be read back
