@@ -1,5 +1,6 @@
-//! What reads bytes that others wrote, driven by bytes at random. The fuzzer of `fuzz/` and the tests
-//! below drive the same bodies; each panics where something does not hold.
+//! Bodies for the fuzzer: random bytes for all code that reads what another process wrote.
+//!
+//! The fuzzer in `fuzz/` and the tests below call the same bodies; a body panics if an invariant does not hold.
 
 use crate::Failure;
 use crate::codec::bytes::Arguments;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// The bytes, from the front; zeros behind their end.
+/// The bytes, read from the front; zeros after their end.
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
@@ -41,15 +42,15 @@ impl Input<'_> {
     }
 }
 
-/// The parent's side of a worker that does anything at all with its memory, at any moment: each piece is
-/// answered, comes back or is lost, and only one of these.
+/// The parent's side of a worker that writes anything into its memory at any time. Each piece is answered,
+/// returned or lost, and only one of these.
 pub fn worker(data: &[u8]) {
     let mut input = Input(data);
     let made = Pair::create().expect("shared memory can be made");
     let mut worker = WorkerHandle::create(0, made).expect("events can be made");
     let (out, back) = worker.memory.as_ref().expect("just made");
     let pair = Pair::open(out, back).expect("it can be mapped");
-    // All of *back*, and the place in it where an honest worker would go on.
+    // The ring of *back*, and the place in it where an honest worker would continue.
     let words = pair.back_ring();
     let mut replies = Producer::new();
     let mut tasks = Tasks::default();
@@ -89,7 +90,7 @@ pub fn worker(data: &[u8]) {
             7 => pair.states()[input.number(2) as usize % claim::SLOTS].store(input.number(4) as u32, Relaxed),
             8 | 9 => drop(claim::claim(pair.states(), input.number(1) as u32)),
             10..13 => {
-                // Well framed; what is in it may be anything.
+                // A valid header; its payload may be anything.
                 let header =
                     Header { kind: 1 + input.byte() % 6, flags: input.byte() % 16, sequence: input.byte().into() };
                 let lead = if header.kind == 2 { vec![input.number(3)] } else { Vec::new() };
@@ -112,7 +113,7 @@ pub fn worker(data: &[u8]) {
                     1 => {
                         let task = keys[usize::from(input.byte() % 2)];
                         worker.revoke_task(task);
-                        // Which of them have gone the worker's memory decides.
+                        // The worker's memory decides which of them are revoked.
                         return end(worker, held, trusted, true);
                     }
                     2 => {
@@ -133,7 +134,7 @@ pub fn worker(data: &[u8]) {
                     }
                 };
                 if let Some(returned) = returned {
-                    assert!(held.remove(&returned.number), "piece {} came back twice", returned.number);
+                    assert!(held.remove(&returned.number), "piece {} was returned twice", returned.number);
                     assert!(returned.arguments.as_slice().iter().all(|&byte| byte == returned.number as u8));
                 }
             }
@@ -143,19 +144,23 @@ pub fn worker(data: &[u8]) {
     end(worker, held, trusted, false);
 }
 
-/// Its death: what is left is lost or comes back whole.
-fn end(mut worker: WorkerHandle, mut held: BTreeSet<usize>, trusted: bool, some_have_gone: bool) {
+/// The worker dies: each piece left is lost or returned complete. With `some_are_revoked`, others may have been dropped.
+fn end(mut worker: WorkerHandle, mut held: BTreeSet<usize>, trusted: bool, some_are_revoked: bool) {
     let (lost, rest) = worker.leftovers(!trusted);
     for number in rest.iter().map(|piece| piece.number).chain(lost.as_ref().map(|piece| piece.number)) {
         assert!(held.remove(&number), "piece {number} is left twice");
     }
     for piece in &rest {
-        assert!(piece.arguments.as_slice().iter().all(|&byte| byte == piece.number as u8), "other arguments");
+        assert!(
+            piece.arguments.as_slice().iter().all(|&byte| byte == piece.number as u8),
+            "piece {} has other arguments",
+            piece.number
+        );
     }
-    assert!(some_have_gone || held.is_empty(), "pieces {held:?} are nowhere");
+    assert!(some_are_revoked || held.is_empty(), "pieces {held:?} are neither answered, returned nor lost");
 }
 
-/// A ring whose words are anything: no record reaches beyond it, and the reader comes to an end.
+/// A ring with any words: no record reaches beyond it, and the reader terminates.
 pub fn ring(data: &[u8]) {
     let size = 64;
     let words: Vec<AtomicU64> = (0..size)
@@ -180,7 +185,7 @@ pub fn ring(data: &[u8]) {
     }
 }
 
-/// A type with one of everything.
+/// A type with every kind of value.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Everything {
     Nothing,
@@ -192,12 +197,12 @@ enum Everything {
     Outcome(Result<bool, String>),
 }
 
-/// Results are decoded, or refused with a word of it: no panic, and no memory for what is not there.
+/// Results are decoded or refused with an error: no panic, and no memory for values that are not there.
 pub fn value(data: &[u8]) {
     fn read<R: DeserializeOwned + Serialize + 'static>(format: Format, bytes: &[u8]) {
         let Ok(value) = codec::decode_result::<R>(format, bytes) else { return };
         let Ok(again) = codec::encode_message(&value) else { return };
-        // Elements of no size are believed by the bytes that there are: fewer would do for fewer.
+        // The number of elements without a size is limited by the number of bytes: a shorter encoding may hold fewer.
         if again.len() >= bytes.len() {
             codec::decode_message::<R>(&again).expect("what was written can be read");
         }
@@ -214,7 +219,7 @@ pub fn value(data: &[u8]) {
     }
 }
 
-/// What comes over the socket, and what the environment holds.
+/// Messages from the socket, and the marker from the environment.
 pub fn message(data: &[u8]) {
     if let Ok(FromServer::Died { ending, .. }) = codec::decode_message(data) {
         let _ = matches!(ending, Ending::Exit(_));
@@ -231,7 +236,7 @@ pub fn message(data: &[u8]) {
 mod tests {
     use super::*;
 
-    /// Drives a body; the last seed that is printed is the one that failed.
+    /// Calls a body with random inputs; the last number printed is the input that failed.
     fn drive(body: fn(&[u8]), inputs: u64, most_bytes: u64) {
         let mut state = 0_u64;
         let mut random = || {
@@ -243,7 +248,7 @@ mod tests {
         };
         for input in 0..inputs {
             let length = random() % most_bytes;
-            // Small numbers say more than large ones to what reads lengths.
+            // Small numbers reach more branches than large ones where lengths are read.
             let is_small = random() % 2 == 0;
             let bytes: Vec<u8> = (0..length)
                 .map(|_| if is_small && random() % 4 != 0 { random() % 8 } else { random() } as u8)

@@ -1,13 +1,13 @@
-//! The marker: the one environment variable by which a started image knows that it is to be a fork
-//! server.
+//! The marker: the environment variable that tells a started image to be a fork server.
 //!
 //! `VERSION/ENTRY/NONCE/SOCKET/PARENT`: the crate's version, the offset of its entry in the image,
-//! a random number, the socket's descriptor and the parent's process id. It counts only if all of
-//! it fits: another copy of the crate in the same program has another version or entry and leaves it
-//! alone; a forged or stale one names no socket whose maker is that parent and which holds that nonce.
-//! Every version keeps this form, so that each can tell a stale marker of another.
+//! a random number, the socket's descriptor and the parent's process id. A marker is valid only if all
+//! parts match. Another copy of the crate in the same program has another version or entry and ignores
+//! it. A forged or stale marker names no socket that this parent made and that holds this nonce. Every
+//! version keeps this form, so that each recognises a stale marker of another.
 //!
-//! It is read before `main`, when nothing may be assumed: no allocation, no lock.
+//! Invariant: reading a marker neither allocates nor takes a lock, since it happens before `main`. The parent
+//! writes the variable for the fork server alone; the fork server reads and removes it.
 
 use std::ffi::{CStr, CString};
 
@@ -16,7 +16,7 @@ pub(crate) const NAME: &CStr = c"MULTICORE_FORK_SERVER";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a marker says.
+/// The parts of a marker, without its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Marker {
     pub(crate) entry: u64,
@@ -25,8 +25,8 @@ pub(crate) struct Marker {
     pub(crate) parent: u32,
 }
 
-/// The marker as a setting of the environment.
 impl Marker {
+    /// The variable as it stands in an environment: `NAME=value`.
     pub(crate) fn to_variable(self) -> CString {
         let name = NAME.to_str().expect("the name is ASCII");
         let Marker { entry, nonce, socket, parent } = self;
@@ -34,7 +34,7 @@ impl Marker {
         CString::new(text).expect("no part has a NUL")
     }
 
-    /// Reads a value; `None` if it is no marker of any version. True if it is of this one.
+    /// Reads a value; `None` if it is no marker of any version. True if it is a marker of this version.
     pub(crate) fn parse(value: &[u8]) -> Option<(Marker, bool)> {
         let mut fields = value.split(|&byte| byte == b'/');
         let version = fields.next()?;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_marker_is_refused() {
+    fn what_is_no_marker_is_refused() {
         for rest in [
             "",
             "/",

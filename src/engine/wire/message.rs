@@ -1,6 +1,8 @@
-//! What parent and fork server say to each other, over a socket that no worker holds.
+//! The messages between parent and fork server, over a socket that no worker holds.
 //!
-//! | from        | message                      | descriptors beside it                              |
+//! Invariant: a message is sent whole or not at all, and its descriptors with it.
+//!
+//! | from        | message                      | descriptors with it                                |
 //! |-------------|------------------------------|----------------------------------------------------|
 //! | parent      | [`Hello`], before the start  | the parent's pidfd, the settings                   |
 //! | fork server | `Intercepted`, `Ready` or `Refused` | -                                           |
@@ -17,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// The first message, which waits in the socket when the image starts.
+/// The first message. It is in the socket before the image starts.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) nonce: u64,
@@ -25,62 +27,62 @@ pub(crate) struct Hello {
     pub(crate) identity: u64,
 }
 
-/// A hook: the call in the form that travels, and its encoded value.
+/// A hook: its call as a word that is valid in every process of this image, and its encoded value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Hook {
     pub(crate) call: u64,
     pub(crate) value: Vec<u8>,
 }
 
-/// The settings of a pool that concern its processes.
+/// The settings of a pool that its processes need.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) preload: Option<Hook>,
     pub(crate) on_worker_start: Option<Hook>,
     pub(crate) on_worker_exit: Option<Hook>,
     pub(crate) warm_memory_bytes: u64,
-    /// How long a result may be; `None` for what the machine allows.
+    /// The most bytes of a result; `None` for the default of this machine.
     pub(crate) max_result_bytes: Option<u64>,
-    /// A worker that crashes may leave a core file.
+    /// True if a worker that crashes may leave a core file.
     pub(crate) core_files: bool,
     pub(crate) no_new_privileges: bool,
 }
 
-/// From the parent.
+/// Messages from the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToServer {
-    /// Fork a worker; its descriptors are beside the message.
+    /// Fork a worker; its descriptors come with the message.
     Spawn { worker: u32, generation: u32 },
-    /// Kill a worker whose pidfd the parent has no room for.
+    /// Kill a worker whose pidfd the parent could not receive: it has no free descriptor.
     Kill { worker: u32, generation: u32 },
 }
 
-/// To the parent.
+/// Messages to the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromServer {
     /// The image was stopped before `main`.
     Intercepted,
     /// `preload` has run.
     Ready,
-    /// It cannot serve, and why.
+    /// It cannot serve, for this reason.
     Refused(String),
-    /// A worker lives; its pidfd is beside the message.
+    /// A worker was forked; its pidfd comes with the message.
     Spawned { worker: u32, generation: u32, pid: u32 },
-    /// A worker could not be forked: the error number.
+    /// A worker could not be forked, with the error number.
     SpawnFailed { worker: u32, generation: u32, errno: i32 },
-    /// A worker ended and is reaped.
+    /// A worker ended and was reaped.
     Died { worker: u32, generation: u32, ending: Ending },
 }
 
-/// Sends a message, or fails with `WouldBlock`: the other side may be stopped, and nobody waits for it
-/// without looking at what else may come.
+/// Sends a message, or fails with `WouldBlock`. It never waits: the other side may be stopped, and the sender has other
+/// events to handle meanwhile.
 pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = codec::encode_message(message).map_err(io::Error::other)?;
     socket::send(socket, &bytes, fds)?;
     Ok(())
 }
 
-/// Reads a received message.
+/// Decodes a received message.
 pub(crate) fn decode<T: DeserializeOwned>(received: &Received) -> io::Result<T> {
     codec::decode_message(&received.bytes).map_err(io::Error::other)
 }

@@ -1,4 +1,4 @@
-//! What the parent, the fork server and the workers share: memory, messages and limits.
+//! What the parent, the fork server and the workers share: memory layout, records, messages and limits.
 
 pub(crate) mod marker;
 pub(crate) mod message;

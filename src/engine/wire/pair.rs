@@ -1,21 +1,21 @@
-//! A pair: the two pieces of shared memory between the parent and one worker.
+//! A pair: the two shared memories between the parent and one worker.
 //!
 //! | memory | offset | what           | written by     | protocol    |
 //! |--------|--------|----------------|----------------|-------------|
 //! | *out*  | 0      | `interest`     | parent         | `sleep.rs`  |
-//! | *out*  | 64     | `back_head`    | parent         | how far it has read *back*'s ring |
+//! | *out*  | 64     | `back_head`    | parent         | the position up to which the parent has read *back*'s ring |
 //! | *out*  | 4096   | ring           | parent         | `ring.rs`: the work |
 //! | *back* | 0      | `worker_sleep` | worker, parent | `sleep.rs`  |
-//! | *back* | 64     | `out_head`     | worker         | how far it has read *out*'s ring  |
-//! | *back* | 128    | `note`         | worker         | what it leaves for after its death |
+//! | *back* | 64     | `out_head`     | worker         | the position up to which the worker has read *out*'s ring |
+//! | *back* | 128    | `note`         | worker         | a cause of its death, as a constant of `sys/fault.rs` |
 //! | *back* | 192    | `stage`        | worker         | 0, then [`READY`] |
-//! | *back* | 256    | `started_ns`   | worker         | when it began the piece below, if that has a time limit |
-//! | *back* | 264    | `started`      | worker         | that piece's number                |
+//! | *back* | 256    | `started_ns`   | worker         | the time when it began the piece below |
+//! | *back* | 264    | `started`      | worker         | the sequence number of the last piece with a time limit that it began |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
 //! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
 //!
-//! Words that only the parent writes lie in *out*, which the worker cannot write: it cannot forge
-//! them. Each word has a cache line of its own.
+//! Words that only the parent writes lie in *out*, which the worker maps read-only: it cannot forge
+//! them. Each word has its own cache line; `started_ns` and `started` share one.
 //!
 //! Invariant: a pair belongs to one worker for life, and its memory is never used for another.
 
@@ -28,18 +28,18 @@ use memmap2::MmapRaw;
 use rustix::fd::OwnedFd;
 use std::io;
 
-/// The length of *out*'s ring: some chunks, so that both sides can copy at the same time.
+/// The length of *out*'s ring: four chunks, so that both sides can copy at the same time.
 pub(crate) const OUT_RING_BYTES: usize = 256 * 1024;
 
-/// The length of *back*'s ring: it holds a result of usual size whole, so that the worker can go on
-/// while its parent waits for a core to read it on.
+/// The length of *back*'s ring: a result of up to nearly 1 MiB fits, so that the worker can continue
+/// while the parent waits for a core.
 pub(crate) const BACK_RING_BYTES: usize = 1024 * 1024;
 
-/// The most that one record carries; what is longer streams through in chunks of this length, so
-/// that both sides copy at the same time.
+/// The most bytes of a value that one record carries. A longer value streams in chunks of this length,
+/// so that both sides copy at the same time.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
-/// So much of *back*'s ring is there from the first moment.
+/// The part of *back*'s ring that has pages when the worker is forked; [`Pair::allocate`] adds the rest.
 const FIRST_BYTES: usize = 16 * 1024;
 
 /// `stage` once `on_worker_start` has returned; 0 before.
@@ -63,7 +63,7 @@ const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
 const _: () =
     assert!(BACK_RING.is_multiple_of(64) && OUT_RING_BYTES.is_power_of_two() && BACK_RING_BYTES.is_power_of_two());
 
-/// Both memories of a pair, mapped.
+/// The two memories of a pair, mapped.
 #[derive(Debug)]
 pub(crate) struct Pair {
     out: MmapRaw,
@@ -74,15 +74,15 @@ pub(crate) struct Pair {
 pub(crate) type Made = (Pair, OwnedFd, OwnedFd);
 
 impl Pair {
-    /// Makes a pair and gives the descriptors for the worker.
+    /// Makes a pair, and returns the descriptors for the worker.
     pub(crate) fn create() -> io::Result<Made> {
         let (out_fd, out) = memory::create("multicore-out", OUT_BYTES, OUT_BYTES, Writers::Maker)?;
         let (back_fd, back) = memory::create("multicore-back", BACK_BYTES, BACK_RING + FIRST_BYTES, Writers::All)?;
         Ok((Pair { out, back }, out_fd, back_fd))
     }
 
-    /// Sees to it that all pages of *back* are there. That takes longer than all else about a new
-    /// worker, which can begin without: it touches them before its parent does.
+    /// Allocates all pages of *back*. That takes longer than everything else for a new worker, and the
+    /// worker can begin without it: it touches the pages before the parent does.
     pub(crate) fn allocate(back: &OwnedFd) -> io::Result<()> {
         Ok(memory::allocate(back, BACK_BYTES)?)
     }
@@ -120,12 +120,12 @@ impl Pair {
         word32(&self.back, STAGE)
     }
 
-    /// When the worker began a piece that has a time limit, by the clock that all processes share.
+    /// The time when the worker began a piece with a time limit, by the clock that all processes share.
     pub(crate) fn started_ns(&self) -> &AtomicU64 {
         &words(&self.back, STARTED_NS, 1)[0]
     }
 
-    /// Which piece that was. Written after the time, and read before it.
+    /// The sequence number of that piece. Written after the time, and read before it.
     pub(crate) fn started(&self) -> &AtomicU32 {
         word32(&self.back, STARTED)
     }

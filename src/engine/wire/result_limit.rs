@@ -1,13 +1,18 @@
-//! How long a result may be. The worker looks before it sends, so that an honest piece gets an error
-//! that says so; the parent looks before it believes, since a worker's word is only a word.
+//! The limit of a result's length.
+//!
+//! The worker checks it before it sends, so that the piece gets an error that says so. The parent checks it again before it
+//! reserves memory, since a worker may announce any length.
+//!
+//! Invariant: results up to [`ALWAYS_ALLOWED_BYTES`] are allowed unless the settings say less.
 
 use crate::sys::machine;
 use std::sync::OnceLock;
 
-/// Up to this length nobody looks.
+/// Without a setting, a result of up to 64 MiB is allowed, without a look at the machine's memory: that takes reading some
+/// files.
 pub(crate) const ALWAYS_ALLOWED_BYTES: usize = 64 * 1024 * 1024;
 
-/// The setting, `None` for what the machine allows.
+/// The most bytes of a result; `None` for half of the memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ResultLimit(Option<u64>);
 
@@ -16,6 +21,7 @@ impl ResultLimit {
         ResultLimit(most_bytes)
     }
 
+    /// True if a result may have this length.
     pub(crate) fn allows(self, bytes: usize) -> bool {
         match self.0 {
             Some(most) => bytes as u64 <= most,
@@ -23,6 +29,7 @@ impl ResultLimit {
         }
     }
 
+    /// The limit as a number, for messages.
     pub(crate) fn most_bytes(self) -> u64 {
         self.0.unwrap_or_else(half_of_memory)
     }
