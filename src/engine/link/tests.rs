@@ -614,12 +614,12 @@ proptest! {
     }
 }
 
-/// The parent's part in tiny pieces, in functions of their own so that their instructions can be counted:
+/// The parent's side of tiny pieces, in functions of their own so that callgrind counts their instructions:
 ///
-/// `cargo test --release --lib --no-run`, then
-/// `valgrind --tool=callgrind --toggle-collect='*counted_give*' DRIVER --exact --ignored
+/// `cargo test --release --lib --no-run --features rustix/use-libc-auxv` (valgrind 3.19 hides the vdso that
+/// rustix finds otherwise), then `valgrind --tool=callgrind --toggle-collect='*counted_give*' DRIVER --exact --ignored
 /// engine::link::tests::instructions_of_tiny_pieces`, and once more with `counted_collect`. Divide by
-/// [`COUNTED_PIECES`].
+/// [`COUNTED_PIECES`]. The driver has failpoints: two in `counted_collect`, 17 instructions each for a piece.
 mod counted {
     use super::*;
 
