@@ -11,12 +11,12 @@
 /// Names a step. In all builds but the crate's own tests it is nothing.
 macro_rules! failpoint {
     ($name:literal) => {
-        #[cfg(all(test, not(any(miri, loom))))]
+        #[cfg(all(test, debug_assertions, not(any(miri, loom))))]
         $crate::failpoint::reach($name);
     };
     // With code that runs instead of the next step, where a test wants an error.
     ($name:literal, $instead:expr) => {
-        #[cfg(all(test, not(any(miri, loom))))]
+        #[cfg(all(test, debug_assertions, not(any(miri, loom))))]
         if $crate::failpoint::fails($name) {
             $instead
         }
@@ -25,10 +25,10 @@ macro_rules! failpoint {
 
 pub(crate) use failpoint;
 
-#[cfg(all(test, not(any(miri, loom))))]
+#[cfg(all(test, debug_assertions, not(any(miri, loom))))]
 pub(crate) use self::armed::{VARIABLE, fails, reach};
 
-#[cfg(all(test, not(any(miri, loom))))]
+#[cfg(all(test, debug_assertions, not(any(miri, loom))))]
 mod armed {
     use rustix::process::{Signal, getpid, kill_process};
     use std::fs::OpenOptions;
@@ -127,5 +127,5 @@ mod armed {
     }
 }
 
-#[cfg(all(test, target_os = "linux", not(any(miri, loom))))]
+#[cfg(all(test, debug_assertions, target_os = "linux", not(any(miri, loom))))]
 mod tests;

@@ -368,7 +368,7 @@ fn a_worker_that_lost_what_it_signals_with_holds_up_nobody() {
         let (pool, marks) = (pool(1), Marks::new());
         let hostile: Task<u64> = task(&pool);
         hostile.run(attack, marks.path(), act);
-        // The next piece takes so long that the caller sleeps by then, and its reply has to wait for room in the ring.
+        // The next piece takes longer than the caller spins, so the caller sleeps, and its reply has to wait for room in the ring.
         let behind: Task<Vec<u8>> = pool.try_task().unwrap().retries(2);
         let long = |length: usize| {
             std::thread::sleep(Duration::from_millis(20));

@@ -5,7 +5,7 @@
 //! Invariant: no lock is held while a piece runs. A piece may thus use its own task, which it can
 //! reach by a thread-local variable.
 
-use crate::backend::{Backend, Order, Settled, Site, TaskKey, TaskSettings};
+use crate::backend::{Backend, ReadOrder, Settled, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::{Encoded, Format};
@@ -145,7 +145,7 @@ impl Backend for Inline {
         pieces.settle(number, Err(Failed { kind, message, attempts: 0 }));
     }
 
-    /// Runs a piece first: else one who only asks would wait for ever.
+    /// Runs a piece first. Otherwise a caller that only polls `completed` would never see progress.
     fn completed(&self, _: TaskKey) -> usize {
         self.run_one();
         self.pieces.lock().completed
@@ -155,7 +155,7 @@ impl Backend for Inline {
         self.pieces.lock().label(number)
     }
 
-    fn take_in_order(&self, _: TaskKey, next: usize, _: Order, deadline: Option<Instant>) -> Option<Vec<Settled>> {
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, deadline: Option<Instant>) -> Option<Vec<Settled>> {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return None;
         }

@@ -42,10 +42,19 @@ pub(crate) struct TaskSettings {
 }
 
 /// What a piece calls, and where it was handed out. Most pieces of a task share one site.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Site {
     pub(crate) call: Call,
     pub(crate) location: &'static Location<'static>,
+}
+
+impl Site {
+    /// True if it certainly is the same site. It compares addresses: two copies of one location count as
+    /// two sites, which costs an entry in a list and nothing else.
+    #[inline]
+    pub(crate) fn is_same(&self, other: &Site) -> bool {
+        std::ptr::eq(self.location, other.location) && self.call == other.call
+    }
 }
 
 /// The outcome of a piece.
@@ -57,7 +66,7 @@ pub(crate) enum Settled {
 
 /// Which outcomes a caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum ReadOrder {
     /// In order, and all of them in the end: the caller need not be woken for each.
     All,
     /// In order, each as soon as possible.
@@ -94,12 +103,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         &self,
         task: TaskKey,
         next: usize,
-        order: Order,
+        order: ReadOrder,
         deadline: Option<Instant>,
     ) -> Option<Vec<Settled>>;
 
     /// Takes the outcome of the piece that finished first of those not taken. Waits for one. `taken`
-    /// outcomes were taken before: a backend that knows nothing of the task numbers its error by it.
+    /// outcomes were taken before. A backend that does not know the task returns its error under this number.
     fn take_finished(&self, task: TaskKey, taken: usize) -> Option<(usize, Settled)>;
 
     /// Takes back the buffer of a result that was read, to use its memory again.

@@ -10,7 +10,10 @@ pub(crate) enum Bytes<const INLINE: usize> {
 }
 
 /// Encoded arguments of a piece that waits. Two numbers fit inline.
-pub(crate) type Arguments = Bytes<30>;
+pub(crate) type Arguments = Bytes<ARGUMENT_INLINE_BYTES>;
+
+/// The number of bytes of arguments that are stored inline.
+pub(crate) const ARGUMENT_INLINE_BYTES: usize = 30;
 
 /// An encoded result. A task keeps one for each piece, so it is no larger than a vector.
 pub(crate) type Reply = Bytes<REPLY_INLINE_BYTES>;

@@ -3,10 +3,11 @@
 //! The fuzzer in `fuzz/` and the tests below call the same bodies; a body panics if an invariant does not hold.
 
 use crate::Failure;
+use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
 use crate::codec::{self, Format};
-use crate::engine::core::task_state::Tasks;
-use crate::engine::link::{Arrival, Buffers, Given, Terms, WorkerHandle};
+use crate::engine::link::{Arrival, Buffers, Link};
+use crate::engine::piece::{Given, Terms};
 use crate::engine::wire::marker::Marker;
 use crate::engine::wire::message::{FromServer, ToServer};
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
@@ -15,13 +16,11 @@ use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer, Violation};
 use crate::protocol::sleep::{Interest, Listening};
 use crate::protocol::sync::{Acquire, AtomicU64, Relaxed, Release};
-use crate::sys::event::Event;
 use crate::sys::process::Ending;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
-use std::sync::Arc;
 
 /// The bytes, read from the front; zeros after their end.
 struct Input<'a>(&'a [u8]);
@@ -47,15 +46,13 @@ impl Input<'_> {
 pub fn worker(data: &[u8]) {
     let mut input = Input(data);
     let made = Pair::create().expect("shared memory can be made");
-    let mut worker = WorkerHandle::create(0, made).expect("events can be made");
-    let (out, back) = worker.memory.as_ref().expect("just made");
-    let pair = Pair::open(out, back).expect("it can be mapped");
+    let (own, out, back) = made;
+    let mut worker = Link::new(own).expect("events can be made");
+    let pair = Pair::open(&out, &back).expect("it can be mapped");
     // The ring of *back*, and the place in it where an honest worker would continue.
     let words = pair.back_ring();
     let mut replies = Producer::new();
-    let mut tasks = Tasks::default();
-    let kick = Arc::new(Event::new().expect("an event can be made"));
-    let keys = [tasks.open(&kick), tasks.open(&kick)];
+    let keys = [0, 1].map(|index| TaskKey { index, generation: 1 });
     let mut held: BTreeSet<usize> = BTreeSet::new();
     let (mut spare, mut next, mut trusted) = (Buffers::default(), 0, true);
     while !input.is_empty() {
@@ -100,7 +97,7 @@ pub fn worker(data: &[u8]) {
                 replies.publish(words);
             }
             13 | 14 if trusted => {
-                let collected = worker.collect(&mut spare, |arrival| {
+                let collected = worker.collect(&mut spare, &mut |arrival| {
                     if let Arrival::Reply { piece, .. } = arrival {
                         assert!(held.remove(&piece.number), "piece {} was answered twice", piece.number);
                     }
@@ -145,7 +142,7 @@ pub fn worker(data: &[u8]) {
 }
 
 /// The worker dies: each piece left is lost or returned complete. With `some_are_revoked`, others may have been dropped.
-fn end(mut worker: WorkerHandle, mut held: BTreeSet<usize>, trusted: bool, some_are_revoked: bool) {
+fn end(mut worker: Link, mut held: BTreeSet<usize>, trusted: bool, some_are_revoked: bool) {
     let (lost, rest) = worker.leftovers(!trusted);
     for number in rest.iter().map(|piece| piece.number).chain(lost.as_ref().map(|piece| piece.number)) {
         assert!(held.remove(&number), "piece {number} is left twice");

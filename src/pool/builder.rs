@@ -9,8 +9,11 @@ use crate::error::{Error, ErrorKind};
 use crate::pool::Pool;
 use crate::pool::environment::{self, MAX_WORKERS};
 use crate::pool::gate::load::Gate;
+use crate::sys::machine;
 use std::cell::OnceCell;
 
+/// 64 MiB hold the longest result that is always allowed, so the next one costs no page faults. With a tenth, big
+/// results would pay for their pages each time; with ten times, 16 busy workers could keep 10 GiB.
 const DEFAULT_WARM_MEMORY_BYTES: usize = 64 * 1024 * 1024;
 
 impl Pool {
@@ -107,7 +110,7 @@ impl PoolBuilder {
     }
 
     /// How much freed memory, in bytes, each worker keeps ready for the next big value while it is
-    /// busy; after half a second of quiet it is given back all the same. Default: 64 MiB. 0 keeps
+    /// busy; after 0.3 s without work it is given back all the same. Default: 64 MiB. 0 keeps
     /// nothing. Has an effect with glibc's allocator only.
     pub fn warm_memory(mut self, bytes: usize) -> Self {
         self.warm_memory_bytes = bytes;
@@ -179,7 +182,7 @@ impl PoolBuilder {
     pub fn build(self) -> Result<Pool, Error> {
         // Counting the CPUs reads files, so they are counted only where the number is needed.
         let cpus = OnceCell::new();
-        let cpus = || *cpus.get_or_init(num_cpus::get);
+        let cpus = || *cpus.get_or_init(machine::cpus);
         let workers = self.workers.unwrap_or_else(cpus);
         if workers == 0 || workers > MAX_WORKERS {
             return Err(Error::new(

@@ -6,6 +6,7 @@ use crate::pool::builder::PoolBuilder;
 use crate::pool::environment;
 use crate::pool::ranges::Ranges;
 use crate::pool::{PIECES_A_WORKER, Pool, inline_task};
+use crate::sys::machine;
 use crate::task::Task;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
@@ -109,7 +110,7 @@ impl PoolBuilder {
 pub fn ranges(len: usize) -> Ranges {
     let workers = match GLOBAL.get() {
         Some(pool) => pool.workers(),
-        None => environment::workers().ok().flatten().unwrap_or_else(num_cpus::get),
+        None => environment::workers().ok().flatten().unwrap_or_else(machine::cpus),
     };
     Ranges::new(len, workers * PIECES_A_WORKER)
 }

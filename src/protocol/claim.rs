@@ -16,6 +16,9 @@ use crate::protocol::sync::{AcqRel, Acquire, AtomicU32};
 
 /// The number of pieces that can be on their way to a worker. `engine/link` counts all pieces that the worker has not
 /// passed yet, the revoked ones included, so that no two of them share a word.
+///
+/// 2048 words are two pages, twice the most pieces of look-ahead. A tenth would be used up by tiny pieces; ten times
+/// would be 20 pages, which each new worker pays for, and more lines in the caches.
 pub(crate) const SLOTS: usize = 2048;
 
 /// The state word of piece `sequence`.

@@ -26,6 +26,8 @@ use crate::protocol::sync::{Acquire, AtomicU64, Relaxed, Release};
 /// The length of the largest payload that a header can state.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = (1 << LENGTH_BITS) - 1;
 
+/// A header has 64 bits: these 32, then the sequence number. 24 bits state up to 16 MiB, far above the 64 KiB of the
+/// longest record in use. 4 bits each leave room for kinds and flags beside the five kinds in use.
 const LENGTH_BITS: u32 = 24;
 const KIND_BITS: u32 = 4;
 const FLAG_BITS: u32 = 4;
@@ -133,12 +135,12 @@ impl Producer {
             let filler = Header { kind: SKIP, flags: 0, sequence: 0 };
             self.finish(words, filler.to_word((skipped as usize - 1) * 8), skipped);
         }
-        let mut index = (self.tail & (capacity - 1)) as usize + 1;
-        for &word in lead {
-            words[index].store(word, Relaxed);
-            index += 1;
+        let index = (self.tail & (capacity - 1)) as usize + 1;
+        let (lead_words, rest) = words[index..index + need as usize - 1].split_at(lead.len());
+        for (word, &value) in lead_words.iter().zip(lead) {
+            word.store(value, Relaxed);
         }
-        copy::into_words(&words[index..index + bytes.len().div_ceil(8)], bytes);
+        copy::into_words(rest, bytes);
         let start = self.tail;
         self.finish(words, header.to_word(payload_bytes), need);
         Ok(start)
@@ -258,6 +260,7 @@ impl Consumer {
         }
     }
 
+    #[inline(always)]
     fn read_header(&self, words: &[AtomicU64]) -> Result<Option<Record>, Violation> {
         debug_assert!(words.len().is_power_of_two());
         let index = (self.head & (words.len() as u64 - 1)) as usize;

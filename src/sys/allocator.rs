@@ -3,10 +3,12 @@
 use super::may_sleep::assert_may_sleep;
 use super::raw::{self, SingleThreaded};
 
+/// A block takes a little more than its own size: a sixteenth more is kept for headers and rounding up.
+const OVERHEAD_DIVISOR: usize = 16;
+
 /// Tells the allocator to keep freed memory up to `bytes`, big blocks too.
 pub(crate) fn keep_memory(proof: &SingleThreaded, bytes: usize) {
-    // A block takes a little more than its own size.
-    raw::keep_freed_memory(proof, bytes.saturating_add(bytes / 16));
+    raw::keep_freed_memory(proof, bytes.saturating_add(bytes / OVERHEAD_DIVISOR));
 }
 
 /// Gives freed memory back to the system.

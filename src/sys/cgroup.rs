@@ -7,11 +7,10 @@
 use super::may_sleep::assert_may_sleep;
 use std::path::PathBuf;
 
-/// A count of the kernel's, and its value when it was read last.
+/// Where the kernel counts such kills.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryKills {
     path: Option<PathBuf>,
-    seen: u64,
 }
 
 impl MemoryKills {
@@ -19,20 +18,15 @@ impl MemoryKills {
     pub(crate) fn watch() -> Self {
         assert_may_sleep();
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let paths = candidates(&groups).into_iter().chain([PathBuf::from("/proc/vmstat")]);
-        let counted = paths.filter_map(|path| Some((count(&std::fs::read_to_string(&path).ok()?)?, path))).next();
-        match counted {
-            Some((seen, path)) => MemoryKills { path: Some(path), seen },
-            None => MemoryKills::default(),
-        }
+        let mut paths = candidates(&groups).into_iter().chain([PathBuf::from("/proc/vmstat")]);
+        let counts = |path: &PathBuf| std::fs::read_to_string(path).ok().and_then(|text| count(&text)).is_some();
+        MemoryKills { path: paths.find(counts) }
     }
 
-    /// True if the count has grown since it was read last.
-    pub(crate) fn has_grown(&mut self) -> bool {
+    /// The count now; `None` where the kernel does not tell.
+    pub(crate) fn read(&self) -> Option<u64> {
         assert_may_sleep();
-        let now = self.path.as_ref().and_then(|path| count(&std::fs::read_to_string(path).ok()?));
-        let Some(now) = now else { return false };
-        std::mem::replace(&mut self.seen, now) < now
+        count(&std::fs::read_to_string(self.path.as_ref()?).ok()?)
     }
 }
 

@@ -6,8 +6,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// The same descriptor under a number above 2. Every descriptor of this crate passes here: where the host
-/// has closed a standard stream, a descriptor with its number would be taken for that stream.
+/// The same descriptor under a number above 2. Every descriptor that this crate keeps passes here: where the host
+/// has closed a standard stream, a descriptor with its number would be taken for that stream. (The files of /proc
+/// and /sys/fs/cgroup that std opens, in `proc.rs` and `cgroup.rs`, can have such a number while they are read.)
 pub(crate) fn above_standard_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
 }

@@ -11,6 +11,10 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, Result};
 use std::time::Duration;
 
+/// The most events that one wait gives. The rest stays ready and comes with the next wait; most waits give one or two,
+/// and more room on the stack would have to be filled each time.
+const MAX_EVENTS: usize = 16;
+
 /// An eventfd: a counter that wakes the thread which watches it.
 #[derive(Debug)]
 pub(crate) struct Event(OwnedFd);
@@ -72,8 +76,8 @@ impl Epoll {
         if timeout != Some(Duration::ZERO) {
             assert_may_sleep();
         }
-        let mut events: [epoll::Event; 16] =
-            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
+        let mut events: [epoll::Event; MAX_EVENTS] =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; MAX_EVENTS];
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         match epoll::wait(&self.0, &mut events[..], timeout.as_ref()) {
             Ok(count) => events[..count].iter().map(|event| event.data.u64()).collect(),

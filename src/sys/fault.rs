@@ -32,6 +32,14 @@ const HANDLER_BYTES: usize = 128;
 /// An access this far below the stack still is an overflow: the kernel keeps a gap of 1 MiB.
 const GAP_BYTES: usize = 1024 * 1024;
 
+/// An access this far above the computed end still is an overflow: the kernel's own end may lie some pages higher,
+/// since both round and count differently. A wild pointer seldom hits these 64 KiB.
+const END_SLACK_BYTES: usize = 64 * 1024;
+
+/// The stack of the handlers beyond what the kernel needs for a signal's frame. They have few locals; 16 KiB suffice
+/// for unoptimised builds too, and pages that are not touched cost nothing.
+const HANDLER_STACK_BYTES: usize = 16 * 1024;
+
 /// What the handlers need. They only read it, which is one atomic load.
 struct Watch {
     note: &'static AtomicU32,
@@ -64,7 +72,7 @@ pub(crate) fn watch_stack(note: &'static AtomicU32) {
 fn use_alternate_stack() {
     // SAFETY: reads the auxiliary vector, which is never written; 0 if the entry is not there.
     let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
-    let bytes = least.max(libc::SIGSTKSZ) + 16 * 1024;
+    let bytes = least.max(libc::SIGSTKSZ) + HANDLER_STACK_BYTES;
     let stack: &'static mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(bytes));
     let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: bytes };
     // SAFETY: the memory is leaked, so it lives as long as the thread, and nothing else uses it.
@@ -123,7 +131,7 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _contex
         // SAFETY: a fault that the kernel found has an address.
         let address = unsafe { info.si_addr() } as usize;
         let end = watch.stack_end;
-        if (end.saturating_sub(GAP_BYTES)..end.saturating_add(64 * 1024)).contains(&address) {
+        if (end.saturating_sub(GAP_BYTES)..end.saturating_add(END_SLACK_BYTES)).contains(&address) {
             watch.note.store(STACK_OVERFLOW, Relaxed);
         }
     }

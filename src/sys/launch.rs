@@ -86,7 +86,8 @@ struct ImageStart<'a> {
     error: c_int,
 }
 
-/// The stack of each of the two processes.
+/// The stack of each of the two processes. Both run a few functions of this file without big locals; in test
+/// builds a failpoint also writes a file. A few KiB would do, and pages that are not touched cost nothing.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// Starts this process's own image once more, with `variable` added to the environment and
@@ -211,6 +212,10 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
     raw::exit_now(127)
 }
 
+/// The highest descriptor that is closed one by one, where close_range(2) is missing: a million is the kernel's
+/// usual limit (`fs.nr_open`). Without a limit of its own a process would make up to 2^31 calls here.
+const MAX_SEARCHED_FD: u64 = 1 << 20;
+
 /// Marks every descriptor above 2 to be closed at exec.
 fn close_all_at_exec() {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
@@ -219,7 +224,7 @@ fn close_all_at_exec() {
         return;
     }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    for fd in 3..limit.min(1 << 20) as c_int {
+    for fd in 3..limit.min(MAX_SEARCHED_FD) as c_int {
         // SAFETY: as above; for a number without a descriptor it fails with EBADF.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }

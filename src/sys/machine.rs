@@ -22,3 +22,9 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     }
     Some(system.cgroup_limits().map_or(machine, |group| group.total_memory.min(machine)))
 }
+
+/// The CPUs that this process may use, by its affinity and its control group's quota.
+pub(crate) fn cpus() -> usize {
+    assert_may_sleep();
+    num_cpus::get()
+}

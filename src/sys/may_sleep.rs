@@ -3,8 +3,16 @@
 //! In test builds each thread counts the scheduler's locks that it holds, and every function of
 //! `sys` that can sleep or take long asserts that the count is zero. Other builds contain none of it.
 //!
-//! Two calls of that kind are not checked, because another crate or std makes them: the drop of a
-//! mapping (`memmap2` calls munmap) and the close of a descriptor (which is allowed).
+//! Not checked, and allowed under the lock:
+//!
+//! - what the allocator does by itself (mmap, munmap, brk) when memory grows or a buffer is freed,
+//! - madvise for the buffer of a large reply (`advise_large_pages`),
+//! - the close of a descriptor.
+//!
+//! Not checked here either: the drop of a mapping, since `memmap2` makes the call (munmap); `Pair` checks its own.
+//!
+//! Only the unit tests check the rule: their program is host, fork server and worker at once. The programs in `tests/`
+//! link a build of the library without the check.
 
 #[cfg(test)]
 thread_local! {

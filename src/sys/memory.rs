@@ -8,9 +8,6 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::{Errno, Result};
 use std::io;
 
-// The former name, until its user names the module itself.
-pub(crate) use super::allocator::prefer_large_pages as expect_much;
-
 /// The processes that may write shared memory once its descriptor is handed out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writers {

@@ -11,8 +11,6 @@ pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod launch;
 pub(crate) mod machine;
-// Until the scheduler's lock reports to it.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod may_sleep;
 pub(crate) mod memory;
 pub(crate) mod proc;

@@ -43,11 +43,6 @@ fn state_in(stat: &str) -> Option<State> {
     })
 }
 
-/// True if a process is stopped; false where /proc cannot tell.
-pub(crate) fn is_stopped(pid: u32) -> bool {
-    state(pid) == Some(State::Stopped)
-}
-
 /// Makes the out-of-memory killer prefer this process to the one that it works for.
 pub(crate) fn prefer_for_oom_kill() {
     assert_may_sleep();

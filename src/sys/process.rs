@@ -13,11 +13,7 @@ use std::time::Duration;
 
 pub(crate) use super::raw::{Forked, NotConfirmed, SingleThreaded, exit_now, flush_c_streams, fork};
 
-// Former names, until their users name the modules themselves.
-pub(crate) use super::descriptors::wait_readable;
-pub(crate) use super::launch::{Launch, start_image};
-pub(crate) use super::proc::{State, is_stopped, state};
-pub(crate) use super::signals::BlockedSignals;
+use super::descriptors::wait_readable;
 
 /// True in the process that asked first, and false in every child forked from it: told apart without
 /// a system call.
@@ -125,6 +121,9 @@ pub(crate) fn kill_and_reap(pid: Pid) {
     let wait = || rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     while wait().is_err_and(|error| error == rustix::io::Errno::INTR) {}
 }
+
+/// The number of the signal that nobody can block.
+pub(crate) const SIGKILL: i32 = libc::SIGKILL;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

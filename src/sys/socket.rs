@@ -14,10 +14,12 @@ use rustix::net::{
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 
-/// The length of the longest message.
+/// The length of the longest message, 16 KiB: the reason why a hook failed, of up to 4,000 characters. Longer
+/// things travel as memfds. The receiver reserves this for each message, so a larger limit would cost each.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 
-/// The most descriptors that one message brings.
+/// The most descriptors that one message brings: an order for a worker has four, the most of all messages. The
+/// rest is room for one more kind; the kernel's own limit is 253.
 pub(crate) const MAX_FDS: usize = 8;
 
 /// A received message.

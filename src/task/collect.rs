@@ -1,6 +1,6 @@
 //! Collecting a task's results: waiting for them, decoding them, writing them.
 
-use crate::backend::{Order, Settled};
+use crate::backend::{ReadOrder, Settled};
 use crate::codec::bytes::Reply;
 use crate::codec::value::Value;
 use crate::codec::{self, CodecError, Format};
@@ -9,7 +9,9 @@ use crate::task::{Task, guarded};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// While a task is read piece by piece, pieces wait once this many bytes of results are unread.
+/// While a task is read piece by piece, pieces wait once 64 MiB of results are unread. That is the longest
+/// result that is always allowed. With a tenth, a few big results would stop the workers; with ten times, a
+/// slow reader would hold most of a gigabyte.
 const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 
 impl<R: Value> Task<R> {
@@ -44,7 +46,7 @@ impl<R: Value> Task<R> {
         let pieces = self.len();
         let mut results = Vec::with_capacity(pieces);
         while results.len() < pieces {
-            let Some(batch) = self.take_in_order(results.len(), Order::All, None) else { break };
+            let Some(batch) = self.take_in_order(results.len(), ReadOrder::All, None) else { break };
             for settled in batch {
                 results.push(self.decode(results.len(), settled));
             }
@@ -71,7 +73,7 @@ impl<R: Value> Task<R> {
         let pieces = self.len();
         let (mut next, mut written) = (0, 0);
         while next < pieces {
-            let Some(batch) = self.take_in_order(next, Order::Next, None) else { break };
+            let Some(batch) = self.take_in_order(next, ReadOrder::Next, None) else { break };
             for settled in batch {
                 let bytes = match settled {
                     Settled::Done(bytes) => bytes,
@@ -96,7 +98,7 @@ impl<R: Value> Task<R> {
         let pieces = self.len();
         let mut results = Vec::with_capacity(pieces);
         while results.len() < pieces {
-            let batch = self.take_in_order(results.len(), Order::All, deadline).ok_or(results.len())?;
+            let batch = self.take_in_order(results.len(), ReadOrder::All, deadline).ok_or(results.len())?;
             if let Err(error) = self.decode_all(batch, &mut results) {
                 return Ok(Err(error));
             }
@@ -115,7 +117,12 @@ impl<R: Value> Task<R> {
         }
     }
 
-    pub(super) fn take_in_order(&self, next: usize, order: Order, deadline: Option<Instant>) -> Option<Vec<Settled>> {
+    pub(super) fn take_in_order(
+        &self,
+        next: usize,
+        order: ReadOrder,
+        deadline: Option<Instant>,
+    ) -> Option<Vec<Settled>> {
         self.backend.take_in_order(self.key, next, order, deadline)
     }
 
@@ -149,7 +156,7 @@ impl<R: Value> Task<R> {
 
     #[cold]
     fn decode_error(&self, number: usize, reason: &CodecError) -> Error {
-        let error = Error::new(ErrorKind::Decode, format!("gave a result that its format cannot give back: {reason}"));
+        let error = Error::new(ErrorKind::Decode, format!("returned a result that could not be decoded: {reason}"));
         match self.backend.label(self.key, number) {
             Some(label) => error.with_piece(label, 1),
             None => error,

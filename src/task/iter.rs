@@ -1,6 +1,6 @@
 //! The results of a task one by one: in `run` order, or as they come.
 
-use crate::backend::{Order, Settled};
+use crate::backend::{ReadOrder, Settled};
 use crate::codec::value::Value;
 use crate::error::Error;
 use crate::task::Task;
@@ -46,7 +46,7 @@ impl<R: Value> Iterator for Iter<R> {
         let settled = match self.batch.next() {
             Some(settled) => settled,
             None => {
-                self.batch = self.task.take_in_order(self.next, Order::Next, None)?.into_iter();
+                self.batch = self.task.take_in_order(self.next, ReadOrder::Next, None)?.into_iter();
                 self.batch.next()?
             }
         };

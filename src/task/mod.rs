@@ -21,12 +21,14 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The backend is given at most this many pieces, and this many bytes of arguments, in one call. It
-/// takes its lock once for them.
+/// The backend gets at most 256 pieces, or 64 KiB of arguments, in one call, and takes its lock once for them.
+/// With a tenth, the lock would be a visible part of a tiny piece's cost; with ten times, the workers would
+/// wait longer for the first of them. 64 KiB is also the most that travels as one record.
 const BATCH_PIECES: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Memory is reserved for at most this many pieces on the word of an iterator.
+/// Memory is reserved for at most a million pieces because an iterator announced them: an announcement may be
+/// wrong (`usize::MAX`). For longer tasks the memory grows by doubling, which a million pieces hide.
 const MAX_EXPECTED_PIECES: usize = 1 << 20;
 
 /// Calls of functions that worker processes run; the results come back in order.
@@ -265,7 +267,7 @@ impl<R: Value> Task<R> {
             Ok(Encoded::InBuffer) => std::mem::take(scratch),
             Ok(Encoded::Own(bytes)) => bytes,
             Err(reason) => {
-                let message = format!("never began: its format cannot carry the arguments: {reason}");
+                let message = format!("never began: its arguments could not be encoded: {reason}");
                 return self.backend.add_failed(self.key, site, ErrorKind::Encode, message);
             }
         };

@@ -1,7 +1,7 @@
 //! Tasks on a played backend: what they ask of it, and what they make of its answers.
 
 use super::*;
-use crate::backend::{Order, Settled};
+use crate::backend::{ReadOrder, Settled};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
@@ -77,7 +77,7 @@ impl Backend for Played {
     }
 
     /// Batches of at most three.
-    fn take_in_order(&self, _: TaskKey, next: usize, _: Order, _: Option<Instant>) -> Option<Vec<Settled>> {
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, _: Option<Instant>) -> Option<Vec<Settled>> {
         let batch: Vec<_> = (next..next + 3).map_while(|number| self.settled(number)).collect();
         (!batch.is_empty()).then_some(batch)
     }
@@ -134,6 +134,7 @@ fn same(number: Unlucky, _: ()) -> Unlucky {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of kilobytes through the codec take miri minutes")]
 fn run_all_hands_out_by_the_batch_and_long_pieces_alone() {
     let check = |lengths: &[usize], expected: &[usize]| {
         let (backend, task) = played::<()>();

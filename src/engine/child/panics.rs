@@ -8,10 +8,12 @@ use std::panic;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The text of a panic is cut at this length.
+/// The text of a panic is cut at 8 KiB: a person reads it, and with the backtrace it fits into one record of
+/// 64 KiB.
 const MAX_PANIC_BYTES: usize = 8 * 1024;
 
-/// The backtrace of a panic is cut at this length.
+/// The backtrace of a panic is cut at 32 KiB, some hundred frames. With a tenth, the frames of the piece itself
+/// could be missing behind those of the runtime; more would not fit into one record beside the text.
 const MAX_TRACE_BYTES: usize = 32 * 1024;
 
 /// A panic that the hook has seen.

@@ -83,7 +83,7 @@ fn settle_process(start: &WorkerStart) {
     if !start.settings.core_files {
         process::leave_no_core_file();
     }
-    signals::children_heed_terminal();
+    signals::children_obey_terminal();
     let warm = usize::try_from(start.settings.warm_memory_bytes).unwrap_or(usize::MAX);
     allocator::keep_memory(&start.single_threaded, warm);
 }

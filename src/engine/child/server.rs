@@ -23,10 +23,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// A killed worker ends within this time, unless the kernel holds it up.
+/// A killed worker ends within 500 ms, unless the kernel holds it up: to free much memory takes a while. The
+/// parent waits 2 s for the fork server itself (`FAREWELL`), so this must be less.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
-/// A reason is cut at this length, so that it fits into a message.
+/// A reason is cut at 4,000 characters of up to 4 bytes, so that it fits into a message of 16 KiB.
 const MAX_REASON_CHARS: usize = 4000;
 
 /// A worker, as its fork server knows it.

@@ -28,10 +28,14 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A buffer that grew beyond this is freed after the piece.
+/// A buffer that grew beyond 64 KiB is freed after the piece. Values up to this length travel as one record
+/// (`CHUNK_BYTES`), and most do; with a tenth they would be allocated anew for each piece. Longer values stream,
+/// and their copies cost more than an allocation.
 const KEPT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A worker that has been idle for this time gives freed memory back to the system.
+/// A worker that has been idle for 300 ms gives freed memory back to the system. A task that uses memory gives
+/// its workers work many times in that time, and each return costs page faults at the next big value; after
+/// 3 s it would lie unused too long.
 const QUIET: Duration = Duration::from_millis(300);
 
 static SERVES: AtomicBool = AtomicBool::new(false);

@@ -1,352 +1,447 @@
-//! How workers come and go: orders to the fork server, what it says, and deaths.
+//! How workers come and go: orders to the fork server, what it tells of them, and deaths.
+//!
+//! A worker is declared dead in one place, [`Core::reap`]. (`spawn_failed` only takes back what was never forked.)
 
-use super::*;
+use super::reserve::Missing;
+use super::seat::{Prepared, Seat, WorkerHandle};
+use super::shortage::Verdict;
+use super::{Core, Phase, number};
+use crate::backend::Settled;
+use crate::engine::piece::{Lost, WaitingPiece};
+use crate::engine::policy::patience::{CAUSE_WAIT_NS, Duty, SPAWN_DEADLINE_NS};
+use crate::engine::policy::restart::{Death, MAX_EARLY_DEATHS, MORE_ORDERS_NS, RETRY_NS, Refill};
+use crate::engine::wire::message::{self, ToServer};
+use crate::error::{Cause, Error, ErrorKind};
+use crate::failpoint::failpoint;
+use crate::sys::{clock, process};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The memory of a worker whose pages are not allocated yet.
+#[derive(Debug)]
+pub(crate) struct Unallocated {
+    pub(crate) seat: usize,
+    pub(crate) generation: u32,
+    /// *out* and *back*.
+    pub(crate) memory: (OwnedFd, OwnedFd),
+}
 
 impl Core {
-    /// Fills every place that is due. The first error, if any.
-    pub(crate) fn fill_vacancies(&mut self) -> Result<(), io::Error> {
-        self.fill_some(usize::MAX)
+    // Workers come.
+
+    /// What is to be prepared for the seats that are due.
+    pub(crate) fn missing(&self) -> Missing {
+        if self.server.is_connected() { self.missing_without_server() } else { Missing::default() }
     }
 
-    /// Fills those of the first places that are due. The first error, if any.
-    pub(crate) fn fill_some(&mut self, most: usize) -> Result<(), io::Error> {
-        if self.phase != Phase::Open || self.failure.is_some() || self.server.is_none() {
+    /// The same while there is no fork server: one is about to be started.
+    pub(crate) fn missing_without_server(&self) -> Missing {
+        if !self.is_open() {
+            return Missing::default();
+        }
+        let now_ns = clock::now_ns();
+        let is_due = |seat: &Seat| seat.vacant_until_ns().is_some_and(|until_ns| until_ns <= now_ns);
+        let due = self.seats.iter().filter(|(_, seat)| is_due(seat)).count();
+        self.reserve.missing(due, self.counts.workers_lost > 0, now_ns)
+    }
+
+    /// Takes what was prepared for further workers.
+    pub(crate) fn add_prepared(&mut self, prepared: impl IntoIterator<Item = Prepared>) {
+        self.reserve.add(prepared);
+    }
+
+    /// Fills every seat that is due, and for which a worker is prepared; wakes the supervisor if more must be
+    /// prepared. The first error, if any.
+    pub(crate) fn fill_seats(&mut self) -> io::Result<()> {
+        if !matches!(self.phase, Phase::Open) || !self.server.is_connected() {
             return Ok(());
         }
+        let now_ns = clock::now_ns();
         let mut result = Ok(());
-        let now = clock::now_ns();
-        let mut reason = None;
-        for index in 0..self.seats.len().min(most) {
-            if matches!(self.seats[index].place, Place::Vacant { retry_ns } if retry_ns <= now)
-                && let Err(error) = self.spawn(index)
-            {
+        for seat in 0..self.seats.len() {
+            let Some(it) = self.seats.get_mut(seat) else { continue };
+            if it.vacant_until_ns().is_none_or(|until_ns| until_ns > now_ns) {
+                continue;
+            }
+            let Some(prepared) = self.reserve.take() else {
+                self.alarm.wake_now();
+                break;
+            };
+            if let Err(error) = self.order(seat, prepared, now_ns) {
                 if error.kind() == io::ErrorKind::WouldBlock {
-                    // It has orders enough: the rest when it has read some.
-                    let retry_ns = now + MORE_ORDERS_NS;
-                    for seat in &mut self.seats[index..] {
-                        if matches!(seat.place, Place::Vacant { .. }) {
-                            seat.place = Place::Vacant { retry_ns };
-                        }
-                    }
-                    self.wake_supervisor_by(retry_ns);
+                    // Its socket is full. The other orders follow after it has read some.
+                    self.retry_seats(now_ns + MORE_ORDERS_NS);
                     break;
                 }
-                self.seats[index].place = Place::Vacant { retry_ns: now + RETRY_NS };
-                reason = Some(error.to_string());
+                self.cannot_fill(seat, error.to_string());
                 result = result.and(Err(error));
             }
-        }
-        if let Some(reason) = reason {
-            self.no_birth(reason);
         }
         self.dispatch();
         result
     }
 
-    /// The memory of workers whose pages are not all there yet; whoever takes it must see to that.
-    pub(crate) fn unallocated(&mut self) -> Vec<(usize, u32, (OwnedFd, OwnedFd))> {
-        let seats = self.seats.iter_mut().enumerate();
-        let taken = seats.filter_map(|(index, seat)| {
-            let generation = seat.generation;
-            Some((index, generation, seat.worker_mut()?.memory.take()?))
-        });
-        taken.collect()
+    /// No worker could be prepared: seats are tried again later.
+    pub(crate) fn cannot_prepare(&mut self, error: &io::Error) {
+        self.retry_seats(clock::now_ns() + RETRY_NS);
+        self.start_failed(error.to_string());
     }
 
-    /// There is no memory for a worker: it goes, and its place is filled once more.
-    pub(crate) fn starve(&mut self, index: usize, generation: u32) {
-        if let Some(worker) = self.seat(index, generation).and_then(|seat| seat.worker_mut()) {
-            worker.kill();
+    /// The worker that is to stand ready could not be prepared: that delays nothing else.
+    pub(crate) fn cannot_prepare_spare(&mut self) {
+        let retry_ns = self.reserve.spare_failed(clock::now_ns());
+        self.alarm.wake_by(retry_ns);
+    }
+
+    /// Vacant seats are not filled before that moment.
+    fn retry_seats(&mut self, moment_ns: u64) {
+        for (_, seat) in self.seats.iter_mut() {
+            let until_ns = seat.vacant_until_ns().unwrap_or(0);
+            seat.retry_at(moment_ns.max(until_ns));
         }
+        self.alarm.wake_by(moment_ns);
     }
 
-    /// True if a spare pair should be made.
-    pub(crate) fn wants_pair(&self) -> bool {
-        self.deaths > 0 && self.spare_pair.is_none() && self.phase == Phase::Open && self.failure.is_none()
-    }
-
-    fn spawn(&mut self, index: usize) -> io::Result<()> {
-        let Some(server) = &self.server else { return Ok(()) };
-        let seat = &mut self.seats[index];
-        let generation = seat.generation.wrapping_add(1);
-        failpoint!("parent-makes-pair", return Err(rustix::io::Errno::NOMEM.into()));
-        let made = self.spare_pair.take().map_or_else(Pair::create, Ok)?;
-        let worker = WorkerHandle::create(index, made)?;
-        let number = event::number(event::WORKER_EVENT, index, generation);
-        self.callers.add(&worker.caller_event, number)?;
-        self.supervisors.add(&worker.supervisor_event, number)?;
-        let order = ToServer::Spawn { worker: index as u32, generation };
-        if let Some((out, back)) = &worker.memory {
-            let fds = [out.as_fd(), back.as_fd(), worker.caller_event.as_fd(), worker.supervisor_event.as_fd()];
-            message::send(server, &order, &fds)?;
-            failpoint!("parent-worker-ordered");
+    fn cannot_fill(&mut self, seat: usize, reason: String) {
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.retry_at(clock::now_ns() + RETRY_NS);
         }
-        *seat = Seat { place: Place::Filled(Box::new(worker)), generation, ..Seat::vacant() };
-        self.wake_supervisor_by(clock::now_ns() + SPAWN_DEADLINE_NS);
+        self.start_failed(reason);
+    }
+
+    /// Orders a worker of the fork server.
+    fn order(&mut self, seat: usize, prepared: Prepared, now_ns: u64) -> io::Result<()> {
+        let (Some(socket), Some(it)) = (self.server.socket(), self.seats.get_mut(seat)) else { return Ok(()) };
+        let generation = it.next_generation();
+        let event = number::of(number::WORKER_EVENT, seat, generation);
+        let Prepared { link, memory } = &prepared;
+        let order = ToServer::Spawn { worker: seat as u32, generation };
+        let fds = [memory.0.as_fd(), memory.1.as_fd(), link.caller_event.as_fd(), link.supervisor_event.as_fd()];
+        let watched = self.epolls.callers.add(&link.caller_event, event);
+        let watched = watched.and_then(|()| self.epolls.supervisor.add(&link.supervisor_event, event));
+        let ordered = watched.map_err(io::Error::from).and_then(|()| message::send(socket, &order, &fds));
+        if let Err(error) = ordered {
+            self.epolls.callers.remove(&link.caller_event);
+            self.epolls.supervisor.remove(&link.supervisor_event);
+            // Nothing of it has left this process: it is as good as new.
+            self.reserve.add([prepared]);
+            return Err(error);
+        }
+        failpoint!("parent-worker-ordered");
+        let Prepared { link, memory } = prepared;
+        it.occupy(WorkerHandle::new(link, memory, now_ns));
+        self.alarm.wake_by(now_ns + SPAWN_DEADLINE_NS);
         Ok(())
     }
 
-    /// The fork server has forked a worker. Where the descriptors of this process are used up its
-    /// pidfd does not come: then the fork server tells of its death, and kills it if need be.
-    pub(crate) fn born(&mut self, index: usize, generation: u32, pid: u32, pidfd: Option<OwnedFd>) {
-        let (callers, supervisors) = (Arc::clone(&self.callers), Arc::clone(&self.supervisors));
-        let Some(seat) = self.seat(index, generation) else { return };
-        let Some(worker) = seat.worker_mut() else { return };
-        let number = event::number(event::WORKER_DEATH, index, generation);
+    /// The fork server has forked a worker. Where the descriptors of this process are used up, its pidfd does
+    /// not come: then the fork server tells of its death, and kills it if asked.
+    pub(crate) fn spawned(&mut self, seat: usize, generation: u32, pid: u32, pidfd: Option<OwnedFd>) {
+        let Some(worker) = self.seats.worker_of(seat, generation) else { return };
         if let Some(pidfd) = &pidfd {
+            let event = number::of(number::WORKER_DEATH, seat, generation);
             // If it cannot be watched, the fork server still tells of its death.
-            let _ = callers.add(pidfd, number).and(supervisors.add(pidfd, number));
+            let _ = self.epolls.callers.add(pidfd, event).and(self.epolls.supervisor.add(pidfd, event));
         }
-        worker.is_born(pid, pidfd);
-        self.unborn = None;
-        failpoint!("parent-birth-heard");
+        worker.spawned(pid, pidfd);
+        self.shortage.end();
+        failpoint!("parent-spawn-heard");
     }
 
     /// The fork server could not fork a worker.
-    pub(crate) fn stillborn(&mut self, index: usize, generation: u32, error: &io::Error) {
-        if self.seat(index, generation).is_some() {
-            self.no_birth(format!("it could not be forked: {error}"));
-            // It says nothing of what workers do when they start.
-            let early_deaths = std::mem::take(&mut self.early_deaths);
-            self.bury(index, generation, Cause::Unknown);
-            self.early_deaths = early_deaths;
-            self.seats[index].place = Place::Vacant { retry_ns: clock::now_ns() + RETRY_NS };
-            self.give_up_without_workers();
+    pub(crate) fn spawn_failed(&mut self, seat: usize, generation: u32, error: &io::Error) {
+        if self.seats.worker_of(seat, generation).is_none() {
+            return;
         }
+        // A failed fork is not counted as an early death.
+        if let Some(mut worker) = self.take_dead(seat) {
+            self.return_pieces_of(seat, &mut worker, Cause::Unknown);
+            self.reaped.push(worker);
+        }
+        self.cannot_fill(seat, format!("it could not be forked: {error}"));
+        let _ = self.give_up_without_workers();
     }
 
-    /// A worker, or its fork server, could not be started. With fewer workers the pool goes on; with none
-    /// for long its pieces fail, while it goes on trying.
-    pub(crate) fn no_birth(&mut self, reason: String) {
-        let now = clock::now_ns();
-        // While there are others it is no matter.
-        let others = self.workers().any(|worker| worker.pid.is_some());
-        let since = self.unborn.take().filter(|_| !others).map_or(now, |(since, _)| since);
-        self.unborn = Some((since, reason));
-        self.wake_supervisor_by(now + RETRY_NS);
+    /// A worker, or its fork server, could not be started. With fewer workers the pool goes on; with none for
+    /// long its pieces fail, while it goes on trying.
+    pub(crate) fn start_failed(&mut self, reason: String) {
+        let now_ns = clock::now_ns();
+        self.shortage.failed(reason, self.seats.has_process(), now_ns);
+        self.alarm.wake_by(now_ns + RETRY_NS);
     }
 
-    /// Fails what waits if there has been no worker for too long. Says when to look again.
+    /// Fails what waits if there has been no worker for too long. Gives the moment to look again.
+    #[must_use]
     pub(crate) fn give_up_without_workers(&mut self) -> Option<u64> {
-        let (since, reason) = self.unborn.as_ref()?;
-        if self.workers().any(|worker| worker.pid.is_some()) {
-            return None;
+        let reason = match self.shortage.verdict(self.seats.has_process(), clock::now_ns()) {
+            Verdict::None => return None,
+            Verdict::WaitUntil(due_ns) => return Some(due_ns),
+            Verdict::GiveUp(reason) => reason,
+        };
+        let limit = crate::engine::policy::restart::NO_WORKER;
+        let message = format!("never began: for {limit:?} no worker could be started: {reason}");
+        for (key, piece) in self.delayed.take_all() {
+            self.work.take_back_waiting(key, piece);
         }
-        let due_ns = since + NO_WORKER.as_nanos() as u64;
-        if due_ns > clock::now_ns() {
-            return Some(due_ns);
-        }
-        let message = format!("never began: for {NO_WORKER:?} no worker could be started: {reason}");
-        for (_, key, piece) in std::mem::take(&mut self.delayed) {
-            if let Some(task) = self.tasks.get_mut(key) {
-                task.take_back(piece);
-            }
-        }
-        for task in self.tasks.iter_mut() {
-            task.fail_waiting(|label| Error::new(ErrorKind::System, message.clone()).with_piece(label, 0));
+        let super::Work { tasks, ready } = &mut self.work;
+        ready.clear();
+        for task in tasks.iter_mut() {
+            task.fail_waiting(&mut self.wakes, |label| {
+                Error::new(ErrorKind::System, message.clone()).with_piece(label, 0)
+            });
         }
         None
     }
 
-    /// Since when the oldest order to the fork server has had no answer, if any has none.
-    pub(crate) fn oldest_order_ns(&self) -> Option<u64> {
-        let unborn = self.workers().filter(|worker| worker.pid.is_none());
-        unborn.map(|worker| worker.made_ns).min()
+    /// The memory of workers whose pages are not allocated yet; the caller must allocate them.
+    pub(crate) fn unallocated(&mut self) -> Vec<Unallocated> {
+        let seats = self.seats.iter_mut();
+        let taken = seats.filter_map(|(seat, it)| {
+            let generation = it.generation();
+            Some(Unallocated { seat, generation, memory: it.worker_mut()?.take_memory()? })
+        });
+        taken.collect()
     }
 
-    /// Asks the fork server to kill the workers that cannot be killed from here.
-    pub(crate) fn kill_by_server(&mut self) {
-        let Some(server) = &self.server else { return };
-        let mut again = false;
-        for (index, seat) in self.seats.iter_mut().enumerate() {
-            let generation = seat.generation;
-            if let Some(worker) = seat.worker_mut()
-                && worker.wants_kill_by_server()
-            {
-                let order = ToServer::Kill { worker: index as u32, generation };
-                // If that fails the fork server is gone, and its workers with it, or has orders enough.
-                if message::send(server, &order, &[]).is_err() {
-                    worker.kill_ordered = false;
-                    again = true;
-                }
-            }
-        }
-        if again {
-            self.wake_supervisor_by(clock::now_ns() + RETRY_NS);
+    /// There is no memory for a worker: it is killed, and its seat is filled once more.
+    pub(crate) fn no_memory(&mut self, seat: usize, generation: u32) {
+        if let Some(worker) = self.seats.worker_of(seat, generation) {
+            worker.kill();
         }
     }
 
     /// A worker has woken this process.
-    pub(crate) fn signalled(&mut self, index: usize, generation: u32) {
-        if let Some(seat) = self.seat(index, generation)
-            && let Place::Filled(worker) = &mut seat.place
-            && worker.signalled().is_err()
+    pub(crate) fn signalled(&mut self, seat: usize, generation: u32) {
+        if let Some(worker) = self.seats.worker_of(seat, generation)
+            && worker.link.signalled().is_err()
         {
-            seat.blame = Some(Cause::Protocol);
-            worker.kill();
+            worker.distrust();
         }
     }
 
+    // Workers go.
+
     /// A worker's pidfd says that it is dead; why is yet to be told.
-    pub(crate) fn died(&mut self, index: usize, generation: u32) {
-        if let Some(seat) = self.seat(index, generation) {
-            seat.dead_since_ns.get_or_insert_with(clock::now_ns);
+    pub(crate) fn died(&mut self, seat: usize, generation: u32) {
+        if let Some(worker) = self.seats.worker_of(seat, generation) {
+            worker.ended(None, clock::now_ns());
             failpoint!("parent-death-seen");
         }
     }
 
-    /// True if something is due at a moment for which only the supervisor wakes: a cause of death
-    /// that is yet to be told, or a place that is to be filled.
-    pub(crate) fn awaits_a_moment(&self) -> bool {
-        self.seats.iter().any(|seat| seat.dead_since_ns.is_some() || matches!(seat.place, Place::Vacant { .. }))
-    }
-
-    /// How a worker ended, as the fork server saw it.
-    pub(crate) fn reaped(&mut self, index: usize, generation: u32, ending: Ending) {
-        self.bury(
-            index,
-            generation,
-            match ending {
-                Ending::Exit(code) => Cause::Exit(code),
-                Ending::Signal(signal) => Cause::Signal(signal),
-            },
-        );
-    }
-
-    /// Buries those whose cause of death nobody told in time, and says when to look again.
-    pub(crate) fn bury_unexplained(&mut self) -> Option<u64> {
-        let now = clock::now_ns();
-        let mut next: Option<u64> = None;
-        for index in 0..self.seats.len() {
-            if self.seats[index].dead_since_ns.is_some_and(|since| since + CAUSE_WAIT_NS <= now) {
-                self.bury(index, self.seats[index].generation, Cause::Unknown);
-            }
-            let due = match (&self.seats[index].place, self.seats[index].dead_since_ns) {
-                (Place::Filled(_), Some(since)) => since + CAUSE_WAIT_NS,
-                (Place::Vacant { retry_ns }, _) if self.phase == Phase::Open && self.server.is_some() => *retry_ns,
-                _ => continue,
-            };
-            next = Some(next.map_or(due, |next| next.min(due)));
-        }
-        next
-    }
-
-    /// The one place where a worker is declared dead: it is dead, and this is why. What it had
-    /// replied counts, the piece that it had begun is lost, and the others go to other workers.
-    pub(crate) fn bury(&mut self, index: usize, generation: u32, cause: Cause) {
-        if self.seat(index, generation).is_none() {
+    /// The fork server says how a worker ended.
+    pub(crate) fn died_of(&mut self, seat: usize, generation: u32, cause: Cause) {
+        let asks_kernel = self.memory_kills.is_some();
+        let Some(worker) = self.seats.worker_of(seat, generation) else { return };
+        if cause == Cause::Signal(process::SIGKILL) && !worker.was_killed() && asks_kernel && worker.has_process() {
+            // The kernel may have killed it because memory ran out: its count is in a file.
+            worker.ended(Some(cause), clock::now_ns());
             return;
         }
-        self.collect_rest_from(index);
-        let Place::Filled(mut worker) = std::mem::replace(&mut self.seats[index].place, Place::Vacant { retry_ns: 0 })
-        else {
-            return;
-        };
-        let seat = &mut self.seats[index];
-        seat.dead_since_ns = None;
-        let kernel_killed =
-            cause == Cause::Signal(libc::SIGKILL) && !worker.was_killed() && self.memory_kills.has_grown();
-        let explained = if kernel_killed { Some(Cause::OomKilled) } else { worker.explain(cause) };
-        let cause = seat.blame.take().or(explained).unwrap_or(cause);
-        let start_failure = seat.start_failure.take();
-        for watch in [&self.callers, &self.supervisors] {
-            if let Some(pidfd) = &worker.pidfd {
-                watch.remove(pidfd);
-            }
-        }
-        self.callers.remove(&worker.caller_event);
-        self.supervisors.remove(&worker.supervisor_event);
-        let overran = seat.overran.take();
-        failpoint!("parent-rest-collected");
-        let (lost, rest) = worker.leftovers(cause == Cause::Protocol);
-        if let Some(piece) = lost
-            && let Some(task) = self.tasks.get_mut(piece.task)
-        {
-            let limit = task.settings.limit_ns.filter(|_| overran == Some(piece.sequence));
-            let pid = worker.pid;
-            let error = |label, attempts| {
-                let error = match limit {
-                    Some(limit) => {
-                        let limit = Duration::from_nanos(limit.get());
-                        Error::new(
-                            ErrorKind::TimedOut,
-                            format!("ran longer than its limit of {limit:?}, and was killed"),
-                        )
-                    }
-                    None => Error::new(ErrorKind::WorkerLost, String::new()),
-                };
-                error.with_cause(cause).with_piece(label, attempts).with_worker(index, pid)
-            };
-            match piece.arguments {
-                Some(arguments) => {
-                    if let Some(attempt) = task.lose_start(piece.number, error) {
-                        let due_ns = clock::now_ns() + pause_ns(attempt);
-                        self.delayed.push((due_ns, piece.task, WaitingPiece { number: piece.number, arguments }));
-                        self.wake_supervisor_by(due_ns);
-                    }
-                }
-                None => {
-                    let error = error(task.label(piece.number), task.attempts(piece.number));
-                    task.settle(piece.number, Settled::Failed(error));
-                }
-            }
-        }
-        for piece in rest {
-            if let Some(task) = self.tasks.get_mut(piece.task) {
-                task.take_back(WaitingPiece { number: piece.number, arguments: piece.arguments });
-                self.queue(piece.task);
-            }
-        }
-        failpoint!("parent-worker-buried");
-        let (leaving, was_ready, was_killed) = (worker.leaving, worker.is_ready(), worker.was_killed());
-        self.buried.push(*worker);
-        if leaving || self.phase != Phase::Open {
-            return;
-        }
-        self.deaths += 1;
-        if was_ready || cause == Cause::ForkServerLost {
-            self.early_deaths = 0;
-        } else if !was_killed || cause == Cause::Protocol {
-            let now = clock::now_ns();
-            let since = std::mem::replace(&mut self.last_early_death_ns, now);
-            let one_was_ready = self.workers().any(|worker| worker.made_ns > since && worker.is_ready());
-            self.early_deaths = if one_was_ready { 1 } else { self.early_deaths + 1 };
-            if self.early_deaths >= MAX_EARLY_DEATHS {
-                let reason = start_failure.unwrap_or_else(|| cause.to_string());
-                self.fail(Error::new(
-                    ErrorKind::WorkerLost,
-                    format!("the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {index}): {reason}"),
-                ).with_cause(cause));
-                return;
-            }
-            // A little longer each time, so that a crash at start does not take the machine.
-            self.seats[index].place = Place::Vacant { retry_ns: now + (1_000_000 << self.early_deaths) };
-        }
-        // An error is tried again by the supervisor, later.
-        let _ = self.fill_vacancies();
+        self.reap(seat, generation, cause);
     }
 
-    /// Kills all workers whose fork server is gone, and waits until they are.
-    pub(crate) fn end_workers(&mut self, within: Duration) {
-        for worker in self.workers_mut() {
+    /// True if somebody must read the kernel's count of kills, without the lock, and then call
+    /// [`settle_kills`](Self::settle_kills).
+    pub(crate) fn awaits_kill_count(&self) -> bool {
+        self.seats.workers().any(|worker| matches!(worker.end(), Some((_, Some(_)))))
+    }
+
+    /// The kernel's count of kills because memory ran out. Reaps those that may have been among them.
+    pub(crate) fn settle_kills(&mut self, count: Option<u64>) {
+        let has_grown = matches!((self.memory_kills, count), (Some(before), Some(now)) if now > before);
+        // Two threads may read it, and the one that read first may come here last.
+        self.memory_kills = count.max(self.memory_kills);
+        for seat in 0..self.seats.len() {
+            let Some(worker) = self.seats.worker_mut(seat) else { continue };
+            if let Some((_, Some(cause))) = worker.end() {
+                let cause = if has_grown { Cause::OomKilled } else { cause };
+                self.reap_now(seat, cause);
+            }
+        }
+    }
+
+    /// Reaps those whose cause of death nobody told in time. Gives the moment to look again.
+    #[must_use]
+    pub(crate) fn reap_unexplained(&mut self) -> Option<u64> {
+        let now_ns = clock::now_ns();
+        let mut next_ns: Option<u64> = None;
+        for seat in 0..self.seats.len() {
+            let end = self.seats.worker_mut(seat).and_then(|worker| worker.end());
+            if let Some((since_ns, cause)) = end
+                && since_ns + CAUSE_WAIT_NS <= now_ns
+            {
+                self.reap_now(seat, cause.unwrap_or(Cause::Unknown));
+            }
+            let Some(it) = self.seats.get_mut(seat) else { continue };
+            let may_fill = matches!(self.phase, Phase::Open) && self.server.is_connected();
+            let end_ns = it.worker().and_then(WorkerHandle::end).map(|(since_ns, _)| since_ns + CAUSE_WAIT_NS);
+            let due_ns = end_ns.or_else(|| it.vacant_until_ns().filter(|_| may_fill));
+            next_ns = next_ns.into_iter().chain(due_ns).min();
+        }
+        next_ns
+    }
+
+    /// The fork server is gone. Kills its workers, and gives the pidfds of those that must have ended before
+    /// [`server_lost`](Self::server_lost) may follow.
+    #[must_use]
+    pub(crate) fn server_going(&mut self) -> Vec<Arc<OwnedFd>> {
+        self.server.lose();
+        for worker in self.seats.workers_mut() {
             worker.kill();
-            if let Some(pidfd) = &worker.pidfd {
-                process::has_ended(pidfd, within);
-            }
+        }
+        self.pidfds()
+    }
+
+    /// The fork server is gone, and its workers with it: what they had said before counts. A new one is
+    /// started at that moment.
+    pub(crate) fn server_lost(&mut self, retry_ns: u64) {
+        self.server.disconnect(retry_ns);
+        for seat in 0..self.seats.len() {
+            let end = self.seats.worker_mut(seat).and_then(|worker| worker.end());
+            self.reap_now(seat, end.and_then(|(_, cause)| cause).unwrap_or(Cause::ForkServerLost));
         }
     }
 
-    /// The fork server is gone, and its workers with it.
-    pub(crate) fn server_lost(&mut self) {
-        self.server = None;
-        self.server_stage = ServerStage::Ready { since_ns: 0 };
-        for index in 0..self.seats.len() {
-            self.bury(index, self.seats[index].generation, Cause::ForkServerLost);
-        }
+    /// Since when the oldest order to the fork server has had no answer.
+    pub(crate) fn oldest_order_ns(&self) -> Option<u64> {
+        self.seats.oldest_order_ns()
     }
 
     /// The pidfds of all workers that live, as far as is known.
-    pub(crate) fn pidfds(&self) -> Vec<OwnedFd> {
-        self.workers().filter_map(|worker| worker.pidfd.as_ref()?.try_clone().ok()).collect()
+    pub(crate) fn pidfds(&self) -> Vec<Arc<OwnedFd>> {
+        self.seats.workers().filter_map(|worker| worker.pidfd().cloned()).collect()
+    }
+
+    /// The dead workers whose memory is to be given back, without the lock.
+    #[must_use]
+    pub(crate) fn take_reaped(&mut self) -> Vec<WorkerHandle> {
+        std::mem::take(&mut self.reaped)
+    }
+
+    /// Declares the worker in a seat dead, whichever it is.
+    fn reap_now(&mut self, seat: usize, cause: Cause) {
+        if let Some(generation) = self.seats.get_mut(seat).map(|seat| seat.generation()) {
+            self.reap(seat, generation, cause);
+        }
+    }
+
+    /// Declares a worker dead, the one place where that happens: what it had replied counts, the piece that it
+    /// had begun is lost, and the others go to other workers.
+    fn reap(&mut self, seat: usize, generation: u32, cause: Cause) {
+        if self.seats.worker_of(seat, generation).is_none() {
+            return;
+        }
+        self.collect_rest_from(seat);
+        let Some(mut worker) = self.take_dead(seat) else { return };
+        let cause = final_cause(&worker, cause);
+        self.return_pieces_of(seat, &mut worker, cause);
+        failpoint!("parent-worker-reaped");
+        let death = death_of(&worker, cause);
+        let reason = worker.start_failure.take();
+        let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
+        self.reaped.push(worker);
+        if was_leaving || !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        self.counts.workers_lost += 1;
+        let one_became_ready = self.seats.workers().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
+        let now_ns = clock::now_ns();
+        match self.early_deaths.count(death, one_became_ready, now_ns) {
+            Refill::Now => {}
+            Refill::After { pause_ns } => {
+                if let Some(seat) = self.seats.get_mut(seat) {
+                    seat.retry_at(now_ns + pause_ns);
+                }
+            }
+            Refill::Never => {
+                let reason = reason.unwrap_or_else(|| cause.to_string());
+                let message = format!(
+                    "the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {seat}): {reason}"
+                );
+                return self.fail(Error::new(ErrorKind::WorkerLost, message).with_cause(cause));
+            }
+        }
+        // An error is tried again by the supervisor, later.
+        let _ = self.fill_seats();
+    }
+
+    /// Takes a dead worker from its seat: nobody is told of it any more.
+    fn take_dead(&mut self, seat: usize) -> Option<WorkerHandle> {
+        let worker = self.seats.get_mut(seat)?.vacate()?;
+        self.lane.leave_seat(seat);
+        for epoll in [&self.epolls.callers, &self.epolls.supervisor] {
+            if let Some(pidfd) = worker.pidfd() {
+                epoll.remove(pidfd);
+            }
+        }
+        self.epolls.callers.remove(&worker.link.caller_event);
+        self.epolls.supervisor.remove(&worker.link.supervisor_event);
+        // The worker has left its seat. If it had run, its last replies were collected before.
+        failpoint!("parent-rest-collected");
+        Some(worker)
+    }
+
+    /// The piece that a dead worker ran is lost; what it had not begun goes to others.
+    fn return_pieces_of(&mut self, seat: usize, worker: &mut WorkerHandle, cause: Cause) {
+        let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
+        if let Some(piece) = lost {
+            self.lose(seat, worker, piece, cause);
+        }
+        for piece in rest {
+            self.work.take_back(piece);
+        }
+    }
+
+    /// A piece lost its worker: it starts again later, or fails.
+    fn lose(&mut self, seat: usize, worker: &WorkerHandle, piece: Lost, cause: Cause) {
+        let Some(task) = self.work.tasks.get_mut(piece.task) else { return };
+        let overran = worker.overran(piece.sequence);
+        let limit = task.settings().limit_ns.filter(|_| overran).map(|limit| Duration::from_nanos(limit.get()));
+        let pid = worker.pid();
+        let error = |label, attempts| {
+            let error = match limit {
+                Some(limit) => {
+                    let message = format!("ran longer than its limit of {limit:?}, and was killed");
+                    Error::new(ErrorKind::TimedOut, message)
+                }
+                None => Error::new(ErrorKind::WorkerLost, String::new()),
+            };
+            error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
+        };
+        let wake = match piece.arguments {
+            Some(arguments) => match task.lose_start(piece.number, error) {
+                Ok(pause_ns) => {
+                    let due_ns = clock::now_ns() + pause_ns;
+                    self.delayed.push(due_ns, piece.task, WaitingPiece { number: piece.number, arguments });
+                    self.alarm.wake_by(due_ns);
+                    return;
+                }
+                Err(wake) => wake,
+            },
+            None => {
+                let error = error(task.label(piece.number), task.attempts(piece.number));
+                task.settle(piece.number, Settled::Failed(error))
+            }
+        };
+        self.wakes.add(wake);
+    }
+}
+
+/// The cause that counts. The order: what the parent saw, the worker's note, the fork server's message.
+fn final_cause(worker: &WorkerHandle, told: Cause) -> Cause {
+    if worker.is_distrusted() { Cause::Protocol } else { worker.link.explain(told).unwrap_or(told) }
+}
+
+/// What a death tells of the start of workers.
+fn death_of(worker: &WorkerHandle, cause: Cause) -> Death {
+    if worker.became_ready() || cause == Cause::ForkServerLost {
+        Death::Late
+    } else if worker.was_killed() && cause != Cause::Protocol {
+        Death::EarlyByOrder
+    } else {
+        Death::Early
     }
 }

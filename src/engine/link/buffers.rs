@@ -7,7 +7,7 @@
 
 use crate::engine::wire::pair::CHUNK_BYTES;
 use crate::engine::wire::result_limit::{self, ResultLimit};
-use crate::sys::memory;
+use crate::sys::allocator;
 
 /// The most memory that is reserved because a worker announced a result of that length: 64 MiB. Reserved memory is not
 /// touched before the bytes come, so a false length costs addresses only. Longer results grow with their bytes.
@@ -26,6 +26,10 @@ impl Buffers {
     /// much memory.
     const KEPT_BYTES: std::ops::RangeInclusive<usize> = CHUNK_BYTES..=4 * 1024 * 1024;
 
+    /// A buffer of up to four times the length is used. A result keeps its buffer until its reader drops it, so a
+    /// larger one would hold too much memory for it; with no room to spare most kept buffers would fit nothing.
+    const MAX_OVERSIZE: usize = 4;
+
     pub(crate) fn new(limit: ResultLimit) -> Self {
         Buffers { buffers: Vec::new(), limit }
     }
@@ -37,7 +41,7 @@ impl Buffers {
 
     /// An empty buffer for a value of this announced length; with room for at most [`BELIEVED_BYTES`] if it is new.
     pub(super) fn take(&mut self, bytes: usize) -> Vec<u8> {
-        let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / 4 <= bytes;
+        let fits = |buffer: &Vec<u8>| buffer.capacity() >= bytes && buffer.capacity() / Self::MAX_OVERSIZE <= bytes;
         // The last one returned is most likely still in the cache.
         if let Some(index) = self.buffers.iter().rposition(fits) {
             return self.buffers.remove(index);
@@ -45,7 +49,7 @@ impl Buffers {
         let mut buffer = Vec::new();
         // If there is no memory, it grows as bytes come.
         let _ = buffer.try_reserve_exact(bytes.min(BELIEVED_BYTES));
-        memory::expect_much(&mut buffer);
+        allocator::prefer_large_pages(&mut buffer);
         buffer
     }
 

@@ -4,7 +4,7 @@
 //! that were neither answered nor revoked. `backlog_ns` is the sum of their costs, `flagged` the number of those
 //! with `low_water`. Only the parent touches these words; the worker sees none of them.
 
-use crate::engine::core::task_state::TaskKey;
+use crate::backend::TaskKey;
 use std::collections::VecDeque;
 
 /// A piece that a worker holds.
@@ -84,6 +84,12 @@ impl Ledger {
         Some(piece)
     }
 
+    /// The same where the caller has read what it needs.
+    #[inline(always)]
+    pub(super) fn drop_oldest(&mut self) {
+        self.remove_oldest();
+    }
+
     pub(super) fn remove_newest(&mut self) -> Option<InFlight> {
         let piece = self.pieces.pop_back()?;
         self.subtract(&piece);
@@ -133,9 +139,6 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::core::task_state::Tasks;
-    use crate::sys::event::Event;
-    use std::sync::Arc;
 
     fn check(ledger: &Ledger, sequences: &[u32], backlog_ns: u64, flagged: usize) {
         assert_eq!(ledger.iter().map(|piece| piece.sequence).collect::<Vec<_>>(), sequences);
@@ -150,7 +153,7 @@ mod tests {
         let mut ledger = Ledger::default();
         check(&ledger, &[], 0, 0);
         assert!(ledger.remove_oldest().is_none() && ledger.remove_newest().is_none());
-        let task = Tasks::default().open(&Arc::new(Event::new().unwrap()));
+        let task = TaskKey { index: 0, generation: 1 };
         for sequence in 1..=6 {
             ledger.add(InFlight {
                 task,

@@ -16,13 +16,13 @@ mod signals;
 mod stream;
 
 pub(crate) use buffers::Buffers;
-pub(crate) use progress::Progress;
-pub(crate) use reading::MAX_RECORDS_A_LOOK;
+pub(crate) use reading::{Arrivals, MAX_RECORDS_A_LOOK};
 
+use crate::backend::TaskKey;
 use crate::codec::Format;
-use crate::codec::bytes::{Arguments, Reply};
-use crate::engine::core::task_state::TaskKey;
-use crate::engine::wire::pair::{CHUNK_BYTES, Made, Pair, READY};
+use crate::codec::bytes::{ARGUMENT_INLINE_BYTES, Arguments, Reply};
+use crate::engine::piece::{Given, Lost, Returned, Terms};
+use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
 use crate::engine::wire::record::{self, Outcome};
 use crate::error::Cause;
 use crate::failpoint::failpoint;
@@ -33,62 +33,13 @@ use crate::protocol::sync::{Acquire, Relaxed};
 use crate::sys::clock;
 use crate::sys::event::Event;
 use crate::sys::spin;
-use crate::sys::{fault, futex, process};
+use crate::sys::{fault, futex};
 use holes::Holes;
 use ledger::{InFlight, Ledger};
 use progress::{Limits, Sightings};
 use reading::Incoming;
-use rustix::fd::OwnedFd;
 use signals::Signals;
-use std::num::NonZeroU64;
 use stream::Outgoing;
-
-/// The look-ahead: a worker is given work of 300 us in advance.
-pub(crate) const LOOK_AHEAD_NS: u64 = 300_000;
-
-/// The most pieces of look-ahead, however short they are: half of the state words.
-pub(crate) const MAX_LOOK_AHEAD: usize = 1024;
-
-/// A piece on its way to a worker.
-#[derive(Debug)]
-pub(crate) struct Given {
-    pub(crate) task: TaskKey,
-    pub(crate) number: usize,
-    /// The call, in the form that travels.
-    pub(crate) call: u64,
-    pub(crate) format: Format,
-    pub(crate) terms: Terms,
-    pub(crate) arguments: Arguments,
-}
-
-/// The terms of a piece.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
-    /// The estimated time that it runs.
-    pub(crate) cost_ns: u32,
-    /// Its time limit.
-    pub(crate) limit_ns: Option<NonZeroU64>,
-    /// Its arguments must stay readable until it is answered, since it may run again.
-    pub(crate) may_run_again: bool,
-}
-
-/// A piece that was revoked, or left over, before it began.
-#[derive(Debug)]
-pub(crate) struct Returned {
-    pub(crate) task: TaskKey,
-    pub(crate) number: usize,
-    pub(crate) arguments: Arguments,
-}
-
-/// A piece that had begun when its worker died.
-#[derive(Debug)]
-pub(crate) struct Lost {
-    pub(crate) task: TaskKey,
-    pub(crate) number: usize,
-    pub(crate) sequence: u32,
-    /// Present if it may run again.
-    pub(crate) arguments: Option<Arguments>,
-}
 
 /// The piece that a reply answers.
 #[derive(Debug, Clone, Copy)]
@@ -112,10 +63,7 @@ pub(crate) enum Arrival {
 
 /// The parent's side of one worker.
 #[derive(Debug)]
-pub(crate) struct WorkerHandle {
-    pub(crate) number: usize,
-    pub(crate) pid: Option<u32>,
-    pub(crate) pidfd: Option<OwnedFd>,
+pub(crate) struct Link {
     pub(crate) caller_event: Event,
     pub(crate) supervisor_event: Event,
     pair: Pair,
@@ -131,28 +79,12 @@ pub(crate) struct WorkerHandle {
     /// The position in *back* up to which the worker was told that the parent has read.
     told_head: u64,
     signals: Signals,
-    /// It did not begin what it was given: it gets nothing more until it does.
-    pub(crate) suspect: bool,
-    /// The time of the last replies, or when an idle worker was given work.
-    pub(crate) busy_since_ns: u64,
-    pub(crate) pieces_done: u64,
-    pub(crate) leaving: bool,
-    /// It was to be killed; perhaps before its process was known.
-    doomed: bool,
-    /// The fork server was asked to do it.
-    pub(crate) kill_ordered: bool,
-    pub(crate) made_ns: u64,
-    /// The descriptors of *out* and *back*, until somebody has seen to it that their pages are there.
-    pub(crate) memory: Option<(OwnedFd, OwnedFd)>,
 }
 
-impl WorkerHandle {
+impl Link {
     /// A worker that is about to be forked.
-    pub(crate) fn create(number: usize, (pair, out, back): Made) -> std::io::Result<WorkerHandle> {
-        let worker = WorkerHandle {
-            number,
-            pid: None,
-            pidfd: None,
+    pub(crate) fn new(pair: Pair) -> std::io::Result<Link> {
+        let worker = Link {
             caller_event: Event::new()?,
             supervisor_event: Event::new()?,
             pair,
@@ -167,14 +99,6 @@ impl WorkerHandle {
             incoming: Incoming::default(),
             told_head: 0,
             signals: Signals::new(),
-            suspect: false,
-            busy_since_ns: 0,
-            pieces_done: 0,
-            leaving: false,
-            doomed: false,
-            kill_ordered: false,
-            made_ns: clock::now_ns(),
-            memory: Some((out, back)),
         };
         Ok(worker)
     }
@@ -199,23 +123,6 @@ impl WorkerHandle {
     #[inline]
     pub(crate) fn backlog_ns(&self) -> u64 {
         self.ledger.backlog_ns()
-    }
-
-    /// True if its pieces take less than an eighth of the look-ahead (37.5 us) each on average: a
-    /// signal after each would cost more than the wait until it runs low.
-    #[inline]
-    pub(crate) fn is_quick(&self) -> bool {
-        self.backlog_ns() < LOOK_AHEAD_NS / 8 * self.in_flight() as u64
-    }
-
-    /// True if half of the look-ahead or less is left, and it can take more.
-    #[inline]
-    pub(crate) fn is_hungry(&self) -> bool {
-        self.backlog_ns() <= LOOK_AHEAD_NS / 2
-            && self.in_flight() <= MAX_LOOK_AHEAD / 2
-            && !self.is_streaming_out()
-            && !self.leaving
-            && !self.suspect
     }
 
     /// True if it holds a piece after which it will signal at low water.
@@ -248,11 +155,6 @@ impl WorkerHandle {
         }
     }
 
-    /// True if we killed it.
-    pub(crate) fn was_killed(&self) -> bool {
-        self.doomed
-    }
-
     /// Writes a piece into the ring, visible after [`publish`](Self::publish); returns it if there is no room.
     #[inline]
     pub(crate) fn give(&mut self, piece: Given, low_water: bool) -> Result<(), Given> {
@@ -270,7 +172,7 @@ impl WorkerHandle {
     /// Writes the first chunk of a piece whose arguments stream.
     #[cold]
     fn give_stream(&mut self, piece: Given, low_water: bool) -> Result<(), Given> {
-        if self.is_streaming_out() || self.leaving || !self.has_slot() {
+        if self.is_streaming_out() || !self.has_slot() {
             return Err(piece);
         }
         // The arguments of one piece only are kept until it is claimed.
@@ -291,10 +193,53 @@ impl WorkerHandle {
         Ok(())
     }
 
-    /// Writes a piece whose arguments fit into one record, visible after [`publish`](Self::publish). False if there
-    /// is no room. `call` is the call's word, its format and its terms.
-    #[must_use]
-    pub(crate) fn give_record(
+    /// Writes pieces of one call whose arguments lie one behind the other, from `start` on, and end at `ends`; they
+    /// are visible after [`publish`](Self::publish). Stops where there is no room, or work for `most_ns`. Gives how
+    /// many were written. With `ends_batch` the worker signals after the last one. `call` is the call's word, its
+    /// format and its terms.
+    #[inline]
+    pub(crate) fn give_records(
+        &mut self,
+        task: TaskKey,
+        first: usize,
+        call: (u64, Format, Terms),
+        (arguments, mut start, ends): (&[u8], usize, &[usize]),
+        ends_batch: bool,
+        most_ns: u64,
+    ) -> usize {
+        if self.is_streaming_out() {
+            return 0;
+        }
+        let mut given = 0;
+        for &end in ends {
+            let is_last = ends_batch && given + 1 == ends.len();
+            if self.backlog_ns() >= most_ns
+                || !self.give_one(task, first + given, call, &arguments[start..end], is_last)
+            {
+                break;
+            }
+            given += 1;
+            start = end;
+        }
+        given
+    }
+
+    /// Writes a piece whose arguments fit into one record. False if they do not, or there is no room.
+    #[inline]
+    fn give_record(
+        &mut self,
+        task: TaskKey,
+        number: usize,
+        call: (u64, Format, Terms),
+        arguments: &[u8],
+        low_water: bool,
+    ) -> bool {
+        !self.is_streaming_out() && self.give_one(task, number, call, arguments, low_water)
+    }
+
+    /// The same while no value streams to the worker.
+    #[inline(always)]
+    fn give_one(
         &mut self,
         task: TaskKey,
         number: usize,
@@ -302,7 +247,7 @@ impl WorkerHandle {
         arguments: &[u8],
         low_water: bool,
     ) -> bool {
-        if self.is_streaming_out() || self.leaving || arguments.len() > CHUNK_BYTES || !self.has_slot() {
+        if arguments.len() > CHUNK_BYTES || !self.has_slot() {
             return false;
         }
         let sequence = self.next_sequence;
@@ -400,13 +345,15 @@ impl WorkerHandle {
         self.work.consumed_to(told.min(bound));
     }
 
-    /// Tells the worker that no more work comes.
-    pub(crate) fn dismiss(&mut self) {
+    /// Tells the worker that no more work comes. False if there is no room for that now.
+    #[must_use]
+    pub(crate) fn dismiss(&mut self) -> bool {
         let header = Header { kind: record::LEAVE, flags: 0, sequence: 0 };
-        if !self.leaving && self.push(header, &[], &[]).is_some() {
-            self.leaving = true;
+        let has_room = self.push(header, &[], &[]).is_some();
+        if has_room {
             self.publish();
         }
+        has_room
     }
 
     /// Revokes the newest piece, if the worker has not begun it.
@@ -454,9 +401,15 @@ impl WorkerHandle {
         let words = self.pair.out_ring();
         // The parent wrote it, nobody else can write there, and it is not consumed: it reads as it was written.
         let record = Consumer::record_at(words, piece.position).ok().flatten().expect("a record of our own is whole");
-        let mut bytes = Vec::new();
-        record.append_to(words, 1, &mut bytes);
-        Arguments::Heap(bytes)
+        let mut inline = [0; ARGUMENT_INLINE_BYTES];
+        match record.copy_to(words, 1, &mut inline) {
+            Some(length) => Arguments::Inline { length: length as u8, bytes: inline },
+            None => {
+                let mut bytes = Vec::new();
+                record.append_to(words, 1, &mut bytes);
+                Arguments::Heap(bytes)
+            }
+        }
     }
 
     /// After the worker's death and the last [`collect`](Self::collect): the piece that had begun, if any, and
@@ -500,32 +453,6 @@ impl WorkerHandle {
     pub(crate) fn has_read_all(&self) -> bool {
         // Relaxed: a hint.
         self.pair.out_head().load(Relaxed) >= self.work.tail()
-    }
-
-    /// Kills it, as soon as it is known; its death will be told like any other.
-    pub(crate) fn kill(&mut self) {
-        self.doomed = true;
-        if let Some(pidfd) = &self.pidfd {
-            process::kill(pidfd);
-        }
-    }
-
-    /// True, once, if only the fork server can kill it.
-    pub(crate) fn wants_kill_by_server(&mut self) -> bool {
-        self.doomed && self.pid.is_some() && self.pidfd.is_none() && !std::mem::replace(&mut self.kill_ordered, true)
-    }
-
-    /// True if it is stopped, as by SIGSTOP, as far as can be told.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.pid.is_some_and(process::is_stopped)
-    }
-
-    /// The fork server has told of its process.
-    pub(crate) fn is_born(&mut self, pid: u32, pidfd: Option<OwnedFd>) {
-        (self.pid, self.pidfd) = (Some(pid), pidfd);
-        if self.doomed {
-            self.kill();
-        }
     }
 }
 

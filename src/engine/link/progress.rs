@@ -5,19 +5,11 @@
 //! seen for a piece: later words of the worker do not move its limit. `started` and `started_ns` in *back* are
 //! written by the worker and read here; a time in the future counts as now.
 
-use super::WorkerHandle;
+use super::Link;
+use crate::engine::policy::patience::Progress;
 use crate::protocol::claim;
 use crate::protocol::sync::{Acquire, Relaxed};
 use std::collections::VecDeque;
-
-/// How a worker's oldest piece stands.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Progress {
-    /// It has not begun, and was first seen to wait at this time.
-    Waits { since_ns: u64, limit_ns: Option<u64> },
-    /// It has begun, and has a time limit.
-    Runs { sequence: u32, until_ns: u64 },
-}
 
 /// The time limits of pieces in flight, by sequence number.
 #[derive(Debug, Default)]
@@ -67,7 +59,7 @@ fn first(seen: &mut Option<(u32, u64)>, sequence: u32, time_ns: impl FnOnce() ->
     }
 }
 
-impl WorkerHandle {
+impl Link {
     /// How its oldest piece stands, as far as the parent can tell now.
     pub(crate) fn progress(&mut self, now_ns: u64) -> Option<Progress> {
         let oldest = *self.ledger.oldest()?;

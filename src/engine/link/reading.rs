@@ -8,7 +8,8 @@
 //! the oldest. The ring's words are written by the worker; `back_head` in *out* is written here alone.
 
 use super::buffers::Buffers;
-use super::{Answered, Arrival, WorkerHandle};
+use super::{Answered, Arrival, Link};
+use crate::backend::TaskKey;
 use crate::codec::bytes::{REPLY_INLINE_BYTES, Reply};
 use crate::engine::wire::record::{self, Outcome};
 use crate::failpoint::failpoint;
@@ -117,14 +118,30 @@ fn whole_reply(record: &Record, words: &[AtomicU64]) -> Reply {
     }
 }
 
-impl WorkerHandle {
+/// Where the arrivals of one look go.
+pub(crate) trait Arrivals {
+    /// A piece has its result: what most replies are.
+    fn result(&mut self, task: TaskKey, number: usize, bytes: Reply);
+
+    /// Any other arrival, or a result that streamed.
+    fn other(&mut self, arrival: Arrival);
+}
+
+impl<F: FnMut(Arrival)> Arrivals for F {
+    fn result(&mut self, task: TaskKey, number: usize, bytes: Reply) {
+        let piece = Answered { task, number };
+        self(Arrival::Reply { piece, outcome: Outcome::Result, bytes, again: None });
+    }
+
+    fn other(&mut self, arrival: Arrival) {
+        self(arrival);
+    }
+}
+
+impl Link {
     /// Reads what the worker wrote since the last look, at most [`MAX_RECORDS_A_LOOK`] records. True if there may be
     /// more.
-    pub(crate) fn collect(
-        &mut self,
-        buffers: &mut Buffers,
-        mut arrived: impl FnMut(Arrival),
-    ) -> Result<bool, Violation> {
+    pub(crate) fn collect(&mut self, buffers: &mut Buffers, arrivals: &mut impl Arrivals) -> Result<bool, Violation> {
         let mut more = true;
         let (mut records, mut bytes) = (0, 0);
         while records < MAX_RECORDS_A_LOOK && bytes < MAX_BYTES_A_LOOK {
@@ -135,16 +152,40 @@ impl WorkerHandle {
             records += 1;
             bytes += record.payload_bytes;
             failpoint!("parent-reply-seen");
-            let arrival = self.read(&record, buffers)?;
+            let plain = self.read_plain(&record);
+            let other = if plain.is_none() { self.read(&record, buffers)? } else { None };
             self.replies.pass(&record);
             failpoint!("parent-reply-read");
             self.tell_head();
-            if let Some(arrival) = arrival {
-                arrived(arrival);
+            if let Some((piece, reply)) = plain {
+                arrivals.result(piece.task, piece.number, reply);
+            } else if let Some(arrival) = other {
+                arrivals.other(arrival);
             }
         }
         self.pump();
         Ok(more)
+    }
+
+    /// Reads a result in one record, of a piece whose arguments were in one record: what nearly all records are, and
+    /// all that must be checked of them. `None`: it is something else, or a violation.
+    #[inline(always)]
+    fn read_plain(&mut self, record: &Record) -> Option<(Answered, Reply)> {
+        let Header { kind, flags, sequence } = record.header;
+        let oldest = self.ledger.oldest()?;
+        let is_plain = kind == record::REPLY
+            && flags == Outcome::Result as u8
+            && oldest.sequence == sequence
+            && !oldest.streams
+            && self.incoming.is_none();
+        if !is_plain {
+            return None;
+        }
+        let piece = Answered { task: oldest.task, number: oldest.number };
+        // An answer means that the worker has read the arguments.
+        self.work.consumed_to(oldest.end);
+        self.ledger.drop_oldest();
+        Some((piece, whole_reply(record, self.pair.back_ring())))
     }
 
     /// True if a look would find something.
@@ -154,7 +195,7 @@ impl WorkerHandle {
     }
 
     /// Reads one record, and checks all of it.
-    #[inline(always)]
+    #[inline(never)]
     fn read(&mut self, record: &Record, buffers: &mut Buffers) -> Result<Option<Arrival>, Violation> {
         let Header { kind, flags, sequence } = record.header;
         if kind == record::REPLY && flags == Outcome::StartFailed as u8 && !self.is_ready() {
@@ -184,7 +225,6 @@ impl WorkerHandle {
         }
         // An answer means that the worker has read the arguments.
         self.work.consumed_to(piece.end);
-        self.pieces_done += 1;
         let piece = Answered { task: piece.task, number: piece.number };
         Ok(Some(Arrival::Reply { piece, outcome, bytes, again }))
     }

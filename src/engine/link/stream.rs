@@ -4,7 +4,7 @@
 //! have claimed the piece, since before that the piece may have to go to another worker. After the claim they
 //! are dropped, or move to `kept` if the piece may run again. Only the parent touches these words.
 
-use super::WorkerHandle;
+use super::Link;
 use crate::engine::wire::pair::CHUNK_BYTES;
 use crate::engine::wire::record;
 use crate::failpoint::failpoint;
@@ -97,7 +97,7 @@ impl Outgoing {
     }
 }
 
-impl WorkerHandle {
+impl Link {
     /// True while arguments are still on their way.
     #[inline]
     pub(crate) fn is_streaming_out(&self) -> bool {

@@ -3,14 +3,12 @@
 
 use super::signals::{FLOOD, FLOOD_NS};
 use super::*;
-use crate::engine::core::task_state::Tasks;
 use crate::engine::wire::pair::{CHUNK_BYTES, OUT_RING_BYTES, Pair, READY};
 use crate::engine::wire::record::{BEGIN, CHUNK, FORMAT_MASK, LEAVE, PIECE, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::protocol::sync::Release;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A worker that the test plays, on its own mapping of the pair.
 struct Played {
@@ -20,14 +18,12 @@ struct Played {
 }
 
 /// The parent's side, the worker's side, and two tasks.
-fn pair() -> (WorkerHandle, Played, [TaskKey; 2]) {
-    let worker = WorkerHandle::create(0, Pair::create().unwrap()).unwrap();
-    let (out, back) = worker.memory.as_ref().unwrap();
-    let pair = Pair::open(out, back).unwrap();
+fn pair() -> (Link, Played, [TaskKey; 2]) {
+    let (own, out, back) = Pair::create().unwrap();
+    let worker = Link::new(own).unwrap();
+    let pair = Pair::open(&out, &back).unwrap();
     pair.stage().store(READY, Release);
-    let mut tasks = Tasks::default();
-    let kick = Arc::new(Event::new().unwrap());
-    let keys = [(); 2].map(|()| tasks.open(&kick));
+    let keys = [0, 1].map(|index| TaskKey { index, generation: 1 });
     (worker, Played { pair, work: Consumer::new(), replies: Producer::new() }, keys)
 }
 
@@ -44,16 +40,16 @@ fn piece(task: TaskKey, number: usize, length: usize) -> Given {
 }
 
 /// Gives a piece; the worker is to signal after each odd one.
-fn give(worker: &mut WorkerHandle, task: TaskKey, number: usize, length: usize) -> bool {
+fn give(worker: &mut Link, task: TaskKey, number: usize, length: usize) -> bool {
     let given = worker.give(piece(task, number, length), number % 2 == 1).is_ok();
     worker.publish();
     given
 }
 
 /// The pieces that were answered, and the result of the look.
-fn collect(worker: &mut WorkerHandle) -> (Vec<usize>, Result<bool, Violation>) {
+fn collect(worker: &mut Link) -> (Vec<usize>, Result<bool, Violation>) {
     let mut numbers = Vec::new();
-    let result = worker.collect(&mut Buffers::default(), |arrival| match arrival {
+    let result = worker.collect(&mut Buffers::default(), &mut |arrival| match arrival {
         Arrival::Reply { piece, .. } => numbers.push(piece.number),
         Arrival::StartFailed(_) => {}
     });
@@ -182,7 +178,7 @@ fn only_a_worker_that_is_not_ready_fails_to_start() {
     played.pair.stage().store(0, Release);
     assert!(played.write(REPLY, Outcome::StartFailed as u8, 0, &[], b"no \xff database"));
     let mut reasons = Vec::new();
-    let result = worker.collect(&mut Buffers::default(), |arrival| match arrival {
+    let result = worker.collect(&mut Buffers::default(), &mut |arrival| match arrival {
         Arrival::StartFailed(reason) => reasons.push(reason),
         Arrival::Reply { .. } => panic!("there is no piece"),
     });
@@ -207,7 +203,7 @@ fn no_result_is_longer_than_its_limit() {
             assert!(played.write(CHUNK, 0, 1, &[], chunk));
         }
         let mut answered = false;
-        let result = worker.collect(&mut Buffers::new(limit), |_| answered = true);
+        let result = worker.collect(&mut Buffers::new(limit), &mut |_| answered = true);
         assert_eq!((result.is_ok(), answered), (ends_well, ends_well), "{total}");
     }
 }
@@ -451,9 +447,9 @@ fn check_echo(length: usize) {
     // The reply.
     let mut answer = None;
     let mut spare = Buffers::default();
-    let mut look = |worker: &mut WorkerHandle| {
+    let mut look = |worker: &mut Link| {
         let mut collect = || {
-            worker.collect(&mut spare, |arrival| match arrival {
+            worker.collect(&mut spare, &mut |arrival| match arrival {
                 Arrival::Reply { outcome: Outcome::Result, bytes, .. } => answer = Some(bytes.into_vec()),
                 other => panic!("{other:?}"),
             })
@@ -624,7 +620,7 @@ mod counted {
     use super::*;
 
     #[inline(never)]
-    pub(super) fn counted_give(worker: &mut WorkerHandle, task: TaskKey, numbers: std::ops::Range<usize>) {
+    pub(super) fn counted_give(worker: &mut Link, task: TaskKey, numbers: std::ops::Range<usize>) {
         let terms = Terms { cost_ns: 80, limit_ns: None, may_run_again: false };
         for number in numbers {
             let arguments = (number as u64).to_le_bytes();
@@ -634,8 +630,8 @@ mod counted {
     }
 
     #[inline(never)]
-    pub(super) fn counted_collect(worker: &mut WorkerHandle, spare: &mut Buffers, replies: &mut [Option<Reply>]) {
-        let look = worker.collect(spare, |arrival| {
+    pub(super) fn counted_collect(worker: &mut Link, spare: &mut Buffers, replies: &mut [Option<Reply>]) {
+        let look = worker.collect(spare, &mut |arrival| {
             if let Arrival::Reply { piece, outcome: Outcome::Result, bytes, .. } = arrival {
                 replies[piece.number % 64] = Some(bytes);
             }

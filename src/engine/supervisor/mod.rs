@@ -1,311 +1,268 @@
-//! The parent's thread for what has no waiter: deaths, vacant places, refilling, the pool's end.
+//! The parent's thread that does the work that no waiting caller does: deaths, vacant seats, refilling, the pool's end.
 //!
-//! It sleeps on its own watch, beside the caller that leads: whoever is told first does what is to
-//! be done, under the lock, and the other finds it done.
+//! It sleeps in its own epoll, beside the caller that leads. Whichever of the two threads wakes first handles the
+//! event, under the lock, and the other one finds it done. Each turn is *observe* (without the lock: /proc, files,
+//! the fork server's pidfd), *decide* (under the lock; nothing sleeps) and *act* (without it: memory, forks,
+//! waiting for deaths).
+//!
+//! Invariant: an act that changed the scheduler's state is followed by another turn at once, so whatever it
+//! made due is seen to before the supervisor sleeps.
 
-use crate::engine::Shared;
-use crate::engine::core::{Core, Phase, RETRY_NS, SPAWN_DEADLINE_NS, ServerStage, event};
-use crate::engine::start::{self, Server};
-use crate::engine::wire::message::{self, FromServer};
-use crate::engine::wire::pair::Pair;
-use crate::error::{Cause, Error, ErrorKind};
-use crate::failpoint::failpoint;
-use crate::sys::cgroup::MemoryKills;
-use crate::sys::clock;
+mod server;
+
+use self::server::ServerAction;
+use super::core::seat::WorkerHandle;
+use super::core::{Core, Missing, Question, Unallocated};
+use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
+use super::policy::patience::Activity;
+use super::policy::restart::ServerDeaths;
+use super::shared::{Command, Shared};
+use super::wire::pair::Pair;
 use crate::sys::event::Epoll;
-use crate::sys::process::{self, State};
-use crate::sys::socket;
+use crate::sys::{clock, proc, process};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// What the supervisor is told to do.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// The pool was closed: see it to its end, then drop the sender.
-    Close { done: Sender<()> },
-}
-
-/// A fork server that has not been stopped before its `main` by then never will be.
-pub(crate) const INTERCEPTION_DEADLINE: Duration = Duration::from_secs(2);
-
-/// A fork server that was told to go has this long before it is killed.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Buffers that nobody used for so long are given back.
+/// A buffer that nobody used for 200 ms is given back: a task that uses buffers uses each many times a second.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// While a caller hands out tiny pieces, it looks for itself this often, and the supervisor too.
-pub(crate) const WATCH: Duration = Duration::from_micros(500);
-
-/// One that is overdue is looked at once more before it is killed.
-const SECOND_LOOK_NS: u64 = 100_000_000;
-
-/// One that is overdue, but works, has so much more.
-const PATIENCE_NS: u64 = 10_000_000_000;
-
-/// More fork servers in a row than this that ended before a piece was done end the pool.
-const MAX_SERVER_DEATHS: u32 = 5;
+/// While a caller hands out tiny pieces it looks for itself once in 16 of them, and the supervisor looks this
+/// often at what that leaves. Half a millisecond is as much delay as a wake-up on a busy machine.
+const POLL: Duration = Duration::from_micros(500);
 
 /// The supervisor's own state.
 pub(crate) struct Supervisor {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) watch: Arc<Epoll>,
-    pub(crate) orders: Receiver<Order>,
+    shared: Arc<Shared>,
+    epoll: Arc<Epoll>,
+    orders: Receiver<Command>,
+    launcher: Launcher,
     /// `None` while a new one cannot be started.
-    pub(crate) server: Option<Server>,
-    pub(crate) launcher: start::Launcher,
-    /// So many fork servers in a row ended before anything came of them.
-    pub(crate) server_deaths: u32,
-    /// When to try again to start one.
-    pub(crate) relaunch_ns: u64,
-    /// Since when the fork server is known to be overdue.
-    pub(crate) overdue_since_ns: Option<u64>,
+    server: Option<ForkServerHandle>,
+    server_deaths: ServerDeaths,
+    /// The pieces that were done when the fork server was started: if there are no more, it was of no use.
+    done_before_server: u64,
+    /// While buffers are kept: the pieces that were done at the last look.
+    quiet_since: Option<u64>,
+    /// The last wait was no mere look.
+    has_slept: bool,
+    /// Who closed the pool, and waits for its end.
+    closing: Option<Sender<()>>,
+}
+
+/// What the last turn wants to know.
+#[derive(Debug, Default)]
+struct Questions {
+    workers: Vec<Question>,
+    server: bool,
+    kill_count: bool,
+}
+
+/// What was found out without the lock.
+#[derive(Debug)]
+struct Observed {
+    answers: Vec<(Question, Option<Activity>)>,
+    /// The fork server's process has ended.
+    server_ended: bool,
+    /// What the fork server does, if that was asked.
+    server_activity: Option<Option<Activity>>,
+    /// The kernel's count of kills because memory ran out, if that was asked.
+    kill_count: Option<Option<u64>>,
+}
+
+/// What is to be done without the lock.
+struct Turn {
+    server: ServerAction,
+    unallocated: Vec<Unallocated>,
+    missing: Missing,
+    /// What takes a while to drop.
+    dropped: (Vec<WorkerHandle>, Vec<Vec<u8>>),
+    questions: Questions,
+    polls: bool,
+    due_ns: Option<u64>,
 }
 
 impl Supervisor {
-    /// Runs until the pool has ended.
-    pub(crate) fn run(mut self) {
-        // It reads files: here, where nobody waits for it.
-        let memory_kills = MemoryKills::watch();
-        self.shared.core.lock().memory_kills = memory_kills;
-        let mut closing: Option<Sender<()>> = None;
-        let mut timeout = None;
-        let mut tiny_seen = 0;
-        // While buffers are kept: the pool's count at the last look.
-        let mut quiet_since: Option<u64> = None;
-        loop {
-            let events = self.watch.wait(timeout);
-            if let Ok(Order::Close { done }) = self.orders.try_recv() {
-                closing = Some(done);
-            }
-            let shared = Arc::clone(&self.shared);
-            let mut core = shared.core.lock();
-            // It has gone off, or not: what is due is found below, and what is ordered meanwhile is added.
-            (core.alarm_ns, core.supervisor_is_up) = (u64::MAX, true);
-            handle_events(&shared, &mut core, &events);
-            core.collect();
-            let server_due = self.see_to_server(&mut core);
-            let unexplained = core.bury_unexplained();
-            if core.phase != Phase::Open && (core.phase == Phase::Closed || core.dismiss() || core.server.is_none()) {
-                core.close(true);
-                drop(core);
-                self.end();
-                let buried = std::mem::take(&mut shared.core.lock().buried);
-                // All that is the pool's is gone when whoever closed it hears of it: by its order's end, if
-                // it came too late to be read.
-                let Supervisor { shared: own, watch, orders, server, launcher, .. } = self;
-                drop((buried, shared, own, watch, server, launcher));
-                drop((orders, closing));
-                return;
-            }
-            let given_up = core.give_up_without_workers();
-            let _ = core.fill_vacancies();
-            let due = [server_due, given_up, unexplained, core.run_timers()].into_iter().flatten().min();
-            core.kill_by_server();
-            // A whole wait without a piece is quiet enough.
-            let quiet = events.is_empty() && quiet_since == Some(core.pieces_done);
-            let unused = if quiet { core.spare.clear() } else { Vec::new() };
-            quiet_since = (!core.spare.is_empty()).then_some(core.pieces_done);
-            let watches = core.is_worth_watching(&mut tiny_seen);
-            if core.waiters.has_leader() {
-                core.keep_attention();
-            } else {
-                let attention = core.unattended();
-                core.attend(attention, true);
-            }
-            let due = due.into_iter().chain([core.alarm_ns]).min().filter(|&due| due < u64::MAX);
-            (core.alarm_ns, core.supervisor_is_up) = (due.unwrap_or(u64::MAX), false);
-            let wants_pair = core.wants_pair();
-            let buried = std::mem::take(&mut core.buried);
-            let unallocated = core.unallocated();
-            drop(core);
-            for (worker, generation, memory) in unallocated {
-                if Pair::allocate(&memory.1).is_err() {
-                    shared.core.lock().starve(worker, generation);
-                }
-            }
-            drop((unused, buried));
-            if wants_pair {
-                // If there is no room for one now, the next worker's start says so.
-                let made = Pair::create().and_then(|made| Pair::allocate(&made.2).map(|()| made)).ok();
-                shared.core.lock().spare_pair = made;
-            }
-            timeout = due.map(|due| Duration::from_nanos(due.saturating_sub(clock::now_ns())));
-            if watches {
-                timeout = Some(timeout.map_or(WATCH, |timeout| timeout.min(WATCH)));
-            }
-            if quiet_since.is_some() {
-                timeout = Some(timeout.map_or(QUIET, |timeout| timeout.min(QUIET)));
-            }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        epoll: Arc<Epoll>,
+        orders: Receiver<Command>,
+        server: ForkServerHandle,
+        launcher: Launcher,
+    ) -> Self {
+        Supervisor {
+            shared,
+            epoll,
+            orders,
+            launcher,
+            server: Some(server),
+            server_deaths: ServerDeaths::default(),
+            done_before_server: 0,
+            quiet_since: None,
+            has_slept: false,
+            closing: None,
         }
     }
 
-    /// Replaces a fork server that has died, and kills one that does not do what it should. Says when to
-    /// look again.
-    fn see_to_server(&mut self, core: &mut Core) -> Option<u64> {
-        let is_ending = core.phase == Phase::Closing && self.server.is_none();
-        if core.phase == Phase::Closed || core.failure.is_some() || is_ending {
+    /// Runs until the pool has ended.
+    pub(super) fn run(mut self) {
+        let mut observed = self.observe(Questions { kill_count: true, ..Questions::default() });
+        let mut events = Vec::new();
+        loop {
+            let Some(turn) = self.decide(&events, &observed) else { break };
+            let (timeout, questions) = self.act(turn);
+            self.has_slept = timeout != Some(Duration::ZERO);
+            events = self.epoll.wait(timeout);
+            if let Ok(Command::Close { done }) = self.orders.try_recv() {
+                self.closing = Some(done);
+            }
+            observed = self.observe(questions);
+        }
+        self.end();
+        let reaped = self.shared.lock().take_reaped();
+        // All resources are freed before `done` is dropped. An unread order is dropped with the channel, which also
+        // ends the wait.
+        let Supervisor { shared, epoll, orders, launcher, server, closing, .. } = self;
+        drop((reaped, shared, epoll, server, launcher));
+        drop((orders, closing));
+    }
+
+    /// Finds out what the last turn wants to know.
+    fn observe(&self, questions: Questions) -> Observed {
+        let look = |question: Question| (question, activity(question.pid));
+        let server = self.server.as_ref();
+        Observed {
+            answers: questions.workers.into_iter().map(look).collect(),
+            server_ended: server.is_some_and(|server| process::has_ended(&server.pidfd, Duration::ZERO)),
+            server_activity: server.filter(|_| questions.server).map(|server| activity(server.pid)),
+            kill_count: questions.kill_count.then(|| self.shared.memory_kills.read()),
+        }
+    }
+
+    /// Does what can be done under the lock, and says what is left. `None` once the pool has ended.
+    fn decide(&mut self, events: &[u64], observed: &Observed) -> Option<Turn> {
+        let shared = Arc::clone(&self.shared);
+        let mut core = shared.lock();
+        // The alarm may have gone off: what is due is found below, and what is ordered meanwhile is added.
+        core.alarm().supervisor_woke();
+        // Before the events: a death that they tell of may be later than this count.
+        if let Some(count) = observed.kill_count {
+            core.settle_kills(count);
+        }
+        core.handle_events(events);
+        core.collect();
+        let (server, server_due_ns) = self.judge_server(&mut core, observed);
+        let unexplained_ns = core.reap_unexplained();
+        if core.is_over() {
+            core.close(true);
+            shared.release(core);
             return None;
         }
-        if let Some(server) = &self.server
-            && process::has_ended(&server.pidfd, Duration::ZERO)
-        {
-            self.server_deaths = if core.pieces_done > server.pieces_done_before { 1 } else { self.server_deaths + 1 };
-            self.lose_server(core);
-            if core.failure.is_some() || core.phase != Phase::Open {
-                return None;
-            }
-            if self.server_deaths > MAX_SERVER_DEATHS {
-                let message = "the pool ended: its fork server died again and again";
-                core.fail(Error::new(ErrorKind::System, message).with_cause(Cause::ForkServerLost));
-                return None;
-            }
-        }
-        let now = clock::now_ns();
-        match &self.server {
-            Some(_) => self.look_at_server(core, now),
-            None if now < self.relaunch_ns => Some(self.relaunch_ns),
-            None => match self.launcher.launch(core) {
-                Ok((server, _)) => {
-                    self.server = Some(Server { pieces_done_before: core.pieces_done, ..server });
-                    self.look_at_server(core, now)
-                }
-                Err(error) => {
-                    // What was ordered of it will never be.
-                    core.server_lost();
-                    core.no_birth(error.to_string());
-                    self.relaunch_ns = now + RETRY_NS;
-                    Some(self.relaunch_ns)
-                }
-            },
-        }
+        let given_up_ns = core.give_up_without_workers();
+        let _ = core.fill_seats();
+        let timers = core.run_timers(&observed.answers);
+        core.kill_by_server();
+        let unused = self.clear_buffers(&mut core, events.is_empty() && self.has_slept);
+        let polls = core.should_poll();
+        pay_attention(&mut core);
+        let known_ns = [server_due_ns, given_up_ns, unexplained_ns, timers.next_ns].into_iter().flatten().min();
+        let questions = Questions {
+            workers: unanswered(timers.questions, observed),
+            server: matches!(server, ServerAction::Look),
+            kill_count: core.awaits_kill_count(),
+        };
+        let turn = Turn {
+            server,
+            unallocated: core.unallocated(),
+            missing: core.missing(),
+            dropped: (core.take_reaped(), unused),
+            questions,
+            polls,
+            due_ns: core.alarm().supervisor_sleeps(known_ns),
+        };
+        shared.release(core);
+        Some(turn)
     }
 
-    /// The fork server died, and its workers die with it: what they had said before counts.
-    fn lose_server(&mut self, core: &mut Core) {
-        core.end_workers(FAREWELL);
-        if let Some(server) = self.server.take() {
-            self.watch.remove(&server.pidfd);
-        }
-        self.overdue_since_ns = None;
-        failpoint!("parent-server-lost");
-        core.server_lost();
+    /// If no piece finished during one sleep of 200 ms, the kept buffers are freed.
+    fn clear_buffers(&mut self, core: &mut Core, was_quiet: bool) -> Vec<Vec<u8>> {
+        let done = core.counts().pieces_done;
+        let is_quiet = was_quiet && self.quiet_since == Some(done);
+        let unused = if is_quiet { core.buffers().clear() } else { Vec::new() };
+        self.quiet_since = (!core.buffers().is_empty()).then_some(done);
+        unused
     }
 
-    /// Lets a fork server go on that is stopped while something is expected of it, and kills one that
-    /// hangs: its death is then seen like any other.
-    fn look_at_server(&mut self, core: &mut Core, now: u64) -> Option<u64> {
-        let server = self.server.as_ref()?;
-        let due_ns = match core.server_stage {
-            ServerStage::Started { since_ns } => since_ns + INTERCEPTION_DEADLINE.as_nanos() as u64,
-            // It may take its time, but not stand still.
-            ServerStage::Prepares => {
-                process::resume(&server.pidfd);
-                return Some(now + SPAWN_DEADLINE_NS);
+    /// Does what is left, and says how long to sleep and what to find out then.
+    fn act(&mut self, turn: Turn) -> (Option<Duration>, Questions) {
+        let Turn { server, unallocated, missing, dropped, questions, polls, due_ns } = turn;
+        drop(dropped);
+        let mut again = self.act_on_server(server);
+        for Unallocated { seat, generation, memory } in unallocated {
+            if Pair::allocate(&memory.1).is_err() {
+                self.shared.lock().no_memory(seat, generation);
             }
-            ServerStage::Ready { since_ns } => core.oldest_order_ns()?.max(since_ns) + SPAWN_DEADLINE_NS,
-        };
-        if now < due_ns {
-            self.overdue_since_ns = None;
-            return Some(due_ns);
         }
-        // It may be stopped; or this process was held up, and the fork server with it. It has a moment more.
-        let Some(overdue_since_ns) = self.overdue_since_ns else {
-            process::resume(&server.pidfd);
-            self.overdue_since_ns = Some(now);
-            return Some(now + SECOND_LOOK_NS);
-        };
-        if now < overdue_since_ns + SECOND_LOOK_NS {
-            return Some(overdue_since_ns + SECOND_LOOK_NS);
+        if missing.due > 0 {
+            self.prepare(missing.due);
+            again = true;
         }
-        let hangs = match process::state(server.pid) {
-            Some(State::Stopped | State::Sleeps) => true,
-            // A fork of much memory takes its time.
-            Some(State::Works) | None => now > due_ns + PATIENCE_NS,
-        };
-        if hangs || matches!(core.server_stage, ServerStage::Started { .. }) {
-            process::kill(&server.pidfd);
+        if missing.spare {
+            self.prepare_spare();
         }
-        Some(now + SECOND_LOOK_NS)
+        if again || questions.server || questions.kill_count || !questions.workers.is_empty() {
+            return (Some(Duration::ZERO), questions);
+        }
+        let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
+        let poll = polls.then_some(POLL);
+        let quiet = self.quiet_since.map(|_| QUIET);
+        ([until_due, poll, quiet].into_iter().flatten().min(), questions)
     }
 
-    /// Lets the fork server go, and waits until it has: then no process of the pool is left.
-    fn end(&mut self) {
-        let workers = {
-            let mut core = self.shared.core.lock();
-            core.server = None;
-            core.pidfds()
-        };
-        failpoint!("parent-server-let-go");
-        if let Some(server) = &self.server {
-            let start = Instant::now();
-            while !process::has_ended(&server.pidfd, FAREWELL / 20) {
-                process::resume(&server.pidfd);
-                if start.elapsed() > FAREWELL {
-                    process::kill(&server.pidfd);
-                    process::has_ended(&server.pidfd, FAREWELL);
-                    break;
-                }
-            }
+    /// Makes what the workers of due seats need, as many as can be made.
+    fn prepare(&self, count: usize) {
+        let (prepared, result) = prepare_workers(count);
+        let mut core = self.shared.lock();
+        core.add_prepared(prepared);
+        if let Err(error) = result {
+            core.cannot_prepare(&error);
         }
-        // It waits for them too, but it may itself have been killed.
-        for pidfd in workers {
-            process::kill(&pidfd);
-            process::has_ended(&pidfd, FAREWELL);
+        self.shared.release(core);
+    }
+
+    /// Makes the worker that stands ready. Its pages are allocated now, when nobody waits for them.
+    fn prepare_spare(&self) {
+        let spare = prepare_worker().and_then(|spare| Pair::allocate(&spare.memory.1).map(|()| spare));
+        let mut core = self.shared.lock();
+        match spare {
+            Ok(spare) => core.add_prepared([spare]),
+            Err(_) => core.cannot_prepare_spare(),
         }
+        self.shared.release(core);
     }
 }
 
-/// Does what the events of either watch ask for.
-pub(crate) fn handle_events(shared: &Shared, core: &mut Core, events: &[u64]) {
-    for &number in events {
-        let (kind, worker, generation) = event::parts(number);
-        match kind {
-            event::SERVER_SOCKET => hear_server(core),
-            event::WORKER_EVENT => core.signalled(worker, generation),
-            event::WORKER_DEATH => core.died(worker, generation),
-            // Only the supervisor starts a new one.
-            event::SERVER_DEATH => shared.kick_supervisor.signal(),
-            _ => {}
-        }
-    }
-    // A death that the pidfd told of: the fork server's word comes at the same moment.
-    let told = |kind| events.iter().any(|&number| event::parts(number).0 == kind);
-    if told(event::WORKER_DEATH) {
-        hear_server(core);
-    }
-    if (told(event::WORKER_DEATH) || told(event::SERVER_SOCKET)) && core.awaits_a_moment() {
-        shared.kick_supervisor.signal();
+/// The thread that sleeps now is signalled of what it needs.
+fn pay_attention(core: &mut Core) {
+    if core.waiters().has_leader() {
+        core.keep_attention();
+    } else {
+        let observer = core.unattended();
+        core.attend(observer, true);
     }
 }
 
-/// Reads what the fork server has said.
-fn hear_server(core: &mut Core) {
-    loop {
-        let Some(server) = &core.server else { return };
-        let received = match socket::receive(server, false) {
-            Ok(Some(received)) => received,
-            // The end of the connection: its pidfd tells of its death.
-            Ok(None) | Err(_) => return,
-        };
-        match message::decode::<FromServer>(&received) {
-            Ok(FromServer::Spawned { worker, generation, pid }) => {
-                core.born(worker as usize, generation, pid, received.fds.into_iter().next());
-            }
-            Ok(FromServer::SpawnFailed { worker, generation, errno }) => {
-                core.stillborn(worker as usize, generation, &std::io::Error::from_raw_os_error(errno));
-            }
-            Ok(FromServer::Died { worker, generation, ending }) => core.reaped(worker as usize, generation, ending),
-            Ok(FromServer::Refused(reason)) => {
-                core.fail(Error::new(
-                    ErrorKind::System,
-                    format!("the pool ended: its new fork server cannot serve: {reason}"),
-                ));
-            }
-            Ok(FromServer::Intercepted) => core.server_stage = ServerStage::Prepares,
-            Ok(FromServer::Ready) => core.server_stage = ServerStage::Ready { since_ns: clock::now_ns() },
-            Err(_) => {}
-        }
-    }
+/// The questions that this turn has not answered already.
+fn unanswered(questions: Vec<Question>, observed: &Observed) -> Vec<Question> {
+    let is_new = |question: &Question| !observed.answers.iter().any(|(answered, _)| answered == question);
+    questions.into_iter().filter(is_new).collect()
+}
+
+/// What a process does; `None` where /proc cannot tell.
+fn activity(pid: u32) -> Option<Activity> {
+    Some(match proc::state(pid)? {
+        proc::State::Stopped => Activity::Stopped,
+        proc::State::Sleeps => Activity::Sleeps,
+        proc::State::Works => Activity::Works,
+    })
 }

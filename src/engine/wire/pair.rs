@@ -23,6 +23,7 @@
 
 use crate::protocol::claim;
 use crate::protocol::sync::{AtomicU32, AtomicU64};
+use crate::sys::may_sleep::assert_may_sleep;
 use crate::sys::memory::{self, Writers};
 use memmap2::MmapRaw;
 use rustix::fd::OwnedFd;
@@ -36,10 +37,11 @@ pub(crate) const OUT_RING_BYTES: usize = 256 * 1024;
 pub(crate) const BACK_RING_BYTES: usize = 1024 * 1024;
 
 /// The most bytes of a value that one record carries. A longer value streams in chunks of this length,
-/// so that both sides copy at the same time.
+/// so that both sides copy at the same time. Four fit into *out*; with a tenth, a value costs ten times the headers.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The part of *back*'s ring that has pages when the worker is forked; [`Pair::allocate`] adds the rest.
+/// The part of *back*'s ring with pages at the fork: room for first replies. [`Pair::allocate`] adds the rest.
+/// Pages take 60 to 80 us a MiB, so 16 KiB take 1 us; ten times as much would add 10 us to each start.
 const FIRST_BYTES: usize = 16 * 1024;
 
 /// `stage` once `on_worker_start` has returned; 0 before.
@@ -60,6 +62,8 @@ const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
 const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
 
+const _: () = assert!(OUT_RING.is_multiple_of(8) && OUT_BYTES == OUT_RING + OUT_RING_BYTES);
+const _: () = assert!(BACK_RING.is_multiple_of(8) && BACK_BYTES == BACK_RING + BACK_RING_BYTES);
 const _: () =
     assert!(BACK_RING.is_multiple_of(64) && OUT_RING_BYTES.is_power_of_two() && BACK_RING_BYTES.is_power_of_two());
 
@@ -78,7 +82,13 @@ impl Pair {
     pub(crate) fn create() -> io::Result<Made> {
         let (out_fd, out) = memory::create("multicore-out", OUT_BYTES, OUT_BYTES, Writers::Maker)?;
         let (back_fd, back) = memory::create("multicore-back", BACK_BYTES, BACK_RING + FIRST_BYTES, Writers::All)?;
-        Ok((Pair { out, back }, out_fd, back_fd))
+        Ok((Pair::new(out, back), out_fd, back_fd))
+    }
+
+    /// The only place that makes a pair: both mappings have the lengths that all accessors rely on.
+    fn new(out: MmapRaw, back: MmapRaw) -> Pair {
+        assert!(out.len() == OUT_BYTES && back.len() == BACK_BYTES);
+        Pair { out, back }
     }
 
     /// Allocates all pages of *back*. That takes longer than everything else for a new worker, and the
@@ -89,7 +99,7 @@ impl Pair {
 
     /// Maps a pair in its worker.
     pub(crate) fn open(out: &OwnedFd, back: &OwnedFd) -> io::Result<Pair> {
-        Ok(Pair { out: memory::map_read_only(out, OUT_BYTES)?, back: memory::map(back, BACK_BYTES)? })
+        Ok(Pair::new(memory::map_read_only(out, OUT_BYTES)?, memory::map(back, BACK_BYTES)?))
     }
 
     pub(crate) fn interest(&self) -> &AtomicU32 {
@@ -100,8 +110,13 @@ impl Pair {
         &words(&self.out, BACK_HEAD, 1)[0]
     }
 
-    pub(crate) fn out_ring(&self) -> &[AtomicU64] {
-        words(&self.out, OUT_RING, OUT_RING_BYTES / 8)
+    /// An array, so that the compiler knows the length and no index needs a check.
+    #[inline(always)]
+    pub(crate) fn out_ring(&self) -> &[AtomicU64; OUT_RING_BYTES / 8] {
+        // SAFETY: `OUT_RING` and the ring's bytes end with the mapping, whose length `new` checked. A mapping begins at
+        // a page and the offset is a multiple of 8, so the words are aligned. They are used through atomics alone; a
+        // read-only mapping is only loaded from.
+        unsafe { &*self.out.as_ptr().add(OUT_RING).cast() }
     }
 
     pub(crate) fn worker_sleep(&self) -> &AtomicU32 {
@@ -137,8 +152,17 @@ impl Pair {
         unsafe { std::slice::from_raw_parts(self.back.as_ptr().add(STATES).cast(), claim::SLOTS) }
     }
 
-    pub(crate) fn back_ring(&self) -> &[AtomicU64] {
-        words(&self.back, BACK_RING, BACK_RING_BYTES / 8)
+    #[inline(always)]
+    pub(crate) fn back_ring(&self) -> &[AtomicU64; BACK_RING_BYTES / 8] {
+        // SAFETY: as in `out_ring`, for `BACK_RING` and the mapping of *back*.
+        unsafe { &*self.back.as_ptr().add(BACK_RING).cast() }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // The mappings are unmapped next.
+        assert_may_sleep();
     }
 }
 

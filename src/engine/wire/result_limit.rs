@@ -21,6 +21,11 @@ impl ResultLimit {
         ResultLimit(most_bytes)
     }
 
+    /// Reads what [`allows`](Self::allows) may need: before the scheduler's lock exists, or without it.
+    pub(crate) fn read_memory() {
+        let _ = half_of_memory();
+    }
+
     /// True if a result may have this length.
     pub(crate) fn allows(self, bytes: usize) -> bool {
         match self.0 {

@@ -5,7 +5,8 @@ use crate::sys::machine;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// A reading of the load average is used for this long.
+/// A reading of the load average is used for 1 s: the kernel computes it anew each 5 s only. With a tenth, many
+/// small tasks would read it more often without learning more; with ten times, they would miss two new values.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A limit for the load average of the last minute.

@@ -152,7 +152,7 @@ mod models {
     }
 
     #[test]
-    fn what_was_called_back_is_seen_to_be_by_the_one_that_comes_late() {
+    fn a_side_that_comes_late_sees_that_a_piece_was_revoked() {
         loom::model(|| {
             let shared = Arc::new((states(2), AtomicU32::new(0)));
             let other = Arc::clone(&shared);

@@ -421,7 +421,7 @@ mod models {
     }
 
     #[test]
-    fn a_piece_that_is_called_back_runs_once_on_one_side() {
+    fn a_piece_that_is_revoked_runs_once_on_one_side() {
         model(3, || {
             let pair = Pair::new(16, 16);
             let mut worker = Worker::new(&pair);

@@ -1,0 +1,125 @@
+//! Who looks at the rings, and what each worker is asked to signal to the thread that sleeps.
+//!
+//! Invariant: a thread that sleeps has announced it to every worker that holds a piece, and has looked
+//! once more after that (`protocol/sleep.rs`).
+
+use super::seat::Seats;
+use crate::engine::policy::pace;
+use crate::protocol::sleep::{Interest, Listening};
+
+/// Who notices what workers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Observer {
+    /// A caller looks.
+    CallerAwake,
+    /// A caller is about to sleep.
+    CallerParks,
+    /// No caller waits; the supervisor sleeps.
+    SupervisorParks,
+    /// No caller waits; the supervisor looks again in a moment, whatever happens.
+    SupervisorPolls,
+}
+
+/// What is known of a worker that decides what it is asked to signal.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    is_idle: bool,
+    is_quick: bool,
+    /// It holds a piece that carries `LOW_WATER`.
+    has_flagged: bool,
+    is_streaming_out: bool,
+}
+
+/// What is known of the pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need {
+    /// The one caller that waits wants all of a task: it need not be woken for each piece.
+    pub(crate) is_patient: bool,
+    /// Something could be done about a worker that runs low while nobody waits.
+    pub(crate) is_worth_telling: bool,
+}
+
+/// What a worker is asked to signal.
+fn interest(observer: Observer, worker: View, need: Need) -> Interest {
+    match observer {
+        Observer::CallerAwake | Observer::SupervisorPolls => Interest::Nothing,
+        _ if worker.is_idle => Interest::Nothing,
+        Observer::CallerParks if need.is_patient && worker.is_quick && worker.has_flagged => {
+            Interest::LowWater(Listening::Caller)
+        }
+        Observer::CallerParks => Interest::NextReply(Listening::Caller),
+        Observer::SupervisorParks if worker.is_streaming_out => Interest::NextReply(Listening::Supervisor),
+        Observer::SupervisorParks if !need.is_worth_telling => Interest::Nothing,
+        Observer::SupervisorParks if worker.has_flagged => Interest::LowWater(Listening::Supervisor),
+        Observer::SupervisorParks => Interest::NextReply(Listening::Supervisor),
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Attention {
+    observer: Observer,
+}
+
+impl Attention {
+    pub(crate) fn new() -> Self {
+        Attention { observer: Observer::SupervisorParks }
+    }
+
+    pub(crate) fn observer(&self) -> Observer {
+        self.observer
+    }
+
+    pub(crate) fn pass_to(&mut self, observer: Observer) {
+        self.observer = observer;
+    }
+
+    /// Tells every worker what to signal. With `renew`, what was announced before and may have been used up
+    /// is announced again. True if the observer relies on a signal, so that it must look once more.
+    #[must_use]
+    pub(crate) fn announce(&self, seats: &mut Seats, need: Need, renew: bool) -> bool {
+        let mut must_look = false;
+        for worker in seats.workers_mut() {
+            let link = &mut worker.link;
+            let view = View {
+                is_idle: link.is_idle(),
+                is_quick: pace::is_quick(link.backlog_ns(), link.in_flight()),
+                has_flagged: link.has_flagged(),
+                is_streaming_out: link.is_streaming_out(),
+            };
+            must_look |= link.announce(interest(self.observer, view, need), renew);
+        }
+        must_look
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_signals_the_thread_that_sleeps_and_no_more_often_than_needed() {
+        let busy = View { is_idle: false, is_quick: true, has_flagged: true, is_streaming_out: false };
+        let idle = View { is_idle: true, ..busy };
+        let slow = View { is_quick: false, ..busy };
+        let unflagged = View { has_flagged: false, ..busy };
+        let streams = View { is_streaming_out: true, ..busy };
+        let need = |is_patient, is_worth_telling| Need { is_patient, is_worth_telling };
+        let (caller, supervisor) = (Listening::Caller, Listening::Supervisor);
+        for (observer, worker, need, expected) in [
+            (Observer::CallerAwake, busy, need(true, true), Interest::Nothing),
+            (Observer::SupervisorPolls, streams, need(true, true), Interest::Nothing),
+            (Observer::CallerParks, idle, need(true, true), Interest::Nothing),
+            (Observer::CallerParks, busy, need(true, false), Interest::LowWater(caller)),
+            (Observer::CallerParks, busy, need(false, false), Interest::NextReply(caller)),
+            (Observer::CallerParks, slow, need(true, false), Interest::NextReply(caller)),
+            (Observer::CallerParks, unflagged, need(true, false), Interest::NextReply(caller)),
+            (Observer::SupervisorParks, idle, need(false, true), Interest::Nothing),
+            (Observer::SupervisorParks, busy, need(false, false), Interest::Nothing),
+            (Observer::SupervisorParks, streams, need(false, false), Interest::NextReply(supervisor)),
+            (Observer::SupervisorParks, busy, need(false, true), Interest::LowWater(supervisor)),
+            (Observer::SupervisorParks, unflagged, need(false, true), Interest::NextReply(supervisor)),
+        ] {
+            assert_eq!(interest(observer, worker, need), expected, "{observer:?}, {worker:?}, {need:?}");
+        }
+    }
+}

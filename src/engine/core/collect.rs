@@ -1,0 +1,186 @@
+//! Takes what workers have said: outcomes go to their tasks, and the pace of the pieces is learnt.
+
+use super::delayed::Delayed;
+use super::seat::WorkerHandle;
+use super::task_state::TaskState;
+use super::work::Work;
+use crate::backend::{Settled, TaskKey};
+use crate::codec::bytes::{Arguments, Reply};
+use crate::engine::link::{Arrival, Arrivals, Buffers, MAX_RECORDS_A_LOOK};
+use crate::engine::observe::Counts;
+use crate::engine::piece::WaitingPiece;
+use crate::engine::unpark::{Wake, Wakes};
+use crate::engine::wire::pair::BACK_RING_BYTES;
+use crate::engine::wire::record::{self, Outcome};
+use crate::error::{Error, ErrorKind};
+use crate::failpoint::failpoint;
+use crate::sys::clock;
+
+/// This many looks read all that a ring can hold, if each record is one word.
+pub(crate) const LAST_LOOKS: usize = 1 + BACK_RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
+
+/// Where arrivals go.
+pub(crate) struct Destination<'a> {
+    pub(crate) work: &'a mut Work,
+    pub(crate) delayed: &'a mut Delayed,
+    pub(crate) wakes: &'a mut Wakes,
+    pub(crate) counts: &'a mut Counts,
+}
+
+/// What a look at one worker found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Found {
+    Nothing,
+    Something,
+    /// It wrote what no worker writes: it must be killed.
+    Violation,
+}
+
+/// Takes what one worker has said by now.
+pub(crate) fn collect_from(
+    seat: usize,
+    worker: &mut WorkerHandle,
+    buffers: &mut Buffers,
+    to: &mut Destination<'_>,
+) -> Found {
+    if worker.is_distrusted() {
+        return Found::Nothing;
+    }
+    if !worker.link.has_news() {
+        if !worker.link.is_idle() {
+            worker.link.pump();
+        }
+        return Found::Nothing;
+    }
+    let mut look = Look { seat, pid: worker.pid(), to, count: 0, last_task: None, start_failure: None };
+    let result = worker.link.collect(buffers, &mut look);
+    let Look { count, last_task, start_failure, .. } = look;
+    worker.start_failure = start_failure.or(worker.start_failure.take());
+    to.counts.pieces_done += count;
+    worker.pieces_done += count;
+    if let Some(key) = last_task {
+        to.work.offer_unless_full(key);
+        learn_pace(worker, to.work, key, count);
+    }
+    match result {
+        Err(_) => Found::Violation,
+        Ok(false) if count == 0 => Found::Nothing,
+        Ok(_) => Found::Something,
+    }
+}
+
+/// One look at one worker.
+struct Look<'a, 'b> {
+    seat: usize,
+    pid: Option<u32>,
+    to: &'a mut Destination<'b>,
+    /// The pieces that were answered.
+    count: u64,
+    last_task: Option<TaskKey>,
+    start_failure: Option<String>,
+}
+
+impl Look<'_, '_> {
+    /// Counts a reply to a piece of a task.
+    #[inline(always)]
+    fn count(&mut self, key: TaskKey) {
+        self.count += 1;
+        if self.last_task != Some(key)
+            && let Some(previous) = self.last_task.replace(key)
+        {
+            self.to.work.offer_unless_full(previous);
+        }
+    }
+}
+
+impl Arrivals for Look<'_, '_> {
+    #[inline(always)]
+    fn result(&mut self, key: TaskKey, number: usize, bytes: Reply) {
+        self.count(key);
+        // Nobody wants a piece of a task that has ended.
+        if let Some(task) = self.to.work.tasks.get_mut(key) {
+            self.to.wakes.add(task.settle_done(number, bytes));
+            failpoint!("parent-piece-settled");
+        }
+    }
+
+    fn other(&mut self, arrival: Arrival) {
+        let (piece, outcome, bytes, again) = match arrival {
+            Arrival::StartFailed(reason) => {
+                self.start_failure = Some(reason);
+                return;
+            }
+            Arrival::Reply { piece, outcome, bytes, again } => (piece, outcome, bytes, again),
+        };
+        if outcome == Outcome::Result {
+            return self.result(piece.task, piece.number, bytes);
+        }
+        self.count(piece.task);
+        let (seat, pid, delayed) = (self.seat, self.pid, &mut *self.to.delayed);
+        let Some(task) = self.to.work.tasks.get_mut(piece.task) else { return };
+        let text = String::from_utf8_lossy(bytes.as_slice()).into_owned();
+        let failure = Failure { seat, pid, outcome, text };
+        let wake = failure.settle(task, piece.number, again.map(|again| *again), |pause_ns, again| {
+            delayed.push(clock::now_ns() + pause_ns, piece.task, again);
+        });
+        self.to.wakes.add(wake);
+    }
+}
+
+fn learn_pace(worker: &mut WorkerHandle, work: &mut Work, key: TaskKey, count: u64) {
+    let Some(since_ns) = worker.busy_since_ns else { return };
+    let now_ns = clock::now_ns();
+    worker.busy_since_ns = Some(now_ns);
+    if let Some(task) = work.tasks.get_mut(key) {
+        task.learn_cost(now_ns.saturating_sub(since_ns) / count);
+    }
+}
+
+/// A reply that is no result.
+struct Failure {
+    seat: usize,
+    pid: Option<u32>,
+    outcome: Outcome,
+    text: String,
+}
+
+impl Failure {
+    /// The outcome of its piece: an error, or a later start if a panic counts as a loss, and its arguments are
+    /// there for `delay`.
+    fn settle(
+        self,
+        task: &mut TaskState,
+        number: usize,
+        again: Option<Arguments>,
+        delay: impl FnOnce(u64, WaitingPiece),
+    ) -> Wake {
+        let Failure { seat, pid, outcome, text } = self;
+        let error = |label, attempts| piece_error(outcome, text).with_piece(label, attempts).with_worker(seat, pid);
+        match again {
+            Some(arguments) if task.settings().retry_panics => match task.lose_start(number, error) {
+                Ok(pause_ns) => {
+                    delay(pause_ns, WaitingPiece { number, arguments });
+                    Wake::NOBODY
+                }
+                Err(wake) => wake,
+            },
+            _ => {
+                let error = error(task.label(number), task.attempts(number));
+                task.settle(number, Settled::Failed(error))
+            }
+        }
+    }
+}
+
+/// The error of a piece whose worker lives.
+fn piece_error(outcome: Outcome, text: String) -> Error {
+    match outcome {
+        Outcome::Panicked => match text.split_once(record::BACKTRACE) {
+            Some((words, backtrace)) => Error::new(ErrorKind::Panicked, words).with_backtrace(backtrace),
+            None => Error::new(ErrorKind::Panicked, text),
+        },
+        Outcome::EncodeFailed => Error::new(ErrorKind::Encode, text),
+        _ => Error::new(ErrorKind::Decode, text),
+    }
+}

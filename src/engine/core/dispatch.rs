@@ -1,0 +1,187 @@
+//! Gives waiting pieces to workers, and takes back what they have not begun.
+//!
+//! Tasks take turns, so that a small task is not stuck behind a huge one. Which worker, and how much, is
+//! decided in `policy::placement` and `policy::pace`.
+
+use super::seat::{Seats, WorkerHandle};
+use super::work::Work;
+use crate::backend::TaskKey;
+use crate::engine::piece::{Given, WaitingPiece};
+use crate::engine::policy::pace::{self, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, WORTH_WAKING_NS};
+use crate::engine::policy::placement::{self, Candidate};
+use crate::failpoint::failpoint;
+use crate::sys::clock;
+use std::num::NonZeroU64;
+
+/// What was given out.
+#[derive(Debug, Default, Clone, Copy)]
+#[must_use = "the supervisor must be awake when a limit ends"]
+pub(crate) struct Gave {
+    pub(crate) any: bool,
+    /// The shortest time limit of the pieces.
+    pub(crate) shortest_limit: Option<NonZeroU64>,
+}
+
+impl Gave {
+    fn add(&mut self, other: Gave) {
+        self.any |= other.any;
+        self.shortest_limit = self.shortest_limit.into_iter().chain(other.shortest_limit).min();
+    }
+}
+
+/// Gives waiting pieces to workers that are hungry, then shares out what workers hold.
+pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work) -> Gave {
+    let mut gave = Gave::default();
+    while let Some(first) = work.ready.first() {
+        let hungry = seats.workers().filter(|worker| worker.is_hungry()).count();
+        if hungry == 0 {
+            return gave;
+        }
+        let is_tiny = work.tasks.get(first).is_some_and(|task| task.is_tiny());
+        let chosen = choose(seats, is_tiny).and_then(|seat| seats.worker_mut(seat));
+        let Some(worker) = chosen else { return gave };
+        let room_ns = LOOK_AHEAD_NS.saturating_sub(worker.link.backlog_ns());
+        let fed = feed(worker, work, pace::share(work.waiting_ns(), hungry, room_ns));
+        gave.add(fed);
+        if !fed.any {
+            return gave;
+        }
+    }
+    gave.add(rebalance(seats, work, WORTH_WAKING_NS));
+    gave
+}
+
+/// The seat whose worker gets the next pieces.
+pub(crate) fn choose(seats: &Seats, is_tiny: bool) -> Option<usize> {
+    let workers = seats.iter().filter_map(|(seat, it)| Some((seat, it.worker()?)));
+    let candidates = workers.filter(|(_, worker)| worker.is_hungry()).map(|(seat, worker)| Candidate {
+        seat,
+        backlog_ns: worker.link.backlog_ns(),
+        is_idle: worker.link.is_idle(),
+        has_process: worker.has_process(),
+    });
+    placement::choose(candidates, is_tiny)
+}
+
+/// Lets idle workers have pieces that others hold and have not begun, if those have at least `least_ns` of
+/// work.
+pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, least_ns: u64) -> Gave {
+    let mut gave = Gave::default();
+    loop {
+        let idle = seats
+            .iter()
+            .find(|(_, seat)| seat.worker().is_some_and(|worker| worker.link.is_idle() && worker.is_hungry()));
+        let Some((idle, _)) = idle else { return gave };
+        let fullest = seats.workers_mut().max_by_key(|worker| (worker.link.backlog_ns(), worker.link.in_flight()));
+        let Some(fullest) = fullest else { return gave };
+        let link = &mut fullest.link;
+        let Some(count) = placement::given_up(link.in_flight(), link.backlog_ns(), least_ns) else { return gave };
+        if revoke_newest(fullest, work, count) == 0 {
+            return gave;
+        }
+        let Some(idle) = seats.worker_mut(idle) else { return gave };
+        let fed = feed(idle, work, LOOK_AHEAD_NS);
+        gave.add(fed);
+        if !fed.any {
+            return gave;
+        }
+    }
+}
+
+/// Takes up to `count` pieces back that the worker has not begun, the newest first. Gives how many.
+pub(crate) fn revoke_newest(worker: &mut WorkerHandle, work: &mut Work, count: usize) -> usize {
+    let mut revoked = 0;
+    while revoked < count
+        && let Some(piece) = worker.link.revoke_newest()
+    {
+        work.take_back(piece);
+        revoked += 1;
+    }
+    revoked
+}
+
+/// Takes everything back that the worker has not begun.
+pub(crate) fn revoke_all(worker: &mut WorkerHandle, work: &mut Work) {
+    revoke_newest(worker, work, usize::MAX);
+}
+
+/// Gives pieces for `budget_ns`, or at least one, to one worker, task by task in turn.
+pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, budget_ns: u64) -> Gave {
+    let was_idle = worker.link.is_idle();
+    let mut feeding = Feeding { left_ns: budget_ns, given: 0, shortest_limit: None, half: None };
+    while feeding.has_room(worker) {
+        let Some(key) = work.ready.pop_first() else { break };
+        if feeding.take_turn(worker, work, key) == Turn::NoRoom {
+            work.ready.push_first(key);
+            break;
+        }
+    }
+    if was_idle {
+        let task = worker.link.newest_task().and_then(|key| work.tasks.get(key));
+        // Nothing needs to be learnt from a task that has one piece, and a clock costs as much as a tiny
+        // piece.
+        let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1);
+        worker.busy_since_ns = (!is_single).then(clock::now_ns);
+    } else if worker.busy_since_ns.is_none() {
+        worker.busy_since_ns = Some(clock::now_ns());
+    }
+    worker.link.publish();
+    worker.link.pump();
+    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit }
+}
+
+/// What one worker is given in one call.
+struct Feeding {
+    left_ns: u64,
+    given: usize,
+    shortest_limit: Option<NonZeroU64>,
+    /// The number of the piece, among those that the worker holds, whose reply tells that half is left.
+    half: Option<usize>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Turn {
+    Over,
+    /// The worker can take no more.
+    NoRoom,
+}
+
+impl Feeding {
+    fn has_room(&self, worker: &WorkerHandle) -> bool {
+        self.left_ns > 0 && worker.link.in_flight() < MAX_LOOK_AHEAD
+    }
+
+    /// One turn of a task.
+    fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
+        let Work { tasks, ready } = work;
+        let Some(task) = tasks.get_mut(key) else { return Turn::Over };
+        let cost_ns = task.cost_ns();
+        let half = *self
+            .half
+            .get_or_insert_with(|| pace::half_of(worker.link.in_flight(), self.left_ns, cost_ns, task.waiting()));
+        for _ in 0..pace::quantum(cost_ns) {
+            if !self.has_room(worker) || task.is_full() {
+                break;
+            }
+            let Some(WaitingPiece { number, arguments }) = task.pop_waiting() else { break };
+            let held = worker.link.in_flight() + 1;
+            let is_last =
+                self.left_ns <= u64::from(cost_ns) || held == MAX_LOOK_AHEAD || !task.waits() && ready.is_empty();
+            let call = task.word(number);
+            let piece =
+                Given { task: key, number, call, format: task.settings().format, terms: task.terms(), arguments };
+            if let Err(back) = worker.link.give(piece, is_last || held == half) {
+                task.unpop_waiting(WaitingPiece { number, arguments: back.arguments });
+                return Turn::NoRoom;
+            }
+            failpoint!("parent-record-written");
+            self.given += 1;
+            self.shortest_limit = self.shortest_limit.into_iter().chain(task.settings().limit_ns).min();
+            self.left_ns = self.left_ns.saturating_sub(u64::from(cost_ns));
+        }
+        if task.waits() && !task.is_full() {
+            ready.push_last(key);
+        }
+        Turn::Over
+    }
+}

@@ -1,0 +1,192 @@
+//! What depends on the time: pieces that may start again, that ran too long, or that were not begun.
+//!
+//! [`Core::run_timers`] asks `policy::patience` about each worker, and acts. The supervisor calls it at
+//! the alarm, a caller before it sleeps. Whether a worker is stopped stands in /proc, which is not read
+//! under the lock: then the verdict is a [`Question`], which the supervisor answers.
+
+use super::{Core, Phase};
+use crate::backend::TaskKey;
+use crate::engine::piece::WaitingPiece;
+use crate::engine::policy::patience::{self, Activity, Duty, NOT_BEGUN_NS, Verdict, WorkerView};
+use crate::failpoint::failpoint;
+use crate::sys::clock;
+
+/// What somebody must find out without the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) seat: usize,
+    pub(crate) generation: u32,
+    pub(crate) pid: u32,
+}
+
+/// What the timers found.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Timers {
+    /// The next moment at which there is something to see to.
+    pub(crate) next_ns: Option<u64>,
+    /// The workers whose state decides.
+    pub(crate) questions: Vec<Question>,
+}
+
+impl Timers {
+    fn wait_until(&mut self, moment_ns: u64) {
+        self.next_ns = Some(self.next_ns.map_or(moment_ns, |next_ns| next_ns.min(moment_ns)));
+    }
+}
+
+impl Core {
+    /// Sees to what depends on the time. `answers` are what was found out about earlier questions.
+    pub(crate) fn run_timers(&mut self, answers: &[(Question, Option<Activity>)]) -> Timers {
+        let now_ns = clock::now_ns();
+        let mut timers = Timers::default();
+        let mut came_back = self.start_delayed(now_ns);
+        if let Some(due_ns) = self.delayed.next_ns() {
+            timers.wait_until(due_ns);
+        }
+        let is_ready = |worker: &super::WorkerHandle| worker.became_ready() && worker.duty() != Duty::Suspect;
+        let others_are_ready = self.seats.workers().any(is_ready);
+        for seat in 0..self.seats.len() {
+            let Some((view, question)) = self.view(seat, others_are_ready, answers, now_ns) else { continue };
+            came_back |= self.act(seat, patience::judge(&view, now_ns), question, now_ns, &mut timers);
+        }
+        if came_back && self.dispatch() {
+            self.keep_attention();
+        }
+        timers
+    }
+
+    /// The same for a caller, who does not look into /proc: the supervisor does. Gives the next moment at
+    /// which there is something to see to.
+    pub(crate) fn run_timers_of_caller(&mut self) -> Option<u64> {
+        let timers = self.run_timers(&[]);
+        let mut is_at_work = |question: &Question| {
+            self.seats.worker_mut(question.seat).is_some_and(|worker| worker.duty() == Duty::Works)
+        };
+        // The supervisor checks suspects and leaving workers itself.
+        if timers.questions.iter().any(&mut is_at_work) {
+            self.alarm.wake_now();
+        }
+        timers.next_ns
+    }
+
+    /// Pieces that may start again now do. True if any does.
+    fn start_delayed(&mut self, now_ns: u64) -> bool {
+        if self.delayed.is_empty() {
+            return false;
+        }
+        let due = self.delayed.take_due(now_ns);
+        let any = !due.is_empty();
+        for (key, piece) in due {
+            self.start_again(key, piece);
+        }
+        any
+    }
+
+    fn start_again(&mut self, key: TaskKey, piece: WaitingPiece) {
+        self.work.take_back_waiting(key, piece);
+        if !matches!(self.phase, Phase::Open) {
+            // Nothing begins any more, and not again either.
+            self.work.ready.remove(key);
+            if let Some(task) = self.work.tasks.get_mut(key) {
+                task.fail_waiting(&mut self.wakes, super::ending::shut_down);
+            }
+        }
+    }
+
+    /// What is known of a worker.
+    fn view(
+        &mut self,
+        seat: usize,
+        others_are_ready: bool,
+        answers: &[(Question, Option<Activity>)],
+        now_ns: u64,
+    ) -> Option<(WorkerView, Option<Question>)> {
+        let generation = self.seats.get_mut(seat)?.generation();
+        let worker = self.seats.worker_mut(seat)?;
+        let question = worker.pid().map(|pid| Question { seat, generation, pid });
+        let answer = answers.iter().find(|(asked, _)| Some(*asked) == question);
+        let view = WorkerView {
+            duty: worker.duty(),
+            is_ready: worker.became_ready(),
+            others_are_ready,
+            progress: worker.link.progress(now_ns),
+            has_read_all: worker.link.has_read_all(),
+            activity: answer.and_then(|(_, activity)| *activity),
+            graced: worker.graced(),
+        };
+        Some((view, question))
+    }
+
+    /// Acts on a verdict. True if pieces came back, or a worker takes pieces again.
+    fn act(
+        &mut self,
+        seat: usize,
+        verdict: Verdict,
+        question: Option<Question>,
+        now_ns: u64,
+        timers: &mut Timers,
+    ) -> bool {
+        match verdict {
+            Verdict::Wait { until_ns } => {
+                if let Some(until_ns) = until_ns {
+                    timers.wait_until(until_ns);
+                }
+                return false;
+            }
+            Verdict::Look { until_ns } => {
+                timers.questions.extend(question);
+                timers.wait_until(until_ns);
+                return false;
+            }
+            Verdict::Grace { sequence, until_ns } => {
+                if let Some(worker) = self.seats.worker_mut(seat) {
+                    worker.grace(sequence);
+                }
+                timers.wait_until(until_ns);
+                return false;
+            }
+            Verdict::Trust => {
+                if let Some(worker) = self.seats.worker_mut(seat) {
+                    worker.become_trusted();
+                }
+            }
+            Verdict::Suspect => {
+                self.suspect(seat);
+                timers.wait_until(now_ns + NOT_BEGUN_NS);
+            }
+            Verdict::KillStopped => {
+                if let Some(worker) = self.seats.worker_mut(seat) {
+                    worker.kill();
+                }
+                return false;
+            }
+            Verdict::KillOverrun { sequence } => self.kill_overrun(seat, sequence),
+        }
+        true
+    }
+
+    /// A worker does not begin what it was given: others get it.
+    fn suspect(&mut self, seat: usize) {
+        self.revoke_all(seat);
+        if let Some(worker) = self.seats.worker_mut(seat)
+            && worker.link.is_idle()
+        {
+            worker.become_suspect();
+            self.lane.leave_seat(seat);
+            // The caller that found it may have gone by then.
+            self.alarm.wake_by(clock::now_ns() + NOT_BEGUN_NS);
+        }
+    }
+
+    /// Kills a worker whose piece ran too long, and no other piece with it.
+    fn kill_overrun(&mut self, seat: usize, sequence: u32) {
+        self.revoke_all(seat);
+        self.collect_rest_from(seat);
+        // It may have answered in the last moment.
+        if let Some(worker) = self.seats.worker_mut(seat).filter(|worker| worker.link.runs(sequence)) {
+            worker.kill_overrun(sequence);
+            failpoint!("parent-overrun-killed");
+        }
+    }
+}

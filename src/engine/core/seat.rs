@@ -1,0 +1,404 @@
+//! The seats of a pool, and the life of the worker in each.
+//!
+//! ```text
+//! Vacant ─ occupy ─► Ordered ─ spawned ─► Running ─ ended ─► Ended ─ vacate ─► Vacant
+//!                       └────────────────────┴───────────── vacate ──────────────▲
+//! ```
+//!
+//! `vacate` follows when the worker is declared dead (`Core::reap`) or could not be forked (`spawn_failed`). Beside
+//! that ladder a worker has a [`Duty`] (works, suspect, leaves), and a [`Kill`] that is requested once
+//! and sent once its process is known.
+//!
+//! Invariant: a seat's generation grows with each worker in it, so a message about an earlier worker
+//! finds nobody.
+
+use crate::engine::link::Link;
+use crate::engine::policy::pace;
+use crate::engine::policy::patience::Duty;
+use crate::engine::wire::pair::Made;
+use crate::error::Cause;
+use crate::sys::process;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// The process of a worker, as far as the parent knows.
+#[derive(Debug, Clone)]
+pub(crate) enum Process {
+    /// The fork server was asked for it.
+    Ordered,
+    /// The fork server told of it. Where this process is out of descriptors it has no pidfd: then only
+    /// the fork server can kill it, and only that tells of its end.
+    Running { pid: u32, pidfd: Option<Arc<OwnedFd>> },
+    /// It has ended; `cause` is what is known, and more may be told in a moment.
+    Ended { pid: u32, pidfd: Option<Arc<OwnedFd>>, since_ns: u64, cause: Option<Cause> },
+}
+
+/// How far a kill has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kill {
+    NotRequested,
+    /// Its process is not known yet, or only the fork server can do it.
+    Requested,
+    Sent,
+}
+
+/// The parent's side of one worker.
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) link: Link,
+    process: Process,
+    duty: Duty,
+    kill: Kill,
+    /// When it was ordered.
+    made_ns: u64,
+    /// The descriptors of *out* and *back*, until somebody has allocated the pages of *back*.
+    memory: Option<(OwnedFd, OwnedFd)>,
+    /// When replies came last, or when an idle worker got work; `None`: nothing is measured.
+    pub(crate) busy_since_ns: Option<u64>,
+    pub(crate) pieces_done: u64,
+    /// It wrote what no worker writes: nothing is read from it any more.
+    is_distrusted: bool,
+    /// The piece for which it was killed, because that ran over its limit.
+    overran: Option<u32>,
+    /// A piece whose limit had passed long before anybody looked: it had its grace.
+    graced: Option<u32>,
+    /// Why it could not become ready, as it said.
+    pub(crate) start_failure: Option<String>,
+}
+
+impl WorkerHandle {
+    /// A worker that is ordered now.
+    pub(crate) fn new(link: Link, memory: (OwnedFd, OwnedFd), now_ns: u64) -> Self {
+        WorkerHandle {
+            link,
+            process: Process::Ordered,
+            duty: Duty::Works,
+            kill: Kill::NotRequested,
+            made_ns: now_ns,
+            memory: Some(memory),
+            busy_since_ns: None,
+            pieces_done: 0,
+            is_distrusted: false,
+            overran: None,
+            graced: None,
+            start_failure: None,
+        }
+    }
+
+    pub(crate) fn duty(&self) -> Duty {
+        self.duty
+    }
+
+    pub(crate) fn made_ns(&self) -> u64 {
+        self.made_ns
+    }
+
+    /// Since when its order has had no answer.
+    pub(crate) fn ordered_since_ns(&self) -> Option<u64> {
+        (!self.has_process()).then_some(self.made_ns)
+    }
+
+    #[inline]
+    pub(crate) fn has_process(&self) -> bool {
+        !matches!(self.process, Process::Ordered)
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self.process {
+            Process::Ordered => None,
+            Process::Running { pid, .. } | Process::Ended { pid, .. } => Some(pid),
+        }
+    }
+
+    pub(crate) fn pidfd(&self) -> Option<&Arc<OwnedFd>> {
+        match &self.process {
+            Process::Ordered => None,
+            Process::Running { pidfd, .. } | Process::Ended { pidfd, .. } => pidfd.as_ref(),
+        }
+    }
+
+    /// True if `on_worker_start` has returned in it, by its own word.
+    pub(crate) fn became_ready(&self) -> bool {
+        self.link.is_ready()
+    }
+
+    /// True if it can take more work.
+    #[inline]
+    pub(crate) fn is_hungry(&self) -> bool {
+        pace::is_hungry(self.link.backlog_ns(), self.link.in_flight())
+            && self.duty == Duty::Works
+            && !self.link.is_streaming_out()
+    }
+
+    /// The fork server has told of its process.
+    pub(crate) fn spawned(&mut self, pid: u32, pidfd: Option<OwnedFd>) {
+        self.process = Process::Running { pid, pidfd: pidfd.map(Arc::new) };
+        if self.kill == Kill::Requested {
+            self.kill();
+        }
+    }
+
+    /// Its process has ended. What is known of the cause is kept; the first moment counts.
+    pub(crate) fn ended(&mut self, cause: Option<Cause>, now_ns: u64) {
+        match &mut self.process {
+            Process::Ordered => {}
+            Process::Running { pid, pidfd } => {
+                self.process = Process::Ended { pid: *pid, pidfd: pidfd.take(), since_ns: now_ns, cause };
+            }
+            Process::Ended { cause: known, .. } => *known = known.or(cause),
+        }
+    }
+
+    /// Since when it is known to have ended, and the cause as far as it is known.
+    pub(crate) fn end(&self) -> Option<(u64, Option<Cause>)> {
+        match self.process {
+            Process::Ended { since_ns, cause, .. } => Some((since_ns, cause)),
+            _ => None,
+        }
+    }
+
+    /// Kills it, now or once its process is known. Its death is told like any other.
+    pub(crate) fn kill(&mut self) {
+        self.kill = match self.pidfd() {
+            Some(pidfd) => {
+                process::kill(pidfd);
+                Kill::Sent
+            }
+            None if self.kill == Kill::Sent => Kill::Sent,
+            None => Kill::Requested,
+        };
+    }
+
+    /// It wrote what no worker writes: it is killed, and nothing is read from it any more.
+    pub(crate) fn distrust(&mut self) {
+        self.is_distrusted = true;
+        self.kill();
+    }
+
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.is_distrusted
+    }
+
+    /// Its piece ran over its limit: it is killed.
+    pub(crate) fn kill_overrun(&mut self, sequence: u32) {
+        self.kill();
+        self.overran = Some(sequence);
+    }
+
+    /// True if it was killed because that piece ran over its limit.
+    pub(crate) fn overran(&self, sequence: u32) -> bool {
+        self.overran == Some(sequence)
+    }
+
+    /// That piece has its grace.
+    pub(crate) fn grace(&mut self, sequence: u32) {
+        self.graced = Some(sequence);
+    }
+
+    /// The piece that had its grace.
+    pub(crate) fn graced(&self) -> Option<u32> {
+        self.graced
+    }
+
+    /// True if this process killed it, or wants to.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.kill != Kill::NotRequested
+    }
+
+    /// True if the fork server must be asked to kill it.
+    pub(crate) fn needs_kill_by_server(&self) -> bool {
+        self.kill == Kill::Requested && self.has_process()
+    }
+
+    /// The fork server was asked.
+    pub(crate) fn kill_sent(&mut self) {
+        self.kill = Kill::Sent;
+    }
+
+    /// It did not begin what it was given.
+    pub(crate) fn become_suspect(&mut self) {
+        if self.duty == Duty::Works {
+            self.duty = Duty::Suspect;
+        }
+    }
+
+    /// It has read all: it gets pieces again.
+    pub(crate) fn become_trusted(&mut self) {
+        if self.duty == Duty::Suspect {
+            self.duty = Duty::Works;
+        }
+    }
+
+    /// Tells it that no more work comes.
+    pub(crate) fn dismiss(&mut self) {
+        if self.duty != Duty::Leaves && self.link.dismiss() {
+            self.duty = Duty::Leaves;
+        }
+    }
+
+    /// Its memory, for somebody who allocates the pages.
+    pub(crate) fn take_memory(&mut self) -> Option<(OwnedFd, OwnedFd)> {
+        self.memory.take()
+    }
+}
+
+/// What is prepared for a worker before it is ordered: making it takes calls that can sleep.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) link: Link,
+    pub(crate) memory: (OwnedFd, OwnedFd),
+}
+
+impl Prepared {
+    pub(crate) fn create(made: Made) -> std::io::Result<Prepared> {
+        let (pair, out, back) = made;
+        Ok(Prepared { link: Link::new(pair)?, memory: (out, back) })
+    }
+}
+
+/// A numbered place for a worker.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    generation: u32,
+    state: SeatState,
+}
+
+#[derive(Debug)]
+enum SeatState {
+    /// To be filled, not before this moment.
+    Vacant {
+        retry_ns: u64,
+    },
+    Occupied(Box<WorkerHandle>),
+}
+
+impl Seat {
+    fn new() -> Self {
+        Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 } }
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    #[inline]
+    pub(crate) fn worker(&self) -> Option<&WorkerHandle> {
+        match &self.state {
+            SeatState::Occupied(worker) => Some(worker),
+            SeatState::Vacant { .. } => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn worker_mut(&mut self) -> Option<&mut WorkerHandle> {
+        match &mut self.state {
+            SeatState::Occupied(worker) => Some(worker),
+            SeatState::Vacant { .. } => None,
+        }
+    }
+
+    /// The moment from which it may be filled, if it is vacant.
+    pub(crate) fn vacant_until_ns(&self) -> Option<u64> {
+        match self.state {
+            SeatState::Vacant { retry_ns } => Some(retry_ns),
+            SeatState::Occupied(_) => None,
+        }
+    }
+
+    /// The generation of the next worker.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.generation.wrapping_add(1)
+    }
+
+    /// A worker was ordered for it.
+    pub(crate) fn occupy(&mut self, worker: WorkerHandle) {
+        self.generation = self.next_generation();
+        self.state = SeatState::Occupied(Box::new(worker));
+    }
+
+    /// Its worker was declared dead. Gives what is left of it.
+    pub(crate) fn vacate(&mut self) -> Option<WorkerHandle> {
+        match std::mem::replace(&mut self.state, SeatState::Vacant { retry_ns: 0 }) {
+            SeatState::Occupied(worker) => Some(*worker),
+            vacant => {
+                self.state = vacant;
+                None
+            }
+        }
+    }
+
+    /// If it is vacant, it is not filled before that moment.
+    pub(crate) fn retry_at(&mut self, moment_ns: u64) {
+        if let SeatState::Vacant { retry_ns } = &mut self.state {
+            *retry_ns = moment_ns;
+        }
+    }
+}
+
+/// All seats of a pool.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    seats: Vec<Seat>,
+}
+
+impl Seats {
+    pub(crate) fn new(count: usize) -> Self {
+        Seats { seats: (0..count).map(|_| Seat::new()).collect() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Seat> {
+        self.seats.get_mut(index)
+    }
+
+    /// The worker in a seat.
+    #[inline]
+    pub(crate) fn worker_mut(&mut self, index: usize) -> Option<&mut WorkerHandle> {
+        self.seats.get_mut(index)?.worker_mut()
+    }
+
+    /// The worker in a seat, if it is of that generation.
+    pub(crate) fn worker_of(&mut self, index: usize, generation: u32) -> Option<&mut WorkerHandle> {
+        let seat = self.seats.get_mut(index)?;
+        if seat.generation == generation { seat.worker_mut() } else { None }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Seat)> {
+        self.seats.iter().enumerate()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Seat)> {
+        self.seats.iter_mut().enumerate()
+    }
+
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &WorkerHandle> {
+        self.seats.iter().filter_map(Seat::worker)
+    }
+
+    pub(crate) fn workers_mut(&mut self) -> impl Iterator<Item = &mut WorkerHandle> {
+        self.seats.iter_mut().filter_map(Seat::worker_mut)
+    }
+
+    /// True if any worker's process is known.
+    pub(crate) fn has_process(&self) -> bool {
+        self.workers().any(WorkerHandle::has_process)
+    }
+
+    /// Since when the oldest order to the fork server has had no answer.
+    pub(crate) fn oldest_order_ns(&self) -> Option<u64> {
+        self.workers().filter_map(WorkerHandle::ordered_since_ns).min()
+    }
+
+    /// True if somebody must act at a moment for which nobody is woken: a cause of death that is yet to
+    /// be told, or a seat that is to be filled.
+    pub(crate) fn await_a_moment(&self) -> bool {
+        self.seats.iter().any(|seat| seat.worker().is_none_or(|worker| worker.end().is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The states of pieces, without a pool.
+
+use super::*;
+use crate::codec::call::Call;
+use crate::error::ErrorKind;
+use std::panic::Location;
+
+#[track_caller]
+fn site() -> Site {
+    fn nothing() {}
+    Site { call: Call::of_hook(nothing), location: Location::caller() }
+}
+
+fn done(bytes: usize) -> Settled {
+    Settled::Done(Reply::copy_of(&vec![0; bytes]))
+}
+
+/// A task with this many waiting pieces.
+fn task(pieces: usize) -> TaskState {
+    let mut task = TaskState::default();
+    task.add_site(site(), 7);
+    for _ in 0..pieces {
+        task.add_waiting(Arguments::copy_of(&[]));
+    }
+    task
+}
+
+fn failed(label: PieceLabel) -> Error {
+    Error::new(ErrorKind::Cancelled, "was cancelled").with_piece(label, 0)
+}
+
+#[test]
+fn a_piece_is_settled_once_and_taken_once() {
+    let mut task = task(2);
+    assert!(task.take(0).is_none() && task.take(9).is_none());
+    let _ = task.settle(0, done(3));
+    let _ = task.settle(0, Settled::Failed(Error::new(ErrorKind::Cancelled, "too late")));
+    assert_eq!((task.done(), task.unread_bytes()), (1, 3));
+    assert!(matches!(task.take(0), Some(Settled::Done(bytes)) if bytes.len() == 3));
+    assert!(task.take(0).is_none());
+    assert_eq!((task.done(), task.unread_bytes(), task.first_unread), (1, 0, 1));
+}
+
+#[test]
+fn pieces_that_come_back_wait_in_their_order() {
+    let mut task = task(5);
+    let mut pieces: Vec<_> = (0..4).map(|_| task.pop_waiting().unwrap()).collect();
+    let _ = task.settle(1, done(0));
+    // Newest first, as they are revoked; one of them has an outcome.
+    while let Some(piece) = pieces.pop() {
+        task.take_back(piece);
+    }
+    let third = task.waiting.remove(2).unwrap();
+    task.take_back(third);
+    let numbers: Vec<_> = std::iter::from_fn(|| task.pop_waiting()).map(|piece| piece.number).collect();
+    assert_eq!(numbers, [0, 2, 3, 4]);
+}
+
+#[test]
+fn only_the_waiter_that_wants_the_piece_is_woken_and_only_if_it_sleeps() {
+    for (want, number, sleeps, expected) in [
+        (Want::InOrder(1), 1, true, true),
+        (Want::Piece(1), 1, true, true),
+        (Want::Piece(1), 0, true, false),
+        (Want::Any, 0, true, true),
+        (Want::Any, 0, false, false),
+    ] {
+        let mut task = task(2);
+        let unparker = Arc::new(Unparker::default());
+        if sleeps {
+            unparker.will_park();
+        }
+        task.wait(want, &unparker);
+        assert_eq!(task.settle(number, done(0)).0.is_some(), expected, "{want:?}, piece {number}");
+        task.wait_no_more();
+        assert!(task.settle(1 - number, done(0)).0.is_none());
+    }
+}
+
+#[test]
+fn lost_starts_are_counted_and_the_last_one_fails_the_piece() {
+    let mut task = task(1);
+    task.configure(TaskSettings { retries: 1, ..TaskSettings::default() });
+    let error = |label, attempts| Error::new(ErrorKind::WorkerLost, "").with_piece(label, attempts);
+    assert_eq!(task.attempts(0), 1);
+    assert_eq!(task.lose_start(0, error).unwrap(), 1_000_000);
+    assert_eq!(task.attempts(0), 2);
+    assert!(task.lose_start(0, error).is_err());
+    assert!(matches!(task.take(0), Some(Settled::Failed(error)) if error.attempts() == 2));
+    // It has its outcome.
+    assert!(task.lose_start(0, error).is_err());
+    assert_eq!(task.done(), 1);
+}
+
+#[test]
+fn a_bounded_task_is_full_by_what_is_unread_and_what_workers_hold() {
+    let mut task = task(4);
+    assert!(!task.is_full());
+    task.configure(TaskSettings { max_unread_bytes: Some(100), ..TaskSettings::default() });
+    assert!(!task.is_full());
+    let _ = task.pop_waiting();
+    let _ = task.settle(0, done(60));
+    assert!(!task.is_full());
+    let _ = task.pop_waiting();
+    assert!(task.is_full(), "piece 1 will be as long as piece 0");
+    let _ = task.settle(1, done(0));
+    assert!(!task.is_full());
+    let _ = (task.pop_waiting(), task.settle(2, done(60)));
+    assert!(task.is_full());
+    // The piece that the caller waits for never has to wait.
+    let unparker = Arc::new(Unparker::default());
+    task.wait(Want::InOrder(3), &unparker);
+    assert!(task.is_full(), "it waits for piece 0 first");
+    for number in 0..3 {
+        let _ = task.take(number);
+    }
+    task.configure(TaskSettings { max_unread_bytes: Some(0), ..TaskSettings::default() });
+    assert!(!task.is_full());
+}
+
+#[test]
+fn only_plain_tiny_pieces_take_the_direct_lane() {
+    let mut task = task(1);
+    assert!(!task.goes_directly(), "nothing is known");
+    while !task.is_tiny() {
+        task.learn_cost(0);
+    }
+    assert!(task.goes_directly());
+    let limit_ns = std::num::NonZeroU64::new(5);
+    task.configure(TaskSettings { limit_ns, ..TaskSettings::default() });
+    assert!(!task.goes_directly() && task.is_tiny());
+    task.configure(TaskSettings::default());
+    assert!(task.goes_directly());
+    task.cancel();
+    assert!(!task.goes_directly());
+    task.configure(TaskSettings::default());
+    assert!(!task.goes_directly());
+}
+
+#[test]
+fn a_piece_knows_its_site() {
+    let mut task = task(2);
+    let other = site();
+    assert_eq!(task.known_word(&other), None);
+    task.add_site(other, 8);
+    assert_eq!(task.known_word(&other), Some(8));
+    task.add_waiting(Arguments::copy_of(&[]));
+    assert_eq!([0, 1, 2].map(|number| task.word(number)), [7, 7, 8]);
+    assert_eq!(task.label(2).location.line(), other.location.line());
+}
+
+#[test]
+fn a_piece_that_failed_before_it_could_travel_leaves_no_word_for_the_next_one() {
+    // Once the next piece of that site travelled with the word 0, and its worker jumped there.
+    let mut task = TaskState::default();
+    let site = site();
+    let _ = task.add_failed(site, failed);
+    assert_eq!(task.known_word(&site), None);
+    task.add_site(site, 9);
+    task.add_waiting(Arguments::copy_of(&[]));
+    let _ = task.add_failed(site, failed);
+    task.add_waiting(Arguments::copy_of(&[]));
+    assert_eq!([1, 3].map(|number| task.word(number)), [9, 9]);
+    assert_eq!(task.sites.len(), 2);
+}
+
+#[test]
+fn outcomes_come_in_the_order_in_which_pieces_finished() {
+    let mut task = task(4);
+    let _ = (task.settle(2, done(0)), task.settle(1, done(0)));
+    // Those that finished before anybody asked come by number.
+    assert_eq!(task.take_finished().map(|(number, _)| number), Some(1));
+    let _ = (task.settle(3, done(0)), task.settle(0, done(0)));
+    let rest: Vec<_> = std::iter::from_fn(|| task.take_finished()).map(|(number, _)| number).collect();
+    assert_eq!(rest, [2, 3, 0]);
+}
+
+#[test]
+fn failing_leaves_outcomes_alone() {
+    let mut wakes = Wakes::default();
+    let mut task = task(3);
+    let _ = (task.pop_waiting(), task.settle(0, done(0)), task.pop_waiting());
+    task.fail_waiting(&mut wakes, failed);
+    assert_eq!((task.done(), task.waits()), (2, false));
+    task.fail_open(&mut wakes, failed);
+    assert_eq!(task.done(), 3);
+    assert!(matches!(task.take(0), Some(Settled::Done(_))) && matches!(task.take(1), Some(Settled::Failed(_))));
+}
+
+#[test]
+fn a_small_task_leaves_its_memory_when_all_is_taken() {
+    let mut task = task(2);
+    assert!(!task.reset());
+    for number in 0..2 {
+        let _ = (task.pop_waiting(), task.settle(number, done(0)), task.take(number));
+    }
+    task.cancel();
+    assert!(task.reset());
+    assert_eq!((task.len(), task.done(), task.is_cancelled()), (0, 0, false));
+    assert!(task.pieces.capacity() > 0);
+}

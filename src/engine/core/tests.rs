@@ -1,0 +1,213 @@
+//! The scheduler with workers that are played by hand in this very thread: no processes, no clocks that
+//! matter.
+
+use super::*;
+use crate::backend::Backend;
+use crate::engine::core::seat::{Prepared, Seat};
+use crate::engine::shared::Command;
+use crate::engine::shared::Shared;
+use crate::engine::wire::pair::{Pair, READY};
+use crate::engine::wire::record::{CHUNK, REPLY};
+use crate::engine::wire::result_limit::ResultLimit;
+use crate::protocol::claim;
+use crate::protocol::ring::{Consumer, Header, Producer};
+use crate::protocol::sync::{Acquire, Release};
+use crate::sys::cgroup::MemoryKills;
+use crate::task::Task;
+use crossbeam_channel::Receiver;
+
+/// The worker's side of a pair.
+struct Played {
+    pair: Pair,
+    work: Consumer,
+    replies: Producer,
+}
+
+/// A pool whose workers are played.
+struct PlayedPool {
+    shared: Arc<Shared>,
+    workers: Vec<Played>,
+    /// Nobody reads them.
+    _orders: Receiver<Command>,
+}
+
+impl PlayedPool {
+    fn new(workers: usize) -> PlayedPool {
+        // As the start of a pool does: the first look at the image takes a while.
+        let _ = (crate::sys::image::image(), crate::sys::process::is_this_process());
+        let epoll = || Arc::new(Epoll::new().unwrap());
+        let event = || Arc::new(Event::new().unwrap());
+        let (epolls, kick, kick_supervisor) = (Epolls { callers: epoll(), supervisor: epoll() }, event(), event());
+        let callers = Arc::clone(&epolls.callers);
+        let buffers = Buffers::new(ResultLimit::new(Some(1 << 30)));
+        let mut core = Core::new(workers, epolls, Arc::clone(&kick_supervisor), buffers);
+        let played = core.seats.iter_mut().map(|(_, seat)| Played::make().sit_down(seat)).collect();
+        let (orders, received) = crossbeam_channel::unbounded();
+        let shared =
+            Arc::new(Shared::new(core, callers, (kick, kick_supervisor), orders, MemoryKills::default(), workers));
+        PlayedPool { shared, workers: played, _orders: received }
+    }
+
+    fn task<R: crate::Value>(&self) -> Task<R> {
+        let key = self.shared.lock().open_task().unwrap();
+        Task::opened(Arc::clone(&self.shared) as Arc<dyn Backend>, key)
+    }
+
+    /// Whatever the clock says: counting, or a busy machine, makes all slow.
+    fn pieces_are_tiny(&self) {
+        let mut core = self.shared.lock();
+        core.work.tasks.iter_mut().for_each(|task| (0..16).for_each(|_| task.learn_cost(0)));
+    }
+
+    /// The workers answer up to `most` of the pieces that they see, each with the sum of its two numbers.
+    fn work(&mut self, most: usize) -> usize {
+        let mut answered = 0;
+        for worker in &mut self.workers {
+            while answered < most && worker.answer_one() {
+                answered += 1;
+            }
+        }
+        answered
+    }
+}
+
+/// A played worker that has no seat yet.
+struct Newcomer(Played, Prepared);
+
+impl Newcomer {
+    fn sit_down(self, seat: &mut Seat) -> Played {
+        let Newcomer(played, Prepared { link, memory }) = self;
+        seat.occupy(WorkerHandle::new(link, memory, 0));
+        seat.worker_mut().unwrap().spawned(1, None);
+        played
+    }
+}
+
+impl Played {
+    /// A worker that is ready, and what the parent needs for it.
+    fn make() -> Newcomer {
+        let made = Pair::create().unwrap();
+        let pair = Pair::open(&made.1, &made.2).unwrap();
+        pair.stage().store(READY, Release);
+        let prepared = Prepared::create(made).unwrap();
+        Newcomer(Played { pair, work: Consumer::new(), replies: Producer::new() }, prepared)
+    }
+
+    fn answer_one(&mut self) -> bool {
+        let words = self.pair.out_ring();
+        while let Ok(Some(record)) = self.work.peek(words) {
+            let mut payload = Vec::new();
+            record.append_to(words, 1, &mut payload);
+            self.work.pass(&record);
+            let Header { kind, sequence, .. } = record.header;
+            if kind == CHUNK || !claim::claim(self.pair.states(), sequence) {
+                continue;
+            }
+            // Acquire (tell-back-head).
+            self.replies.consumed_to(self.pair.back_head().load(Acquire));
+            let numbers: Vec<u64> = payload.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+            let payload = numbers.iter().sum::<u64>().to_le_bytes();
+            let header = Header { kind: REPLY, flags: 0, sequence };
+            assert!(self.replies.push(self.pair.back_ring(), header, &[], &payload).is_ok());
+            self.replies.publish(self.pair.back_ring());
+            return true;
+        }
+        false
+    }
+}
+
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// A tiny piece that took the short way after the pool's end lay in a ring that nobody read, and its caller
+/// waited for ever.
+#[test]
+fn no_piece_takes_the_direct_lane_once_the_pool_has_ended() {
+    let ends: [fn(&mut Core); 3] =
+        [|core| core.close(true), |core| core.close(false), |core| core.fail(Error::new(ErrorKind::System, "no more"))];
+    for end in ends {
+        let mut pool = PlayedPool::new(1);
+        let task = pool.task::<u64>();
+        // From one place: pieces of another site do not take the lane.
+        let run = || task.run(add, 1, 2);
+        while pool.shared.lock().lane.seat().is_none() {
+            run();
+            pool.pieces_are_tiny();
+            pool.work(usize::MAX);
+        }
+        let before = task.len();
+        while task.completed() < before {
+            pool.work(usize::MAX);
+        }
+        let mut core = pool.shared.lock();
+        end(&mut core);
+        pool.shared.release(core);
+        run();
+        assert_eq!(task.completed(), before + 1, "it failed at once");
+        assert!(task.get_each().pop().unwrap().is_err());
+    }
+}
+
+/// What the parent does for tiny pieces, in functions of their own so that valgrind can count:
+///
+/// ```sh
+/// cargo test --release --lib --no-run
+/// valgrind --tool=callgrind --toggle-collect='*::counted_*' PROGRAM --exact --ignored \
+///     engine::core::tests::instructions_by_run
+/// ```
+///
+/// and the same with `instructions_by_run_all`; divide by [`COUNTED_PIECES`]. valgrind 3.19 needs
+/// `RUSTFLAGS="--cfg rustix_use_libc"`, because it hides the clock's page from rustix.
+const COUNTED_PIECES: u64 = 64_000;
+
+#[inline(never)]
+fn counted_run(task: &Task<u64>, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        task.run(add, number, 1);
+    }
+}
+
+#[inline(never)]
+fn counted_run_all(task: &Task<u64>, numbers: std::ops::Range<u64>) {
+    task.run_all(add, numbers.map(|number| (number, 1)));
+}
+
+/// A look, as the caller takes while it waits.
+#[inline(never)]
+fn counted_look(pool: &PlayedPool) {
+    pool.shared.lock().collect();
+}
+
+#[inline(never)]
+fn counted_get(task: Task<u64>) -> Vec<u64> {
+    task.get().unwrap()
+}
+
+/// Gives pieces in chunks, lets the workers answer each chunk, and collects them all.
+fn count_instructions(give: fn(&Task<u64>, std::ops::Range<u64>), chunk: u64) {
+    let mut pool = PlayedPool::new(2);
+    let task = pool.task::<u64>();
+    for first in (0..COUNTED_PIECES).step_by(chunk as usize) {
+        pool.pieces_are_tiny();
+        give(&task, first..first + chunk);
+        while task.completed() < (first + chunk) as usize {
+            pool.pieces_are_tiny();
+            pool.work(usize::MAX);
+            counted_look(&pool);
+        }
+    }
+    assert!(counted_get(task).into_iter().eq(1..=COUNTED_PIECES));
+}
+
+#[test]
+#[ignore = "a driver for callgrind"]
+fn instructions_by_run() {
+    count_instructions(counted_run, 64);
+}
+
+#[test]
+#[ignore = "a driver for callgrind"]
+fn instructions_by_run_all() {
+    count_instructions(counted_run_all, 1000);
+}

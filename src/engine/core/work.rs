@@ -1,0 +1,51 @@
+//! The tasks of a pool, and which of them wait for their turn.
+//!
+//! Invariant: a task that has waiting pieces which may run is in `ready`. A bounded task with too much
+//! unread leaves it, and comes back when a reader takes something.
+
+use super::ready_queue::ReadyQueue;
+use super::tasks::Tasks;
+use crate::backend::TaskKey;
+use crate::engine::piece::{Returned, WaitingPiece};
+use crate::engine::policy::pace::TASKS_SUMMED;
+
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) tasks: Tasks,
+    pub(crate) ready: ReadyQueue,
+}
+
+impl Work {
+    /// Lists a task if it has waiting pieces.
+    pub(crate) fn offer(&mut self, key: TaskKey) {
+        if self.tasks.get(key).is_some_and(|task| task.waits()) {
+            self.ready.push_last(key);
+        }
+    }
+
+    /// Lists a bounded task that has room now: its results were shorter than expected.
+    pub(crate) fn offer_unless_full(&mut self, key: TaskKey) {
+        if self.tasks.get(key).is_some_and(|task| task.waits() && !task.is_full()) {
+            self.ready.push_last(key);
+        }
+    }
+
+    /// A piece that had not begun waits again; one of a task that has ended is forgotten.
+    pub(crate) fn take_back(&mut self, piece: Returned) {
+        self.take_back_waiting(piece.task, WaitingPiece { number: piece.number, arguments: piece.arguments });
+    }
+
+    /// The same for a piece that waited elsewhere.
+    pub(crate) fn take_back_waiting(&mut self, key: TaskKey, piece: WaitingPiece) {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.take_back(piece);
+            self.offer(key);
+        }
+    }
+
+    /// The work that waits in the tasks whose turns come first.
+    pub(crate) fn waiting_ns(&self) -> u64 {
+        let tasks = self.ready.iter().take(TASKS_SUMMED).filter_map(|key| self.tasks.get(key));
+        tasks.map(|task| task.waiting_ns()).sum()
+    }
+}

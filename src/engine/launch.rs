@@ -1,0 +1,112 @@
+//! How a fork server is started, the first and every later one, and how its workers are prepared. In steps: what
+//! can sleep is done without the scheduler's lock.
+//!
+//! 1. [`Launcher::prepare`]: a socket with the first message in it.
+//! 2. The scheduler's `connect`, and orders for the first workers: they wait in the socket, so that the fork
+//!    server need not wait for this process, which may not run before that sleeps.
+//! 3. [`Launcher::execute`]: the image starts.
+//! 4. [`Launcher::watch`]: both epolls tell of what it says, and of its death.
+
+use super::child::entry;
+use super::core::seat::Prepared;
+use super::core::{Epolls, number};
+use super::wire::marker::Marker;
+use super::wire::message::{self, Hello};
+use super::wire::pair::Pair;
+use crate::error::Error;
+use crate::failpoint::failpoint;
+use crate::sys::event::Epoll;
+use crate::sys::image::image;
+use crate::sys::launch::{self, Launch};
+use crate::sys::{process, random, socket};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// Workers that are ordered before the fork server is there to read it: their messages fit into the socket.
+pub(crate) const ORDERED_AHEAD: usize = 8;
+
+/// A fork server, as its parent holds it; the socket lies in the scheduler.
+#[derive(Debug)]
+pub(crate) struct ForkServerHandle {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Starts fork servers that are all alike.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    pub(super) launch: Launch,
+    pub(super) settings: OwnedFd,
+    pub(super) epolls: Epolls,
+}
+
+/// A fork server that is about to be started.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// For the scheduler.
+    pub(crate) ours: OwnedFd,
+    pub(crate) theirs: Theirs,
+}
+
+/// What the fork server gets.
+#[derive(Debug)]
+pub(crate) struct Theirs {
+    socket: OwnedFd,
+    nonce: u64,
+}
+
+impl Launcher {
+    /// Makes the socket, with the first message in it.
+    pub(crate) fn prepare(&self) -> Result<Connection, Error> {
+        let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
+        let (ours, theirs) = socket::pair().map_err(failed("cannot make the socket to the fork server"))?;
+        let theirs = self.launch.beyond_passed(theirs).map_err(failed("cannot make the socket to the fork server"))?;
+        let nonce = random::number().map_err(failed("cannot get random numbers"))?;
+        let parent = process::own_pidfd()
+            .map_err(failed("cannot open a pidfd of this process (pidfd_open, in Linux 5.3 or later)"))?;
+        let hello = Hello { nonce, identity: image().identity };
+        message::send(&ours, &hello, &[parent.as_fd(), self.settings.as_fd()])
+            .map_err(|error| Error::system("cannot write to the fork server", error))?;
+        Ok(Connection { ours, theirs: Theirs { socket: theirs, nonce } })
+    }
+
+    /// Starts this program's image once more.
+    pub(crate) fn execute(&self, theirs: Theirs) -> Result<ForkServerHandle, Error> {
+        failpoint!("parent-orders-ahead");
+        let Theirs { socket, nonce } = theirs;
+        let marker = Marker { entry: entry::offset(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
+        let (pid, pidfd) = launch::start_image(&self.launch, marker.to_variable(), socket.as_fd())
+            .map_err(|error| Error::system("cannot start this program once more as fork server", error))?;
+        failpoint!("parent-server-started");
+        Ok(ForkServerHandle { pid, pidfd })
+    }
+
+    /// Lets both epolls tell of it.
+    pub(crate) fn watch(&self, socket: &OwnedFd, server: &ForkServerHandle) -> Result<(), Error> {
+        let add = |epoll: &Epoll| {
+            epoll.add(socket, number::of(number::SERVER_SOCKET, 0, 0))?;
+            epoll.add(&server.pidfd, number::of(number::SERVER_DEATH, 0, 0))
+        };
+        add(&self.epolls.callers)
+            .and(add(&self.epolls.supervisor))
+            .map_err(|error| Error::system("cannot watch the fork server", error))
+    }
+}
+
+/// Makes what one further worker needs before it can be ordered.
+pub(super) fn prepare_worker() -> io::Result<Prepared> {
+    failpoint!("parent-makes-pair", return Err(rustix::io::Errno::NOMEM.into()));
+    Prepared::create(Pair::create()?)
+}
+
+/// Makes what `count` further workers need: as many as can be made, and the error of the first one that cannot.
+pub(super) fn prepare_workers(count: usize) -> (Vec<Prepared>, io::Result<()>) {
+    let mut prepared = Vec::with_capacity(count);
+    for _ in 0..count {
+        match prepare_worker() {
+            Ok(one) => prepared.push(one),
+            Err(error) => return (prepared, Err(error)),
+        }
+    }
+    (prepared, Ok(()))
+}

@@ -1,0 +1,9 @@
+//! What happened in a pool since it was made, as counts: `stats()` reads them.
+
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counts {
+    /// Pieces that workers have answered.
+    pub(crate) pieces_done: u64,
+    /// Workers that died before their time.
+    pub(crate) workers_lost: u64,
+}

@@ -1,0 +1,54 @@
+//! A piece on its way between a task and a worker.
+
+use crate::backend::TaskKey;
+use crate::codec::Format;
+use crate::codec::bytes::Arguments;
+use std::num::NonZeroU64;
+
+/// A piece that no worker holds.
+#[derive(Debug)]
+pub(crate) struct WaitingPiece {
+    pub(crate) number: usize,
+    pub(crate) arguments: Arguments,
+}
+
+/// A piece on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
+    /// The call, in the form that travels.
+    pub(crate) call: u64,
+    pub(crate) format: Format,
+    pub(crate) terms: Terms,
+    pub(crate) arguments: Arguments,
+}
+
+/// The terms of a piece.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// The estimated time that it runs.
+    pub(crate) cost_ns: u32,
+    /// Its time limit.
+    pub(crate) limit_ns: Option<NonZeroU64>,
+    /// Its arguments must stay readable until it is answered, since it may run again.
+    pub(crate) may_run_again: bool,
+}
+
+/// A piece that was revoked, or left over, before it began.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
+    pub(crate) arguments: Arguments,
+}
+
+/// A piece that had begun when its worker died.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) task: TaskKey,
+    pub(crate) number: usize,
+    pub(crate) sequence: u32,
+    /// Present if it may run again.
+    pub(crate) arguments: Option<Arguments>,
+}

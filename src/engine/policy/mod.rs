@@ -1,0 +1,15 @@
+//! Decisions: numbers in, verdicts out. Nothing here reads a clock, takes a lock or makes a system call.
+//!
+//! | file        | decides                                                                   |
+//! |-------------|---------------------------------------------------------------------------|
+//! | `pace`      | how much work a worker gets in advance, and what a piece costs            |
+//! | `placement` | which worker gets the next pieces, and which one gives some up            |
+//! | `patience`  | when a worker or fork server is overdue, stopped, or ran over its limit   |
+//! | `restart`   | when a lost piece, a worker or a fork server starts again, and when no more |
+//!
+//! The parts of `core` and `supervisor` ask, and act on the verdict.
+
+pub(crate) mod pace;
+pub(crate) mod patience;
+pub(crate) mod placement;
+pub(crate) mod restart;

@@ -1,0 +1,253 @@
+//! What callers, tasks and the supervisor of one pool share: the scheduler's lock, and what wakes those who
+//! sleep. It is the pool as its tasks know it, a [`Backend`].
+//!
+//! | thread                | sleeps in                  | is woken by                                            |
+//! |-----------------------|----------------------------|--------------------------------------------------------|
+//! | the caller that leads | the callers' epoll         | its workers' replies, any death, the callers' eventfd  |
+//! | other callers         | their own [`Unparker`]     | the thread that settles their piece or passes the lead on|
+//! | supervisor            | the supervisor's epoll     | low water, a worker without room, any death, its eventfd |
+//!
+//! Invariant: nobody sleeps with the lock held; the waiters that are to be woken are woken after it is
+//! released.
+//!
+//! [`Unparker`]: super::unpark::Unparker
+
+use super::core::{Core, Want};
+use crate::backend::{Backend, ReadOrder, Settled, Site, TaskKey, TaskSettings, Workers};
+use crate::codec::bytes::Handed;
+use crate::error::{Error, ErrorKind, PieceLabel};
+use crate::stats::Stats;
+use crate::sys::cgroup::MemoryKills;
+use crate::sys::event::{Epoll, Event};
+use crate::sys::may_sleep::LockHeld;
+use crate::sys::process;
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, MutexGuard};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// At most 256 outcomes, or 64 KiB, are taken under one lock: what was taken escapes the limit on unread
+/// results (usually 64 MiB), so it must be little. With a tenth, the lock would be a visible part of the cost.
+const BATCH_PIECES: usize = 256;
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Pieces that are added between two looks at the workers: a look costs as much as some tiny pieces.
+const BATCH_ADDED: usize = 64;
+
+/// What the supervisor is told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The pool was closed: see it to its end, then drop the sender.
+    Close { done: Sender<()> },
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    pub(super) callers: Arc<Epoll>,
+    /// Wakes the caller that leads.
+    pub(super) kick: Arc<Event>,
+    orders: Sender<Command>,
+    /// Wakes the supervisor, who then reads its orders.
+    kick_supervisor: Arc<Event>,
+    /// Where the kernel counts the processes that it killed because memory ran out.
+    pub(super) memory_kills: MemoryKills,
+    workers: usize,
+}
+
+/// The scheduler's lock, held.
+pub(super) struct Guard<'a> {
+    core: MutexGuard<'a, Core>,
+    _held: LockHeld,
+}
+
+impl Deref for Guard<'_> {
+    type Target = Core;
+
+    #[inline]
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        debug_assert!(self.core.wakes().is_empty() || std::thread::panicking(), "`release` wakes the waiters");
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        core: Core,
+        callers: Arc<Epoll>,
+        (kick, kick_supervisor): (Arc<Event>, Arc<Event>),
+        orders: Sender<Command>,
+        memory_kills: MemoryKills,
+        workers: usize,
+    ) -> Self {
+        Shared { core: Mutex::new(core), callers, kick, orders, kick_supervisor, memory_kills, workers }
+    }
+
+    /// Takes the lock.
+    #[inline]
+    pub(super) fn lock(&self) -> Guard<'_> {
+        Guard { core: self.core.lock(), _held: LockHeld::new() }
+    }
+
+    /// Releases the lock, and then wakes the waiters that have something to look at.
+    #[inline]
+    pub(super) fn release(&self, mut core: Guard<'_>) {
+        if core.wakes().is_empty() {
+            return;
+        }
+        let wakes = core.wakes().take();
+        drop(core);
+        wakes.unpark_all(&self.kick);
+    }
+
+    /// Does something with the pool's state. `None` in a process that was forked from the pool's: there it
+    /// is a copy, whose lock may be held by a thread that is not there, and whose rings are the parent's.
+    #[inline]
+    fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> Option<T> {
+        if !process::is_this_process() {
+            return None;
+        }
+        let mut core = self.lock();
+        let value = act(&mut core);
+        self.release(core);
+        Some(value)
+    }
+}
+
+impl Backend for Shared {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn configure(&self, task: TaskKey, settings: TaskSettings) {
+        self.with(|core| core.configure(task, settings));
+    }
+
+    fn add_piece(&self, task: TaskKey, site: Site, arguments: Handed<'_>) {
+        self.with(|core| core.add_piece(task, site, arguments));
+    }
+
+    fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize], more: usize) {
+        self.with(|core| {
+            core.reserve(task, ends.len() + more);
+            let mut start = 0;
+            for chunk in ends.chunks(BATCH_ADDED) {
+                core.add_pieces(task, site, arguments, start, chunk);
+                start = chunk.last().copied().unwrap_or(start);
+            }
+        });
+    }
+
+    fn add_failed(&self, task: TaskKey, site: Site, kind: ErrorKind, message: String) {
+        self.with(|core| core.add_failed(task, site, kind, message));
+    }
+
+    fn completed(&self, task: TaskKey) -> usize {
+        let completed = self.with(|core| {
+            core.collect();
+            core.run_timers_of_caller();
+            core.task(task).map_or(0, |task| task.done())
+        });
+        completed.unwrap_or(0)
+    }
+
+    fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel> {
+        self.with(|core| core.label(task, number))?
+    }
+
+    fn take_in_order(
+        &self,
+        key: TaskKey,
+        next: usize,
+        order: ReadOrder,
+        deadline: Option<Instant>,
+    ) -> Option<Vec<Settled>> {
+        if !process::is_this_process() {
+            return Some(vec![Settled::Failed(foreign())]);
+        }
+        let want = match order {
+            ReadOrder::All => Want::InOrder(next),
+            ReadOrder::Next => Want::Piece(next),
+        };
+        self.wait(key, want, deadline, |core| core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
+    }
+
+    fn take_finished(&self, key: TaskKey, taken: usize) -> Option<(usize, Settled)> {
+        if !process::is_this_process() {
+            return Some((taken, Settled::Failed(foreign())));
+        }
+        self.wait(key, Want::Any, None, |core| core.task(key)?.take_finished())
+    }
+
+    fn reuse(&self, buffer: Vec<u8>) {
+        let kept = self.with(|core| core.buffers().put(buffer));
+        let Some((unwanted, is_first)) = kept else { return };
+        if is_first {
+            // It sees to it that the memory goes back once there is quiet.
+            self.kick_supervisor.signal();
+        }
+        drop(unwanted);
+    }
+
+    fn cancel(&self, task: TaskKey) {
+        self.with(|core| core.cancel_task(task));
+    }
+
+    fn close(&self, task: TaskKey, kill: bool) {
+        // Its values are dropped here, without the lock.
+        drop(self.with(|core| core.close_task(task, kill)));
+    }
+}
+
+impl Workers for Shared {
+    fn workers(&self) -> usize {
+        self.workers
+    }
+
+    fn open_task(&self) -> Result<TaskKey, Error> {
+        self.with(|core| core.open_task()).unwrap_or_else(|| Err(foreign()))
+    }
+
+    fn stats(&self) -> Stats {
+        let stats = self.with(|core| {
+            core.collect();
+            core.stats()
+        });
+        stats.unwrap_or(Stats { workers: Vec::new(), tasks: 0, pieces_waiting: 0, pieces_done: 0, workers_lost: 0 })
+    }
+
+    fn check_process(&self) -> Result<(), Error> {
+        if process::is_this_process() { Ok(()) } else { Err(foreign()) }
+    }
+
+    fn shut_down(&self, kill: bool) {
+        if self.with(|core| core.close(kill)).is_none() {
+            return;
+        }
+        let (done, wait) = crossbeam_channel::bounded(1);
+        self.kick.signal();
+        // The supervisor is gone only with the pool.
+        let _ = self.orders.send(Command::Close { done });
+        self.kick_supervisor.signal();
+        // Ends when the supervisor has answered, or was gone already.
+        let _ = wait.recv();
+    }
+}
+
+/// The error for everything that is asked of a pool in a process that was forked from the pool's.
+fn foreign() -> Error {
+    Error::new(ErrorKind::Unsupported, "the pool belongs to the process that this one was forked from")
+}

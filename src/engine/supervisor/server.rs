@@ -1,0 +1,168 @@
+//! What the supervisor does about its fork server: lets it go on, kills it, replaces it, ends it.
+
+use super::{Observed, Supervisor};
+use crate::engine::core::{Core, ServerLink};
+use crate::engine::launch::{ForkServerHandle, ORDERED_AHEAD, prepare_workers};
+use crate::engine::policy::patience::{self, ServerStep};
+use crate::engine::policy::restart::RETRY_NS;
+use crate::error::{Cause, Error, ErrorKind};
+use crate::failpoint::failpoint;
+use crate::sys::{clock, process};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A killed process ends within 2 s unless the kernel blocks it. One that was told to end has 2 s until it is killed.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// While a fork server that was let go ends, it is sent SIGCONT each 100 ms: if it is stopped, the end is late by that.
+const RESUME_EACH: Duration = Duration::from_millis(100);
+
+/// What is to be done about the fork server without the lock.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum ServerAction {
+    Nothing,
+    /// Find out what it does.
+    Look,
+    Resume,
+    Kill,
+    /// It has ended: wait for its workers, which were killed, and declare them dead.
+    Lose(Vec<Arc<OwnedFd>>),
+    Launch,
+}
+
+impl Supervisor {
+    /// What is to be done about the fork server, and when to look again.
+    pub(super) fn judge_server(&mut self, core: &mut Core, observed: &Observed) -> (ServerAction, Option<u64>) {
+        if core.has_failed() || core.is_closed() {
+            return (ServerAction::Nothing, None);
+        }
+        if self.server.is_some() && observed.server_ended {
+            return (ServerAction::Lose(core.server_going()), None);
+        }
+        let now_ns = clock::now_ns();
+        let (oldest_order_ns, is_open) = (core.oldest_order_ns(), core.is_open());
+        let stage = match core.server() {
+            // A pool that closes needs no new one.
+            ServerLink::Absent { .. } if !is_open => return (ServerAction::Nothing, None),
+            ServerLink::Absent { retry_ns } if now_ns < *retry_ns => return (ServerAction::Nothing, Some(*retry_ns)),
+            ServerLink::Absent { .. } => return (ServerAction::Launch, None),
+            ServerLink::Losing | ServerLink::Ended => return (ServerAction::Nothing, None),
+            ServerLink::Connected { stage, .. } => *stage,
+        };
+        match patience::next_step(stage, oldest_order_ns, observed.server_activity, now_ns) {
+            ServerStep::Nothing => (ServerAction::Nothing, None),
+            ServerStep::WaitUntil(until_ns) => (ServerAction::Nothing, Some(until_ns)),
+            ServerStep::Resume { until_ns } => (ServerAction::Resume, Some(until_ns)),
+            ServerStep::BecomeOverdue { due_ns, until_ns } => {
+                core.server().become_overdue(due_ns, now_ns);
+                (ServerAction::Resume, Some(until_ns))
+            }
+            ServerStep::Recover { until_ns } => {
+                core.server().recover(now_ns);
+                (ServerAction::Nothing, until_ns)
+            }
+            ServerStep::Look => (ServerAction::Look, None),
+            ServerStep::Kill { until_ns } => (ServerAction::Kill, Some(until_ns)),
+        }
+    }
+
+    /// Does it. True if that changed the scheduler's state.
+    pub(super) fn act_on_server(&mut self, action: ServerAction) -> bool {
+        match (action, &self.server) {
+            (ServerAction::Resume, Some(server)) => process::resume(&server.pidfd),
+            (ServerAction::Kill, Some(server)) => process::kill(&server.pidfd),
+            (ServerAction::Lose(workers), _) => {
+                self.lose_server(&workers);
+                return true;
+            }
+            (ServerAction::Launch, _) => {
+                self.relaunch();
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// The fork server died, and its workers die with it: what they had said before counts.
+    fn lose_server(&mut self, workers: &[Arc<OwnedFd>]) {
+        for pidfd in workers {
+            process::has_ended(pidfd, FAREWELL);
+        }
+        if let Some(server) = self.server.take() {
+            self.epoll.remove(&server.pidfd);
+        }
+        failpoint!("parent-server-lost");
+        let mut core = self.shared.lock();
+        let was_useful = core.counts().pieces_done > self.done_before_server;
+        let may_restart = self.server_deaths.may_restart(was_useful);
+        core.server_lost(clock::now_ns());
+        if !may_restart && core.is_open() {
+            let message = "the pool ended: its fork server died again and again";
+            core.fail(Error::new(ErrorKind::System, message).with_cause(Cause::ForkServerLost));
+        }
+        self.shared.release(core);
+    }
+
+    /// Starts a new fork server; if that fails, it is tried again later.
+    fn relaunch(&mut self) {
+        match self.try_relaunch() {
+            Ok(server) => self.server = Some(server),
+            Err(error) => {
+                let mut core = self.shared.lock();
+                // Its outstanding orders are lost.
+                core.server_lost(clock::now_ns() + RETRY_NS);
+                core.start_failed(error.to_string());
+                self.shared.release(core);
+            }
+        }
+    }
+
+    fn try_relaunch(&mut self) -> Result<ForkServerHandle, Error> {
+        let connection = self.launcher.prepare()?;
+        let missing = self.shared.lock().missing_without_server().due.min(ORDERED_AHEAD);
+        // If there is no room for them now, the next turn says so.
+        let (prepared, _) = prepare_workers(missing);
+        let mut core = self.shared.lock();
+        self.done_before_server = core.counts().pieces_done;
+        core.server().connect(connection.ours, clock::now_ns());
+        core.add_prepared(prepared);
+        // An error is tried again.
+        let _ = core.fill_seats();
+        self.shared.release(core);
+        let server = self.launcher.execute(connection.theirs)?;
+        let mut core = self.shared.lock();
+        let watched = core.server().socket().map_or(Ok(()), |socket| self.launcher.watch(socket, &server));
+        self.shared.release(core);
+        watched.inspect_err(|_| process::kill(&server.pidfd))?;
+        Ok(server)
+    }
+
+    /// Lets the fork server go, and waits until it has: then no process of the pool is left.
+    pub(super) fn end(&mut self) {
+        let workers = {
+            let mut core = self.shared.lock();
+            core.server().end();
+            core.pidfds()
+        };
+        failpoint!("parent-server-let-go");
+        if let Some(server) = &self.server {
+            let start = Instant::now();
+            while !process::has_ended(&server.pidfd, RESUME_EACH) {
+                process::resume(&server.pidfd);
+                if start.elapsed() > FAREWELL {
+                    process::kill(&server.pidfd);
+                    process::has_ended(&server.pidfd, FAREWELL);
+                    break;
+                }
+            }
+        }
+        // It waits for them too, but it may itself have been killed.
+        for pidfd in workers {
+            process::kill(&pidfd);
+            process::has_ended(&pidfd, FAREWELL);
+        }
+    }
+}

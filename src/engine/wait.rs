@@ -1,0 +1,212 @@
+//! How a caller waits: it looks, spins a little, and sleeps; while it leads, it collects for all.
+
+use super::core::{Core, Observer, Waiter, Want};
+use super::shared::{Guard, Shared};
+use super::unpark::Unparker;
+use crate::backend::TaskKey;
+use crate::failpoint::failpoint;
+use crate::protocol::lead::WaiterId;
+use crate::sys::clock;
+use crate::sys::spin::Spin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The leader looks at least this often: a piece may have destroyed what its worker signals with.
+/// A wait of up to one second is acceptable in this rare case.
+const LOOK: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// What unparks this thread.
+    static UNPARKER: Arc<Unparker> = Arc::default();
+}
+
+impl Shared {
+    /// Waits until `ready` gives something, collecting for all while this caller leads. `None` at the
+    /// deadline.
+    pub(super) fn wait<T>(
+        &self,
+        key: TaskKey,
+        want: Want,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut(&mut Core) -> Option<T>,
+    ) -> Option<T> {
+        let mut core = self.lock();
+        core.collect();
+        let mut value = ready(&mut core);
+        let mut spin = Spin::new();
+        // What is quick comes while the caller would still be setting itself up to wait. A leader needs no
+        // help. The leader wakes callers that already wait.
+        if value.is_none() && !core.waiters().has_leader() {
+            loop {
+                self.release(core);
+                let looks_on = spin.pause();
+                core = self.lock();
+                if !looks_on {
+                    break;
+                }
+                if core.collect() {
+                    value = ready(&mut core);
+                }
+                if value.is_some() {
+                    break;
+                }
+            }
+        }
+        if value.is_some() {
+            core.reader_came(key);
+            self.release(core);
+            return value;
+        }
+        Wait::enter(self, core, key, want).until(spin, deadline, ready)
+    }
+}
+
+/// One caller's wait. Dropping it, in whatever way, leaves: the lead goes on.
+struct Wait<'a> {
+    shared: &'a Shared,
+    core: Option<Guard<'a>>,
+    id: WaiterId,
+    key: TaskKey,
+    unparker: Arc<Unparker>,
+}
+
+impl<'a> Wait<'a> {
+    fn enter(shared: &'a Shared, mut core: Guard<'a>, key: TaskKey, want: Want) -> Self {
+        let unparker = UNPARKER.with(Arc::clone);
+        let id = core.waiters().enter(Waiter { unparker: Arc::clone(&unparker), want });
+        if let Some(task) = core.task(key) {
+            task.wait(want, &unparker);
+        }
+        if core.waiters().leads(id) {
+            core.attend(Observer::CallerAwake, false);
+        } else {
+            // The leader may sleep, and be signalled less than this caller needs.
+            core.keep_attention();
+        }
+        // Pieces that waited for a reader may now be given out.
+        core.reader_came(key);
+        Wait { shared, core: Some(core), id, key, unparker }
+    }
+
+    fn until<T>(
+        mut self,
+        mut spin: Spin,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut(&mut Core) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            if let Some(value) = self.look(&mut ready) {
+                // What this caller took may have made room for pieces that waited because too much was unread; and
+                // it is no waiter any more, for whom the next piece may always run.
+                let key = self.key;
+                self.wait_no_more();
+                self.core().reader_came(key);
+                return Some(value);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return None;
+            }
+            if !self.leads() {
+                self.park(deadline);
+                continue;
+            }
+            // A turn may yield the core, so not with the lock held.
+            self.let_others_in();
+            if !spin.turn() {
+                // What was given may not be begun: a worker may be stopped. Before the announcement, after
+                // which nothing may be done but sleep.
+                let due_ns = self.core().run_timers_of_caller();
+                if self.announce() {
+                    self.poll(left, due_ns);
+                }
+                spin = Spin::new();
+            }
+        }
+    }
+
+    fn core(&mut self) -> &mut Guard<'a> {
+        let shared = self.shared;
+        self.core.get_or_insert_with(|| shared.lock())
+    }
+
+    /// Its task has no waiter any more.
+    fn wait_no_more(&mut self) {
+        let key = self.key;
+        if let Some(task) = self.core().task(key) {
+            task.wait_no_more();
+        }
+    }
+
+    fn leads(&mut self) -> bool {
+        let id = self.id;
+        self.core().waiters().leads(id)
+    }
+
+    fn look<T>(&mut self, ready: &mut impl FnMut(&mut Core) -> Option<T>) -> Option<T> {
+        let leads = self.leads();
+        let core = self.core();
+        if leads {
+            core.collect();
+        }
+        ready(core)
+    }
+
+    /// Gives the lock away for a moment.
+    fn let_others_in(&mut self) {
+        if let Some(core) = self.core.take() {
+            self.shared.release(core);
+        }
+    }
+
+    /// Not the leader: sleeps until the leader says that something changed.
+    fn park(&mut self, deadline: Option<Instant>) {
+        self.unparker.will_park();
+        self.let_others_in();
+        self.unparker.park(deadline);
+        self.core();
+        self.unparker.woke();
+    }
+
+    /// The leader: announces that it will sleep. False if there is something to look at.
+    fn announce(&mut self) -> bool {
+        !self.core().attend(Observer::CallerParks, true)
+    }
+
+    /// The leader: sleeps until a worker replies or dies, or somebody kicks it.
+    fn poll(&mut self, left: Option<Duration>, due_ns: Option<u64>) {
+        let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
+        let left = [left, until_due, Some(LOOK)].into_iter().flatten().min();
+        self.unparker.will_poll();
+        self.let_others_in();
+        failpoint!("parent-sleep-announced");
+        let events = self.shared.callers.wait(left);
+        failpoint!("parent-awake");
+        self.core();
+        self.unparker.woke();
+        self.core().handle_events(&events);
+        if self.core().awaits_kill_count() {
+            self.let_others_in();
+            let count = self.shared.memory_kills.read();
+            self.core().settle_kills(count);
+        }
+        self.core().attend(Observer::CallerAwake, false);
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.wait_no_more();
+        let id = self.id;
+        let core = self.core();
+        let (next, has_leader) =
+            (core.waiters().leave(id).map(|next| Arc::clone(&next.unparker)), core.waiters().has_leader());
+        if let Some(next) = next {
+            core.wakes().add(super::unpark::Wake(Some(next)));
+        } else if !has_leader {
+            let observer = core.unattended();
+            core.attend(observer, true);
+        }
+        self.let_others_in();
+    }
+}
