@@ -117,9 +117,10 @@ impl WorkerHandle {
         }
     }
 
-    /// True if `on_worker_start` has returned in it, by its own word.
+    /// True if `on_worker_start` has returned in it. A worker that has answered a piece was ready, whatever it
+    /// writes over its own word for it later.
     pub(crate) fn became_ready(&self) -> bool {
-        self.link.is_ready()
+        self.pieces_done > 0 || self.link.is_ready()
     }
 
     /// True if it can take more work.

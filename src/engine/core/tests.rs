@@ -4,15 +4,18 @@
 use super::*;
 use crate::backend::Backend;
 use crate::engine::core::seat::{Prepared, Seat};
+use crate::engine::policy::restart;
 use crate::engine::shared::Command;
 use crate::engine::shared::Shared;
 use crate::engine::wire::pair::{Pair, READY};
 use crate::engine::wire::record::{CHUNK, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
+use crate::error::Cause;
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer};
 use crate::protocol::sync::{Acquire, Release};
 use crate::sys::cgroup::MemoryKills;
+use crate::sys::process;
 use crate::task::Task;
 use crossbeam_channel::Receiver;
 
@@ -118,6 +121,32 @@ impl Played {
 
 fn add(a: u64, b: u64) -> u64 {
     a + b
+}
+
+/// Workers that worked and then wiped their own word for being ready once counted as workers that could not start,
+/// and the fifth of them ended the pool.
+#[test]
+fn a_worker_that_has_answered_was_ready_whatever_it_writes_later() {
+    for (answers, ends_the_pool) in [(true, false), (false, true)] {
+        let mut pool = PlayedPool::new(1);
+        for _ in 0..restart::MAX_EARLY_DEATHS {
+            let task = pool.task::<u64>();
+            if answers {
+                task.run(add, 1, 2);
+                assert_eq!(pool.work(1), 1);
+                assert_eq!(task.get().unwrap(), [3]);
+            }
+            pool.workers[0].pair.stage().store(0, Release);
+            let newcomer = Played::make();
+            let mut core = pool.shared.lock();
+            let generation = core.seats.get_mut(0).unwrap().generation();
+            core.died_of(0, generation, Cause::Signal(process::SIGKILL));
+            let played = newcomer.sit_down(core.seats.get_mut(0).unwrap());
+            drop(core);
+            pool.workers[0] = played;
+        }
+        assert_eq!(pool.shared.lock().has_failed(), ends_the_pool);
+    }
 }
 
 /// A tiny piece that took the short way after the pool's end lay in a ring that nobody read, and its caller
