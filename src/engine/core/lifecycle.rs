@@ -357,7 +357,11 @@ impl Core {
                 }
             }
             Refill::Never => {
-                let reason = reason.unwrap_or_else(|| cause.to_string());
+                let reason = reason.unwrap_or_else(|| match cause {
+                    // There was no piece yet, as the cause's own sentence has it.
+                    Cause::Exit(code) => format!("it exited with code {code}"),
+                    other => other.to_string(),
+                });
                 let message = format!(
                     "the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {seat}): {reason}"
                 );
