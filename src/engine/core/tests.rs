@@ -149,6 +149,36 @@ fn a_worker_that_has_answered_was_ready_whatever_it_writes_later() {
     }
 }
 
+/// The kernel's count of kills is read without the lock by two threads, so an older count may come last. It once
+/// lowered the count, and the next `kill -9` was taken for a kill because memory ran out.
+#[test]
+fn an_older_count_of_kills_that_comes_last_changes_nothing() {
+    let mut pool = PlayedPool::new(1);
+    pool.shared.lock().settle_kills(Some(1));
+    let killed = Cause::Signal(process::SIGKILL);
+    // The counts that are read after a death, and its cause.
+    for (counts, expected) in
+        [(&[2, 1][..], Cause::OomKilled), (&[2], killed), (&[3], Cause::OomKilled), (&[3], killed)]
+    {
+        let task = pool.task::<u64>();
+        task.run(add, 1, 2);
+        // Its worker's first piece, which it begins and does not end.
+        assert!(claim::claim(pool.workers[0].pair.states(), 1));
+        let newcomer = Played::make();
+        let mut core = pool.shared.lock();
+        let generation = core.seats.get_mut(0).unwrap().generation();
+        core.died_of(0, generation, killed);
+        assert!(core.awaits_kill_count());
+        counts.iter().for_each(|&count| core.settle_kills(Some(count)));
+        assert!(!core.awaits_kill_count());
+        let played = newcomer.sit_down(core.seats.get_mut(0).unwrap());
+        pool.shared.release(core);
+        pool.workers[0] = played;
+        let error = task.get_each().pop().unwrap().unwrap_err();
+        assert_eq!(error.cause(), Some(expected), "{counts:?}: {error}");
+    }
+}
+
 /// A tiny piece that took the short way after the pool's end lay in a ring that nobody read, and its caller
 /// waited for ever.
 #[test]
