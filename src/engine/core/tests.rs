@@ -2,7 +2,8 @@
 //! matter.
 
 use super::*;
-use crate::backend::Backend;
+use crate::backend::{Backend, ReadOrder};
+use crate::codec::call::Call;
 use crate::engine::core::seat::{Prepared, Seat};
 use crate::engine::policy::restart;
 use crate::engine::shared::Command;
@@ -177,6 +178,37 @@ fn an_older_count_of_kills_that_comes_last_changes_nothing() {
         let error = task.get_each().pop().unwrap().unwrap_err();
         assert_eq!(error.cause(), Some(expected), "{counts:?}: {error}");
     }
+}
+
+/// What a reader takes makes room for further pieces of a bounded task. Where the reader had to wait, they once
+/// waited on until it read again.
+#[test]
+fn what_a_reader_takes_after_a_wait_makes_room_at_once() {
+    let mut pool = PlayedPool::new(1);
+    let key = pool.shared.lock().open_task().unwrap();
+    // Four results of 8 bytes, those that the worker will give included, reach the limit.
+    pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(25), ..TaskSettings::default() });
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    let take = move |shared: &Shared, next| shared.take_in_order(key, next, ReadOrder::Next, None).unwrap().len();
+    let held =
+        |pool: &PlayedPool| pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).sum::<usize>();
+    pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
+    assert_eq!(pool.work(1), 1);
+    assert_eq!(take(&pool.shared, 0), 1);
+    pool.pieces_are_tiny();
+    for _ in 0..6 {
+        pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
+    }
+    assert_eq!(held(&pool), 4);
+    let shared = Arc::clone(&pool.shared);
+    let reader = std::thread::spawn(move || take(&shared, 1));
+    while !pool.shared.lock().waiters.has_leader() {
+        std::thread::yield_now();
+    }
+    assert_eq!(pool.work(1), 1);
+    pool.shared.kick.signal();
+    assert_eq!(reader.join().unwrap(), 1);
+    assert_eq!(held(&pool), 4, "three are left, and one more has room");
 }
 
 /// A tiny piece that took the short way after the pool's end lay in a ring that nobody read, and its caller
