@@ -5,6 +5,8 @@
 //! The results are text. `write_to` writes them to the output in file order, so no process ever holds more than a few of them.
 //!
 //! Then the same function runs over the same ranges in this process, one after the other, and the two outputs are compared.
+//! That first round is not timed: it warms the file cache, the memory and the processor, and writes the output. The rounds
+//! after it are timed, the two ways in turns, and the medians are printed.
 //!
 //! ```text
 //! cargo run --release --example gtfs_json -- feed.zip --output rows.json
@@ -87,24 +89,48 @@ fn run() -> Result<ExitCode> {
     let source = Source::open(&options.feed)?;
     let layout = cut(source.folder(), &options)?;
 
-    let (parallel_time, parallel) = parallel(source.folder(), &layout, &options, output.as_mut())?;
-    let (serial_time, serial) = serial(source.folder(), &layout)?;
-    let identical = parallel == serial;
+    let expected = parallel(source.folder(), &layout, &options, output.as_mut(), Warnings::Printed)?.1;
+    let mut identical = serial(source.folder(), &layout)?.1 == expected;
     if let (true, Some(output)) = (identical, output) {
         output.finish()?;
     }
+    let (mut parallel_times, mut serial_times) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let (time, sum) = parallel(source.folder(), &layout, &options, None, Warnings::Known)?;
+        parallel_times.push(time);
+        identical &= sum == expected;
+        let (time, sum) = serial(source.folder(), &layout)?;
+        serial_times.push(time);
+        identical &= sum == expected;
+    }
+    let (parallel_time, serial_time) = (median(parallel_times), median(serial_times));
     say(&format!(
-        "pieces {}\nhash {:016x}\nparallel {:.3} s\nserial {:.3} s\nratio {:.2}\nrows {}\nbytes {}\noutputs identical: {}\n",
+        "pieces {}\nhash {:016x}\nrounds {}, timed in turns after one that is not; medians:\nparallel {:.3} s\nserial {:.3} s\n\
+         ratio {:.2}\nrows {}\nbytes {}\noutputs identical: {}\n",
         layout.ranges.len(),
-        parallel.hash(),
+        expected.hash(),
+        options.rounds,
         parallel_time.as_secs_f64(),
         serial_time.as_secs_f64(),
         serial_time.as_secs_f64() / parallel_time.as_secs_f64(),
         layout.rows,
-        parallel.bytes(),
+        expected.bytes(),
         if identical { "yes" } else { "no" },
     ))?;
     Ok(if identical { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The middle one, or the upper of the two in the middle.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Whether the user must be told that the pieces run inline.
+#[derive(Clone, Copy, PartialEq)]
+enum Warnings {
+    Printed,
+    Known,
 }
 
 /// Reads every table once, which warms the file cache for both runs, and cuts `stop_times.txt` into the ranges of the pieces.
@@ -130,6 +156,7 @@ fn parallel(
     layout: &Layout,
     options: &Options,
     output: Option<&mut OutputFile>,
+    warnings: Warnings,
 ) -> Result<(Duration, Sum)> {
     let mut sink = Sink::new("parallel", layout.rows, output);
     let begin = Instant::now();
@@ -142,7 +169,11 @@ fn parallel(
     }
     // Dropped at the end, so that no worker disturbs the serial run.
     let pool = builder.build();
-    let inline = |error: &multicore::Error| eprintln!("gtfs_json: {error}; the pieces run inline");
+    let inline = |error: &multicore::Error| {
+        if warnings == Warnings::Printed {
+            eprintln!("gtfs_json: {error}; the pieces run inline");
+        }
+    };
     let task: Task<String> = match &pool {
         Ok(pool) => pool.try_task().unwrap_or_else(|error| {
             inline(&error);

@@ -80,6 +80,8 @@ fn lines_of(feed: &Path, arguments: &[&str]) -> String {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{}", outcome.stdout);
     let lines = fs::read_to_string(output).unwrap();
     let said: Vec<_> = outcome.stdout.lines().collect();
+    // How often the two ways were timed.
+    assert!(said[said.len() - 7].starts_with("rounds "), "{}", outcome.stdout);
     let (last, said) = said[said.len() - 6..].split_last().unwrap();
     assert_eq!(*last, "outputs identical: yes");
     let number = |line: &str, name: &str, unit: &str| -> f64 {

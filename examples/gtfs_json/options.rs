@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 pub const HELP: &str = "\
 Joins each row of a GTFS feed's stop_times.txt with its trip, route and stop, and writes it as one JSON object a
-line: in a pool of worker processes, then serially. Prints the time of each and whether the outputs are the same.
+line: in a pool of worker processes, then serially, several times in turns. Prints the median time of each and
+whether all outputs are the same.
 
 Usage: gtfs_json [FEED] [OPTIONS]
 
@@ -19,6 +20,7 @@ Usage: gtfs_json [FEED] [OPTIONS]
   --output FILE       write the lines to FILE, which appears at the end; default: keep only their length and hash
   --max-load PERCENT  run inline if the machine's load is above this percentage of its cores, such as 85.5;
                       default: no limit
+  --rounds N          timed rounds after the first, which is not timed; default: 3
   --make-rows N       without FEED: make a feed of N stop times; default: 3000000
   --help              print this
 
@@ -26,6 +28,8 @@ Exit code: 0 if both outputs are the same; 1 if not, or on any error; 130 after 
 ";
 
 const DEFAULT_MADE_ROWS: u64 = 3_000_000;
+/// Enough for a median, and the whole run still takes some seconds.
+const DEFAULT_ROUNDS: usize = 3;
 
 /// The options of a run.
 #[derive(Debug, PartialEq)]
@@ -35,6 +39,7 @@ pub struct Options {
     pub pieces: Option<usize>,
     pub output: Option<PathBuf>,
     pub max_load_percent: Option<f64>,
+    pub rounds: usize,
 }
 
 #[derive(Debug, PartialEq)]
@@ -49,12 +54,14 @@ impl Options {
         let mut arguments = arguments.into_iter();
         let mut feed = None;
         let mut made_rows = None;
+        let mut rounds = None;
         let mut options = Options {
             feed: FeedChoice::Made { rows: DEFAULT_MADE_ROWS },
             workers: None,
             pieces: None,
             output: None,
             max_load_percent: None,
+            rounds: DEFAULT_ROUNDS,
         };
         let mut only_feed_follows = false;
         while let Some(argument) = arguments.next() {
@@ -83,12 +90,14 @@ impl Options {
                 "--pieces" => set(&mut options.pieces, name, count(name, &value()?)?)?,
                 "--output" => set(&mut options.output, name, path(name, value()?)?)?,
                 "--max-load" => set(&mut options.max_load_percent, name, percent(name, &value()?)?)?,
+                "--rounds" => set(&mut rounds, name, count(name, &value()?)?)?,
                 "--make-rows" => set(&mut made_rows, name, count(name, &value()?)? as u64)?,
                 _ => {
                     return Err(wrong(format_args!("there is no option {argument:?}; see --help")));
                 }
             }
         }
+        options.rounds = rounds.unwrap_or(DEFAULT_ROUNDS);
         options.feed = match (feed, made_rows) {
             (Some(_), Some(_)) => {
                 return Err(wrong("--make-rows is for a run without FEED; leave one of them out"));
@@ -162,6 +171,7 @@ mod tests {
                 Options { output: Some("a=b".into()), max_load_percent: Some(0.0), ..plain() },
             ),
             ("--make-rows 5000000", Options { feed: FeedChoice::Made { rows: 5_000_000 }, ..plain() }),
+            ("--rounds 1", Options { rounds: 1, ..plain() }),
             ("-- --feed", Options { feed: given("--feed"), ..plain() }),
         ];
         for (line, expected) in rows {
@@ -182,6 +192,7 @@ mod tests {
             ("--workers=two", "--workers takes a whole number from 1 up, not \"two\""),
             ("--pieces -1", "--pieces takes a whole number from 1 up, not \"-1\""),
             ("--pieces 99999999999999999999", "--pieces takes a whole number from 1 up, not \"99999999999999999999\""),
+            ("--rounds 0", "--rounds takes a whole number from 1 up, not \"0\""),
             ("--pieces 1 --pieces 2", "--pieces is given twice; give it once"),
             ("--max-load x", "--max-load takes percent as a number from 0 up, such as 85 or 85.5, not \"x\""),
             ("--max-load NaN", "--max-load takes percent as a number from 0 up, such as 85 or 85.5, not \"NaN\""),
