@@ -187,6 +187,7 @@ fn attack(marks: String, act: Act) -> u64 {
             }
         }
         Act::Limits => {
+            support::be_silent();
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
             for limit in [libc::RLIMIT_NOFILE, libc::RLIMIT_FSIZE, libc::RLIMIT_DATA, libc::RLIMIT_CORE] {
                 // SAFETY: `none` is a valid limit.
