@@ -50,7 +50,8 @@ pub(crate) fn start(
     if pool.max_result_bytes.is_none() {
         ResultLimit::read_memory();
     }
-    await_answer(&mut core, &server).inspect_err(|_| process::kill(&server.pidfd))?;
+    // If a kill is refused, here and below: the end of its socket ends it.
+    await_answer(&mut core, &server).inspect_err(|_| _ = process::kill(&server.pidfd))?;
     failpoint!("parent-server-answered");
     let (orders, received) = crossbeam_channel::unbounded();
     let events = (kick, Arc::clone(&kick_supervisor));
@@ -137,7 +138,7 @@ fn start_server(launcher: &Launcher, core: &mut Core, workers: usize) -> Result<
         core.fill_seats().map_err(failed)
     };
     let done = { rest }();
-    done.inspect_err(|_| process::kill(&server.pidfd))?;
+    done.inspect_err(|_| _ = process::kill(&server.pidfd))?;
     Ok(server)
 }
 
@@ -156,7 +157,7 @@ fn await_answer(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error>
         if !descriptors::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], Some(deadline)) {
             if is_intercepted {
                 // It may be slow, but must not stay stopped.
-                process::resume(&server.pidfd);
+                let _ = process::resume(&server.pidfd);
                 continue;
             }
             return Err(Error::new(

@@ -65,7 +65,7 @@ impl Epoll {
         epoll::add(&self.0, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN | epoll::EventFlags::ET)
     }
 
-    /// Stops watching `fd`. An error would mean that it was not watched.
+    /// Stops watching `fd`. An error means that it is not watched.
     pub(crate) fn remove(&self, fd: impl AsFd) {
         let _ = epoll::delete(&self.0, fd);
     }

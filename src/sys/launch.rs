@@ -186,6 +186,8 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
     // SAFETY: `intermediate` passes it on and waits; nothing else touches it.
     let start = unsafe { &mut *start.cast::<ImageStart<'_>>() };
     failpoint!("image-forked");
+    // Three calls that can fail only in a sandbox or where the directory is gone. The image then is in the host's
+    // group, stays in its directory, or ends at once because it has no socket.
     let _ = rustix::process::setpgid(None, None);
     let inherited = rustix::process::umask(Mode::from_raw_mode(0o077));
     rustix::process::umask(*start.mask.get_or_insert(inherited));

@@ -43,7 +43,8 @@ fn state_in(stat: &str) -> Option<State> {
     })
 }
 
-/// Makes the out-of-memory killer prefer this process to the one that it works for.
+/// Makes the out-of-memory killer prefer this process to the one that it works for. Without /proc, the kernel's own
+/// measure decides.
 pub(crate) fn prefer_for_oom_kill() {
     assert_may_sleep();
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use super::raw::{Forked, NotConfirmed, SingleThreaded, exit_now, flush_c_streams, fork};
 
@@ -65,14 +65,15 @@ pub(crate) fn renounce_new_privileges() -> rustix::io::Result<()> {
     rustix::thread::set_no_new_privs(true)
 }
 
-/// Keeps this process, and what it starts, from leaving core files.
+/// Keeps this process, and what it starts, from leaving core files. Each process may lower its own limits; where a
+/// sandbox forbids it, there may be core files.
 pub(crate) fn leave_no_core_file() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
     let none = rustix::process::Rlimit { current: Some(0), ..limit };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
-/// Names this thread, as `ps` and debuggers show it.
+/// Names this thread, as `ps` and debuggers show it. Nothing depends on the name.
 pub(crate) fn name_thread(name: &str) {
     if let Ok(name) = CString::new(name) {
         let _ = rustix::thread::set_name(&name);
@@ -83,6 +84,7 @@ pub(crate) fn name_thread(name: &str) {
 /// A signal handler may call it.
 pub(crate) fn end_with_group() -> ! {
     if rustix::process::getpgrp() == rustix::process::getpid() {
+        // If that is refused, this process still ends, and its workers by their parent-death signal.
         let _ = rustix::process::kill_current_process_group(Signal::KILL);
     }
     exit_now(0)
@@ -99,25 +101,46 @@ pub(crate) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(above_standard_streams)
 }
 
-/// Kills the process of a pidfd. If it has ended already, that does nothing.
-pub(crate) fn kill(pidfd: impl AsFd) {
-    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+/// Kills the process of a pidfd; if it has ended already, that is no error. It is refused where this process has
+/// fewer rights than that one, or a sandbox forbids it: then that process lives on.
+pub(crate) fn kill(pidfd: impl AsFd) -> rustix::io::Result<()> {
+    unless_gone(rustix::process::pidfd_send_signal(pidfd, Signal::KILL))
 }
 
-/// Continues the process of a pidfd if it is stopped; a process that runs does not notice.
-pub(crate) fn resume(pidfd: impl AsFd) {
-    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::CONT);
+/// Continues the process of a pidfd if it is stopped; a process that runs does not notice. It may be refused, as a
+/// kill.
+pub(crate) fn resume(pidfd: impl AsFd) -> rustix::io::Result<()> {
+    unless_gone(rustix::process::pidfd_send_signal(pidfd, Signal::CONT))
 }
 
-/// Kills every process of a group whose leader is not reaped yet.
-pub(crate) fn kill_group(leader: Pid) {
-    let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+/// Kills every process of a group whose leader is not reaped yet. It is refused if none of them can be killed.
+pub(crate) fn kill_group(leader: Pid) -> rustix::io::Result<()> {
+    unless_gone(rustix::process::kill_process_group(leader, Signal::KILL))
 }
 
-/// Kills a child and waits until it is gone.
+/// Kills a child that is not reaped yet, in one of three ways: a sandbox may know only the older calls. The error is
+/// that of the first.
+pub(crate) fn kill_child(child: Pid, pidfd: impl AsFd) -> rustix::io::Result<()> {
+    kill(pidfd).or_else(|refused| {
+        let by_number = unless_gone(rustix::process::kill_process(child, Signal::KILL));
+        by_number.or_else(|_| kill_group(child)).map_err(|_| refused)
+    })
+}
+
+/// Nobody needs a signal any more who has ended.
+fn unless_gone(sent: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match sent {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        other => other,
+    }
+}
+
+/// Kills a child and waits until it is gone. One that cannot be killed is left alone: it ends with this process.
 pub(crate) fn kill_and_reap(pid: Pid) {
     assert_may_sleep();
-    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    if unless_gone(rustix::process::kill_process(pid, Signal::KILL)).is_err() {
+        return;
+    }
     let wait = || rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     while wait().is_err_and(|error| error == rustix::io::Errno::INTR) {}
 }
@@ -148,6 +171,22 @@ pub(crate) fn reap(pid: Pid) -> Option<Ending> {
             // Code of the user's has reaped it, so how it ended is unknown.
             Err(_) => return Some(Ending::Exit(-1)),
         }
+    }
+}
+
+/// The time that is left for several processes to end.
+#[derive(Debug)]
+pub(crate) struct LastWait {
+    until: Instant,
+}
+
+impl LastWait {
+    pub(crate) fn new(all: Duration) -> Self {
+        LastWait { until: Instant::now() + all }
+    }
+
+    pub(crate) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
     }
 }
 

@@ -108,6 +108,7 @@ pub(crate) fn continue_on_news(socket: impl AsFd) {
     // SAFETY: sets the signal of the same descriptor; SIGCONT of a process that runs does nothing.
     unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGCONT) };
     if let Ok(flags) = rustix::fs::fcntl_getfl(&socket) {
+        // Where a sandbox forbids it, only a stopped fork server is the worse: the parent kills it when it is overdue.
         let _ = rustix::fs::fcntl_setfl(&socket, flags | rustix::fs::OFlags::ASYNC);
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::wire::message::{self, FromServer, Hello, Settings, ToServer};
 use crate::failpoint::failpoint;
 use crate::sys::descriptors::{self, Readiness};
 use crate::sys::image::image;
-use crate::sys::process::{self, Forked, NotConfirmed, SingleThreaded};
+use crate::sys::process::{self, Forked, LastWait, NotConfirmed, SingleThreaded};
 use crate::sys::signals::{self, DeathTimer};
 use crate::sys::{memory, socket};
 use rustix::io::Errno;
@@ -23,7 +23,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// A killed worker ends within 500 ms, unless the kernel holds it up: to free much memory takes a while. The
+/// Killed workers end within 500 ms, unless the kernel holds it up: to free much memory takes a while. The
 /// parent waits 2 s for the fork server itself (`FAREWELL`), so this must be less.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
@@ -168,7 +168,8 @@ impl ForkServer {
     fn reap(&mut self, index: usize) {
         let pid = self.children[index].pid;
         failpoint!("server-death-seen");
-        process::kill_group(pid);
+        // Refused where all that is left of it has changed its user: that is beyond reach.
+        let _ = process::kill_group(pid);
         failpoint!("server-group-killed");
         if let Some(ending) = process::reap(pid) {
             let Child { seat, generation, .. } = self.children.swap_remove(index);
@@ -184,8 +185,11 @@ impl ForkServer {
             Ok(ToServer::Spawn { worker, generation }) => (worker, generation),
             Ok(ToServer::Kill { worker, generation }) => {
                 let is_it = |child: &&Child| (child.seat, child.generation) == (worker, generation);
-                if let Some(child) = self.children.iter().find(is_it) {
-                    process::kill(&child.pidfd);
+                if let Some(child) = self.children.iter().find(is_it)
+                    && let Err(error) = process::kill_child(child.pid, &child.pidfd)
+                {
+                    let errno = error.raw_os_error();
+                    self.tell(&FromServer::KillFailed { worker, generation, errno }, &[]);
                 }
                 return None;
             }
@@ -244,12 +248,14 @@ impl ForkServer {
     fn end(&self) -> ! {
         failpoint!("server-ending");
         for child in &self.children {
-            process::kill_group(child.pid);
-            process::kill(&child.pidfd);
+            // Where both are refused, the worker's parent-death signal is left.
+            let _ = process::kill_group(child.pid);
+            let _ = process::kill_child(child.pid, &child.pidfd);
         }
         // A process that waits for the end of this one is to find no worker left.
+        let wait = LastWait::new(LAST_WAIT);
         for child in &self.children {
-            process::has_ended(&child.pidfd, LAST_WAIT);
+            process::has_ended(&child.pidfd, wait.left());
             process::reap(child.pid);
         }
         failpoint!("server-ended");

@@ -56,7 +56,8 @@ impl Core {
         self.revoke_all(seat);
         self.collect_rest_from(seat);
         if let Some(worker) = self.seats.worker_mut(seat).filter(|worker| worker.link.holds_piece_of(key)) {
-            worker.kill();
+            let kill_by = worker.kill();
+            self.see_to_kill(kill_by);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! An event carries a number: its kind, and the seat and generation of the worker.
 
+use super::seat::KillBy;
 use super::{Core, ServerLink};
 use crate::engine::wire::message::{self, FromServer};
 use crate::error::{Cause, Error, ErrorKind};
@@ -77,6 +78,9 @@ impl Core {
                     };
                     self.died_of(worker as usize, generation, cause);
                 }
+                Ok(FromServer::KillFailed { worker, generation, errno }) => {
+                    self.kill_failed(worker as usize, generation, &std::io::Error::from_raw_os_error(errno));
+                }
                 Ok(FromServer::Refused(reason)) => {
                     let message = format!("the pool ended: its new fork server cannot serve: {reason}");
                     self.fail(Error::new(ErrorKind::System, message));
@@ -85,6 +89,13 @@ impl Core {
                 Ok(FromServer::Ready) => self.server.ready(clock::now_ns()),
                 Err(_) => {}
             }
+        }
+    }
+
+    /// A worker was killed, or must be by the fork server.
+    pub(super) fn see_to_kill(&mut self, kill_by: KillBy) {
+        if kill_by == KillBy::ForkServer {
+            self.kill_by_server();
         }
     }
 

@@ -145,7 +145,8 @@ impl Core {
             // If it cannot be watched, the fork server still tells of its death.
             let _ = self.epolls.callers.add(pidfd, event).and(self.epolls.supervisor.add(pidfd, event));
         }
-        worker.spawned(pid, pidfd);
+        let kill_by = worker.spawned(pid, pidfd);
+        self.see_to_kill(kill_by);
         self.shortage.end();
         failpoint!("parent-spawn-heard");
     }
@@ -208,7 +209,8 @@ impl Core {
     /// There is no memory for a worker: it is killed, and its seat is filled once more.
     pub(crate) fn no_memory(&mut self, seat: usize, generation: u32) {
         if let Some(worker) = self.seats.worker_of(seat, generation) {
-            worker.kill();
+            let kill_by = worker.kill();
+            self.see_to_kill(kill_by);
         }
     }
 
@@ -217,7 +219,8 @@ impl Core {
         if let Some(worker) = self.seats.worker_of(seat, generation)
             && worker.link.signalled().is_err()
         {
-            worker.distrust();
+            let kill_by = worker.distrust();
+            self.see_to_kill(kill_by);
         }
     }
 
@@ -229,6 +232,14 @@ impl Core {
             worker.ended(None, clock::now_ns());
             failpoint!("parent-death-seen");
         }
+    }
+
+    /// Nobody can kill a worker: neither this process nor the fork server. Its piece fails, and another worker gets
+    /// its place. It ends with the fork server, or by itself.
+    pub(crate) fn kill_failed(&mut self, seat: usize, generation: u32, error: &io::Error) {
+        let Some(worker) = self.seats.worker_of(seat, generation) else { return };
+        worker.give_up(error.to_string());
+        self.reap(seat, generation, Cause::Unknown);
     }
 
     /// The fork server says how a worker ended.
@@ -290,7 +301,8 @@ impl Core {
     pub(crate) fn server_going(&mut self) -> Vec<Arc<OwnedFd>> {
         self.server.lose();
         for worker in self.seats.workers_mut() {
-            worker.kill();
+            // One that this process may not kill dies of its parent-death signal.
+            let _ = worker.kill();
         }
         self.pidfds()
     }
@@ -406,16 +418,26 @@ impl Core {
         let limit = task.settings().limit_ns.filter(|_| overran).map(|limit| Duration::from_nanos(limit.get()));
         let pid = worker.pid();
         let error = |label, attempts| {
-            let error = match limit {
-                Some(limit) => {
+            let error = match (limit, worker.given_up()) {
+                (Some(limit), Some(reason)) => {
+                    let message =
+                        format!("ran longer than its limit of {limit:?}, and its worker could not be killed: {reason}");
+                    Error::new(ErrorKind::TimedOut, message)
+                }
+                (None, Some(reason)) => Error::new(
+                    ErrorKind::System,
+                    format!("was given up, since its worker could not be killed: {reason}"),
+                ),
+                (Some(limit), None) => {
                     let message = format!("ran longer than its limit of {limit:?}, and was killed");
                     Error::new(ErrorKind::TimedOut, message)
                 }
-                None => Error::new(ErrorKind::WorkerLost, String::new()),
+                (None, None) => Error::new(ErrorKind::WorkerLost, String::new()),
             };
             error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
         };
-        let wake = match piece.arguments {
+        // One that lives on must not run twice at a time.
+        let wake = match piece.arguments.filter(|_| worker.given_up().is_none()) {
             Some(arguments) => match task.lose_start(piece.number, error) {
                 Ok(pause_ns) => {
                     let due_ns = clock::now_ns() + pause_ns;

@@ -401,11 +401,12 @@ impl Core {
         let Some(worker) = seats.worker_mut(seat) else { return false };
         let mut destination = Destination { work, delayed, wakes, counts };
         let found = collect::collect_from(seat, worker, buffers, &mut destination);
-        if found == Found::Violation {
-            worker.distrust();
-        }
+        let kill_by = (found == Found::Violation).then(|| worker.distrust());
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
+        }
+        if let Some(kill_by) = kill_by {
+            self.see_to_kill(kill_by);
         }
         found != Found::Nothing
     }

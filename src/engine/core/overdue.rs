@@ -157,7 +157,8 @@ impl Core {
             }
             Verdict::KillStopped => {
                 if let Some(worker) = self.seats.worker_mut(seat) {
-                    worker.kill();
+                    let kill_by = worker.kill();
+                    self.see_to_kill(kill_by);
                 }
                 return false;
             }
@@ -185,7 +186,8 @@ impl Core {
         self.collect_rest_from(seat);
         // It may have answered in the last moment.
         if let Some(worker) = self.seats.worker_mut(seat).filter(|worker| worker.link.runs(sequence)) {
-            worker.kill_overrun(sequence);
+            let kill_by = worker.kill_overrun(sequence);
+            self.see_to_kill(kill_by);
             failpoint!("parent-overrun-killed");
         }
     }

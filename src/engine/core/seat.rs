@@ -37,9 +37,20 @@ pub(crate) enum Process {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kill {
     NotRequested,
-    /// Its process is not known yet, or only the fork server can do it.
+    /// Its process is not known yet, or only the fork server can do it: this process has no pidfd of it, or may not
+    /// kill it.
     Requested,
     Sent,
+}
+
+/// Who must see to a kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum KillBy {
+    /// It was sent, or will be once the worker's process is known.
+    ThisProcess,
+    /// This process cannot: the fork server must be asked (`Core::kill_by_server`).
+    ForkServer,
 }
 
 /// The parent's side of one worker.
@@ -58,6 +69,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) pieces_done: u64,
     /// It wrote what no worker writes: nothing is read from it any more.
     is_distrusted: bool,
+    /// Nobody can kill it, for this reason.
+    given_up: Option<String>,
     /// The piece for which it was killed, because that ran over its limit.
     overran: Option<u32>,
     /// A piece whose limit had passed long before anybody looked: it had its grace.
@@ -79,6 +92,7 @@ impl WorkerHandle {
             busy_since_ns: None,
             pieces_done: 0,
             is_distrusted: false,
+            given_up: None,
             overran: None,
             graced: None,
             start_failure: None,
@@ -131,12 +145,10 @@ impl WorkerHandle {
             && !self.link.is_streaming_out()
     }
 
-    /// The fork server has told of its process.
-    pub(crate) fn spawned(&mut self, pid: u32, pidfd: Option<OwnedFd>) {
+    /// The fork server has told of its process. The kill that was requested before is sent.
+    pub(crate) fn spawned(&mut self, pid: u32, pidfd: Option<OwnedFd>) -> KillBy {
         self.process = Process::Running { pid, pidfd: pidfd.map(Arc::new) };
-        if self.kill == Kill::Requested {
-            self.kill();
-        }
+        if self.kill == Kill::Requested { self.kill() } else { KillBy::ThisProcess }
     }
 
     /// Its process has ended. What is known of the cause is kept; the first moment counts.
@@ -159,21 +171,19 @@ impl WorkerHandle {
     }
 
     /// Kills it, now or once its process is known. Its death is told like any other.
-    pub(crate) fn kill(&mut self) {
-        self.kill = match self.pidfd() {
-            Some(pidfd) => {
-                process::kill(pidfd);
-                Kill::Sent
-            }
-            None if self.kill == Kill::Sent => Kill::Sent,
-            None => Kill::Requested,
-        };
+    pub(crate) fn kill(&mut self) -> KillBy {
+        if self.kill != Kill::Sent {
+            // Refused where this process has given up rights that the worker has.
+            let is_sent = self.pidfd().is_some_and(|pidfd| process::kill(pidfd).is_ok());
+            self.kill = if is_sent { Kill::Sent } else { Kill::Requested };
+        }
+        if self.needs_kill_by_server() { KillBy::ForkServer } else { KillBy::ThisProcess }
     }
 
     /// It wrote what no worker writes: it is killed, and nothing is read from it any more.
-    pub(crate) fn distrust(&mut self) {
+    pub(crate) fn distrust(&mut self) -> KillBy {
         self.is_distrusted = true;
-        self.kill();
+        self.kill()
     }
 
     pub(crate) fn is_distrusted(&self) -> bool {
@@ -181,9 +191,9 @@ impl WorkerHandle {
     }
 
     /// Its piece ran over its limit: it is killed.
-    pub(crate) fn kill_overrun(&mut self, sequence: u32) {
-        self.kill();
+    pub(crate) fn kill_overrun(&mut self, sequence: u32) -> KillBy {
         self.overran = Some(sequence);
+        self.kill()
     }
 
     /// True if it was killed because that piece ran over its limit.
@@ -214,6 +224,16 @@ impl WorkerHandle {
     /// The fork server was asked.
     pub(crate) fn kill_sent(&mut self) {
         self.kill = Kill::Sent;
+    }
+
+    /// Nobody can kill it, for this reason: it is given up, and lives on.
+    pub(crate) fn give_up(&mut self, reason: String) {
+        self.given_up = Some(reason);
+    }
+
+    /// Why nobody can kill it, if so.
+    pub(crate) fn given_up(&self) -> Option<&str> {
+        self.given_up.as_deref()
     }
 
     /// It did not begin what it was given.

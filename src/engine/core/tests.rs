@@ -82,7 +82,7 @@ impl Newcomer {
     fn sit_down(self, seat: &mut Seat) -> Played {
         let Newcomer(played, Prepared { link, memory }) = self;
         seat.occupy(WorkerHandle::new(link, memory, 0));
-        seat.worker_mut().unwrap().spawned(1, None);
+        let _ = seat.worker_mut().unwrap().spawned(1, None);
         played
     }
 }

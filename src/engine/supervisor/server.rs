@@ -7,7 +7,8 @@ use crate::engine::policy::patience::{self, ServerStep};
 use crate::engine::policy::restart::RETRY_NS;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
-use crate::sys::{clock, process};
+use crate::sys::clock;
+use crate::sys::process::{self, LastWait};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,8 +72,18 @@ impl Supervisor {
     /// Does it. True if that changed the scheduler's state.
     pub(super) fn act_on_server(&mut self, action: ServerAction) -> bool {
         match (action, &self.server) {
-            (ServerAction::Resume, Some(server)) => process::resume(&server.pidfd),
-            (ServerAction::Kill, Some(server)) => process::kill(&server.pidfd),
+            (ServerAction::Resume, Some(server)) => {
+                // If that is refused and it stays stopped, the kill follows.
+                let _ = process::resume(&server.pidfd);
+            }
+            (ServerAction::Kill, Some(server)) if process::kill(&server.pidfd).is_ok() => {}
+            (ServerAction::Kill, _) => {
+                // This process has given up rights that the fork server has. The end of the socket continues it if it
+                // is stopped, and ends it when it goes on.
+                let workers = self.shared.lock().server_going();
+                self.lose_server(&workers);
+                return true;
+            }
             (ServerAction::Lose(workers), _) => {
                 self.lose_server(&workers);
                 return true;
@@ -88,8 +99,9 @@ impl Supervisor {
 
     /// The fork server died, and its workers die with it: what they had said before counts.
     fn lose_server(&mut self, workers: &[Arc<OwnedFd>]) {
+        let wait = LastWait::new(FAREWELL);
         for pidfd in workers {
-            process::has_ended(pidfd, FAREWELL);
+            process::has_ended(pidfd, wait.left());
         }
         if let Some(server) = self.server.take() {
             self.epoll.remove(&server.pidfd);
@@ -136,7 +148,8 @@ impl Supervisor {
         let mut core = self.shared.lock();
         let watched = core.server().socket().map_or(Ok(()), |socket| self.launcher.watch(socket, &server));
         self.shared.release(core);
-        watched.inspect_err(|_| process::kill(&server.pidfd))?;
+        // If the kill is refused, the end of its socket ends it.
+        watched.inspect_err(|_| _ = process::kill(&server.pidfd))?;
         Ok(server)
     }
 
@@ -151,18 +164,22 @@ impl Supervisor {
         if let Some(server) = &self.server {
             let start = Instant::now();
             while !process::has_ended(&server.pidfd, RESUME_EACH) {
-                process::resume(&server.pidfd);
+                // If that is refused: the kernel continued it when the socket ended.
+                let _ = process::resume(&server.pidfd);
                 if start.elapsed() > FAREWELL {
-                    process::kill(&server.pidfd);
-                    process::has_ended(&server.pidfd, FAREWELL);
+                    if process::kill(&server.pidfd).is_ok() {
+                        process::has_ended(&server.pidfd, FAREWELL);
+                    }
                     break;
                 }
             }
         }
         // It waits for them too, but it may itself have been killed.
+        let wait = LastWait::new(FAREWELL);
         for pidfd in workers {
-            process::kill(&pidfd);
-            process::has_ended(&pidfd, FAREWELL);
+            // If that is refused: the fork server's end was its parent-death signal.
+            let _ = process::kill(&pidfd);
+            process::has_ended(&pidfd, wait.left());
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | parent      | `Spawn`                      | *out*, *back*, and the two events of that worker   |
 //! | parent      | `Kill`                       | -                                                  |
 //! | fork server | `Spawned` or `SpawnFailed`   | the worker's pidfd                                 |
+//! | fork server | `KillFailed`                 | -                                                  |
 //! | fork server | `Died`, once it is reaped    | -                                                  |
 
 use crate::codec;
@@ -53,7 +54,7 @@ pub(crate) struct Settings {
 pub(crate) enum ToServer {
     /// Fork a worker; its descriptors come with the message.
     Spawn { worker: u32, generation: u32 },
-    /// Kill a worker whose pidfd the parent could not receive: it has no free descriptor.
+    /// Kill a worker that the parent cannot kill: it has no free descriptor for a pidfd, or too few rights.
     Kill { worker: u32, generation: u32 },
 }
 
@@ -70,6 +71,8 @@ pub(crate) enum FromServer {
     Spawned { worker: u32, generation: u32, pid: u32 },
     /// A worker could not be forked, with the error number.
     SpawnFailed { worker: u32, generation: u32, errno: i32 },
+    /// A worker cannot be killed, with the error number: it lives on.
+    KillFailed { worker: u32, generation: u32, errno: i32 },
     /// A worker ended and was reaped.
     Died { worker: u32, generation: u32, ending: Ending },
 }

@@ -10,7 +10,7 @@ fn worker() -> WorkerHandle {
 
 fn running() -> WorkerHandle {
     let mut worker = worker();
-    worker.spawned(42, None);
+    assert_eq!(worker.spawned(42, None), KillBy::ThisProcess);
     worker
 }
 
@@ -40,7 +40,7 @@ fn a_process_is_ordered_runs_and_ends() {
     assert_eq!((worker.ordered_since_ns(), worker.pid(), worker.has_process()), (Some(5), None, false));
     worker.ended(Some(Cause::Exit(1)), 6);
     assert!(worker.end().is_none(), "nothing has started");
-    worker.spawned(42, None);
+    assert_eq!(worker.spawned(42, None), KillBy::ThisProcess);
     assert_eq!((worker.ordered_since_ns(), worker.pid(), worker.has_process()), (None, Some(42), true));
     worker.ended(None, 7);
     assert_eq!((worker.pid(), worker.end()), (Some(42), Some((7, None))));
@@ -54,13 +54,13 @@ fn a_process_is_ordered_runs_and_ends() {
 fn a_kill_is_requested_until_it_can_be_sent() {
     let mut worker = worker();
     assert!(!worker.was_killed());
-    worker.kill();
+    assert_eq!(worker.kill(), KillBy::ThisProcess);
     assert!(worker.was_killed() && !worker.needs_kill_by_server(), "nobody knows its process");
     // Without a pidfd only the fork server can do it.
-    worker.spawned(42, None);
+    assert_eq!(worker.spawned(42, None), KillBy::ForkServer);
     assert!(worker.needs_kill_by_server());
     worker.kill_sent();
-    worker.kill();
+    assert_eq!(worker.kill(), KillBy::ThisProcess);
     assert!(worker.was_killed() && !worker.needs_kill_by_server());
 }
 
@@ -69,8 +69,8 @@ fn a_kill_that_came_too_early_is_sent_when_the_process_is_known() {
     let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     let mut worker = worker();
-    worker.kill();
-    worker.spawned(child.id(), Some(process::pidfd_of(pid).unwrap()));
+    assert_eq!(worker.kill(), KillBy::ThisProcess);
+    assert_eq!(worker.spawned(child.id(), Some(process::pidfd_of(pid).unwrap())), KillBy::ThisProcess);
     assert!(!worker.needs_kill_by_server());
     assert!(!child.wait().unwrap().success());
 }
@@ -108,7 +108,7 @@ fn the_pool_awaits_a_moment_while_a_seat_is_vacant_or_a_cause_is_untold() {
     assert!(!seats.await_a_moment());
     assert_eq!((seats.oldest_order_ns(), seats.has_process()), (Some(5), false));
     let worker = seats.worker_mut(0).unwrap();
-    worker.spawned(42, None);
+    assert_eq!(worker.spawned(42, None), KillBy::ThisProcess);
     worker.ended(None, 7);
     assert!(seats.await_a_moment());
     assert_eq!((seats.oldest_order_ns(), seats.has_process()), (None, true));

@@ -1,0 +1,57 @@
+//! Hosts that change after their pool was made: they give up their rights, as a server does that starts as root. The fault
+//! numbers are those of CASES.md.
+
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+
+mod run;
+
+use run::{command, program, run, skipped};
+
+/// Runs the program `rights` in a situation.
+#[track_caller]
+fn check(situation: &str, said: &str) {
+    let outcome = run(command(&program("rights"), &[situation]));
+    match outcome.find("skipped") {
+        Some(why) => skipped(situation, why),
+        None => outcome.assert_said(said),
+    }
+}
+
+/// Fault 62. A server started as root, made its pool and changed its user. From then on the kernel refused to let it kill
+/// its workers, the refusal counted as a kill, and a piece that ran over its limit ran for ever.
+#[test]
+fn a_limit_ends_its_piece_after_the_host_gave_up_its_rights() {
+    check("limit", "limit: TimedOut Some(Signal(9))\ngoes on: true\n");
+}
+
+/// Fault 62: `get_timeout` returned, but its piece went on and kept its worker.
+#[test]
+fn a_task_out_of_time_frees_its_worker_after_the_host_gave_up_its_rights() {
+    check("get_timeout", "get_timeout: TimedOut None\ngoes on: true\n");
+}
+
+/// Fault 62, as above.
+#[test]
+fn a_cancelled_task_frees_its_worker_after_the_host_gave_up_its_rights() {
+    check("cancel", "goes on: true\n");
+}
+
+/// Fault 62: where the fork server may not kill either, the piece fails, is not run once more beside itself, and its
+/// worker's place goes to another. The worker ends with its fork server.
+#[test]
+fn a_worker_that_nobody_can_kill_is_given_up() {
+    let outcome = run(command(&program("rights"), &["no-kill"]));
+    if let Some(why) = outcome.find("skipped") {
+        return skipped("no-kill", why);
+    }
+    let told = "ran longer than its limit of 100ms, and its worker could not be killed: Operation not permitted";
+    assert!(outcome.answer("limit").contains(told), "{outcome:?}");
+    assert_eq!(outcome.answer("goes on"), "true");
+}
+
+/// Fault 62: the end of a pool needs no rights.
+#[test]
+fn a_pool_ends_after_the_host_gave_up_its_rights() {
+    check("drop", "dropped: Cancelled None\n");
+    check("shutdown", "goes on: true\nshut down\n");
+}
