@@ -65,7 +65,7 @@ fn a_limit_of_file_size_is_told() {
     check(&["file-size"], &format!("{error}\nlater: true\n"));
 }
 
-/// Faults 20 and 37. Without /proc the program is started again by its path.
+/// Faults 20 and 37. Without /proc the program is started again by the descriptor that was opened while it was there.
 #[test]
 fn neither_proc_nor_dev_shm_is_needed() {
     check(&["bare"], "without /dev/shm: well\nwithout /proc: well\n");
@@ -89,7 +89,7 @@ fn a_missing_system_call_is_named_or_not_needed() {
         ("socketpair", &forbidden, format!("System: cannot make the socket to the fork server: {no}")),
         ("getrandom", &missing, format!("Unsupported: cannot get random numbers: {unknown}")),
         ("clone", &forbidden, format!("System: cannot start this program once more as fork server: {no}")),
-        ("execve", &forbidden, format!("System: cannot start this program once more as fork server: {no}")),
+        ("execveat", &forbidden, format!("System: cannot start this program once more as fork server: {no}")),
         ("fallocate", &missing, "well".to_string()),
         ("fallocate", &forbidden, "well".to_string()),
         ("close_range", &missing, "well".to_string()),

@@ -13,12 +13,14 @@ use super::core::{Epolls, number};
 use super::wire::marker::Marker;
 use super::wire::message::{self, Hello};
 use super::wire::pair::Pair;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::event::Epoll;
+use crate::sys::executable::{self, NotProven};
 use crate::sys::image::image;
 use crate::sys::launch::{self, Launch};
 use crate::sys::{process, random, socket};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -75,8 +77,9 @@ impl Launcher {
         failpoint!("parent-orders-ahead");
         let Theirs { socket, nonce } = theirs;
         let marker = Marker { entry: entry::offset(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
-        let (pid, pidfd) = launch::start_image(&self.launch, marker.to_variable(), socket.as_fd())
-            .map_err(|error| Error::system("cannot start this program once more as fork server", error))?;
+        let program = executable::open(self.launch.first_beyond_passed()).map_err(not_proven)?;
+        let (pid, pidfd) =
+            launch::start_image(&self.launch, &program, marker.to_variable(), socket.as_fd()).map_err(cannot_start)?;
         failpoint!("parent-server-started");
         Ok(ForkServerHandle { pid, pidfd })
     }
@@ -91,6 +94,35 @@ impl Launcher {
             .and(add(&self.epolls.supervisor))
             .map_err(|error| Error::system("cannot watch the fork server", error))
     }
+}
+
+/// Says why the kernel did not start this program once more.
+fn cannot_start(error: io::Error) -> Error {
+    let what = "cannot start this program once more as fork server";
+    match (&image().loader, error.kind()) {
+        // The file itself is held by a descriptor, so only its loader can be missing.
+        (Some(loader), io::ErrorKind::NotFound) => Error::new(
+            ErrorKind::System,
+            format!("{what}: its loader {loader} is not there: is this another root directory than at its start?"),
+        ),
+        _ => Error::system(what, error),
+    }
+}
+
+/// Says why this program must not be started once more.
+pub(super) fn not_proven(why: NotProven) -> Error {
+    let why = match why {
+        NotProven::Another(path) => format!(
+            "this program did not start as itself: the kernel runs {}, which loaded it; start the program directly, so \
+             that it can be started once more as fork server",
+            path.display()
+        ),
+        NotProven::Unknown(Errno::NOENT) => "there is no /proc, which alone tells for certain which file this program \
+                                             is; mount it, or make the first pool while it is there"
+            .to_string(),
+        NotProven::Unknown(error) => return Error::system("cannot open this program's own file by /proc", error),
+    };
+    Error::new(ErrorKind::Unsupported, format!("no pool can run here: {why}"))
 }
 
 /// Makes what one further worker needs before it can be ordered.

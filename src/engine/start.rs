@@ -2,7 +2,7 @@
 
 use super::child::{entry, worker};
 use super::core::{Core, Epolls, ServerLink, number};
-use super::launch::{ForkServerHandle, Launcher, ORDERED_AHEAD, prepare_workers};
+use super::launch::{ForkServerHandle, Launcher, ORDERED_AHEAD, not_proven, prepare_workers};
 use super::link::Buffers;
 use super::policy::patience::INTERCEPTION_DEADLINE_NS;
 use super::shared::Shared;
@@ -20,7 +20,7 @@ use crate::sys::event::{Epoll, Event};
 use crate::sys::image;
 use crate::sys::launch::Launch;
 use crate::sys::signals::BlockedSignals;
-use crate::sys::{clock, descriptors, memory, process, socket};
+use crate::sys::{clock, descriptors, executable, memory, process, socket};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn check_environment() -> Result<(), Error> {
     if !process::is_this_process() {
         return unsupported("this process was forked from one that had pools");
     }
-    Ok(())
+    executable::prove_once().map_err(not_proven)
 }
 
 /// The settings of the pool's processes, in a file that each fork server reads.

@@ -2,9 +2,9 @@
 
 #![allow(unsafe_code)]
 
+use super::raw::Published;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
-use std::sync::OnceLock;
 
 /// A constructor, as the C runtime calls it.
 pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const u8, *const *const u8);
@@ -15,14 +15,19 @@ pub(crate) struct Image {
     /// The number that the loader added to every address.
     pub(crate) base: usize,
     code: Vec<Range<usize>>,
+    /// The loader that the executable asks for; `None` if it is static.
+    pub(crate) loader: Option<String>,
     /// A hash that is equal in two processes only if they run the same image.
     pub(crate) identity: u64,
 }
 
 /// The executable of this process; read once.
 pub(crate) fn image() -> &'static Image {
-    static IMAGE: OnceLock<Image> = OnceLock::new();
-    IMAGE.get_or_init(read)
+    static IMAGE: Published<Image> = Published::new();
+    match IMAGE.get() {
+        Some(image) => image,
+        None => IMAGE.publish(None, read()),
+    }
 }
 
 impl Image {
@@ -35,7 +40,7 @@ impl Image {
 fn read() -> Image {
     // The loader's lock.
     super::may_sleep::assert_may_sleep();
-    let mut image = Image { base: 0, code: Vec::new(), identity: 0 };
+    let mut image = Image { base: 0, code: Vec::new(), loader: None, identity: 0 };
     // SAFETY: the callback has the type that is asked for, and `image` outlives the call, which alone uses it.
     unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut image).cast()) };
     image
@@ -56,9 +61,13 @@ unsafe extern "C" fn first_object(info: *mut libc::dl_phdr_info, _size: libc::si
         if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
             image.code.push(start..start + header.p_memsz as usize);
         }
-        if header.p_type == libc::PT_NOTE {
-            // SAFETY: a note segment (the build id is one) lies in a segment that is loaded for reading.
-            hash.add(unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) });
+        if matches!(header.p_type, libc::PT_NOTE | libc::PT_INTERP) {
+            // SAFETY: such a segment (the build id is a note) lies in a segment that is loaded for reading.
+            let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
+            hash.add(bytes);
+            if header.p_type == libc::PT_INTERP {
+                image.loader = Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_string());
+            }
         }
         for number in [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_memsz] {
             hash.add(&number.to_ne_bytes());

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::descriptors::above_standard_streams;
+use super::executable::{Executable, FileId};
 use super::may_sleep::assert_may_sleep;
 use super::raw;
 use super::signals::BlockedSignals;
@@ -58,19 +59,19 @@ impl Launch {
 
     /// The same descriptor under a number that no passed one needs.
     pub(crate) fn beyond_passed(&self, fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
-        match self.passed.iter().map(|(number, _)| *number).max() {
-            Some(last) if fd.as_raw_fd() <= last => rustix::io::fcntl_dupfd_cloexec(&fd, last + 1),
-            _ => Ok(fd),
-        }
+        let first = self.first_beyond_passed();
+        if fd.as_raw_fd() < first { rustix::io::fcntl_dupfd_cloexec(&fd, first) } else { Ok(fd) }
+    }
+
+    /// The lowest number from which on no passed descriptor has one.
+    pub(crate) fn first_beyond_passed(&self) -> RawFd {
+        self.passed.iter().map(|(number, _)| number + 1).max().unwrap_or(3)
     }
 }
 
 /// What the intermediate process and the new image read, and what they report.
 struct ImageStart<'a> {
-    path: *const c_char,
-    /// The path by which this program was started, or null: tried where there is no /proc. What lies there
-    /// now may be another image; then it refuses to serve, since its identity differs.
-    name: *const c_char,
+    executable: &'a Executable,
     /// Arguments and environment: arrays of strings that end with a null pointer.
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -90,9 +91,15 @@ struct ImageStart<'a> {
 /// builds a failpoint also writes a file. A few KiB would do, and pages that are not touched cost nothing.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Starts this process's own image once more, with `variable` added to the environment and
-/// `socket` open under the same number, and no other descriptor above 2. Gives its pid and its pidfd.
-pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd<'_>) -> io::Result<(u32, OwnedFd)> {
+/// Starts this program once more, with `variable` added to the environment and `socket` open under the same number,
+/// and no other descriptor above 2. `executable` and `socket` have numbers beyond the passed ones. Gives the pid and the
+/// pidfd.
+pub(crate) fn start_image(
+    launch: &Launch,
+    executable: &Executable,
+    variable: CString,
+    socket: BorrowedFd<'_>,
+) -> io::Result<(u32, OwnedFd)> {
     assert_may_sleep();
     let pointers = |strings: &[CString], last: Option<&CString>| -> Vec<*const c_char> {
         let all = strings.iter().chain(last).map(|string| string.as_ptr());
@@ -106,9 +113,7 @@ pub(crate) fn start_image(launch: &Launch, variable: CString, socket: BorrowedFd
     // SAFETY: the end of the same mapping.
     let top = unsafe { middle.add(STACK_BYTES) };
     let mut start = ImageStart {
-        path: c"/proc/self/exe".as_ptr(),
-        // SAFETY: reads the auxiliary vector, which is never written; 0 if the entry is not there.
-        name: unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char,
+        executable,
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         directory: launch.directory.as_ref().map(AsFd::as_fd),
@@ -202,16 +207,23 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
         unsafe { libc::dup2(kept.as_raw_fd(), *number) };
     }
     failpoint!("image-ready");
-    // SAFETY: a path and two arrays that the host made and keeps until this process has its own memory.
-    unsafe { libc::execve(start.path, start.arguments, start.environment) };
-    let error = errno();
-    if error == libc::ENOENT && !start.name.is_null() {
-        // SAFETY: as above; the name is a string of the auxiliary vector, which is never freed.
-        unsafe { libc::execve(start.name, start.arguments, start.environment) };
-    }
-    // Only now: the host reads it, and a second try that succeeded is no error.
-    start.error = error;
+    start.error = execute(start);
     raw::exit_now(127)
+}
+
+/// Becomes the program, or gives the error number. This process has a table of descriptors of its own, so what is
+/// compared here is what is executed, whatever the host does with its own table meanwhile.
+fn execute(start: &ImageStart<'_>) -> c_int {
+    let Executable { fd, file } = start.executable;
+    match FileId::of(fd) {
+        Ok(found) if found == *file => {}
+        Ok(_) => return libc::EBADF,
+        Err(error) => return error.raw_os_error(),
+    }
+    let (fd, arguments, environment) = (fd.as_raw_fd(), start.arguments, start.environment);
+    // SAFETY: an empty path, and two arrays that the host made and keeps until this process has its own memory.
+    unsafe { libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), arguments, environment, libc::AT_EMPTY_PATH) };
+    errno()
 }
 
 /// The highest descriptor that is closed one by one, where close_range(2) is missing: a million is the kernel's

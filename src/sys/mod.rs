@@ -6,6 +6,7 @@ pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod event;
+pub(crate) mod executable;
 pub(crate) mod fault;
 pub(crate) mod futex;
 pub(crate) mod image;

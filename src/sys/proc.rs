@@ -62,12 +62,6 @@ pub(crate) fn mapping_end(address: usize) -> Option<usize> {
     })
 }
 
-/// The executable of this process, opened for reading.
-pub(crate) fn open_executable() -> Option<std::fs::File> {
-    assert_may_sleep();
-    std::fs::File::open("/proc/self/exe").ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

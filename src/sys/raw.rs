@@ -12,7 +12,7 @@ use std::ffi::{CStr, c_int};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 /// Proof that this process has not reached `main`: it runs its constructors, in the loader's thread.
 ///
@@ -174,6 +174,44 @@ pub(crate) fn flush_c_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
+/// A value that is made once or seldom and then shared by all threads, without a lock: a process that is forked while
+/// another thread makes the value has a whole one or none, and never waits for a thread that it does not have.
+///
+/// Two threads may make one each; then one of the two is dropped. A value that was published is never freed.
+pub(crate) struct Published<T: Send + Sync + 'static>(AtomicPtr<T>);
+
+impl<T: Send + Sync + 'static> Published<T> {
+    pub(crate) const fn new() -> Self {
+        Published(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    /// The value, if there is one.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // Acquire (published): seeing the pointer means seeing the value.
+        let value = self.0.load(Ordering::Acquire);
+        // SAFETY: null, or a box that `publish` gave up and that nobody frees or changes.
+        unsafe { value.as_ref() }
+    }
+
+    /// Puts `new` in the place of `old`, unless another thread was quicker. Gives what is there then.
+    pub(crate) fn publish(&self, old: Option<&'static T>, new: T) -> &'static T {
+        let old = old.map_or(std::ptr::null_mut(), |old| std::ptr::from_ref(old).cast_mut());
+        let new = Box::into_raw(Box::new(new));
+        // Release (published): the value becomes visible before the pointer. Acquire (published): so does another's.
+        match self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: the box just made, which nobody frees or changes from here on.
+            Ok(_) => unsafe { &*new },
+            Err(other) => {
+                // SAFETY: the box just made, which nobody else has seen.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: not null, since it is not `old` and never becomes null again; published as above.
+                unsafe { &*other }
+            }
+        }
+    }
+}
+
 const PAGE_BYTES: usize = 4096;
 
 /// A zeroed byte that lives as long as this process and that the kernel sets to zero in every child
@@ -249,6 +287,22 @@ mod tests {
         ] {
             assert_eq!(verdict(counted, unshared), expected, "{counted:?} {unshared:?}");
         }
+    }
+
+    #[test]
+    fn threads_that_publish_at_once_share_one_value_and_drop_the_others() {
+        static VALUE: Published<std::sync::Arc<usize>> = Published::new();
+        let made: Vec<_> = (0..16).map(std::sync::Arc::new).collect();
+        std::thread::scope(|scope| {
+            for one in &made {
+                scope.spawn(|| VALUE.publish(None, std::sync::Arc::clone(one)));
+            }
+        });
+        let first = VALUE.get().unwrap();
+        let counts: usize = made.iter().map(std::sync::Arc::strong_count).sum();
+        assert_eq!((counts, std::sync::Arc::strong_count(&made[**first])), (17, 2));
+        let second = VALUE.publish(Some(first), std::sync::Arc::new(99));
+        assert_eq!((**second, **first, **VALUE.get().unwrap()), (99, **first, 99));
     }
 
     #[test]

@@ -3,15 +3,14 @@
 //! It is read only for a message to a person. A stripped program has no names; and where the linker found
 //! two equal functions it may have kept one of them, under the name of either.
 
+use crate::sys::executable::Reader;
 use crate::sys::image::image;
-use crate::sys::proc;
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
 
 /// The name of the function that begins at this address of the executable.
 pub(crate) fn name_of(address: usize) -> Option<String> {
-    let file = proc::open_executable()?;
     // The cache reads only the parts that are needed, not the debug information that is most of the file.
-    let cache = ReadCache::new(file);
+    let cache = ReadCache::new(Reader::open()?);
     let file = object::File::parse(&cache).ok()?;
     let wanted = address.checked_sub(image().base)? as u64;
     let found = file

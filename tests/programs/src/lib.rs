@@ -1,6 +1,11 @@
 //! Helpers that the programs share.
 
-use multicore::{Cause, Error, Pool, Task, Value};
+#![allow(unsafe_code)]
+
+use multicore::{Cause, Error, ErrorKind, Pool, Task, Value};
+use std::ffi::{CString, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The sum of the numbers of a range: a piece.
 pub fn sum(start: u64, end: u64) -> u64 {
@@ -75,4 +80,44 @@ pub fn answers() {
         println!("{name}: {:?} {:?}", error.kind(), error.cause());
     }
     println!("after: {}", global_task());
+}
+
+/// An error with its kind.
+#[must_use]
+pub fn told(error: &Error) -> String {
+    format!("{:?}: {error}", error.kind())
+}
+
+/// The host goes into another root directory after its pool was made. Then the fork server dies.
+pub fn another_root(root: &Path) {
+    let pool = Pool::builder().workers(1).build().expect("a pool can run here");
+    let server = fork_server(&pool).expect("it answers");
+    let root = CString::new(root.as_os_str().as_bytes()).expect("a path");
+    // SAFETY: the path ends in NUL, and the other calls take no pointer or a constant one. The fork server is there
+    // until it is killed.
+    unsafe {
+        if libc::chroot(root.as_ptr()) != 0 || libc::chdir(c"/".as_ptr()) != 0 {
+            return println!("skipped: {}", std::io::Error::last_os_error());
+        }
+        libc::kill(server as c_int, libc::SIGKILL);
+    }
+    // Until its death is known, tasks may still fail, or run in a worker that is about to die.
+    let answer = loop {
+        match fork_server(&pool) {
+            Ok(now) if now != server => break "Ok".to_string(),
+            Err(error) if error.kind() != ErrorKind::WorkerLost => break told(&error),
+            _ => {}
+        }
+    };
+    println!("later: {answer}");
+    println!(
+        "another: {}",
+        Pool::builder().workers(1).build().map_or_else(|error| told(&error), |pool| own_task(&pool))
+    );
+}
+
+fn fork_server(pool: &Pool) -> Result<u32, Error> {
+    let task = pool.try_task::<u32>()?;
+    task.run(|(), ()| std::os::unix::process::parent_id(), (), ());
+    Ok(task.get()?[0])
 }

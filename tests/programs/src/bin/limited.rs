@@ -92,8 +92,11 @@ fn descriptors() {
         limit(libc::RLIMIT_NOFILE, before as u64 + more);
         sweep.add(outcome());
         limit(libc::RLIMIT_NOFILE, 1024);
-        assert_eq!(open_descriptors(), before, "something is left of a pool with {more} descriptors");
+        // The executable stays open from the first start on.
+        let left = open_descriptors() - before;
+        assert!(left <= 1, "something is left of a pool with {more} descriptors");
     }
+    assert_eq!(open_descriptors(), before + 1);
     sweep.print();
 }
 
@@ -216,7 +219,7 @@ fn without_call(name: &str, errno: u32) {
         "socketpair" => libc::SYS_socketpair,
         "getrandom" => libc::SYS_getrandom,
         "clone" => libc::SYS_clone,
-        "execve" => libc::SYS_execve,
+        "execveat" => libc::SYS_execveat,
         "madvise" => libc::SYS_madvise,
         "setpgid" => libc::SYS_setpgid,
         other => panic!("{other:?} has no number here"),

@@ -1,0 +1,129 @@
+//! Programs whose executable is not what its path says: started through the loader, in another root directory, with
+//! other files under the numbers of our descriptors, without /proc. Only this program is ever executed, or nothing is.
+//! The fault numbers are those of CASES.md.
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+
+mod run;
+
+use run::{build_with, command, program, run, skipped};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The loader of the test programs: the path in the first page of each.
+fn loader() -> PathBuf {
+    let bytes = fs::read(program("image")).unwrap();
+    let page = String::from_utf8_lossy(&bytes[..4096]).into_owned();
+    page.split('\0').find(|text| text.starts_with("/lib") && text.contains("/ld-")).expect("it has a loader").into()
+}
+
+/// Fault 56. `/proc/self/exe` is the loader then. The crate executed it with this program's arguments, so the loader
+/// executed the first argument as a program, at each try; and its usage or its complaint came to the user's stderr.
+#[test]
+fn started_through_its_loader_a_program_executes_nothing_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let (made, text) = (directory.path().join("made"), directory.path().join("text"));
+    fs::write(&text, "no program\n").unwrap();
+    let (loader, image) = (loader(), program("image"));
+    let runs = fs::canonicalize(&loader).unwrap();
+    let why = format!(
+        "Unsupported: no pool can run here: this program did not start as itself: the kernel runs {}, which loaded it; \
+         start the program directly, so that it can be started once more as fork server\n",
+        runs.display()
+    );
+    let said = format!("{why}the same again: true\nown: {why}inline: [6]\n");
+    for arguments in [&["/usr/bin/touch", made.to_str().unwrap()][..], &[text.to_str().unwrap()], &[]] {
+        let mut through = command(&loader, &[image.to_str().unwrap()]);
+        through.args(arguments);
+        run(through).assert_said(&said);
+        assert!(!made.exists(), "the program's argument was executed");
+    }
+    // The same program, started directly.
+    let said = "Ok\nthe same again: true\nown: Ok\ninline: [6]\n";
+    run(command(&image, &["/usr/bin/touch", made.to_str().unwrap()])).assert_said(said);
+    assert!(!made.exists());
+}
+
+/// A folder that looks like the root directory to a program at this path, with the files that it needs; where the
+/// program lies is a script, which leaves a file behind if it is executed.
+fn root(image: &Path, files: &[&str]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let place = |file: &Path| {
+        let place = root.path().join(file.strip_prefix("/").unwrap());
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        place
+    };
+    for file in files {
+        fs::copy(file, place(Path::new(file))).unwrap();
+    }
+    if !files.is_empty() {
+        fs::copy(loader(), place(&loader())).unwrap();
+    }
+    let impostor = place(image);
+    fs::copy("/usr/bin/touch", &impostor).unwrap();
+    fs::set_permissions(impostor, fs::Permissions::from_mode(0o755)).unwrap();
+    root
+}
+
+/// Fault 57. Without /proc a later fork server was started by the path of the program: in another root directory that is
+/// another program, or none.
+#[test]
+fn in_another_root_directory_only_this_program_is_started() {
+    let check = |image: &Path, situation: &[&str], libraries: &[&str], said: &str| {
+        let root = root(image, libraries);
+        let mut command = command(image, situation);
+        command.arg(root.path());
+        let outcome = run(command);
+        match outcome.find("skipped") {
+            Some(why) => skipped("another root directory", why),
+            None => outcome.assert_said(said),
+        }
+        let left: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| root.path().join(name).is_dir()), "another program was executed: {left:?}");
+    };
+    let well = "later: Ok\nanother: Ok\n";
+    let image = program("image");
+    let libraries = run(command(&image, &["libraries"])).stdout;
+    check(&image, &["chroot"], &libraries.lines().collect::<Vec<_>>(), well);
+    let lost = format!(
+        "cannot start this program once more as fork server: its loader {} is not there: is this another root directory \
+         than at its start?",
+        loader().display()
+    );
+    let piece = "System: piece 0 (";
+    let outcome = {
+        let root = root(&image, &[]);
+        run(command(&image, &["chroot", root.path().to_str().unwrap()]))
+    };
+    if outcome.find("skipped").is_none() {
+        let later = outcome.answer("later");
+        assert!(later.starts_with(piece) && later.ends_with(&lost), "{later}");
+        assert_eq!(outcome.answer("another"), format!("System: {lost}"));
+        assert_eq!(outcome.stderr, "");
+    }
+    match build_with("linked_statically", &["-Ctarget-feature=+crt-static"]) {
+        Ok(image) => check(&image, &[], &[], well),
+        Err(error) if error.contains("-lc") => skipped("a static glibc", "no libc.a"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Fault 57: the descriptor of the executable is closed by its host, and its number is another program's.
+#[test]
+fn a_file_that_took_the_executables_number_is_not_executed() {
+    let outcome = run(command(&program("image"), &["closes-descriptors", "/usr/bin/touch"]));
+    outcome.assert_said("before: Ok\noccupied: 100\nafter: Ok\n");
+}
+
+/// Fault 56: nothing tells then which file the program is. The path by which it was started does not.
+#[test]
+fn without_proc_at_the_first_start_nothing_is_executed() {
+    let outcome = run(command(&program("image"), &["without-proc"]));
+    if let Some(why) = outcome.find("skipped") {
+        return skipped("no /proc", why);
+    }
+    let why = "Unsupported: no pool can run here: there is no /proc, which alone tells for certain which file this program \
+               is; mount it, or make the first pool while it is there\n";
+    let said = format!("{why}the same again: true\nown: {why}inline: [6]\nforged: {why}with /proc again: Ok\n");
+    outcome.assert_said(&said);
+}

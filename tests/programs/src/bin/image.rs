@@ -1,0 +1,88 @@
+//! A host whose executable is not what its path says: `image SITUATION`. Prints the outcomes of its pools.
+
+#![allow(unsafe_code)]
+
+use multicore::{Pool, Task};
+use multicore_programs::{another_root, own_task, sum, told};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::IntoRawFd;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    // Started through its loader the program has the tests' arguments in their usual places.
+    let mut arguments = std::env::args_os().skip(1);
+    let situation = arguments.next().unwrap_or_default();
+    let mut path = || PathBuf::from(arguments.next().expect("a path"));
+    match situation.to_str().unwrap_or_default() {
+        "chroot" => another_root(&path()),
+        "libraries" => libraries(),
+        "closes-descriptors" => closes_descriptors(&path()),
+        "without-proc" => without_proc(),
+        // Whatever else is given: it may be a program that must not be executed.
+        _ => tries(),
+    }
+}
+
+/// Three tries, which must give the same answer.
+fn tries() {
+    let tries: Vec<String> =
+        (0..3).map(|_| Task::<u64>::try_new().map_or_else(|error| told(&error), |_| "Ok".into())).collect();
+    println!("{}", tries[0]);
+    println!("the same again: {}", tries.iter().all(|one| *one == tries[0]));
+    println!("own: {}", Pool::builder().workers(1).build().map_or_else(|error| told(&error), |pool| own_task(&pool)));
+    let task = Task::<u64>::new_or_inline();
+    task.run(sum, 1, 4);
+    println!("inline: {:?}", task.get().expect("sums do not fail"));
+}
+
+/// The files that this program was loaded from, as the kernel names them.
+fn libraries() {
+    let maps = fs::read_to_string("/proc/self/maps").expect("there is /proc");
+    let mut files: Vec<&str> = maps.lines().filter_map(|line| Some(&line[line.find('/')?..])).collect();
+    files.dedup();
+    files.iter().filter(|file| !file.contains("/image")).for_each(|file| println!("{file}"));
+}
+
+/// The host closes all descriptors above 2 between two pools, as daemons do, and opens a program under each number.
+fn closes_descriptors(program: &Path) {
+    let pool = || Pool::builder().workers(1).build().map_or_else(|error| told(&error), |pool| own_task(&pool));
+    println!("before: {}", pool());
+    for fd in 3..200 {
+        // SAFETY: no pool is there, and nothing else has a descriptor that is used later.
+        unsafe { libc::close(fd) };
+    }
+    let opened = (0..100).map(|_| File::open(program).expect("it can be opened").into_raw_fd());
+    println!("occupied: {}", opened.filter(|fd| *fd < 103).count());
+    println!("after: {}", pool());
+}
+
+/// There never was a /proc, or an empty folder stands in its place, before the first pool.
+fn without_proc() {
+    let none = c"none".as_ptr();
+    // SAFETY: all strings end in NUL.
+    let hidden = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, std::ptr::null()) == 0
+            && libc::mount(c"tmpfs".as_ptr(), c"/proc".as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null()) == 0
+    };
+    if !hidden {
+        return println!("skipped: {}", io::Error::last_os_error());
+    }
+    tries();
+    // What looks like /proc is none.
+    fs::create_dir("/proc/self").expect("it is a folder");
+    std::os::unix::fs::symlink("/bin/false", "/proc/self/exe").expect("it can be made");
+    fs::write("/proc/self/auxv", [9_usize, main as *const () as usize].map(usize::to_ne_bytes).concat())
+        .expect("it can be written");
+    println!(
+        "forged: {}",
+        Pool::builder().workers(1).build().map_or_else(|error| told(&error), |pool| own_task(&pool))
+    );
+    // SAFETY: the path ends in NUL.
+    unsafe { libc::umount(c"/proc".as_ptr()) };
+    println!(
+        "with /proc again: {}",
+        Pool::builder().workers(1).build().map_or_else(|error| told(&error), |pool| own_task(&pool))
+    );
+}
