@@ -20,6 +20,8 @@ use crate::sys::process;
 use crate::task::Task;
 use crossbeam_channel::Receiver;
 
+mod ends;
+
 /// The worker's side of a pair.
 struct Played {
     pair: Pair,
@@ -183,32 +185,41 @@ fn an_older_count_of_kills_that_comes_last_changes_nothing() {
 /// What a reader takes makes room for further pieces of a bounded task. Where the reader had to wait, they once
 /// waited on until it read again.
 #[test]
-fn what_a_reader_takes_after_a_wait_makes_room_at_once() {
-    let mut pool = PlayedPool::new(1);
-    let key = pool.shared.lock().open_task().unwrap();
-    // Four results of 8 bytes, those that the worker will give included, reach the limit.
-    pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(25), ..TaskSettings::default() });
-    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
-    let take = move |shared: &Shared, next| shared.take_in_order(key, next, ReadOrder::Next, None).unwrap().len();
-    let held =
-        |pool: &PlayedPool| pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).sum::<usize>();
-    pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
-    assert_eq!(pool.work(1), 1);
-    assert_eq!(take(&pool.shared, 0), 1);
-    pool.pieces_are_tiny();
-    for _ in 0..6 {
+fn what_a_reader_takes_makes_room_at_once() {
+    for must_wait in [true, false] {
+        let mut pool = PlayedPool::new(1);
+        let key = pool.shared.lock().open_task().unwrap();
+        // Four results of 8 bytes, those that the worker will give included, reach the limit.
+        pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(25), ..TaskSettings::default() });
+        let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+        let take = move |shared: &Shared, next| shared.take_in_order(key, next, ReadOrder::Next, None).unwrap().len();
+        let held =
+            |pool: &PlayedPool| pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).sum::<usize>();
         pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
+        assert_eq!(pool.work(1), 1);
+        assert_eq!(take(&pool.shared, 0), 1);
+        pool.pieces_are_tiny();
+        for _ in 0..6 {
+            pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
+        }
+        assert_eq!(held(&pool), 4);
+        if must_wait {
+            let shared = Arc::clone(&pool.shared);
+            let reader = std::thread::spawn(move || take(&shared, 1));
+            while !pool.shared.lock().waiters.has_leader() {
+                std::thread::yield_now();
+            }
+            assert_eq!(pool.work(1), 1);
+            pool.shared.kick.signal();
+            assert_eq!(reader.join().unwrap(), 1);
+        } else {
+            assert_eq!(pool.work(1), 1);
+            pool.shared.lock().collect();
+            assert_eq!(held(&pool), 3, "nothing is read, so nothing more may run");
+            assert_eq!(take(&pool.shared, 1), 1);
+        }
+        assert_eq!(held(&pool), 4, "three are left, and one more has room");
     }
-    assert_eq!(held(&pool), 4);
-    let shared = Arc::clone(&pool.shared);
-    let reader = std::thread::spawn(move || take(&shared, 1));
-    while !pool.shared.lock().waiters.has_leader() {
-        std::thread::yield_now();
-    }
-    assert_eq!(pool.work(1), 1);
-    pool.shared.kick.signal();
-    assert_eq!(reader.join().unwrap(), 1);
-    assert_eq!(held(&pool), 4, "three are left, and one more has room");
 }
 
 /// A tiny piece that took the short way after the pool's end lay in a ring that nobody read, and its caller

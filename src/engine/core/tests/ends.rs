@@ -1,0 +1,177 @@
+//! What happens at once when a piece, a task or a worker ends, with played workers: nobody looks afterwards, no clock
+//! repairs what was forgotten. Each test holds one line of the scheduler that all other tests could do without.
+
+use super::*;
+use crate::backend::Settled;
+use crate::codec::bytes::Reply;
+use crate::protocol::sync::Relaxed;
+use std::time::Duration;
+
+/// The number of pieces that each worker holds.
+fn held(pool: &PlayedPool) -> Vec<usize> {
+    pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).collect()
+}
+
+/// A task, and its key, by which the scheduler knows it.
+fn keyed_task(pool: &PlayedPool) -> (TaskKey, Task<u64>) {
+    let key = pool.shared.lock().open_task().unwrap();
+    (key, Task::opened(Arc::clone(&pool.shared) as Arc<dyn Backend>, key))
+}
+
+/// The worker's side claims the piece: true if it was not revoked before.
+fn claims(pool: &PlayedPool, worker: usize, sequence: u32) -> bool {
+    claim::claim(pool.workers[worker].pair.states(), sequence)
+}
+
+/// Workers once idled until somebody else looked.
+#[test]
+fn a_task_that_ends_makes_room_for_others_at_once() {
+    type End = fn(Task<u64>) -> Option<Task<u64>>;
+    let ends: [End; 2] = [
+        |task| {
+            drop(task);
+            None
+        },
+        |task| {
+            task.canceller().cancel();
+            Some(task)
+        },
+    ];
+    for end in ends {
+        let mut pool = PlayedPool::new(1);
+        let (long, other) = (pool.task::<u64>(), pool.task::<u64>());
+        for number in 0..10 {
+            long.run(add, number, 0);
+        }
+        let before = held(&pool);
+        other.run(add, 1, 2);
+        assert_eq!(held(&pool), before, "the worker is full, and nothing has begun");
+        let kept = end(long);
+        assert_eq!(held(&pool), [1]);
+        assert_eq!(pool.work(usize::MAX), 1);
+        assert_eq!(other.get().unwrap(), [3]);
+        drop(kept);
+    }
+}
+
+#[test]
+fn an_idle_worker_gets_a_share_of_what_another_holds_at_the_next_look() {
+    let mut pool = PlayedPool::new(2);
+    let task = pool.task::<u64>();
+    for number in 0..4 {
+        task.run(add, number, 0);
+    }
+    assert_eq!(held(&pool), [2, 2]);
+    while pool.workers[1].answer_one() {}
+    assert_eq!(task.completed(), 2);
+    assert_eq!(held(&pool), [1, 1]);
+    assert_eq!(pool.work(usize::MAX), 2);
+    assert_eq!(task.get().unwrap(), [0, 1, 2, 3]);
+}
+
+/// The reply was there when the limit was found to have passed: it counts, and its worker lives.
+#[test]
+fn a_reply_that_is_there_counts_before_a_limit_kills() {
+    for answers in [true, false] {
+        let limit = Duration::from_millis(1);
+        let mut pool = PlayedPool::new(1);
+        let (key, task) = keyed_task(&pool);
+        let task = task.timeout(limit);
+        task.run(add, 1, 2);
+        let pair = &pool.workers[0].pair;
+        pair.started_ns().store(clock::now_ns() - 2 * limit.as_nanos() as u64, Relaxed);
+        // Release (tell-started).
+        pair.started().store(1, Release);
+        if answers {
+            assert!(pool.workers[0].answer_one());
+        } else {
+            assert!(claims(&pool, 0, 1));
+        }
+        let mut core = pool.shared.lock();
+        let _ = core.run_timers(&[]);
+        assert_eq!(core.seats.workers().any(WorkerHandle::was_killed), !answers);
+        assert_eq!(core.task(key).unwrap().done(), usize::from(answers));
+        pool.shared.release(core);
+    }
+}
+
+/// The others are taken back before the kill, so that the worker cannot begin one of them in its last moment and take it
+/// along.
+#[test]
+fn a_kill_takes_no_other_piece_along() {
+    type End = fn(&PlayedPool, Task<u64>);
+    let cancelled: End = |_, task| task.cancel();
+    let overran: End = |pool, task| {
+        let mut core = pool.shared.lock();
+        // It began now, and its limit is no time at all.
+        let _ = core.run_timers(&[]);
+        let _ = core.run_timers(&[]);
+        pool.shared.release(core);
+        drop(task);
+    };
+    for end in [cancelled, overran] {
+        let pool = PlayedPool::new(1);
+        let (ended, other) = (pool.task::<u64>().timeout(Duration::from_nanos(1)), pool.task::<u64>());
+        ended.run(add, 1, 2);
+        other.run(add, 3, 4);
+        assert_eq!(held(&pool), [2]);
+        assert!(claims(&pool, 0, 1));
+        end(&pool, ended);
+        assert!(pool.shared.lock().seats.workers().all(WorkerHandle::was_killed));
+        assert!(!claims(&pool, 0, 2), "it was revoked before the kill");
+    }
+}
+
+/// A worker that broke the protocol may have wiped the mark of the piece that it runs. That piece is lost all the same: if
+/// it counted as not begun it would run twice.
+#[test]
+fn the_oldest_piece_of_a_distrusted_worker_counts_as_begun() {
+    for (cause, is_lost) in [(Cause::Protocol, true), (Cause::Signal(process::SIGKILL), false)] {
+        let pool = PlayedPool::new(1);
+        let (key, task) = keyed_task(&pool);
+        task.run(add, 1, 2);
+        task.run(add, 3, 4);
+        let newcomer = Played::make();
+        let mut core = pool.shared.lock();
+        let generation = core.seats.get_mut(0).unwrap().generation();
+        core.died_of(0, generation, cause);
+        let _played = newcomer.sit_down(core.seats.get_mut(0).unwrap());
+        let waiting = core.task(key).unwrap().waiting();
+        assert_eq!((core.task(key).unwrap().done(), waiting), if is_lost { (1, 1) } else { (0, 2) }, "{cause:?}");
+        pool.shared.release(core);
+    }
+}
+
+#[test]
+fn a_piece_is_settled_once() {
+    let pool = PlayedPool::new(1);
+    let (key, task) = keyed_task(&pool);
+    task.run(add, 1, 2);
+    task.run(add, 3, 4);
+    let failed = || Settled::Failed(Error::new(ErrorKind::System, "late"));
+    let done = |number: u64| Settled::Done(Reply::Heap(number.to_le_bytes().to_vec()));
+    let mut core = pool.shared.lock();
+    let state = core.task(key).unwrap();
+    for outcome in [done(3), failed(), done(4), failed()] {
+        let _ = state.settle(0, outcome);
+        assert_eq!((state.done(), state.len()), (1, 2));
+    }
+    pool.shared.release(core);
+}
+
+/// A lost piece that starts again after a pause needs the supervisor at that moment.
+#[test]
+fn a_later_start_sets_the_supervisors_alarm() {
+    let pool = PlayedPool::new(1);
+    let task = pool.task::<u64>().retries(1);
+    task.run(add, 1, 2);
+    assert!(claims(&pool, 0, 1));
+    let mut core = pool.shared.lock();
+    core.alarm().supervisor_woke();
+    let generation = core.seats.get_mut(0).unwrap().generation();
+    core.died_of(0, generation, Cause::Exit(3));
+    let due_ns = core.delayed.next_ns().expect("it starts again");
+    let wakes_ns = core.alarm().supervisor_sleeps(None).expect("the supervisor is wanted");
+    assert!(wakes_ns <= due_ns);
+    pool.shared.release(core);
+}
