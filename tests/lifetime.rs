@@ -4,7 +4,7 @@
 
 mod run;
 
-use run::{Run, command, program, run};
+use run::{Run, command, musl_program, program, run};
 use std::fs;
 use std::path::Path;
 
@@ -193,6 +193,24 @@ fn waits_and_signals_of_the_host_never_see_the_pools_processes() {
         ("loop", "found by waits: Some(0)\nsignals: 0\n"),
     ] {
         run(command(&program("waits"), &[how])).assert_said(&format!("{said}{rest}"));
+    }
+}
+
+/// Fault 68. A thread-local's destructor of the user's, older than ours, asked the pool for a result and had to wait for it. It
+/// then reached for a thread-local of ours that was gone, panicked, and the whole program aborted.
+#[test]
+fn pools_work_in_destructors_that_outlive_ours_and_at_exit() {
+    const EVERYTHING: &str = "get: true\nget_timeout: true\nget_each: true\niter: true\niter_completed: true\nwrite_to: Ok(8)\n\
+        run_all: true\ntoo late: Err(TimedOut)\noverrun: Err(TimedOut)\npanic: Err(Panicked)\nabort: Err(false)\n\
+        canceller: Err(Cancelled)\nfollower: true\nleader: Err(Cancelled)\nown pool: true\nown or inline: true\n\
+        stats: 2 8\nglobal: true\nor inline: true\nended\n";
+    for (when, before) in [("thread", true), ("thread-first-use", false), ("main", true), ("atexit", true)] {
+        for program in [Some(program("late")), musl_program("late")].into_iter().flatten() {
+            let mut late = command(&program, &[when]);
+            late.env("MULTICORE_WORKERS", "2");
+            let before = if before { "before: true\n" } else { "" };
+            run(late).assert_said(&format!("{before}{EVERYTHING}"));
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// What unparks this thread.
+    /// What unparks this thread. It is gone where a destructor of an older thread-local waits, and in atexit(3).
     static UNPARKER: Arc<Unparker> = Arc::default();
 }
 
@@ -72,7 +72,8 @@ struct Wait<'a> {
 
 impl<'a> Wait<'a> {
     fn enter(shared: &'a Shared, mut core: Guard<'a>, key: TaskKey, want: Want) -> Self {
-        let unparker = UNPARKER.with(Arc::clone);
+        // Without the thread's own, one for this wait: nobody needs to find it later.
+        let unparker = UNPARKER.try_with(Arc::clone).unwrap_or_default();
         let id = core.waiters().enter(Waiter { unparker: Arc::clone(&unparker), want });
         if let Some(task) = core.task(key) {
             task.wait(want, &unparker);

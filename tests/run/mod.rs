@@ -78,7 +78,7 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The programs that need no special build.
-const PLAIN: [&str; 8] = ["answers", "host", "image", "leaver", "limited", "prologue", "rights", "waits"];
+const PLAIN: [&str; 9] = ["answers", "host", "image", "late", "leaver", "limited", "prologue", "rights", "waits"];
 
 fn plain_arguments() -> Vec<&'static str> {
     ["-p", "multicore_programs"].into_iter().chain(PLAIN.iter().flat_map(|name| ["--bin", name])).collect()
