@@ -55,6 +55,13 @@ pub(crate) fn wait_any(fds: &[(BorrowedFd<'_>, Readiness)]) -> Option<Vec<bool>>
     Some(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
+/// True if a write to this descriptor of at most a page would not sleep, or would fail, at this moment.
+pub(crate) fn is_writable(fd: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&fd, PollFlags::OUT)];
+    let without_sleep = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut polled, Some(&without_sleep)).is_ok_and(|ready| ready > 0)
+}
+
 /// Waits until one of some descriptors is readable or the time has passed; true if one is. With a time
 /// of zero it does not sleep.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> bool {

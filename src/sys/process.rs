@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-pub(crate) use super::raw::{Forked, NotConfirmed, SingleThreaded, exit_now, flush_c_streams, fork};
+pub(crate) use super::raw::{COutput, Forked, NotConfirmed, SingleThreaded, exit_now, flush_c_streams, fork};
 
 use super::descriptors::wait_readable;
 

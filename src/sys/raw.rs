@@ -167,7 +167,7 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Writes out the buffers of C's stdio.
+/// Writes out the buffers of all streams of C's stdio. Waits for streams that other threads hold, and for their readers.
 pub(crate) fn flush_c_streams() {
     assert_may_sleep();
     // SAFETY: null stands for all open output streams; each is locked while it is flushed.
@@ -209,6 +209,87 @@ impl<T: Send + Sync + 'static> Published<T> {
                 unsafe { &*other }
             }
         }
+    }
+}
+
+/// C's standard output.
+///
+/// Invariant: the stream lies in memory that is never freed. It is the one that `stdout` stands for before code of the
+/// user's runs, which is a static of the C library; closing it does not free it.
+#[derive(Clone, Copy)]
+pub(crate) struct COutput(*mut libc::FILE);
+
+unsafe extern "C" {
+    #[link_name = "stdout"]
+    static mut C_OUTPUT: *mut libc::FILE;
+    fn __fpending(stream: *mut libc::FILE) -> libc::size_t;
+    fn ftrylockfile(stream: *mut libc::FILE) -> c_int;
+    fn funlockfile(stream: *mut libc::FILE);
+}
+
+impl COutput {
+    /// The stream that `stdout` stands for now.
+    pub(crate) fn new() -> Self {
+        // SAFETY: an aligned variable of the C library, of the size of a pointer. glibc lets programs assign to it, which
+        // is one store; none is expected before pieces run.
+        COutput(unsafe { (&raw const C_OUTPUT).read_volatile() })
+    }
+
+    /// True if text waits in its buffer. While another thread prints, the answer is a guess.
+    #[inline]
+    pub(crate) fn has_pending(self) -> bool {
+        // SAFETY: a valid stream (the invariant); the call reads two of its words and takes no lock.
+        unsafe { __fpending(self.0) != 0 }
+    }
+
+    /// Locks the stream; `None` if another thread holds it, or has ended while it did.
+    pub(crate) fn try_lock(self) -> Option<LockedCOutput> {
+        // SAFETY: a valid stream (the invariant); a lock that is held elsewhere makes it fail at once.
+        let is_locked = unsafe { ftrylockfile(self.0) } == 0;
+        is_locked.then(|| LockedCOutput { stream: self.0, _this_thread: PhantomData })
+    }
+}
+
+/// C's standard output, locked by this thread: the lock counts, so other calls may lock it once more.
+pub(crate) struct LockedCOutput {
+    stream: *mut libc::FILE,
+    _this_thread: PhantomData<*const ()>,
+}
+
+impl LockedCOutput {
+    /// True if its descriptor is a regular file, to which a write does not wait for a reader.
+    pub(crate) fn is_regular_file(&self) -> bool {
+        // SAFETY: a valid stream (the invariant of `COutput`).
+        let fd = unsafe { libc::fileno(self.stream) };
+        let mut status = std::mem::MaybeUninit::<libc::stat>::zeroed();
+        // SAFETY: valid for writing; for a number without a descriptor the call fails and leaves zeroes.
+        unsafe { libc::fstat(fd, status.as_mut_ptr()) };
+        // SAFETY: the type consists of integers, so it is valid zeroed and as the call left it.
+        let status = unsafe { status.assume_init() };
+        status.st_mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// Writes its text out. False if a signal ended the write: what was not written by then is lost. That error is not left
+    /// on the stream.
+    pub(crate) fn flush(&mut self) -> bool {
+        assert_may_sleep();
+        // SAFETY: a valid stream (the invariant of `COutput`).
+        let was_broken = unsafe { libc::ferror(self.stream) } != 0;
+        // SAFETY: as above.
+        let failed = unsafe { libc::fflush(self.stream) } != 0;
+        let interrupted = failed && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+        if interrupted && !was_broken {
+            // SAFETY: as above.
+            unsafe { libc::clearerr(self.stream) };
+        }
+        !interrupted
+    }
+}
+
+impl Drop for LockedCOutput {
+    fn drop(&mut self) {
+        // SAFETY: a valid stream (the invariant of `COutput`), which this thread has locked once for this value.
+        unsafe { funlockfile(self.stream) };
     }
 }
 

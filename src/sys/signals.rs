@@ -1,5 +1,5 @@
-//! The signals of this process: which are blocked, ignored and sent by the kernel, and the timer that ends
-//! this process if its parent is gone.
+//! The signals of this process: which are blocked, ignored and sent by the kernel, and the timers that end
+//! this process or a call that sleeps.
 
 #![allow(unsafe_code)]
 
@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// The terminal's signals to processes in its background.
 const OF_TERMINAL: [c_int; 2] = [libc::SIGTTOU, libc::SIGTTIN];
@@ -113,12 +114,81 @@ pub(crate) fn continue_on_news(socket: impl AsFd) {
     }
 }
 
+/// A timer whose signal, SIGRTMAX, runs a handler of this file.
+struct Timer {
+    timer: libc::timer_t,
+    former: libc::sigaction,
+}
+
+/// Whom a timer's signal goes to.
+enum Recipient {
+    AnyThread,
+    ThisThread,
+}
+
+impl Timer {
+    /// Its signal comes after `first_ns` and then each `interval_ns`, if that is not 0. `flags` are those of the
+    /// handler. `None` if the system has no timer to give.
+    fn start(
+        handler: extern "C" fn(c_int),
+        flags: c_int,
+        recipient: Recipient,
+        (first_ns, interval_ns): (libc::c_long, libc::c_long),
+    ) -> Option<Self> {
+        // SAFETY: the type consists of integers and of pointers that may be null.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = flags;
+        let former = replace_handler(&action);
+        // SAFETY: as above.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_signo = libc::SIGRTMAX();
+        match recipient {
+            Recipient::AnyThread => event.sigev_notify = libc::SIGEV_SIGNAL,
+            Recipient::ThisThread => {
+                event.sigev_notify = libc::SIGEV_THREAD_ID;
+                event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+            }
+        }
+        let mut timer = ptr::null_mut();
+        // SAFETY: `event` is valid for reading, `timer` for writing.
+        if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
+            replace_handler(&former);
+            return None;
+        }
+        let time = |ns: libc::c_long| libc::timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 };
+        let times = libc::itimerspec { it_interval: time(interval_ns), it_value: time(first_ns) };
+        // SAFETY: the timer was just made, and `times` is valid for reading.
+        unsafe { libc::timer_settime(timer, 0, &times, ptr::null_mut()) };
+        Some(Timer { timer, former })
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: the timer is this value's own, and nothing uses it later.
+        unsafe { libc::timer_delete(self.timer) };
+        // A signal of the timer that is still pending is dropped by this.
+        set_action(libc::SIGRTMAX(), libc::SIG_IGN);
+        replace_handler(&self.former);
+    }
+}
+
+/// Sets the handler of SIGRTMAX, and gives the former action.
+fn replace_handler(action: &libc::sigaction) -> libc::sigaction {
+    let mut former = MaybeUninit::zeroed();
+    // SAFETY: one action is valid for reading, the other for writing. The handler is one of this file, which
+    // does only what a handler may, or one that this process had before.
+    unsafe { libc::sigaction(libc::SIGRTMAX(), action, former.as_mut_ptr()) };
+    // SAFETY: the type consists of integers and of pointers that may be null.
+    unsafe { former.assume_init() }
+}
+
 /// Checks every 250 ms, by way of a signal, whether another process is gone. If it is, this process ends
 /// at once, with its group if it leads that. It is for the time in which code of the user's runs and
 /// this process waits for nothing. It does nothing while that code blocks all signals.
 pub(crate) struct DeathTimer<'a> {
-    timer: libc::timer_t,
-    former: libc::sigaction,
+    _timer: Timer,
     _watched: PhantomData<BorrowedFd<'a>>,
 }
 
@@ -133,47 +203,10 @@ impl<'a> DeathTimer<'a> {
     /// Watches `pidfd`; `None` if the system has no timer to give.
     pub(crate) fn start(pidfd: BorrowedFd<'a>) -> Option<Self> {
         WATCHED.store(pidfd.as_raw_fd(), Relaxed);
-        // SAFETY: the type consists of integers and of pointers that may be null.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = end_if_gone as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        let former = replace_handler(&action);
-        // SAFETY: as above.
-        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-        event.sigev_notify = libc::SIGEV_SIGNAL;
-        event.sigev_signo = libc::SIGRTMAX();
-        let mut timer = ptr::null_mut();
-        // SAFETY: `event` is valid for reading, `timer` for writing.
-        if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
-            replace_handler(&former);
-            return None;
-        }
-        let interval = libc::timespec { tv_sec: 0, tv_nsec: INTERVAL_NS };
-        let times = libc::itimerspec { it_interval: interval, it_value: interval };
-        // SAFETY: the timer was just made, and `times` is valid for reading.
-        unsafe { libc::timer_settime(timer, 0, &times, ptr::null_mut()) };
-        Some(DeathTimer { timer, former, _watched: PhantomData })
+        let times = (INTERVAL_NS, INTERVAL_NS);
+        let timer = Timer::start(end_if_gone, libc::SA_RESTART, Recipient::AnyThread, times)?;
+        Some(DeathTimer { _timer: timer, _watched: PhantomData })
     }
-}
-
-impl Drop for DeathTimer<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the timer is this value's own, and nothing uses it later.
-        unsafe { libc::timer_delete(self.timer) };
-        // A signal of the timer that is still pending is dropped by this.
-        set_action(libc::SIGRTMAX(), libc::SIG_IGN);
-        replace_handler(&self.former);
-    }
-}
-
-/// Sets the handler of SIGRTMAX to [`end_if_gone`] or back to the former one, and gives that.
-fn replace_handler(action: &libc::sigaction) -> libc::sigaction {
-    let mut former = MaybeUninit::zeroed();
-    // SAFETY: one action is valid for reading, the other for writing. The handler is `end_if_gone`, which
-    // does only what a handler may, or one that this process had before.
-    unsafe { libc::sigaction(libc::SIGRTMAX(), action, former.as_mut_ptr()) };
-    // SAFETY: the type consists of integers and of pointers that may be null.
-    unsafe { former.assume_init() }
 }
 
 /// Makes only system calls, none of which touches `errno`.
@@ -188,10 +221,64 @@ extern "C" fn end_if_gone(_: c_int) {
     }
 }
 
+/// Half of the longest time that a write without progress may take. One that has written a part is interrupted by the
+/// first signal and tried again by C's stdio, and then ended by the second.
+const WRITE_PATIENCE_NS: libc::c_long = 50_000_000;
+
+/// Runs `act`, in which a system call of this thread that makes no progress for 50 to 100 ms fails with EINTR. `None`,
+/// and `act` has not run, if the system has no timer to give.
+pub(crate) fn without_endless_calls<T>(act: impl FnOnce() -> T) -> Option<T> {
+    /// Its arrival alone ends the call.
+    extern "C" fn interrupt(_: c_int) {}
+    let unblocked = UnblockedTimer::new();
+    let timer = Timer::start(interrupt, 0, Recipient::ThisThread, (WRITE_PATIENCE_NS, WRITE_PATIENCE_NS))?;
+    let value = act();
+    drop(timer);
+    drop(unblocked);
+    Some(value)
+}
+
+/// This process ends with code 0 after this time, whatever it waits for by then.
+pub(crate) fn exit_within(time: Duration) {
+    extern "C" fn exit(_: c_int) {
+        process::exit_now(0);
+    }
+    let first_ns = libc::c_long::try_from(time.as_nanos()).unwrap_or(libc::c_long::MAX);
+    // Both stay as they are until the end.
+    std::mem::forget(UnblockedTimer::new());
+    std::mem::forget(Timer::start(exit, 0, Recipient::ThisThread, (first_ns, 0)));
+}
+
+/// SIGRTMAX is not blocked in this thread as long as this value lives: a piece may have blocked it.
+struct UnblockedTimer {
+    former: libc::sigset_t,
+}
+
+impl UnblockedTimer {
+    fn new() -> Self {
+        let mut timer = MaybeUninit::zeroed();
+        // SAFETY: the set is valid for writing.
+        unsafe { libc::sigemptyset(timer.as_mut_ptr()) };
+        // SAFETY: the same set, which is empty now.
+        unsafe { libc::sigaddset(timer.as_mut_ptr(), libc::SIGRTMAX()) };
+        let mut former = MaybeUninit::zeroed();
+        // SAFETY: one set is valid for reading, the other for writing.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, timer.as_ptr(), former.as_mut_ptr()) };
+        // SAFETY: a set is an array of integers: zeroed it is valid, and so it is as the call left it.
+        UnblockedTimer { former: unsafe { former.assume_init() } }
+    }
+}
+
+impl Drop for UnblockedTimer {
+    fn drop(&mut self) {
+        set_blocked(&self.former);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[test]
     fn a_timer_leaves_a_process_alone_whose_parent_lives() {

@@ -6,6 +6,7 @@
 //! | `server`   | the fork server: forks workers, reaps them, ends with the parent         |
 //! | `prologue` | a new worker, up to its first piece; and how a worker leaves             |
 //! | `worker`   | a worker's loop: claims pieces, calls them, replies                      |
+//! | `output`   | what pieces printed: flushed after each of them                          |
 //! | `hooks`    | the functions of the user's that are no pieces                           |
 //! | `calls`    | makes functions of the words that the parent wrote                       |
 //! | `panics`   | keeps what a panic says, for the piece's error                           |
@@ -13,6 +14,7 @@
 mod calls;
 pub(crate) mod entry;
 mod hooks;
+mod output;
 mod panics;
 mod prologue;
 mod server;

@@ -3,8 +3,8 @@
 
 use super::calls::ParentCalls;
 use super::hooks::run_hook;
-use super::panics;
-use super::worker::{self, Worker};
+use super::worker::Worker;
+use super::{output, panics};
 use crate::engine::wire::message::Settings;
 use crate::engine::wire::pair::{Pair, READY};
 use crate::engine::wire::record::Outcome;
@@ -48,9 +48,10 @@ pub(crate) fn run(start: WorkerStart) -> ! {
     let mut worker = Worker::new(pair, events, start.calls, ResultLimit::new(settings.max_result_bytes));
     if let Err(reason) = prepare(settings, start.calls) {
         worker.reply(0, Outcome::StartFailed, reason.as_bytes(), true);
-        worker::flush();
+        output::flush_and_end_soon();
         process::exit_now(1);
     }
+    worker.flush_output();
     failpoint!("worker-started");
     // Release (worker-ready): nothing is read through it, the parent only counts.
     pair.stage().store(READY, Release);
@@ -61,7 +62,7 @@ pub(crate) fn run(start: WorkerStart) -> ! {
         // The parent no longer listens, so a failure is not reported.
         let _ = run_hook(hook, start.calls);
     }
-    worker::flush();
+    output::flush_and_end_soon();
     failpoint!("worker-left");
     process::exit_now(0)
 }

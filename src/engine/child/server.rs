@@ -8,6 +8,7 @@
 
 use super::calls::ParentCalls;
 use super::hooks::run_hook;
+use super::output::Output;
 use super::prologue::{self, WorkerStart};
 use super::{panics, worker};
 use crate::engine::wire::message::{self, FromServer, Hello, Settings, ToServer};
@@ -101,6 +102,8 @@ impl ForkServer {
             Ok(single_threaded) => single_threaded,
             Err(why) => self.refuse(&describe_threads(why)),
         };
+        // What preload printed would else be printed by each worker once more.
+        Output::new().flush();
         failpoint!("server-prepared");
         self.tell(&FromServer::Ready, &[]);
         failpoint!("server-ready");

@@ -9,6 +9,7 @@
 //! Invariant: it writes only its own *back*, and nothing there that the parent relies on.
 
 use super::calls::ParentCalls;
+use super::output::Output;
 use super::panics::describe_panic;
 use crate::codec::call::{Call, Fault};
 use crate::codec::{Encoded, Format};
@@ -23,7 +24,6 @@ use crate::protocol::sync::{Acquire, Relaxed, Release};
 use crate::sys::event::Event;
 use crate::sys::spin::{self, Spin};
 use crate::sys::{allocator, clock, futex, process};
-use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,6 +59,7 @@ pub(crate) struct Worker {
     caller: Event,
     supervisor: Event,
     calls: ParentCalls,
+    output: Output,
     result_limit: ResultLimit,
     arguments: Vec<u8>,
     result: Vec<u8>,
@@ -82,11 +83,17 @@ impl Worker {
             caller,
             supervisor,
             calls,
+            output: Output::new(),
             result_limit,
             arguments: Vec::new(),
             result: Vec::new(),
             grew: false,
         }
+    }
+
+    /// Writes out what `on_worker_start` has printed.
+    pub(crate) fn flush_output(&mut self) {
+        self.output.flush();
     }
 
     /// Runs pieces until the parent tells it to leave.
@@ -204,8 +211,7 @@ impl Worker {
             // The piece forked, and this is the child: the worker itself replies.
             process::exit_now(0);
         }
-        // What the piece printed must be seen even if the next piece kills the process.
-        let _ = std::io::stdout().flush();
+        self.output.flush();
         failpoint!("worker-called");
         match answer {
             Ok(Ok(Encoded::InBuffer)) => (Outcome::Result, None),
@@ -290,9 +296,10 @@ impl Worker {
         }
     }
 
-    /// Sleeps until the parent wakes this worker. After [`QUIET`] it gives freed memory back.
+    /// Sleeps until the parent wakes this worker. After [`QUIET`] it gives freed memory back. A thread of a piece that was
+    /// cancelled while it allocated keeps the allocator's lock, and holds that up for ever: the parent then sees a worker
+    /// that does not begin.
     fn sleep_until_work(&mut self) {
-        process::flush_c_streams();
         let word = self.pair.worker_sleep();
         sleep::announce_sleep(word);
         failpoint!("worker-sleep-announced");
@@ -335,10 +342,4 @@ impl Worker {
         };
         self.replies.consumed_to(head);
     }
-}
-
-/// Writes out what the program has printed.
-pub(crate) fn flush() {
-    let _ = std::io::stdout().flush();
-    process::flush_c_streams();
 }
