@@ -7,12 +7,15 @@ mod run;
 use run::{command, musl_program, program, run};
 
 /// Each question, and a worker's answer if its program was started in no special way.
-const USUAL: [(&str, &str); 28] = [
+const USUAL: [(&str, &str); 30] = [
     // std's start of `main` ignores it.
     ("SIGPIPE", "ignored"),
-    ("SIGUSR1", "default"),
+    // The host decides about these, by way of a handler.
+    ("SIGUSR1", "handled"),
+    ("SIGHUP", "handled"),
+    ("SIGTERM", "handled"),
+    ("SIGINT", "handled"),
     ("SIGCHLD", "default"),
-    ("SIGHUP", "default"),
     // At a terminal a worker is in the background.
     ("SIGTTOU", "ignored"),
     ("SIGTTIN", "ignored"),

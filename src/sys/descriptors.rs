@@ -59,7 +59,12 @@ pub(crate) fn wait_any(fds: &[(BorrowedFd<'_>, Readiness)]) -> Option<Vec<bool>>
 pub(crate) fn is_writable(fd: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&fd, PollFlags::OUT)];
     let without_sleep = Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut polled, Some(&without_sleep)).is_ok_and(|ready| ready > 0)
+    loop {
+        match rustix::event::poll(&mut polled, Some(&without_sleep)) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.is_ok_and(|ready| ready > 0),
+        }
+    }
 }
 
 /// Waits until one of some descriptors is readable or the time has passed; true if one is. With a time

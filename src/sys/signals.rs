@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use super::process;
+use super::{proc, process};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::ffi::c_int;
 use std::marker::PhantomData;
@@ -94,6 +94,77 @@ pub(crate) fn children_obey_terminal() {
     // SAFETY: the function lives as long as the program, and signal(2), the only call that it makes, is one
     // that a child of a process with threads may make too.
     unsafe { libc::pthread_atfork(None, None, Some(obey)) };
+}
+
+/// The signals that are sent to all processes of a program at once, by service managers, batch systems and `kill 0`. By default
+/// they end a process.
+const TO_ALL: [c_int; 5] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGUSR1, libc::SIGUSR2];
+
+/// The process that decides; 0: there is none that can be seen.
+static HOST: AtomicI32 = AtomicI32::new(0);
+
+/// The process that does as the host does. What it forks has the handler too, and must not: who made it may end it.
+static FOLLOWER: AtomicI32 = AtomicI32::new(0);
+
+/// Makes the host decide about the signals [`TO_ALL`], as it does about the keys of its terminal: it may handle one and finish
+/// what runs, and must not lose its workers then. A signal that the host handles, ignores or blocks when it comes does nothing
+/// here; one that would end the host ends this process. A process that is forked from this one has the default actions, by way
+/// of the same handler, unless it calls [`this_process_follows_host`] too.
+///
+/// A handler does that, not SIG_IGN: what a piece executes then begins with the default action. Signals that were ignored when
+/// this program was started, and those with a handler of the user's, stay as they are.
+pub(crate) fn follow_host(host: Option<u32>) {
+    HOST.store(host.and_then(|host| i32::try_from(host).ok()).unwrap_or(0), Relaxed);
+    this_process_follows_host();
+    for signal in TO_ALL {
+        let mut action = action_of(signal);
+        if action.sa_sigaction != libc::SIG_DFL {
+            continue;
+        }
+        action.sa_sigaction = do_as_the_host as *const () as usize;
+        // A piece may run on a small stack.
+        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+        // SAFETY: the handler has the type of one without SA_SIGINFO, and does only what a handler may.
+        unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
+    }
+}
+
+/// Says that this process, forked from one that called [`follow_host`], is a process of ours.
+pub(crate) fn this_process_follows_host() {
+    FOLLOWER.store(own_pid(), Relaxed);
+}
+
+fn own_pid() -> i32 {
+    process::own_pid().as_raw_nonzero().get()
+}
+
+/// Where nothing is known of the host, the signal does nothing: if it ended the host, this process ends with it.
+extern "C" fn do_as_the_host(signal: c_int) {
+    // SAFETY: the thread's own variable.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above: valid as long as the thread lives.
+    let saved = unsafe { *errno };
+    let ends_host = || {
+        let signals = proc::signals_that_do_not_end(HOST.load(Relaxed));
+        signals.is_some_and(|signals| signals & 1_u64 << (signal - 1) == 0)
+    };
+    if FOLLOWER.load(Relaxed) != own_pid() || ends_host() {
+        set_action(signal, libc::SIG_DFL);
+        // It comes when this handler returns.
+        // SAFETY: raise(3) is allowed in a handler.
+        unsafe { libc::raise(signal) };
+    }
+    // SAFETY: as above.
+    unsafe { *errno = saved };
+}
+
+/// What a signal does now.
+fn action_of(signal: c_int) -> libc::sigaction {
+    let mut action = MaybeUninit::zeroed();
+    // SAFETY: null changes nothing, and the action is valid for writing.
+    unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: the type consists of integers and of pointers that may be null.
+    unsafe { action.assume_init() }
 }
 
 /// Not in the headers of every C library; see fcntl(2).

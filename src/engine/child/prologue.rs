@@ -70,6 +70,7 @@ pub(crate) fn run(start: WorkerStart) -> ! {
 /// Changes what the process inherited from the fork server: group, death signal, name, limits.
 fn settle_process(start: &WorkerStart) {
     failpoint!("worker-forked");
+    signals::this_process_follows_host();
     // When the worker is killed, its group is killed with it.
     process::lead_own_group();
     failpoint!("worker-group-made");

@@ -77,6 +77,8 @@ impl ForkServer {
         signals::continue_on_news(&server.socket);
         process::name_thread("multicore-fork");
         descriptors::settle_standard_streams();
+        // Before any of these signals can come: while this process started, all were blocked.
+        signals::follow_host(socket::maker(&server.socket));
         signals::unblock_all();
         // It is in the background of the host's terminal, and is not to be stopped when it writes there.
         signals::ignore_terminal();

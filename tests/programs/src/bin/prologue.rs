@@ -16,11 +16,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 type Question = (&'static str, fn(()) -> String);
 
-const QUESTIONS: [Question; 24] = [
+const QUESTIONS: [Question; 26] = [
     ("SIGPIPE", |()| disposition(libc::SIGPIPE)),
     ("SIGUSR1", |()| disposition(libc::SIGUSR1)),
     ("SIGCHLD", |()| disposition(libc::SIGCHLD)),
     ("SIGHUP", |()| disposition(libc::SIGHUP)),
+    ("SIGTERM", |()| disposition(libc::SIGTERM)),
+    ("SIGINT", |()| disposition(libc::SIGINT)),
     ("SIGTTOU", |()| disposition(libc::SIGTTOU)),
     ("SIGTTIN", |()| disposition(libc::SIGTTIN)),
     ("blocked signals", |()| status("SigBlk").trim_start_matches('0').to_string()),
