@@ -1,6 +1,6 @@
 //! Pieces that attack the pool: they overwrite the memory that their worker shares with the parent, forge replies, flood
 //! the parent with signals, and damage their own process. The parent is not harmed, the worker ends, and the pool continues
-//! to work. These are faults 15 and 39 to 43 of CASES.md.
+//! to work. These are faults 15, 39 to 43 and 70 to 72 of CASES.md.
 
 #![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #![allow(unsafe_code)]
@@ -50,6 +50,14 @@ enum Act {
     KillGroup,
     /// Leaves its process group and its session.
     LeaveGroup,
+    /// Says again and again that its worker could not start, and never returns.
+    StartFails,
+    /// Sends a result of this length in parts of 8 bytes that never end, and never returns.
+    Trickle(u64),
+    /// Writes over its state words each millisecond, so that it seems not to have begun; for ever, or for 300 ms.
+    Unclaim {
+        forever: bool,
+    },
 }
 
 /// The address and length of *back* or *out* in this process.
@@ -70,6 +78,9 @@ fn back() -> &'static [AtomicU64] {
 
 /// The first word of *back*'s ring, after the words and the states.
 const RING: usize = (4096 + 2048 * 4) / 8;
+
+/// The states of the pieces, before the ring.
+const STATES: std::ops::Range<usize> = 4096 / 8..RING;
 
 /// A record's header, as a correct worker would write it.
 fn header(kind: u64, flags: u64, sequence: u32, bytes: u64) -> u64 {
@@ -107,6 +118,29 @@ fn scribble(words: &[AtomicU64], seed: u64, count: u64) {
             _ => word.store(random.below(5000), Ordering::Relaxed),
         }
     }
+}
+
+fn sleep_for_ever() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+}
+
+/// Begins a result of `total` bytes, and lets the rest of the ring be full of its parts, each of 8 bytes.
+fn trickle(total: u64) -> ! {
+    // Its own number is the greatest in the states, and each reply before took two words.
+    let halves = |word: &AtomicU64| [word.load(Ordering::Relaxed) as u32, (word.load(Ordering::Relaxed) >> 32) as u32];
+    let sequence = back()[STATES].iter().flat_map(halves).max().unwrap() >> 1;
+    let (ring, first) = (&back()[RING..], 2 * (sequence as usize - 1));
+    for place in (0..ring.len()).step_by(2) {
+        ring[place].store(header(3, 0, sequence, 8), Ordering::SeqCst);
+    }
+    ring[first + 1].store(total, Ordering::SeqCst);
+    ring[first].store(header(2, 0, sequence, 8), Ordering::SeqCst);
+    // The parent goes round and finds a part there too.
+    std::thread::sleep(Duration::from_micros(300));
+    ring[first].store(header(3, 0, sequence, 8), Ordering::SeqCst);
+    sleep_for_ever()
 }
 
 fn attack(marks: String, act: Act) -> u64 {
@@ -225,6 +259,22 @@ fn attack(marks: String, act: Act) -> u64 {
         Act::KillGroup => unsafe {
             libc::kill(0, libc::SIGKILL);
         },
+        Act::StartFails => {
+            // `stage`: it is not ready.
+            back()[192 / 8].store(0, Ordering::SeqCst);
+            for word in &back()[RING..] {
+                word.store(header(5, 4, 0, 0), Ordering::Relaxed);
+            }
+            sleep_for_ever();
+        }
+        Act::Trickle(total) => trickle(total),
+        Act::Unclaim { forever } => {
+            let start = Instant::now();
+            while forever || start.elapsed() < Duration::from_millis(300) {
+                back()[STATES].iter().for_each(|states| states.store(0, Ordering::Relaxed));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         // SAFETY: system calls that take no pointers.
         Act::LeaveGroup => unsafe {
             libc::setpgid(0, libc::getppid());
@@ -242,6 +292,13 @@ fn assert_told(act: Act, error: &Error) {
     if error.kind() == ErrorKind::WorkerLost {
         assert!(error.cause().is_some_and(|cause| cause != Cause::ForkServerLost), "{act:?}: {error}");
     }
+}
+
+/// The sum of a number and 1, by a task of its own.
+#[track_caller]
+fn add_in(task: Task<u64>, number: u64) -> u64 {
+    task.run(add, number, 1);
+    task.get_timeout(DEADLINE).unwrap()[0]
 }
 
 /// Runs one hostile piece, and then 50 others, which may run in the same worker. These may fail or get any result: a
@@ -342,6 +399,70 @@ fn an_attack_changes_nothing_for_the_workers_beside_it() {
         end_workers(&hostile_pool);
     }
     assert_eq!(pool.stats().workers_lost, 0);
+}
+
+/// Faults 70 and 71. A worker that slept let its ring stand full: of failed starts, or of a result that never ended. The
+/// parent went round in it with the lock held. No limit and no deadline acted, and each call of every other thread hung.
+#[test]
+fn a_ring_that_stands_full_keeps_the_parent_no_longer_than_it_asked() {
+    let _watch = watchdog();
+    let acts = [Act::StartFails, Act::Trickle(1 << 30), Act::Trickle(65_537), Act::Trickle(8)];
+    // The piece is the first of its worker, or comes after others.
+    for (act, before) in acts.into_iter().flat_map(|act| [(act, 0), (act, 3)]) {
+        let (pool, marks) = (pool(1), Marks::new());
+        for number in 0..before {
+            assert_eq!(add_in(task(&pool), number), number + 1);
+        }
+        let hostile: Task<u64> = task(&pool).timeout(Duration::from_secs(20));
+        hostile.run(attack, marks.path(), act);
+        // Another thread has the lock meanwhile, again and again.
+        while marks.count() == 0 {
+            let _ = pool.stats();
+        }
+        let error = hostile.get_timeout(DEADLINE).unwrap_err();
+        assert_eq!((error.kind(), error.cause()), (ErrorKind::WorkerLost, Some(Cause::Protocol)), "{act:?}: {error}");
+        assert_eq!(marks.count(), 1, "{act:?}");
+        support::assert_well(pool);
+    }
+}
+
+/// Fault 72. The state words lie where the worker writes. A piece that wrote zeros over them seemed not to have begun: it
+/// was given to one worker after the other, took each of them for good, and neither limit nor retries held.
+#[test]
+fn a_piece_that_hides_that_it_runs_takes_no_pool_with_it() {
+    let _watch = watchdog();
+    for (workers, limited) in [(1, true), (2, true), (2, false)] {
+        let (pool, marks) = (pool(workers), Marks::new());
+        let mut hostile: Task<u64> = task(&pool);
+        if limited {
+            hostile = hostile.timeout(Duration::from_millis(500));
+        }
+        hostile.run(attack, marks.path(), Act::Unclaim { forever: true });
+        marks.wait_for(1);
+        // Its task's neighbours find a worker.
+        assert_eq!(add_in(task(&pool).retries(3), 1), 2);
+        let error = hostile.get_timeout(DEADLINE).unwrap_err();
+        let expected = if limited { ErrorKind::TimedOut } else { ErrorKind::WorkerLost };
+        assert_eq!((error.kind(), error.piece()), (expected, Some(0)), "{error}");
+        assert!(marks.count() <= 2, "started {} times with no retries", marks.count());
+        support::assert_well(pool);
+    }
+}
+
+/// Fault 72, for a while: the piece keeps its worker, so it runs once and its result counts.
+#[test]
+fn a_piece_that_hid_for_a_while_that_it_ran_is_answered_once() {
+    let _watch = watchdog();
+    for workers in [1, 2] {
+        let (pool, marks) = (pool(workers), Marks::new());
+        // The worker was seen to be ready.
+        assert_eq!(add_in(task(&pool), 1), 2);
+        let hostile: Task<u64> = task(&pool);
+        hostile.run(attack, marks.path(), Act::Unclaim { forever: false });
+        assert_eq!(hostile.get_timeout(DEADLINE).unwrap(), [7]);
+        assert_eq!(marks.count(), 1);
+        support::assert_well(pool);
+    }
 }
 
 /// Fault 41: a worker that signals its parent for ever is killed for that alone, whether a caller waits or not.

@@ -30,7 +30,6 @@ pub(crate) const ORDERED_AHEAD: usize = 8;
 /// A fork server, as its parent holds it; the socket lies in the scheduler.
 #[derive(Debug)]
 pub(crate) struct ForkServerHandle {
-    pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
 }
 
@@ -78,10 +77,10 @@ impl Launcher {
         let Theirs { socket, nonce } = theirs;
         let marker = Marker { entry: entry::offset(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
         let program = executable::open(self.launch.first_beyond_passed()).map_err(not_proven)?;
-        let (pid, pidfd) =
+        let (_, pidfd) =
             launch::start_image(&self.launch, &program, marker.to_variable(), socket.as_fd()).map_err(cannot_start)?;
         failpoint!("parent-server-started");
-        Ok(ForkServerHandle { pid, pidfd })
+        Ok(ForkServerHandle { pidfd })
     }
 
     /// Lets both epolls tell of it.

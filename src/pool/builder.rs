@@ -96,8 +96,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Runs in each worker that leaves in order, at [`Pool::shutdown`]; not in one that is killed.
-    /// Default: nothing.
+    /// Runs in each worker that leaves in order, at [`Pool::shutdown`]; not in one that is killed. It may work for any time;
+    /// a worker that sleeps in it for 10 s is killed. Default: nothing.
     pub fn on_worker_exit(mut self, function: fn()) -> Self {
         self.on_worker_exit = Some(Ok(hook(function)));
         self

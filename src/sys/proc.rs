@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use std::ffi::CStr;
 use std::io::Write;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// How many threads this process has; `None` where /proc cannot tell.
 pub(crate) fn thread_count() -> Option<usize> {
@@ -24,27 +25,52 @@ pub(crate) fn thread_count() -> Option<usize> {
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Stopped, as by SIGSTOP, or under a debugger.
+    /// Stopped, as by SIGSTOP.
     Stopped,
+    /// Stopped by a debugger.
+    Traced,
     /// It waits for an event, which may never come.
     Sleeps,
-    /// It computes, or waits for the kernel to finish something (as for a disk).
+    /// It waits for the kernel to finish something (as for a disk), and no signal interrupts that.
+    Blocked,
+    /// It computes, or waits for a core.
     Works,
 }
 
-/// What a process does at this moment; `None` where /proc cannot tell.
-pub(crate) fn state(pid: u32) -> Option<State> {
+/// What a process does at this moment, and the processor time that it has used in nanoseconds; `None` where /proc cannot
+/// tell.
+///
+/// A process's number need not be its number in /proc: that may be the one of another pid namespace (`unshare -pf`), where
+/// our numbers are those of other processes. So the number is asked of /proc itself, for the pidfd.
+pub(crate) fn look(pidfd: impl AsFd) -> Option<(State, u64)> {
     assert_may_sleep();
-    state_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    let number = number_of(&pidfd)?;
+    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    // It has not ended meanwhile, so the number was not another process's.
+    (number_of(&pidfd) == Some(number)).then(|| state_in(&stat))?
 }
 
-/// The state in the text of a `stat` file. It stands behind the name, which may contain anything.
-fn state_in(stat: &str) -> Option<State> {
-    Some(match stat.rsplit_once(')')?.1.trim_start().chars().next()? {
-        'T' | 't' => State::Stopped,
-        'S' => State::Sleeps,
+/// The number of a pidfd's process in the namespace of /proc; `None` if it has none there, or has ended.
+fn number_of(pidfd: &impl AsFd) -> Option<u32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).ok()?;
+    let number = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (number > 0).then_some(number)
+}
+
+/// State and processor time in the text of a `stat` file. They stand behind the name, which may contain anything.
+fn state_in(stat: &str) -> Option<(State, u64)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = match fields.next()? {
+        "T" => State::Stopped,
+        "t" => State::Traced,
+        "S" => State::Sleeps,
+        "D" => State::Blocked,
         _ => State::Works,
-    })
+    };
+    // Ten fields lie between the state and the two times, that of its own code and that of the kernel for it.
+    let user: u64 = fields.nth(10)?.parse().ok()?;
+    let kernel: u64 = fields.next()?.parse().ok()?;
+    Some((state, (user + kernel).saturating_mul(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))))
 }
 
 /// The signals that a process handles, ignores or blocks, as bits: that of signal 1 is the lowest. `None` where /proc cannot
@@ -173,17 +199,39 @@ mod tests {
 
     #[test]
     fn the_state_follows_the_name() {
-        for (stat, expected) in [
-            ("7 (name) T 1", Some(State::Stopped)),
-            ("7 (name) t 1", Some(State::Stopped)),
-            ("7 (a) T) S 1", Some(State::Sleeps)),
-            ("7 (name) R 1", Some(State::Works)),
-            ("7 (name) D 1", Some(State::Works)),
-            ("7 (name) ", None),
+        let rest = "1 2 3 4 5 6 7 8 9 10 30 4 0 0";
+        for (start, expected) in [
+            ("7 (name) T", Some(State::Stopped)),
+            ("7 (name) t", Some(State::Traced)),
+            ("7 (a) T) S", Some(State::Sleeps)),
+            ("7 (name) R", Some(State::Works)),
+            ("7 (name) D", Some(State::Blocked)),
+            ("7 (name)", None),
             ("7", None),
             ("", None),
         ] {
-            assert_eq!(state_in(stat), expected, "{stat:?}");
+            let stat = format!("{start} {rest}");
+            let ticks = 34 * (1_000_000_000 / rustix::param::clock_ticks_per_second());
+            let expected = expected.map(|state| (state, ticks));
+            let found = state_in(&stat);
+            assert!(found == expected || expected.is_none() && found.is_none_or(|it| it.0 == State::Works), "{stat:?}");
         }
+        assert_eq!(state_in("7 (name) R 1 2"), None);
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_descriptor() {
+        let own = crate::sys::process::own_pidfd().unwrap();
+        assert_eq!(number_of(&own), Some(std::process::id()));
+        // This thread runs, but the state is that of the process's first thread.
+        assert!(look(&own).is_some());
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = crate::sys::process::pidfd_of(pid).unwrap();
+        crate::sys::process::kill(&pidfd).unwrap();
+        child.wait().unwrap();
+        assert_eq!((number_of(&pidfd), look(&pidfd)), (None, None), "it is gone");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(number_of(&file), None, "no process");
     }
 }

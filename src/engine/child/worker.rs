@@ -106,8 +106,9 @@ impl Worker {
                 record::PIECE | record::BEGIN => self.piece(&record, flags, sequence),
                 // A part of a piece that was revoked while its arguments were on their way.
                 record::CHUNK => self.pass(&record),
-                // `LEAVE`: the parent runs our own image and writes no other kind.
-                _ => return,
+                // `LEAVE`: the parent runs our own image and writes no other kind. It sees that what takes time now is
+                // `on_worker_exit`.
+                _ => return self.pass(&record),
             }
         }
     }

@@ -7,6 +7,11 @@ use super::seat::Seats;
 use crate::engine::policy::pace;
 use crate::protocol::sleep::{Interest, Listening};
 
+/// The most looks between an announcement and the return of the lock. The first finds what came before the announcement,
+/// the second what came meanwhile; who finds still more does better to let others in. With one, a caller whose worker
+/// answers at that moment would go round once more for each piece.
+pub(crate) const MAX_LOOKS: usize = 4;
+
 /// Who notices what workers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Observer {

@@ -6,18 +6,14 @@ use super::task_state::TaskState;
 use super::work::Work;
 use crate::backend::{Settled, TaskKey};
 use crate::codec::bytes::{Arguments, Reply};
-use crate::engine::link::{Arrival, Arrivals, Buffers, MAX_RECORDS_A_LOOK};
+use crate::engine::link::{Arrival, Arrivals, Buffers};
 use crate::engine::observe::Counts;
 use crate::engine::piece::WaitingPiece;
 use crate::engine::unpark::{Wake, Wakes};
-use crate::engine::wire::pair::BACK_RING_BYTES;
 use crate::engine::wire::record::{self, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
-
-/// This many looks read all that a ring can hold, if each record is one word.
-pub(crate) const LAST_LOOKS: usize = 1 + BACK_RING_BYTES / 8 / MAX_RECORDS_A_LOOK;
 
 /// Where arrivals go.
 pub(crate) struct Destination<'a> {

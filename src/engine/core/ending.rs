@@ -7,6 +7,7 @@ use crate::backend::TaskKey;
 use crate::engine::unpark::Wake;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
+use crate::sys::clock;
 
 impl Core {
     /// Cancels a task that its owner still holds: what has not begun never begins, what runs is killed, and
@@ -57,7 +58,7 @@ impl Core {
         self.collect_rest_from(seat);
         if let Some(worker) = self.seats.worker_mut(seat).filter(|worker| worker.link.holds_piece_of(key)) {
             let kill_by = worker.kill();
-            self.see_to_kill(kill_by);
+            self.see_to_kill(seat, kill_by);
         }
     }
 
@@ -66,6 +67,15 @@ impl Core {
         let Core { seats, work, .. } = self;
         if let Some(worker) = seats.worker_mut(seat) {
             dispatch::revoke_all(worker, work);
+        }
+    }
+
+    /// The same for all pieces but the oldest.
+    pub(super) fn revoke_younger(&mut self, seat: usize) {
+        let Core { seats, work, .. } = self;
+        if let Some(worker) = seats.worker_mut(seat) {
+            let younger = worker.link.in_flight().saturating_sub(1);
+            dispatch::revoke_newest(worker, work, younger);
         }
     }
 
@@ -134,10 +144,11 @@ impl Core {
     /// While the pool closes: dismisses the workers that have nothing left to do. True once all are gone.
     pub(crate) fn dismiss(&mut self) -> bool {
         let mut are_gone = true;
+        let now_ns = clock::now_ns();
         for worker in self.seats.workers_mut() {
             are_gone = false;
             if worker.link.is_idle() {
-                worker.dismiss();
+                worker.dismiss(now_ns);
             }
         }
         are_gone

@@ -93,7 +93,8 @@ impl Core {
     }
 
     /// A worker was killed, or must be by the fork server.
-    pub(super) fn see_to_kill(&mut self, kill_by: KillBy) {
+    pub(super) fn see_to_kill(&mut self, seat: usize, kill_by: KillBy) {
+        self.lane.leave_seat(seat);
         if kill_by == KillBy::ForkServer {
             self.kill_by_server();
         }

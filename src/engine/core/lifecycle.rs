@@ -6,9 +6,10 @@ use super::reserve::Missing;
 use super::seat::{Prepared, Seat, WorkerHandle};
 use super::shortage::Verdict;
 use super::{Core, Phase, number};
-use crate::backend::Settled;
-use crate::engine::piece::{Lost, WaitingPiece};
-use crate::engine::policy::patience::{CAUSE_WAIT_NS, Duty, SPAWN_DEADLINE_NS};
+use crate::backend::{Settled, TaskKey};
+use crate::codec::bytes::Arguments;
+use crate::engine::piece::{Lost, Returned, WaitingPiece};
+use crate::engine::policy::patience::{CAUSE_DUE_NS, CAUSE_WAIT_NS, Duty, SPAWN_DEADLINE_NS};
 use crate::engine::policy::restart::{Death, MAX_EARLY_DEATHS, MORE_ORDERS_NS, RETRY_NS, Refill};
 use crate::engine::wire::message::{self, ToServer};
 use crate::error::{Cause, Error, ErrorKind};
@@ -146,7 +147,7 @@ impl Core {
             let _ = self.epolls.callers.add(pidfd, event).and(self.epolls.supervisor.add(pidfd, event));
         }
         let kill_by = worker.spawned(pid, pidfd);
-        self.see_to_kill(kill_by);
+        self.see_to_kill(seat, kill_by);
         self.shortage.end();
         failpoint!("parent-spawn-heard");
     }
@@ -210,7 +211,7 @@ impl Core {
     pub(crate) fn no_memory(&mut self, seat: usize, generation: u32) {
         if let Some(worker) = self.seats.worker_of(seat, generation) {
             let kill_by = worker.kill();
-            self.see_to_kill(kill_by);
+            self.see_to_kill(seat, kill_by);
         }
     }
 
@@ -220,7 +221,7 @@ impl Core {
             && worker.link.signalled().is_err()
         {
             let kill_by = worker.distrust();
-            self.see_to_kill(kill_by);
+            self.see_to_kill(seat, kill_by);
         }
     }
 
@@ -231,6 +232,9 @@ impl Core {
         if let Some(worker) = self.seats.worker_of(seat, generation) {
             worker.ended(None, clock::now_ns());
             failpoint!("parent-death-seen");
+            // Who tells why may be slow: that holds up only the piece that it may have run.
+            self.lane.leave_seat(seat);
+            self.revoke_younger(seat);
         }
     }
 
@@ -288,11 +292,21 @@ impl Core {
             }
             let Some(it) = self.seats.get_mut(seat) else { continue };
             let may_fill = matches!(self.phase, Phase::Open) && self.server.is_connected();
-            let end_ns = it.worker().and_then(WorkerHandle::end).map(|(since_ns, _)| since_ns + CAUSE_WAIT_NS);
+            let end_ns = it.worker().and_then(WorkerHandle::end).map(|(since_ns, _)| match since_ns + CAUSE_DUE_NS {
+                due_ns if due_ns > now_ns => due_ns,
+                _ => since_ns + CAUSE_WAIT_NS,
+            });
             let due_ns = end_ns.or_else(|| it.vacant_until_ns().filter(|_| may_fill));
             next_ns = next_ns.into_iter().chain(due_ns).min();
         }
         next_ns
+    }
+
+    /// True if the fork server should have told the cause of a death by now: it may be stopped.
+    pub(crate) fn is_cause_due(&self) -> bool {
+        let now_ns = clock::now_ns();
+        let is_due = |end: Option<(u64, Option<Cause>)>| matches!(end, Some((since_ns, None)) if since_ns + CAUSE_DUE_NS <= now_ns);
+        self.seats.workers().any(|worker| is_due(worker.end()))
     }
 
     /// The fork server is gone. Kills its workers, and gives the pidfds of those that must have ended before
@@ -351,7 +365,7 @@ impl Core {
         let cause = final_cause(&worker, cause);
         self.return_pieces_of(seat, &mut worker, cause);
         failpoint!("parent-worker-reaped");
-        let death = death_of(&worker, cause);
+        let death = death_of(&mut worker, cause);
         let reason = worker.start_failure.take();
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         self.reaped.push(worker);
@@ -359,7 +373,8 @@ impl Core {
             return;
         }
         self.counts.workers_lost += 1;
-        let one_became_ready = self.seats.workers().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
+        let one_became_ready =
+            self.seats.workers_mut().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
         let now_ns = clock::now_ns();
         match self.early_deaths.count(death, one_became_ready, now_ns) {
             Refill::Now => {}
@@ -403,56 +418,109 @@ impl Core {
     /// The piece that a dead worker ran is lost; what it had not begun goes to others.
     fn return_pieces_of(&mut self, seat: usize, worker: &mut WorkerHandle, cause: Cause) {
         let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
+        let mut rest = rest.into_iter();
         if let Some(piece) = lost {
-            self.lose(seat, worker, piece, cause);
+            let how = if worker.overran(piece.sequence) { How::Overran } else { How::Died };
+            let Lost { task, number, arguments, .. } = piece;
+            self.lose(seat, worker, (task, number, arguments), how, cause);
+        } else if worker.did_not_begin()
+            && let Some(piece) = rest.next()
+        {
+            self.not_begun(seat, worker, piece, cause);
         }
         for piece in rest {
             self.work.take_back(piece);
         }
     }
 
-    /// A piece lost its worker: it starts again later, or fails.
-    fn lose(&mut self, seat: usize, worker: &WorkerHandle, piece: Lost, cause: Cause) {
+    /// A worker was killed because it did not begin this piece: another gets it, unless that has happened before.
+    fn not_begun(&mut self, seat: usize, worker: &WorkerHandle, piece: Returned, cause: Cause) {
         let Some(task) = self.work.tasks.get_mut(piece.task) else { return };
-        let overran = worker.overran(piece.sequence);
-        let limit = task.settings().limit_ns.filter(|_| overran).map(|limit| Duration::from_nanos(limit.get()));
+        if !task.counts_as_start(piece.number) {
+            return self.work.take_back(piece);
+        }
+        let again = task.terms().may_run_again;
+        let Returned { task, number, arguments } = piece;
+        self.lose(seat, worker, (task, number, again.then_some(arguments)), How::NotBegun, cause);
+    }
+
+    /// A piece lost its worker: it starts again later, if its arguments are there, or fails.
+    fn lose(
+        &mut self,
+        seat: usize,
+        worker: &WorkerHandle,
+        (key, number, arguments): (TaskKey, usize, Option<Arguments>),
+        how: How,
+        cause: Cause,
+    ) {
+        let Some(task) = self.work.tasks.get_mut(key) else { return };
+        let limit = task.settings().limit_ns.map(|limit| Duration::from_nanos(limit.get()));
         let pid = worker.pid();
         let error = |label, attempts| {
-            let error = match (limit, worker.given_up()) {
-                (Some(limit), Some(reason)) => {
-                    let message =
-                        format!("ran longer than its limit of {limit:?}, and its worker could not be killed: {reason}");
-                    Error::new(ErrorKind::TimedOut, message)
-                }
-                (None, Some(reason)) => Error::new(
-                    ErrorKind::System,
-                    format!("was given up, since its worker could not be killed: {reason}"),
-                ),
-                (Some(limit), None) => {
-                    let message = format!("ran longer than its limit of {limit:?}, and was killed");
-                    Error::new(ErrorKind::TimedOut, message)
-                }
-                (None, None) => Error::new(ErrorKind::WorkerLost, String::new()),
+            let error = match worker.given_up() {
+                Some(reason) => How::given_up(limit.filter(|_| how == How::Overran), reason),
+                None => how.error(limit),
             };
             error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
         };
         // One that lives on must not run twice at a time.
-        let wake = match piece.arguments.filter(|_| worker.given_up().is_none()) {
-            Some(arguments) => match task.lose_start(piece.number, error) {
+        let wake = match arguments.filter(|_| worker.given_up().is_none()) {
+            Some(arguments) => match task.lose_start(number, error) {
                 Ok(pause_ns) => {
                     let due_ns = clock::now_ns() + pause_ns;
-                    self.delayed.push(due_ns, piece.task, WaitingPiece { number: piece.number, arguments });
+                    self.delayed.push(due_ns, key, WaitingPiece { number, arguments });
                     self.alarm.wake_by(due_ns);
                     return;
                 }
                 Err(wake) => wake,
             },
             None => {
-                let error = error(task.label(piece.number), task.attempts(piece.number));
-                task.settle(piece.number, Settled::Failed(error))
+                let error = error(task.label(number), task.attempts(number));
+                task.settle(number, Settled::Failed(error))
             }
         };
         self.wakes.add(wake);
+    }
+}
+
+/// How a piece lost its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Died,
+    Overran,
+    /// It was killed because it did not begin the piece, and it was not the first one.
+    NotBegun,
+}
+
+impl How {
+    /// The error of a piece whose worker lives on; with the limit that it ran over.
+    fn given_up(limit: Option<Duration>, reason: &str) -> Error {
+        match limit {
+            Some(limit) => {
+                let message =
+                    format!("ran longer than its limit of {limit:?}, and its worker could not be killed: {reason}");
+                Error::new(ErrorKind::TimedOut, message)
+            }
+            None => {
+                let message = format!("was given up, since its worker could not be killed: {reason}");
+                Error::new(ErrorKind::System, message)
+            }
+        }
+    }
+
+    /// The error of a piece with this time limit.
+    fn error(self, limit: Option<Duration>) -> Error {
+        const HIDDEN: &str = "more than one worker did not begin it, or ran it and hid that, and was killed";
+        match (self, limit) {
+            (How::Overran, Some(limit)) => {
+                Error::new(ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}, and was killed"))
+            }
+            (How::NotBegun, Some(limit)) => {
+                Error::new(ErrorKind::TimedOut, format!("has no end within its limit of {limit:?}: {HIDDEN}"))
+            }
+            (How::NotBegun, None) => Error::new(ErrorKind::WorkerLost, HIDDEN),
+            (How::Died, _) | (How::Overran, None) => Error::new(ErrorKind::WorkerLost, String::new()),
+        }
     }
 }
 
@@ -462,7 +530,7 @@ fn final_cause(worker: &WorkerHandle, told: Cause) -> Cause {
 }
 
 /// What a death tells of the start of workers.
-fn death_of(worker: &WorkerHandle, cause: Cause) -> Death {
+fn death_of(worker: &mut WorkerHandle, cause: Cause) -> Death {
     if worker.became_ready() || cause == Cause::ForkServerLost {
         Death::Late
     } else if worker.was_killed() && cause != Cause::Protocol {

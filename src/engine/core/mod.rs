@@ -38,14 +38,14 @@ mod work;
 pub(crate) use self::attention::Observer;
 pub(crate) use self::events::number;
 pub(crate) use self::lifecycle::Unallocated;
-pub(crate) use self::overdue::Question;
+pub(crate) use self::overdue::{Answer, Question};
 pub(crate) use self::reserve::Missing;
 pub(crate) use self::server_link::ServerLink;
 pub(crate) use self::task_state::{TaskState, Want};
 
 use self::alarm::Alarm;
-use self::attention::{Attention, Need};
-use self::collect::{Destination, Found, LAST_LOOKS};
+use self::attention::{Attention, MAX_LOOKS, Need};
+use self::collect::{Destination, Found};
 use self::delayed::Delayed;
 use self::direct_lane::{Added, DirectLane};
 use self::dispatch::Gave;
@@ -57,6 +57,7 @@ use self::work::Work;
 use super::link::Buffers;
 use super::observe::Counts;
 use super::policy::pace::LOOK_AHEAD_NS;
+use super::policy::patience::Patience;
 use super::policy::restart::EarlyDeaths;
 use super::travel;
 use super::unpark::{Unparker, Wakes};
@@ -98,6 +99,7 @@ pub(crate) struct Core {
     server: ServerLink,
     shortage: Shortage,
     early_deaths: EarlyDeaths,
+    patience: Patience,
     epolls: Epolls,
     buffers: Buffers,
     phase: Phase,
@@ -124,6 +126,7 @@ impl Core {
             server: ServerLink::Absent { retry_ns: 0 },
             shortage: Shortage::default(),
             early_deaths: EarlyDeaths::default(),
+            patience: Patience::default(),
             epolls,
             buffers,
             phase: Phase::Open,
@@ -387,12 +390,11 @@ impl Core {
     }
 
     /// Takes all that one worker has said by now, but no more than its ring can hold: it may still be
-    /// writing.
+    /// writing, or let the ring stand full.
     fn collect_rest_from(&mut self, seat: usize) {
-        for _ in 0..LAST_LOOKS {
-            if !self.collect_from(seat) {
-                break;
-            }
+        let Some(end) = self.seats.worker_mut(seat).map(|worker| worker.link.end_of_ring()) else { return };
+        while self.collect_from(seat) && self.seats.worker_mut(seat).is_some_and(|worker| worker.link.has_read() < end)
+        {
         }
     }
 
@@ -406,15 +408,19 @@ impl Core {
             alarm.wake_by(due_ns);
         }
         if let Some(kill_by) = kill_by {
-            self.see_to_kill(kill_by);
+            self.see_to_kill(seat, kill_by);
         }
         found != Found::Nothing
     }
 
     // Attention.
 
-    /// Sets the observer, then collects until nothing is found. With `renew`, what was announced
-    /// before and may have been used up is announced again. True if anything was found.
+    /// Sets the observer, then collects until nothing is found, in at most [`MAX_LOOKS`] looks. With `renew`, what was
+    /// announced before and may have been used up is announced again. True if anything was found: then the thread must
+    /// not sleep yet.
+    ///
+    /// Workers that always have something new would hold the lock here for ever. So after the last look all others are let
+    /// in. The caller that leads then looks again; for every other thread the supervisor takes a turn.
     pub(crate) fn attend(&mut self, observer: Observer, renew: bool) -> bool {
         self.attention.pass_to(observer);
         if renew && matches!(observer, Observer::CallerParks | Observer::SupervisorParks) {
@@ -423,11 +429,15 @@ impl Core {
             let gave = dispatch::rebalance(&mut self.seats, &mut self.work, 0);
             self.note_given(gave);
         }
-        let mut found = false;
-        while self.announce(renew) && self.collect() {
-            found = true;
+        for looks in 0..MAX_LOOKS {
+            if !self.announce(renew) || !self.collect() {
+                return looks > 0;
+            }
         }
-        found
+        if !(renew && observer == Observer::CallerParks) {
+            self.alarm.wake_now();
+        }
+        true
     }
 
     /// After work was given out by a thread that does not wait for its outcome: the thread that sleeps is

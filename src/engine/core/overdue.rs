@@ -1,23 +1,36 @@
 //! What depends on the time: pieces that may start again, that ran too long, or that were not begun.
 //!
 //! [`Core::run_timers`] asks `policy::patience` about each worker, and acts. The supervisor calls it at
-//! the alarm, a caller before it sleeps. Whether a worker is stopped stands in /proc, which is not read
+//! the alarm, a caller before it sleeps. What a worker's process does stands in /proc, which is not read
 //! under the lock: then the verdict is a [`Question`], which the supervisor answers.
 
-use super::{Core, Phase};
+use super::{Core, Phase, dispatch};
 use crate::backend::TaskKey;
 use crate::engine::piece::WaitingPiece;
-use crate::engine::policy::patience::{self, Activity, Duty, NOT_BEGUN_NS, Verdict, WorkerView};
+use crate::engine::policy::patience::{self, Activity, Duty, NOT_BEGUN_NS, Sight, Verdict, WorkerView};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// What somebody must find out without the lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) seat: usize,
     pub(crate) generation: u32,
-    pub(crate) pid: u32,
+    /// The worker's process. `None` where this process had no descriptor left for it: then nobody can tell.
+    pub(crate) pidfd: Option<Arc<OwnedFd>>,
 }
+
+impl Question {
+    /// True if both are about the same worker.
+    pub(crate) fn is_same(&self, other: &Question) -> bool {
+        (self.seat, self.generation) == (other.seat, other.generation)
+    }
+}
+
+/// What a process does, and the processor time that it has used; `None` where the system does not tell.
+pub(crate) type Answer = Option<(Activity, u64)>;
 
 /// What the timers found.
 #[derive(Debug, Default)]
@@ -37,15 +50,15 @@ impl Timers {
 
 impl Core {
     /// Sees to what depends on the time. `answers` are what was found out about earlier questions.
-    pub(crate) fn run_timers(&mut self, answers: &[(Question, Option<Activity>)]) -> Timers {
+    pub(crate) fn run_timers(&mut self, answers: &[(Question, Answer)]) -> Timers {
         let now_ns = clock::now_ns();
         let mut timers = Timers::default();
         let mut came_back = self.start_delayed(now_ns);
         if let Some(due_ns) = self.delayed.next_ns() {
             timers.wait_until(due_ns);
         }
-        let is_ready = |worker: &super::WorkerHandle| worker.became_ready() && worker.duty() != Duty::Suspect;
-        let others_are_ready = self.seats.workers().any(is_ready);
+        let is_ready = |worker: &mut super::WorkerHandle| worker.duty() != Duty::Suspect && worker.became_ready();
+        let others_are_ready = self.seats.workers_mut().any(is_ready);
         for seat in 0..self.seats.len() {
             let Some((view, question)) = self.view(seat, others_are_ready, answers, now_ns) else { continue };
             came_back |= self.act(seat, patience::judge(&view, now_ns), question, now_ns, &mut timers);
@@ -99,20 +112,41 @@ impl Core {
         &mut self,
         seat: usize,
         others_are_ready: bool,
-        answers: &[(Question, Option<Activity>)],
+        answers: &[(Question, Answer)],
         now_ns: u64,
     ) -> Option<(WorkerView, Option<Question>)> {
         let generation = self.seats.get_mut(seat)?.generation();
         let worker = self.seats.worker_mut(seat)?;
-        let question = worker.pid().map(|pid| Question { seat, generation, pid });
-        let answer = answers.iter().find(|(asked, _)| Some(*asked) == question);
+        if worker.was_killed() || worker.end().is_some() {
+            return None;
+        }
+        let question = worker.has_process().then(|| Question { seat, generation, pidfd: worker.pidfd().cloned() });
+        let (Ok(progress), Ok(has_read_all)) = (worker.link.progress(now_ns), worker.link.has_read_all()) else {
+            let kill_by = worker.distrust();
+            self.see_to_kill(seat, kill_by);
+            return None;
+        };
+        let answer = question.as_ref().and_then(|it| answers.iter().find(|(asked, _)| asked.is_same(it)));
+        let sight = match answer {
+            None => Sight::NotTaken,
+            Some((_, None)) => Sight::Unknown,
+            Some((_, Some((activity, cpu_ns)))) => {
+                let used_ns = worker.seen(*cpu_ns);
+                Sight::Taken { activity: *activity, used_ns }
+            }
+        };
+        if worker.duty() == Duty::Leaves && has_read_all && matches!(sight, Sight::Taken { used_ns: 1.., .. }) {
+            worker.watch_anew(now_ns);
+        }
         let view = WorkerView {
             duty: worker.duty(),
             is_ready: worker.became_ready(),
             others_are_ready,
-            progress: worker.link.progress(now_ns),
-            has_read_all: worker.link.has_read_all(),
-            activity: answer.and_then(|(_, activity)| *activity),
+            progress,
+            has_read_all,
+            sight,
+            watched_since_ns: worker.watched_since_ns(),
+            patience_ns: self.patience.time_ns(self.counts.pieces_done),
             graced: worker.graced(),
         };
         Some((view, question))
@@ -150,16 +184,16 @@ impl Core {
                 if let Some(worker) = self.seats.worker_mut(seat) {
                     worker.become_trusted();
                 }
+                // What runs may have a limit.
+                timers.wait_until(now_ns);
             }
-            Verdict::Suspect => {
-                self.suspect(seat);
+            Verdict::Suspect { keeps_oldest } => {
+                self.suspect(seat, keeps_oldest, now_ns);
                 timers.wait_until(now_ns + NOT_BEGUN_NS);
             }
-            Verdict::KillStopped => {
-                if let Some(worker) = self.seats.worker_mut(seat) {
-                    let kill_by = worker.kill();
-                    self.see_to_kill(kill_by);
-                }
+            Verdict::PassOver => self.revoke_all(seat),
+            Verdict::Kill => {
+                self.kill_unbegun(seat);
                 return false;
             }
             Verdict::KillOverrun { sequence } => self.kill_overrun(seat, sequence),
@@ -167,16 +201,31 @@ impl Core {
         true
     }
 
-    /// A worker does not begin what it was given: others get it.
-    fn suspect(&mut self, seat: usize) {
-        self.revoke_all(seat);
-        if let Some(worker) = self.seats.worker_mut(seat)
-            && worker.link.is_idle()
-        {
-            worker.become_suspect();
-            self.lane.leave_seat(seat);
-            // The caller that found it may have gone by then.
-            self.alarm.wake_by(clock::now_ns() + NOT_BEGUN_NS);
+    /// A worker does not begin what it was given: others get it. With `keeps_oldest` the oldest piece stays: the worker may
+    /// have begun it and damaged its word, and then it must not begin a second time elsewhere. What the process does is
+    /// found out at once.
+    fn suspect(&mut self, seat: usize, keeps_oldest: bool, now_ns: u64) {
+        let Core { seats, work, lane, alarm, .. } = self;
+        let Some(worker) = seats.worker_mut(seat) else { return };
+        let kept = usize::from(keeps_oldest);
+        dispatch::revoke_newest(worker, work, worker.link.in_flight().saturating_sub(kept));
+        if worker.link.in_flight() <= kept {
+            worker.become_suspect(now_ns);
+            lane.leave_seat(seat);
+            // The supervisor looks, and the caller that found it may go.
+            alarm.wake_now();
+        }
+    }
+
+    /// Kills a worker that does not do its duty. What it has not begun goes to others once it is dead.
+    pub(super) fn kill_unbegun(&mut self, seat: usize) {
+        if let Some(worker) = self.seats.worker_mut(seat) {
+            let is_suspect = worker.duty() == Duty::Suspect;
+            let Some(kill_by) = worker.kill_unbegun() else { return };
+            self.see_to_kill(seat, kill_by);
+            if is_suspect {
+                self.patience.killed(self.counts.pieces_done);
+            }
         }
     }
 
@@ -187,7 +236,7 @@ impl Core {
         // It may have answered in the last moment.
         if let Some(worker) = self.seats.worker_mut(seat).filter(|worker| worker.link.runs(sequence)) {
             let kill_by = worker.kill_overrun(sequence);
-            self.see_to_kill(kill_by);
+            self.see_to_kill(seat, kill_by);
             failpoint!("parent-overrun-killed");
         }
     }

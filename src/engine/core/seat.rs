@@ -53,6 +53,14 @@ pub(crate) enum KillBy {
     ForkServer,
 }
 
+/// What the processor time of a watched worker is measured from.
+#[derive(Debug, Clone, Copy, Default)]
+struct Watch {
+    since_ns: u64,
+    /// The time that it had used when somebody looked first.
+    cpu_ns: Option<u64>,
+}
+
 /// The parent's side of one worker.
 #[derive(Debug)]
 pub(crate) struct WorkerHandle {
@@ -75,6 +83,10 @@ pub(crate) struct WorkerHandle {
     overran: Option<u32>,
     /// A piece whose limit had passed long before anybody looked: it had its grace.
     graced: Option<u32>,
+    /// While it is suspect or leaves.
+    watch: Watch,
+    /// It was killed because it did not begin its oldest piece.
+    did_not_begin: bool,
     /// Why it could not become ready, as it said.
     pub(crate) start_failure: Option<String>,
 }
@@ -95,6 +107,8 @@ impl WorkerHandle {
             given_up: None,
             overran: None,
             graced: None,
+            watch: Watch::default(),
+            did_not_begin: false,
             start_failure: None,
         }
     }
@@ -133,7 +147,7 @@ impl WorkerHandle {
 
     /// True if `on_worker_start` has returned in it. A worker that has answered a piece was ready, whatever it
     /// writes over its own word for it later.
-    pub(crate) fn became_ready(&self) -> bool {
+    pub(crate) fn became_ready(&mut self) -> bool {
         self.pieces_done > 0 || self.link.is_ready()
     }
 
@@ -142,6 +156,8 @@ impl WorkerHandle {
     pub(crate) fn is_hungry(&self) -> bool {
         pace::is_hungry(self.link.backlog_ns(), self.link.in_flight())
             && self.duty == Duty::Works
+            && self.kill == Kill::NotRequested
+            && !matches!(self.process, Process::Ended { .. })
             && !self.link.is_streaming_out()
     }
 
@@ -237,10 +253,40 @@ impl WorkerHandle {
     }
 
     /// It did not begin what it was given.
-    pub(crate) fn become_suspect(&mut self) {
+    pub(crate) fn become_suspect(&mut self, now_ns: u64) {
         if self.duty == Duty::Works {
             self.duty = Duty::Suspect;
+            self.watch_anew(now_ns);
         }
+    }
+
+    /// Since when it is watched.
+    pub(crate) fn watched_since_ns(&self) -> u64 {
+        self.watch.since_ns
+    }
+
+    /// Somebody has looked at its process. Gives the processor time that it has used since it is watched.
+    pub(crate) fn seen(&mut self, cpu_ns: u64) -> u64 {
+        cpu_ns.saturating_sub(*self.watch.cpu_ns.get_or_insert(cpu_ns))
+    }
+
+    /// It does something: it is watched from now on.
+    pub(crate) fn watch_anew(&mut self, now_ns: u64) {
+        self.watch = Watch { since_ns: now_ns, cpu_ns: None };
+    }
+
+    /// Kills it because it did not begin its oldest piece. `None`: it has begun it by now.
+    pub(crate) fn kill_unbegun(&mut self) -> Option<KillBy> {
+        if !self.link.withdraw_oldest() {
+            return None;
+        }
+        self.did_not_begin = !self.link.is_idle() && self.became_ready();
+        Some(self.kill())
+    }
+
+    /// True if it was killed because it did not begin its oldest piece.
+    pub(crate) fn did_not_begin(&self) -> bool {
+        self.did_not_begin
     }
 
     /// It has read all: it gets pieces again.
@@ -251,9 +297,10 @@ impl WorkerHandle {
     }
 
     /// Tells it that no more work comes.
-    pub(crate) fn dismiss(&mut self) {
+    pub(crate) fn dismiss(&mut self, now_ns: u64) {
         if self.duty != Duty::Leaves && self.link.dismiss() {
             self.duty = Duty::Leaves;
+            self.watch_anew(now_ns);
         }
     }
 

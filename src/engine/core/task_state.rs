@@ -97,6 +97,8 @@ pub(crate) struct TaskState {
     finished: Option<VecDeque<usize>>,
     /// How many starts of a piece were lost; most pieces lose none.
     lost_starts: BTreeMap<usize, u32>,
+    /// How many workers were killed because they did not begin a piece; nearly always empty.
+    not_begun: BTreeMap<usize, u32>,
     /// Nothing of it begins any more.
     is_cancelled: bool,
     waiter: Option<(Want, Arc<Unparker>)>,
@@ -118,6 +120,7 @@ impl Default for TaskState {
             first_unread: 0,
             finished: None,
             lost_starts: BTreeMap::new(),
+            not_begun: BTreeMap::new(),
             is_cancelled: false,
             waiter: None,
         }
@@ -307,6 +310,14 @@ impl TaskState {
     /// The number of starts of a piece, with the present one.
     pub(crate) fn attempts(&self, number: usize) -> u32 {
         self.lost_starts.get(&number).copied().unwrap_or(0).saturating_add(1)
+    }
+
+    /// A worker was killed because it did not begin this piece. True if that is taken for a start that was lost.
+    #[must_use]
+    pub(crate) fn counts_as_start(&mut self, number: usize) -> bool {
+        let times = self.not_begun.entry(number).or_default();
+        *times += 1;
+        restart::counts_as_start(*times)
     }
 
     /// A start of a piece was lost. `Ok` with the pause after which it may start again; else it fails with
@@ -509,6 +520,7 @@ impl TaskState {
             first_unread,
             finished,
             lost_starts,
+            not_begun,
             is_cancelled,
             waiter,
         } = self;
@@ -519,6 +531,7 @@ impl TaskState {
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
         (*finished, *waiter, *is_cancelled) = (None, None, false);
         lost_starts.clear();
+        not_begun.clear();
         true
     }
 }

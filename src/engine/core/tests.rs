@@ -8,8 +8,8 @@ use crate::engine::core::seat::{Prepared, Seat};
 use crate::engine::policy::restart;
 use crate::engine::shared::Command;
 use crate::engine::shared::Shared;
-use crate::engine::wire::pair::{Pair, READY};
-use crate::engine::wire::record::{CHUNK, REPLY};
+use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
+use crate::engine::wire::record::{BEGIN, CHUNK, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::error::Cause;
 use crate::protocol::claim;
@@ -220,6 +220,74 @@ fn what_a_reader_takes_makes_room_at_once() {
         }
         assert_eq!(held(&pool), 4, "three are left, and one more has room");
     }
+}
+
+/// A worker that slept let its ring stand full, and the parent went round in it for as long as it found something, with
+/// the lock held. Here the parts of a result of 512 MiB stand there.
+#[test]
+fn a_ring_that_stands_full_is_read_with_the_lock_given_away_in_between() {
+    let mut pool = PlayedPool::new(1);
+    let task = pool.task::<u64>();
+    // The second one waits behind it, which makes it worth telling that the first is done.
+    (0..2).for_each(|_| task.run(add, 1, 2));
+    let Played { pair, replies, .. } = &mut pool.workers[0];
+    assert!(claim::claim(pair.states(), 1));
+    let (words, part) = (pair.back_ring(), vec![1; CHUNK_BYTES]);
+    let header = |kind| Header { kind, flags: 0, sequence: 1 };
+    // From `tail` on there is nothing up to the end of the ring.
+    let fill_up = |tail: usize| words[tail].store(((words.len() - tail - 1) * 8) as u64 | 15 << 24, Release);
+    assert!(replies.push(words, header(BEGIN), &[1 << 29], &part).is_ok());
+    while replies.push(words, header(CHUNK), &[], &part).is_ok() {}
+    replies.publish(words);
+    while pool.shared.lock().collect() {}
+    let first_round = replies.tail() as usize;
+    // All further rounds, from the beginning of the ring.
+    let mut replies = Producer::new();
+    while replies.push(words, header(CHUNK), &[], &part).is_ok() {}
+    replies.publish(words);
+    fill_up(replies.tail() as usize);
+    fill_up(first_round);
+    let mut core = pool.shared.lock();
+    let has_read = |core: &mut Core| core.seats.worker_mut(0).unwrap().link.has_read();
+    for (observer, supervisor_goes_on) in [(Observer::CallerParks, false), (Observer::SupervisorParks, true)] {
+        core.alarm.supervisor_woke();
+        let before = has_read(&mut core);
+        assert!(core.attend(observer, true), "{observer:?} must look again");
+        let ring = words.len() as u64;
+        assert!((1..=MAX_LOOKS as u64 * ring).contains(&(has_read(&mut core) - before)), "{observer:?}");
+        assert_eq!(core.alarm.supervisor_sleeps(None) == Some(0), supervisor_goes_on, "{observer:?}");
+    }
+    pool.shared.release(core);
+}
+
+/// A worker that was killed for one piece once got others until it was dead, and could begin one in its last moment.
+#[test]
+fn a_worker_that_is_killed_gets_no_more_pieces() {
+    let mut pool = PlayedPool::new(2);
+    let held = |pool: &PlayedPool| {
+        let core = pool.shared.lock();
+        core.seats.workers().map(|worker| worker.link.in_flight()).collect::<Vec<_>>()
+    };
+    let task = pool.task::<u64>();
+    // From one place: pieces of another site do not take the lane.
+    let run = || task.run(add, 1, 2);
+    while pool.shared.lock().lane.seat().is_none() {
+        run();
+        pool.pieces_are_tiny();
+        pool.work(usize::MAX);
+    }
+    let seat = pool.shared.lock().lane.seat().unwrap();
+    while task.completed() < task.len() {
+        pool.work(usize::MAX);
+    }
+    let mut core = pool.shared.lock();
+    core.kill_unbegun(seat);
+    pool.shared.release(core);
+    for _ in 0..100 {
+        run();
+    }
+    assert_eq!(held(&pool)[seat], 0);
+    assert!(held(&pool)[1 - seat] > 0);
 }
 
 /// A tiny piece that took the short way after the pool's end lay in a ring that nobody read, and its caller

@@ -4,6 +4,7 @@
 //! that were neither answered nor revoked. `backlog_ns` is the sum of their costs, `flagged` the number of those
 //! with `low_water`. Only the parent touches these words; the worker sees none of them.
 
+use super::claims::Held;
 use crate::backend::TaskKey;
 use std::collections::VecDeque;
 
@@ -26,9 +27,8 @@ pub(crate) struct InFlight {
     pub(super) is_limited: bool,
     /// Its arguments must stay readable until it is answered.
     pub(super) may_run_again: bool,
-    /// The parent saw the claim and released the arguments. The parent does not revert this, whatever the worker
-    /// writes later.
-    pub(super) begun: bool,
+    /// Whose it is, as far as the parent has seen.
+    pub(super) held: Held,
 }
 
 #[derive(Debug, Default)]
@@ -60,8 +60,16 @@ impl Ledger {
         self.pieces.front()
     }
 
+    pub(super) fn oldest_mut(&mut self) -> Option<&mut InFlight> {
+        self.pieces.front_mut()
+    }
+
     pub(super) fn newest(&self) -> Option<&InFlight> {
         self.pieces.back()
+    }
+
+    pub(super) fn newest_mut(&mut self) -> Option<&mut InFlight> {
+        self.pieces.back_mut()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
@@ -97,9 +105,9 @@ impl Ledger {
     }
 
     /// Removes the pieces for which `is_gone` returns true.
-    pub(super) fn remove_if(&mut self, mut is_gone: impl FnMut(&InFlight) -> bool) {
+    pub(super) fn remove_if(&mut self, mut is_gone: impl FnMut(&mut InFlight) -> bool) {
         let (backlog_ns, flagged) = (&mut self.backlog_ns, &mut self.flagged);
-        self.pieces.retain(|piece| {
+        self.pieces.retain_mut(|piece| {
             let gone = is_gone(piece);
             if gone {
                 *backlog_ns -= u64::from(piece.cost_ns);
@@ -119,13 +127,6 @@ impl Ledger {
     pub(super) fn extend(&mut self, sequence: u32, end: u64) {
         if let Some(piece) = self.pieces.iter_mut().find(|piece| piece.sequence == sequence) {
             piece.end = end;
-        }
-    }
-
-    /// The claim of the oldest piece was seen, and its arguments are released.
-    pub(super) fn mark_oldest_begun(&mut self) {
-        if let Some(oldest) = self.pieces.front_mut() {
-            oldest.begun = true;
         }
     }
 
@@ -166,7 +167,7 @@ mod tests {
                 streams: false,
                 is_limited: false,
                 may_run_again: false,
-                begun: false,
+                held: Held::Given,
             });
         }
         check(&ledger, &[1, 2, 3, 4, 5, 6], 111_111, 3);
@@ -178,9 +179,8 @@ mod tests {
         check(&ledger, &[2, 5], 10_010, 1);
         ledger.extend(5, 77);
         ledger.extend(4, 78);
-        ledger.mark_oldest_begun();
-        let all: Vec<_> = ledger.remove_all().iter().map(|it| (it.sequence, it.end, it.begun)).collect();
-        assert_eq!(all, [(2, 0, true), (5, 77, false)]);
+        let all: Vec<_> = ledger.remove_all().iter().map(|it| (it.sequence, it.end)).collect();
+        assert_eq!(all, [(2, 0), (5, 77)]);
         check(&ledger, &[], 0, 0);
     }
 }

@@ -8,6 +8,7 @@
 //! `pair.rs` lists them; everything else is the parent's, under the pool's lock.
 
 mod buffers;
+mod claims;
 mod holes;
 mod ledger;
 mod progress;
@@ -16,13 +17,13 @@ mod signals;
 mod stream;
 
 pub(crate) use buffers::Buffers;
-pub(crate) use reading::{Arrivals, MAX_RECORDS_A_LOOK};
+pub(crate) use reading::Arrivals;
 
 use crate::backend::TaskKey;
 use crate::codec::Format;
 use crate::codec::bytes::{ARGUMENT_INLINE_BYTES, Arguments, Reply};
 use crate::engine::piece::{Given, Lost, Returned, Terms};
-use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
+use crate::engine::wire::pair::{CHUNK_BYTES, Pair};
 use crate::engine::wire::record::{self, Outcome};
 use crate::error::Cause;
 use crate::failpoint::failpoint;
@@ -34,6 +35,7 @@ use crate::sys::clock;
 use crate::sys::event::Event;
 use crate::sys::spin;
 use crate::sys::{fault, futex};
+use claims::Held;
 use holes::Holes;
 use ledger::{InFlight, Ledger};
 use progress::{Limits, Sightings};
@@ -79,6 +81,10 @@ pub(crate) struct Link {
     /// The position in *back* up to which the worker was told that the parent has read.
     told_head: u64,
     signals: Signals,
+    /// It was seen to be ready.
+    was_ready: bool,
+    /// A state word was seen that neither side writes.
+    is_damaged: bool,
 }
 
 impl Link {
@@ -99,6 +105,8 @@ impl Link {
             incoming: Incoming::default(),
             told_head: 0,
             signals: Signals::new(),
+            was_ready: false,
+            is_damaged: false,
         };
         Ok(worker)
     }
@@ -138,12 +146,6 @@ impl Link {
     /// True if this is the oldest piece that it holds.
     pub(crate) fn runs(&self, sequence: u32) -> bool {
         self.ledger.oldest().is_some_and(|oldest| oldest.sequence == sequence)
-    }
-
-    /// True once `on_worker_start` has returned.
-    pub(crate) fn is_ready(&self) -> bool {
-        // Acquire (worker-ready).
-        self.pair.stage().load(Acquire) == READY
     }
 
     /// What the dead worker left word of, if that explains such an end.
@@ -268,15 +270,14 @@ impl Link {
     fn given(&mut self, task: TaskKey, number: usize, terms: Terms, position: u64, low_water: bool, streams: bool) {
         let Terms { cost_ns, limit_ns, may_run_again } = terms;
         let (sequence, end) = (self.next_sequence, self.work.tail());
-        // 31 bits: the state word uses one bit itself.
-        self.next_sequence = if sequence == u32::MAX >> 1 { 1 } else { sequence + 1 };
+        self.next_sequence = if sequence == claim::LAST_SEQUENCE { 1 } else { sequence + 1 };
         if let Some(limit_ns) = limit_ns {
             if self.ledger.is_empty() {
                 self.limits.clear();
             }
             self.limits.add(sequence, limit_ns.get());
         }
-        let (is_limited, begun) = (limit_ns.is_some(), false);
+        let (is_limited, held) = (limit_ns.is_some(), Held::Given);
         self.ledger.add(InFlight {
             task,
             number,
@@ -288,7 +289,7 @@ impl Link {
             streams,
             is_limited,
             may_run_again,
-            begun,
+            held,
         });
     }
 
@@ -360,8 +361,9 @@ impl Link {
     pub(crate) fn revoke_newest(&mut self) -> Option<Returned> {
         // A record that is not published cannot be read back.
         self.publish();
-        let newest = self.ledger.newest()?;
-        if newest.begun || !claim::revoke(self.pair.states(), newest.sequence) {
+        let newest = self.ledger.newest_mut()?;
+        if !newest.revoke(self.pair.states()) {
+            self.is_damaged |= newest.look(self.pair.states());
             return None;
         }
         failpoint!("parent-piece-revoked");
@@ -373,12 +375,17 @@ impl Link {
     /// Revokes every piece of a task that the worker has not begun.
     pub(crate) fn revoke_task(&mut self, task: TaskKey) {
         let states = self.pair.states();
-        let (holes, outgoing) = (&mut self.holes, &mut self.outgoing);
+        let (holes, outgoing, is_damaged) = (&mut self.holes, &mut self.outgoing, &mut self.is_damaged);
         self.ledger.remove_if(|piece| {
-            let gone = piece.task == task && !piece.begun && claim::revoke(states, piece.sequence);
+            if piece.task != task {
+                return false;
+            }
+            let gone = piece.revoke(states);
             if gone {
                 holes.add(piece.end);
                 outgoing.forget(piece.sequence);
+            } else {
+                *is_damaged |= piece.look(states);
             }
             gone
         });
@@ -422,9 +429,8 @@ impl Link {
         self.publish();
         // A worker takes its pieces in order, one at a time: only the oldest can have begun, whatever the state
         // words of the others say.
-        let oldest = self.ledger.oldest().copied();
-        let lost =
-            oldest.filter(|piece| distrusted || piece.begun || claim::is_claimed(self.pair.states(), piece.sequence));
+        let has_begun = self.sees_claim() || distrusted;
+        let lost = self.ledger.oldest().copied().filter(|_| has_begun);
         let mut rest = self.ledger.remove_all();
         rest.drain(..usize::from(lost.is_some()));
         let lost = lost.map(|piece| Lost {
@@ -449,10 +455,11 @@ impl Link {
         self.signals.received(clock::now_ns)
     }
 
-    /// True if the worker has read everything that was written for it, by its own word.
-    pub(crate) fn has_read_all(&self) -> bool {
+    /// True if the worker has read everything that was written for it, by its own word or because it has answered all.
+    pub(crate) fn has_read_all(&self) -> Result<bool, Violation> {
         // Relaxed: a hint.
-        self.pair.out_head().load(Relaxed) >= self.work.tail()
+        let (told, tail) = (self.pair.out_head().load(Relaxed), self.work.tail());
+        if told > tail { Err(Violation) } else { Ok(told.max(self.work.consumed()) == tail) }
     }
 }
 

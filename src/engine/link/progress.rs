@@ -7,7 +7,7 @@
 
 use super::Link;
 use crate::engine::policy::patience::Progress;
-use crate::protocol::claim;
+use crate::protocol::ring::Violation;
 use crate::protocol::sync::{Acquire, Relaxed};
 use std::collections::VecDeque;
 
@@ -60,21 +60,27 @@ fn first(seen: &mut Option<(u32, u64)>, sequence: u32, time_ns: impl FnOnce() ->
 }
 
 impl Link {
-    /// How its oldest piece stands, as far as the parent can tell now.
-    pub(crate) fn progress(&mut self, now_ns: u64) -> Option<Progress> {
-        let oldest = *self.ledger.oldest()?;
-        let limit_ns = if oldest.is_limited { Some(self.limits.of_oldest(oldest.sequence)?) } else { None };
-        if !oldest.begun && !claim::is_claimed(self.pair.states(), oldest.sequence) {
-            let since_ns = self.sightings.waits(oldest.sequence, now_ns);
-            return Some(Progress::Waits { since_ns, limit_ns });
+    /// How its oldest piece stands, as far as the parent can tell now. `None` if it holds none.
+    pub(crate) fn progress(&mut self, now_ns: u64) -> Result<Option<Progress>, Violation> {
+        let has_begun = self.sees_claim();
+        if self.is_damaged {
+            return Err(Violation);
         }
-        let limit_ns = limit_ns?;
+        let Some(oldest) = self.ledger.oldest() else { return Ok(None) };
+        let limit_ns = if oldest.is_limited { self.limits.of_oldest(oldest.sequence) } else { None };
+        if !has_begun {
+            let since_ns = self.sightings.waits(oldest.sequence, now_ns);
+            return Ok(Some(Progress::Waits { since_ns, limit_ns }));
+        }
+        let Some(limit_ns) = limit_ns else {
+            return Ok(Some(Progress::Runs { sequence: oldest.sequence, until_ns: u64::MAX }));
+        };
         let pair = &self.pair;
         let start_ns = self.sightings.started(oldest.sequence, now_ns, || {
             // Acquire (tell-started).
             (pair.started().load(Acquire) == oldest.sequence).then(|| pair.started_ns().load(Relaxed))
         });
-        Some(Progress::Runs { sequence: oldest.sequence, until_ns: start_ns.saturating_add(limit_ns) })
+        Ok(Some(Progress::Runs { sequence: oldest.sequence, until_ns: start_ns.saturating_add(limit_ns) }))
     }
 }
 

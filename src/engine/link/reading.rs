@@ -4,6 +4,11 @@
 //! the worker holds, a length only within what the ring can carry. Payloads are copied once and decoded later by their
 //! owner. Anything else is a [`Violation`], and costs that worker only.
 //!
+//! What may repeat, and what bounds it: replies are no more than the pieces that the worker holds. The parts of a reply that
+//! streams are full ones ([`CHUNK_BYTES`]) but for the last, so no more than its length allows. A failed start is the first
+//! thing in the ring or nothing. So a worker that lets its ring stand full of records keeps the parent busy for as many
+//! records as the parent itself has asked for, and not longer.
+//!
 //! Invariant: `Incoming` holds at most one reply that streams, with at most the bytes that it announced; its piece is
 //! the oldest. The ring's words are written by the worker; `back_head` in *out* is written here alone.
 
@@ -11,13 +16,14 @@ use super::buffers::Buffers;
 use super::{Answered, Arrival, Link};
 use crate::backend::TaskKey;
 use crate::codec::bytes::{REPLY_INLINE_BYTES, Reply};
+use crate::engine::wire::pair::{CHUNK_BYTES, READY};
 use crate::engine::wire::record::{self, Outcome};
 use crate::failpoint::failpoint;
 use crate::protocol::ring::{Header, Record, Violation};
-use crate::protocol::sync::{AtomicU64, Release};
+use crate::protocol::sync::{Acquire, AtomicU64, Release};
 
 /// The most records that one look reads, since the lock is held meanwhile: 512 tiny replies take about 30 us.
-pub(crate) const MAX_RECORDS_A_LOOK: usize = 512;
+const MAX_RECORDS_A_LOOK: usize = 512;
 
 /// The most bytes that one look reads, for the same reason: half of *back*'s ring.
 const MAX_BYTES_A_LOOK: usize = 512 * 1024;
@@ -51,7 +57,9 @@ impl Incoming {
             (record::BEGIN, None) => {
                 let outcome = outcome_of(record.header.flags)?;
                 let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
-                if !buffers.allows(total) {
+                let first = record.payload_bytes.checked_sub(8).ok_or(Violation)?;
+                // A shorter value is no value that streams.
+                if total <= CHUNK_BYTES || !is_part(total, 0, first) || !buffers.allows(total) {
                     return Err(Violation);
                 }
                 let mut partial = Partial { total, bytes: buffers.take(total), outcome };
@@ -59,7 +67,7 @@ impl Incoming {
                 partial
             }
             (record::CHUNK, Some(mut partial)) => {
-                if record.payload_bytes == 0 {
+                if !is_part(partial.total, partial.bytes.len(), record.payload_bytes) {
                     return Err(Violation);
                 }
                 partial.make_room(record.payload_bytes)?;
@@ -68,15 +76,18 @@ impl Incoming {
             }
             _ => return Err(Violation),
         };
-        match partial.bytes.len().cmp(&partial.total) {
-            std::cmp::Ordering::Less => {
-                self.0 = Some(partial);
-                Ok(None)
-            }
-            std::cmp::Ordering::Equal => Ok(Some((partial.outcome, Reply::Heap(partial.bytes)))),
-            std::cmp::Ordering::Greater => Err(Violation),
+        if partial.bytes.len() < partial.total {
+            self.0 = Some(partial);
+            return Ok(None);
         }
+        Ok(Some((partial.outcome, Reply::Heap(partial.bytes))))
     }
+}
+
+/// True if a value of `total` bytes, of which `have` have come, has a next part of this length. A worker that may cut its
+/// value into parts of a few bytes could keep the parent at it for ever.
+fn is_part(total: usize, have: usize, part: usize) -> bool {
+    part > 0 && part == (total - have).min(CHUNK_BYTES)
 }
 
 impl Partial {
@@ -84,9 +95,6 @@ impl Partial {
     /// memory.
     fn make_room(&mut self, chunk_bytes: usize) -> Result<(), Violation> {
         let have = self.bytes.len();
-        if have + chunk_bytes > self.total {
-            return Err(Violation);
-        }
         if self.bytes.capacity() < have + chunk_bytes {
             let more = have.max(chunk_bytes).min(self.total - have);
             self.bytes.try_reserve_exact(more).map_err(|_| Violation)?;
@@ -188,6 +196,16 @@ impl Link {
         Some((piece, whole_reply(record, self.pair.back_ring())))
     }
 
+    /// The position in *back* up to which the parent has read.
+    pub(crate) fn has_read(&self) -> u64 {
+        self.replies.head()
+    }
+
+    /// The position in *back* that lies one ring further: an honest worker has written nothing beyond it.
+    pub(crate) fn end_of_ring(&self) -> u64 {
+        self.replies.head() + self.pair.back_ring().len() as u64
+    }
+
     /// True if a look would find something.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
@@ -198,8 +216,8 @@ impl Link {
     #[inline(never)]
     fn read(&mut self, record: &Record, buffers: &mut Buffers) -> Result<Option<Arrival>, Violation> {
         let Header { kind, flags, sequence } = record.header;
-        if kind == record::REPLY && flags == Outcome::StartFailed as u8 && !self.is_ready() {
-            return Ok(Some(self.start_failure(record)));
+        if kind == record::REPLY && flags == Outcome::StartFailed as u8 {
+            return self.start_failure(record).map(Some);
         }
         let oldest = self.ledger.oldest().ok_or(Violation)?;
         // A piece whose arguments are still on their way cannot have an answer.
@@ -229,11 +247,23 @@ impl Link {
         Ok(Some(Arrival::Reply { piece, outcome, bytes, again }))
     }
 
+    /// A worker whose start failed says so and ends. So that is the first record of its ring, and it has begun nothing.
     #[cold]
-    fn start_failure(&self, record: &Record) -> Arrival {
+    fn start_failure(&mut self, record: &Record) -> Result<Arrival, Violation> {
+        let is_first = self.replies.head() == 0;
+        if !is_first || self.is_ready() || self.sees_claim() {
+            return Err(Violation);
+        }
         let mut bytes = Vec::new();
         record.append_to(self.pair.back_ring(), 0, &mut bytes);
-        Arrival::StartFailed(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(Arrival::StartFailed(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// True once `on_worker_start` has returned. What was seen once stays: the word lies where the worker can write.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        // Acquire (worker-ready).
+        self.was_ready = self.was_ready || self.pair.stage().load(Acquire) == READY;
+        self.was_ready
     }
 
     /// Tells the worker how far the parent has read, once a quarter of the ring was read since the last time: each
@@ -257,21 +287,37 @@ mod tests {
 
     #[test]
     fn room_follows_the_bytes_that_came() {
-        // The announced length, the bytes that came, the next chunk; the room then, if the chunk may come.
-        for (total, have, chunk, room) in [
-            (100, 10, 1, Some(20)),
-            (100, 10, 30, Some(40)),
-            (100, 60, 10, Some(100)),
-            (100, 60, 40, Some(100)),
-            (100, 60, 41, None),
-            (1 << 60, 10, 20, Some(30)),
-        ] {
+        // The announced length, the bytes that came, the next chunk; the room then.
+        for (total, have, chunk, room) in
+            [(100, 10, 1, 20), (100, 10, 30, 40), (100, 60, 10, 100), (100, 60, 40, 100), (1 << 60, 10, 20, 30)]
+        {
             let mut bytes = Vec::new();
             bytes.reserve_exact(have);
             bytes.resize(have, 1);
             let mut partial = Partial { total, bytes, outcome: Outcome::Result };
-            let capacity = partial.make_room(chunk).ok().map(|()| partial.bytes.capacity());
-            assert_eq!(capacity, room, "{have} of {total}, then {chunk}");
+            partial.make_room(chunk).unwrap();
+            assert_eq!(partial.bytes.capacity(), room, "{have} of {total}, then {chunk}");
+        }
+    }
+
+    #[test]
+    fn only_the_last_part_is_shorter_than_the_others() {
+        const FULL: usize = CHUNK_BYTES;
+        // The announced length, the bytes that came, the next part, whether it is one.
+        for (total, have, part, expected) in [
+            (FULL + 9, 0, FULL, true),
+            (FULL + 9, 0, FULL - 1, false),
+            (FULL + 9, 0, FULL + 1, false),
+            (FULL + 9, 0, FULL + 9, false),
+            (FULL + 9, FULL, 9, true),
+            (FULL + 9, FULL, 8, false),
+            (FULL + 9, FULL, 10, false),
+            (3 * FULL, FULL, 8, false),
+            (3 * FULL, 2 * FULL, FULL, true),
+            (3 * FULL, 3 * FULL, 0, false),
+            (usize::MAX, FULL, FULL, true),
+        ] {
+            assert_eq!(is_part(total, have, part), expected, "{have} of {total}, then {part}");
         }
     }
 

@@ -8,7 +8,6 @@ use super::Link;
 use crate::engine::wire::pair::CHUNK_BYTES;
 use crate::engine::wire::record;
 use crate::failpoint::failpoint;
-use crate::protocol::claim;
 use crate::protocol::ring::Header;
 
 #[derive(Debug, Default)]
@@ -130,10 +129,11 @@ impl Link {
         if let Some(sequence) = outgoing.waits_for_claim()
             && let Some(oldest) = self.ledger.oldest()
             && oldest.sequence == sequence
-            && claim::is_claimed(self.pair.states(), sequence)
         {
-            outgoing.claimed(oldest.may_run_again);
-            self.ledger.mark_oldest_begun();
+            let may_run_again = oldest.may_run_again;
+            if self.sees_claim() {
+                outgoing.claimed(may_run_again);
+            }
         }
         self.outgoing = outgoing;
     }

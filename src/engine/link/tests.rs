@@ -6,6 +6,7 @@ use super::*;
 use crate::engine::wire::pair::{CHUNK_BYTES, OUT_RING_BYTES, Pair, READY};
 use crate::engine::wire::record::{BEGIN, CHUNK, FORMAT_MASK, LEAVE, PIECE, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
+use crate::protocol::claim::Standing;
 use crate::protocol::sync::Release;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -136,30 +137,37 @@ fn what_no_worker_says_ends_the_trust() {
 
 #[test]
 fn a_reply_that_streams_has_the_length_that_it_said() {
+    const FULL: usize = CHUNK_BYTES;
+    const TOTAL: &[u64] = &[FULL as u64 + 100];
+    const TWICE: &[u64] = &[2 * FULL as u64 + 100];
     let begin = |total: &'static [u64], length| (BEGIN, 0, 1, total, length);
     let chunk = |length| (CHUNK, 0, 1, &[][..], length);
     // Complete.
-    check_lines(&[begin(&[10], 10)], 1, true);
-    check_lines(&[begin(&[0], 0)], 1, true);
-    check_lines(&[begin(&[100], 10), chunk(90)], 1, true);
-    check_lines(&[begin(&[100], 10), chunk(1), chunk(89), (REPLY, 0, 2, &[], 3)], 2, true);
+    check_lines(&[begin(TOTAL, FULL), chunk(100)], 1, true);
+    check_lines(&[begin(TWICE, FULL), chunk(FULL), chunk(100), (REPLY, 0, 2, &[], 3)], 2, true);
     // Not complete yet.
-    check_lines(&[begin(&[100], 10)], 0, true);
-    check_lines(&[begin(&[100], 10), chunk(89)], 0, true);
-    check_lines(&[begin(&[1 << 26], 10), chunk(1000), chunk(1000)], 0, true);
+    check_lines(&[begin(TOTAL, FULL)], 0, true);
+    check_lines(&[begin(TWICE, FULL), chunk(FULL)], 0, true);
+    check_lines(&[begin(&[1 << 26], FULL), chunk(FULL), chunk(FULL)], 0, true);
     // Longer than any machine allows.
-    check_lines(&[begin(&[1 << 60], 10)], 0, false);
-    check_lines(&[begin(&[u64::MAX], 10)], 0, false);
-    // No length, more bytes than announced, an empty chunk, another record in between.
+    check_lines(&[begin(&[1 << 60], FULL)], 0, false);
+    check_lines(&[begin(&[u64::MAX], FULL)], 0, false);
+    // No length, too short for a value that streams, parts that are neither full nor the last, another record in between.
     check_lines(&[begin(&[], 0)], 0, false);
     check_lines(&[begin(&[], 7)], 0, false);
     check_lines(&[begin(&[9], 10)], 0, false);
-    check_lines(&[begin(&[100], 10), chunk(91)], 0, false);
-    check_lines(&[begin(&[100], 10), chunk(0)], 0, false);
-    check_lines(&[begin(&[100], 10), begin(&[90], 10)], 0, false);
-    check_lines(&[begin(&[100], 10), (REPLY, 0, 1, &[], 90)], 0, false);
-    check_lines(&[begin(&[100], 10), (CHUNK, 0, 2, &[], 90)], 0, false);
-    check_lines(&[begin(&[10], 10), chunk(1)], 1, false);
+    check_lines(&[begin(&[0], 0)], 0, false);
+    check_lines(&[begin(&[FULL as u64], FULL)], 0, false);
+    check_lines(&[begin(TOTAL, FULL + 8)], 0, false);
+    check_lines(&[begin(TOTAL, 8)], 0, false);
+    check_lines(&[begin(TOTAL, FULL), chunk(101)], 0, false);
+    check_lines(&[begin(TOTAL, FULL), chunk(99)], 0, false);
+    check_lines(&[begin(TOTAL, FULL), chunk(0)], 0, false);
+    check_lines(&[begin(TWICE, FULL), chunk(8)], 0, false);
+    check_lines(&[begin(TOTAL, FULL), begin(TOTAL, FULL)], 0, false);
+    check_lines(&[begin(TOTAL, FULL), (REPLY, 0, 1, &[], 90)], 0, false);
+    check_lines(&[begin(TOTAL, FULL), (CHUNK, 0, 2, &[], 100)], 0, false);
+    check_lines(&[begin(TOTAL, FULL), chunk(100), chunk(1)], 1, false);
     check_lines(&[chunk(10)], 0, false);
 }
 
@@ -169,6 +177,33 @@ fn a_worker_without_pieces_has_nothing_to_say() {
         let (mut worker, mut played, _) = pair();
         assert!(played.write(kind, 0, 1, &[10], &[0; 2]));
         assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
+    }
+}
+
+/// Once a worker could say over and over that it cannot start, if it wrote that it was not ready: its ring stood full of
+/// such records, and the parent read them round and round, with the lock held.
+#[test]
+fn a_failed_start_is_the_first_thing_that_a_worker_says() {
+    let failed = Outcome::StartFailed as u8;
+    // Whether piece 1 has begun, whether the worker was seen to be ready; the records, and how many of them are accepted.
+    for (has_begun, was_ready, lines, accepted) in [
+        (false, false, &[(REPLY, failed, 0)][..], 1),
+        (true, false, &[(REPLY, failed, 0)], 0),
+        (false, true, &[(REPLY, failed, 0)], 0),
+        (false, false, &[(REPLY, failed, 0), (REPLY, failed, 0)], 1),
+        (false, false, &[(REPLY, 0, 1), (REPLY, failed, 0)], 1),
+    ] {
+        let (mut worker, mut played, [task, _]) = pair();
+        assert!(give(&mut worker, task, 1, 10) && give(&mut worker, task, 2, 10));
+        assert!(!has_begun || played.claim(1));
+        assert!(!was_ready || worker.is_ready());
+        played.pair.stage().store(0, Release);
+        for &(kind, flags, sequence) in lines {
+            assert!(played.write(kind, flags, sequence, &[], b"again"));
+        }
+        let mut arrived = 0;
+        let result = worker.collect(&mut Buffers::default(), &mut |_| arrived += 1);
+        assert_eq!((arrived, result.is_ok()), (accepted, accepted == lines.len()), "{has_begun} {was_ready} {lines:?}");
     }
 }
 
@@ -347,7 +382,7 @@ fn a_ring_full_of_holes_tells_the_claimed_piece_from_the_revoked() {
         holes += 1;
     }
     assert!(holes > 1000, "only {holes} of the shortest records fitted");
-    assert!(claim::is_claimed(played.pair.states(), first.sequence));
+    assert_eq!(claim::standing(played.pair.states(), first.sequence), Standing::Claimed);
     let mut skipped = 0;
     while let Some((header, _)) = played.next() {
         assert!(!played.claim(header.sequence), "piece {} was revoked", header.sequence);
@@ -407,7 +442,7 @@ fn a_task_is_revoked_but_for_what_has_begun() {
 #[test]
 fn sequence_numbers_wrap_without_a_clash() {
     let (mut worker, mut played, [task, _]) = pair();
-    let last = u32::MAX >> 1;
+    let last = claim::LAST_SEQUENCE;
     worker.next_sequence = last - 1;
     for (number, sequence) in [last - 1, last, 1, 2].into_iter().enumerate() {
         assert!(give(&mut worker, task, number, 0));

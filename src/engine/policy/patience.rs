@@ -1,8 +1,24 @@
 //! When a worker or a fork server is overdue, stopped, or ran over its time limit, and what is done.
 
-/// A worker that has not begun its oldest piece for this long loses all that it has not begun to
+/// A worker that has not begun its oldest piece for this long is suspect, and loses all other pieces to
 /// others. A worker that merely waits for a core gets one within some milliseconds.
 pub(crate) const NOT_BEGUN_NS: u64 = 50_000_000;
+
+/// A suspect that has still not begun after 1 s, and does not wait for a core, hangs: between two pieces a worker does
+/// nothing that takes so long. With 0.1 s, one that is swapped in from a disk would be killed; with 10 s, the piece would
+/// wait that long behind something that a former piece left behind.
+const HANGS_NS: u64 = 1_000_000_000;
+
+/// After six doublings it is 64 s: then a kill costs nothing any more, and a pool that recovers is found soon enough.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// A suspect that computes is killed only if it has used this much processor time: then it had a core, and does something
+/// else than its duty. A worker begins a piece within microseconds. To give 2 GiB back to the system takes it 0.2 s.
+const NOT_BEGUN_USED_NS: u64 = 200_000_000;
+
+/// A worker that leaves may take its time in `on_worker_exit`, as long as it works. One that has slept there for 10 s
+/// waits for something that does not come, and its pool's owner waits with it.
+const HOOK_SLEEPS_NS: u64 = 10_000_000_000;
 
 /// If a time limit expired more than 100 ms before this process noticed, this process was probably
 /// frozen, and the worker with it. The worker then gets [`GRACE_NS`] to answer.
@@ -12,9 +28,13 @@ const NOTICED_LATE_NS: u64 = 100_000_000;
 /// microseconds, so 20 ms suffice on a busy machine too.
 const GRACE_NS: u64 = 20_000_000;
 
-/// After its death the cause is waited for this long. The fork server tells it within a millisecond
-/// unless it is stopped or dead itself.
-pub(crate) const CAUSE_WAIT_NS: u64 = 50_000_000;
+/// After its death the fork server tells the cause within a millisecond. If it has not after 50 ms, it may be
+/// stopped, and is sent SIGCONT.
+pub(crate) const CAUSE_DUE_NS: u64 = 50_000_000;
+
+/// The longest wait for the cause of a death. Until the fork server gets a core it cannot fork another worker either, so
+/// nothing but the one error waits; and 2 s are enough on any machine that gives it one.
+pub(crate) const CAUSE_WAIT_NS: u64 = 2_000_000_000;
 
 /// A fork server that did not report back before its `main` within 2 s never will: no loader takes
 /// that long, and its entry seems to be disabled.
@@ -35,12 +55,27 @@ const WORKING_GRACE_NS: u64 = 10_000_000_000;
 /// What a process does, as the system tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// As by SIGSTOP, or under a debugger.
+    /// As by SIGSTOP.
     Stopped,
+    /// A debugger holds it.
+    Traced,
     /// It waits for something that may never come.
     Sleeps,
-    /// It computes, or the system does something for it.
+    /// The system does something for it that no signal interrupts, as reading from a disk.
+    Blocked,
+    /// It computes, or waits for a core.
     Works,
+}
+
+/// What was found out about a worker's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Nobody has looked.
+    NotTaken,
+    /// The system does not tell.
+    Unknown,
+    /// What it does, and the processor time that it has used since it is watched.
+    Taken { activity: Activity, used_ns: u64 },
 }
 
 /// How the oldest piece of a worker stands.
@@ -48,7 +83,7 @@ pub(crate) enum Activity {
 pub(crate) enum Progress {
     /// Not begun, at least since this moment.
     Waits { since_ns: u64, limit_ns: Option<u64> },
-    /// Begun, with a time limit that ends at this moment.
+    /// Begun, with a time limit that ends at this moment; `u64::MAX` without one.
     Runs { sequence: u32, until_ns: u64 },
 }
 
@@ -57,8 +92,8 @@ pub(crate) enum Progress {
 pub(crate) enum Duty {
     /// It takes pieces.
     Works,
-    /// It did not begin what it was given, and lost it to others. It gets nothing until it has read
-    /// all that was written for it.
+    /// It did not begin what it was given. It gets nothing more until it has begun its oldest piece, or has read all that
+    /// was written for it.
     Suspect,
     /// It was told that no more work comes.
     Leaves,
@@ -73,8 +108,11 @@ pub(crate) struct WorkerView {
     pub(crate) others_are_ready: bool,
     pub(crate) progress: Option<Progress>,
     pub(crate) has_read_all: bool,
-    /// What its process does; `None` where nobody looked yet, or nobody can tell.
-    pub(crate) activity: Option<Activity>,
+    pub(crate) sight: Sight,
+    /// Since when it is suspect, or leaves and has used no processor time.
+    pub(crate) watched_since_ns: u64,
+    /// How long a suspect has, by [`Patience`].
+    pub(crate) patience_ns: u64,
     /// The piece that had its grace already, by its sequence number.
     pub(crate) graced: Option<u32>,
 }
@@ -85,14 +123,17 @@ pub(crate) struct WorkerView {
 pub(crate) enum Verdict {
     /// Nothing; look again at that moment.
     Wait { until_ns: Option<u64> },
-    /// It has read all: it gets pieces again.
+    /// It has begun, or has read all: it gets pieces again.
     Trust,
-    /// It has not begun its oldest piece: others get what it holds.
-    Suspect,
-    /// Whether it is stopped decides, and somebody must look; if it is not, look again at that moment.
+    /// It has not begun its oldest piece. Others get what it holds; `keeps_oldest`: but for that piece, which it may have
+    /// begun without a word.
+    Suspect { keeps_oldest: bool },
+    /// What its process does decides, and somebody must look; if nothing follows from that, look again at that moment.
     Look { until_ns: u64 },
-    /// It is stopped, and something waits for it.
-    KillStopped,
+    /// A debugger holds it, and another worker can take its piece.
+    PassOver,
+    /// It is stopped, or does not do its duty for no visible reason, and something waits for it.
+    Kill,
     /// Its limit passed long ago: it has until then to answer.
     Grace { sequence: u32, until_ns: u64 },
     /// It ran over its limit.
@@ -101,30 +142,14 @@ pub(crate) enum Verdict {
 
 /// The verdict on a worker.
 pub(crate) fn judge(worker: &WorkerView, now_ns: u64) -> Verdict {
-    // A stopped one is killed; of one that nobody looked at that is asked first.
-    let unless_stopped = |until_ns| match worker.activity {
-        Some(Activity::Stopped) => Verdict::KillStopped,
-        _ => Verdict::Look { until_ns },
-    };
     match (worker.duty, worker.progress) {
-        (Duty::Suspect, _) if worker.has_read_all => Verdict::Trust,
-        // Nothing else ends a stopped worker.
-        (Duty::Suspect | Duty::Leaves, _) => unless_stopped(now_ns + NOT_BEGUN_NS),
+        (Duty::Suspect, Some(Progress::Runs { .. })) => Verdict::Trust,
+        (Duty::Suspect, None) if worker.has_read_all => Verdict::Trust,
+        (Duty::Suspect, _) => judge_suspect(worker, now_ns),
+        (Duty::Leaves, _) => judge_leaving(worker, now_ns),
         (Duty::Works, None) => Verdict::Wait { until_ns: None },
         (Duty::Works, Some(Progress::Waits { since_ns, limit_ns })) => {
-            let is_late = since_ns + NOT_BEGUN_NS <= now_ns;
-            // One that is not ready yet may take its time, unless there are others.
-            if is_late && (worker.is_ready || worker.others_are_ready) {
-                return Verdict::Suspect;
-            }
-            let due_ns = if is_late { now_ns + NOT_BEGUN_NS } else { since_ns + NOT_BEGUN_NS };
-            // It may begin at any moment from now on, and then its limit counts.
-            let limit_ns = limit_ns.map_or(u64::MAX, |limit_ns| now_ns.saturating_add(limit_ns));
-            let until_ns = due_ns.min(limit_ns);
-            if since_ns + 2 * NOT_BEGUN_NS <= now_ns {
-                return unless_stopped(until_ns);
-            }
-            Verdict::Wait { until_ns: Some(until_ns) }
+            judge_waiting(worker, since_ns, limit_ns, now_ns)
         }
         (Duty::Works, Some(Progress::Runs { sequence, until_ns })) => {
             if now_ns < until_ns {
@@ -135,6 +160,89 @@ pub(crate) fn judge(worker: &WorkerView, now_ns: u64) -> Verdict {
                 Verdict::KillOverrun { sequence }
             }
         }
+    }
+}
+
+/// A worker whose oldest piece is not begun, by its own word.
+fn judge_waiting(worker: &WorkerView, since_ns: u64, limit_ns: Option<u64>, now_ns: u64) -> Verdict {
+    let is_late = since_ns + NOT_BEGUN_NS <= now_ns;
+    // One that is not ready yet may take its time, unless there are others.
+    if is_late && (worker.is_ready || worker.others_are_ready) {
+        return Verdict::Suspect { keeps_oldest: worker.is_ready };
+    }
+    let due_ns = if is_late { now_ns + NOT_BEGUN_NS } else { since_ns + NOT_BEGUN_NS };
+    // It may begin at any moment from now on, and then its limit counts.
+    let limit_ns = limit_ns.map_or(u64::MAX, |limit_ns| now_ns.saturating_add(limit_ns));
+    let until_ns = due_ns.min(limit_ns);
+    match worker.sight {
+        _ if now_ns < since_ns + 2 * NOT_BEGUN_NS => Verdict::Wait { until_ns: Some(until_ns) },
+        Sight::Taken { activity: Activity::Stopped, .. } => Verdict::Kill,
+        _ => Verdict::Look { until_ns },
+    }
+}
+
+/// A worker that did not begin what it was given, or has not read that it was taken back.
+fn judge_suspect(worker: &WorkerView, now_ns: u64) -> Verdict {
+    let look_again = Verdict::Look { until_ns: now_ns + recheck_ns(worker, now_ns) };
+    let is_overdue = worker.watched_since_ns + worker.patience_ns <= now_ns;
+    match worker.sight {
+        Sight::NotTaken => look_again,
+        Sight::Taken { activity: Activity::Stopped, .. } => Verdict::Kill,
+        Sight::Taken { activity: Activity::Traced, .. } if worker.others_are_ready => {
+            if worker.progress.is_some() {
+                Verdict::PassOver
+            } else {
+                look_again
+            }
+        }
+        // Its start may take any time.
+        _ if !worker.is_ready || !is_overdue => look_again,
+        // It waits for a core, and so would its successor.
+        Sight::Taken { activity: Activity::Works, used_ns } if used_ns < NOT_BEGUN_USED_NS => look_again,
+        _ => Verdict::Kill,
+    }
+}
+
+/// A worker that was told that no more work comes.
+fn judge_leaving(worker: &WorkerView, now_ns: u64) -> Verdict {
+    // One that is ready and has not read so does something else; else a hook runs.
+    if worker.is_ready && !worker.has_read_all {
+        return judge_suspect(&WorkerView { others_are_ready: false, ..*worker }, now_ns);
+    }
+    let look_again = Verdict::Look { until_ns: now_ns + recheck_ns(worker, now_ns) };
+    match worker.sight {
+        Sight::Taken { activity: Activity::Stopped, .. } => Verdict::Kill,
+        Sight::NotTaken | Sight::Taken { activity: Activity::Works | Activity::Traced, .. } => look_again,
+        _ if worker.watched_since_ns + HOOK_SLEEPS_NS <= now_ns => Verdict::Kill,
+        _ => look_again,
+    }
+}
+
+/// The next look at a worker that is watched: the longer that lasts, the later.
+fn recheck_ns(worker: &WorkerView, now_ns: u64) -> u64 {
+    (now_ns.saturating_sub(worker.watched_since_ns) / 4).clamp(NOT_BEGUN_NS, HANGS_NS)
+}
+
+/// How long suspects have before they are killed. On a machine where workers get hardly any processor time, killing them
+/// only costs more of it. So the time doubles with each such kill, until a piece is done again.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    kills: u32,
+    /// The pieces that were done at the last kill.
+    done: u64,
+}
+
+impl Patience {
+    /// The time that a suspect has, now that this many pieces are done.
+    #[must_use]
+    pub(crate) fn time_ns(&self, done: u64) -> u64 {
+        if done == self.done { HANGS_NS << self.kills.min(MAX_DOUBLINGS) } else { HANGS_NS }
+    }
+
+    /// A suspect was killed.
+    pub(crate) fn killed(&mut self, done: u64) {
+        self.kills = if done == self.done { self.kills.saturating_add(1) } else { 1 };
+        self.done = done;
     }
 }
 
@@ -214,8 +322,8 @@ pub(crate) fn next_step(
             let Some(activity) = activity else { return ServerStep::Look };
             let until_ns = now_ns + OVERDUE_RECHECK_NS;
             let hangs = match activity {
-                Some(Activity::Stopped | Activity::Sleeps) => true,
-                Some(Activity::Works) | None => now_ns > due_ns + WORKING_GRACE_NS,
+                Some(Activity::Stopped | Activity::Traced | Activity::Sleeps) => true,
+                Some(Activity::Blocked | Activity::Works) | None => now_ns > due_ns + WORKING_GRACE_NS,
             };
             if hangs || !was_serving { ServerStep::Kill { until_ns } } else { ServerStep::WaitUntil(until_ns) }
         }

@@ -53,6 +53,17 @@ pub(crate) fn after_loss(attempts: u32, retries: u32) -> Loss {
     Loss::Again { pause_ns: (FIRST_PAUSE_NS << attempts.clamp(1, LAST_DOUBLED_ATTEMPT) >> 1).min(MAX_PAUSE_NS) }
 }
 
+/// A piece that its worker did not begin, by the worker's own word, may go to another as often as this without being
+/// counted: any worker may be stopped. One that overwrites that word while it runs seems not to have begun either, and
+/// takes a worker with each start. With ten it would take ten.
+const FREE_MOVES: u32 = 1;
+
+/// True if a piece whose worker was killed because it did not begin it, the `times`th one, is taken to have been started.
+#[must_use]
+pub(crate) fn counts_as_start(times: u32) -> bool {
+    times > FREE_MOVES
+}
+
 /// How a worker died, as far as restarts are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Death {
@@ -143,6 +154,11 @@ mod tests {
         ] {
             assert_eq!(after_loss(attempts, retries), expected, "{attempts} attempts, {retries} retries");
         }
+    }
+
+    #[test]
+    fn a_piece_that_no_worker_begins_moves_once() {
+        assert_eq!([1, 2, 3, u32::MAX].map(counts_as_start), [false, true, true, true]);
     }
 
     #[test]

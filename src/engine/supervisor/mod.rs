@@ -12,7 +12,7 @@ mod server;
 
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
-use super::core::{Core, Missing, Question, Unallocated};
+use super::core::{Answer, Core, Missing, Question, Unallocated};
 use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
 use super::policy::patience::Activity;
 use super::policy::restart::ServerDeaths;
@@ -21,6 +21,7 @@ use super::wire::pair::Pair;
 use crate::sys::event::Epoll;
 use crate::sys::{clock, proc, process};
 use crossbeam_channel::{Receiver, Sender};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ struct Questions {
 /// What was found out without the lock.
 #[derive(Debug)]
 struct Observed {
-    answers: Vec<(Question, Option<Activity>)>,
+    answers: Vec<(Question, Answer)>,
     /// The fork server's process has ended.
     server_ended: bool,
     /// What the fork server does, if that was asked.
@@ -129,12 +130,15 @@ impl Supervisor {
 
     /// Finds out what the last turn wants to know.
     fn observe(&self, questions: Questions) -> Observed {
-        let look = |question: Question| (question, activity(question.pid));
+        let look = |question: Question| {
+            let answer = question.pidfd.as_ref().and_then(look_at);
+            (question, answer)
+        };
         let server = self.server.as_ref();
         Observed {
             answers: questions.workers.into_iter().map(look).collect(),
             server_ended: server.is_some_and(|server| process::has_ended(&server.pidfd, Duration::ZERO)),
-            server_activity: server.filter(|_| questions.server).map(|server| activity(server.pid)),
+            server_activity: server.filter(|_| questions.server).map(|server| Some(look_at(&server.pidfd)?.0)),
             kill_count: questions.kill_count.then(|| self.shared.memory_kills.read()),
         }
     }
@@ -153,6 +157,8 @@ impl Supervisor {
         core.collect();
         let (server, server_due_ns) = self.judge_server(&mut core, observed);
         let unexplained_ns = core.reap_unexplained();
+        let server =
+            if matches!(server, ServerAction::Nothing) && core.is_cause_due() { ServerAction::Resume } else { server };
         if core.is_over() {
             core.close(true);
             shared.release(core);
@@ -254,15 +260,19 @@ fn pay_attention(core: &mut Core) {
 
 /// The questions that this turn has not answered already.
 fn unanswered(questions: Vec<Question>, observed: &Observed) -> Vec<Question> {
-    let is_new = |question: &Question| !observed.answers.iter().any(|(answered, _)| answered == question);
+    let is_new = |question: &Question| !observed.answers.iter().any(|(answered, _)| answered.is_same(question));
     questions.into_iter().filter(is_new).collect()
 }
 
-/// What a process does; `None` where /proc cannot tell.
-fn activity(pid: u32) -> Option<Activity> {
-    Some(match proc::state(pid)? {
+/// What a process does; `None` where the system cannot tell.
+fn look_at(pidfd: impl AsFd) -> Answer {
+    let (state, cpu_ns) = proc::look(pidfd)?;
+    let activity = match state {
         proc::State::Stopped => Activity::Stopped,
+        proc::State::Traced => Activity::Traced,
         proc::State::Sleeps => Activity::Sleeps,
+        proc::State::Blocked => Activity::Blocked,
         proc::State::Works => Activity::Works,
-    })
+    };
+    Some((activity, cpu_ns))
 }

@@ -6,12 +6,26 @@ fn states(count: usize) -> Vec<AtomicU32> {
     (0..count).map(|_| AtomicU32::new(0)).collect()
 }
 
+fn is_claimed(states: &[AtomicU32], sequence: u32) -> bool {
+    standing(states, sequence) == Standing::Claimed
+}
+
 #[cfg(not(loom))]
 mod ordinary {
     use super::*;
 
-    /// The last sequence number of a piece that the state word can hold: one bit of the word is the state.
-    const LAST: u32 = u32::MAX >> 1;
+    const LAST: u32 = LAST_SEQUENCE;
+
+    /// Words as they are before piece `first` and the `count - 1` after it: each piece before was claimed.
+    fn states_before(first: u32, count: usize) -> Vec<AtomicU32> {
+        let states = states(count);
+        for sequence in first..=first.saturating_add(count as u32 - 1).min(LAST) {
+            if let Some(before @ 1..) = sequence.checked_sub(count as u32) {
+                word(&states, sequence).store(claimed(before), crate::protocol::sync::Relaxed);
+            }
+        }
+        states
+    }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Side {
@@ -31,7 +45,7 @@ mod ordinary {
     fn the_first_to_decide_gets_the_piece() {
         for sequence in [1, 2, 3, 4, 5, 1000, LAST - 1, LAST] {
             for (first, second) in [(Worker, Parent), (Parent, Worker)] {
-                let states = states(4);
+                let states = states_before(sequence, 4);
                 assert!(!is_claimed(&states, sequence), "piece {sequence} is not claimed yet");
                 assert!(decide(&states, sequence, first));
                 assert!(!decide(&states, sequence, second), "{second:?} comes too late for piece {sequence}");
@@ -59,8 +73,8 @@ mod ordinary {
     #[test]
     fn pieces_that_are_held_together_have_words_of_their_own() {
         let count = if cfg!(miri) { 64 } else { SLOTS };
-        let states = states(count);
         let start = LAST - count as u32 + 1;
+        let states = states_before(start, count);
         for sequence in start..=LAST {
             assert!(decide(&states, sequence, if sequence % 2 == 0 { Worker } else { Parent }));
         }
@@ -70,15 +84,39 @@ mod ordinary {
     }
 
     #[test]
-    fn no_word_that_a_worker_writes_gives_both_sides_the_piece_it_named() {
-        // A worker that writes garbage can lose its own piece or keep one. Nothing panics.
-        for word in [0, 1, 2, 3, 10, 11, u32::MAX - 1, u32::MAX] {
-            let states = states(2);
-            states[1].store(word, crate::protocol::sync::Relaxed);
-            let before = is_claimed(&states, 5);
-            assert_eq!(before, word == 10);
-            assert_eq!(revoke(&states, 5), !before);
-            assert_eq!(is_claimed(&states, 5), before);
+    fn a_piece_is_revoked_only_where_its_word_is_what_the_piece_before_left() {
+        use Standing::{Claimed, Damaged, Revoked, Undecided};
+        // The number of words, the piece, its word, and what that says. With two words pieces 1, 3, 5, … share one.
+        for (count, sequence, seen, expected) in [
+            (2, 1, 0, Undecided),
+            (2, 1, 2, Claimed),
+            (2, 1, 3, Revoked),
+            (2, 1, 6, Damaged),
+            (2, 5, 6, Undecided),
+            (2, 5, 7, Undecided),
+            (2, 5, 10, Claimed),
+            (2, 5, 11, Revoked),
+            // It was reset, is of an older piece, of a later one, of one of another word.
+            (2, 5, 0, Damaged),
+            (2, 5, 2, Damaged),
+            (2, 5, 14, Damaged),
+            (2, 5, 8, Damaged),
+            (2, 5, u32::MAX, Damaged),
+            (2, LAST, LAST * 2 - 4, Undecided),
+            (2, LAST, LAST * 2, Claimed),
+            (2, LAST, LAST * 2 + 1, Revoked),
+            // Piece 1 comes after the last number too, and 0 is no piece.
+            (2, 1, LAST * 2, Undecided),
+            (2, 2, LAST * 2 - 2, Undecided),
+            (2, 2, LAST * 2, Damaged),
+            (SLOTS, SLOTS as u32, 0, Undecided),
+            (SLOTS, SLOTS as u32 + 1, 0, Damaged),
+            (SLOTS, SLOTS as u32 + 1, 2, Undecided),
+        ] {
+            let states = states(count);
+            word(&states, sequence).store(seen, crate::protocol::sync::Relaxed);
+            assert_eq!(standing(&states, sequence), expected, "{seen} in the word of piece {sequence}");
+            assert_eq!(revoke(&states, sequence), expected == Undecided, "{seen} in the word of piece {sequence}");
         }
     }
 

@@ -81,13 +81,13 @@ fn a_suspect_is_trusted_again_and_one_that_leaves_never_is() {
     assert!(worker.is_hungry());
     worker.become_trusted();
     assert_eq!(worker.duty(), Duty::Works);
-    worker.become_suspect();
+    worker.become_suspect(0);
     assert!(worker.duty() == Duty::Suspect && !worker.is_hungry());
     worker.become_trusted();
     assert_eq!(worker.duty(), Duty::Works);
-    worker.dismiss();
+    worker.dismiss(0);
     assert!(worker.duty() == Duty::Leaves && !worker.is_hungry());
-    worker.become_suspect();
+    worker.become_suspect(0);
     worker.become_trusted();
     assert_eq!(worker.duty(), Duty::Leaves);
 }
@@ -95,8 +95,8 @@ fn a_suspect_is_trusted_again_and_one_that_leaves_never_is() {
 #[test]
 fn a_suspect_can_be_dismissed() {
     let mut worker = running();
-    worker.become_suspect();
-    worker.dismiss();
+    worker.become_suspect(0);
+    worker.dismiss(0);
     assert_eq!(worker.duty(), Duty::Leaves);
 }
 
