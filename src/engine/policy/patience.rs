@@ -5,7 +5,7 @@
 pub(crate) const NOT_BEGUN_NS: u64 = 50_000_000;
 
 /// A suspect that has still not begun after 1 s, and does not wait for a core, hangs: between two pieces a worker does
-/// nothing that takes so long. With 0.1 s, one that is swapped in from a disk would be killed; with 10 s, the piece would
+/// nothing that takes 1 s. With 0.1 s, one that is swapped in from a disk would be killed; with 10 s, the piece would
 /// wait that long behind something that a former piece left behind.
 const HANGS_NS: u64 = 1_000_000_000;
 
