@@ -12,9 +12,11 @@ const HANGS_NS: u64 = 1_000_000_000;
 /// After six doublings it is 64 s: then a kill costs nothing any more, and a pool that recovers is found soon enough.
 const MAX_DOUBLINGS: u32 = 6;
 
-/// A suspect that computes is killed only if it has used this much processor time: then it had a core, and does something
-/// else than its duty. A worker begins a piece within microseconds. To give 2 GiB back to the system takes it 0.2 s.
-const NOT_BEGUN_USED_NS: u64 = 200_000_000;
+/// A suspect that computes, or waits for a core, is killed only if it has used this much processor time: then it had a core,
+/// and does something else than its duty. A worker begins a piece within microseconds. The system counts in 10 ms. With
+/// ten times as much, a piece that mostly sleeps is not found on a busy machine; and a worker that gives back 200 MiB at
+/// that moment (20 ms) loses no piece by its kill.
+const NOT_BEGUN_USED_NS: u64 = 20_000_000;
 
 /// A worker that leaves may take its time in `on_worker_exit`, as long as it works. One that has slept there for 10 s
 /// waits for something that does not come, and its pool's owner waits with it.

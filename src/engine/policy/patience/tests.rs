@@ -127,9 +127,9 @@ fn a_suspect_that_hangs_is_killed_whatever_its_process_does() {
         (starts, works(80_000), 90_000, look(91_000)),
         // It waits for a core, however long that takes; or it had one, and does something else.
         (suspect, works(0), 90_000, look(91_000)),
-        (suspect, works(199), 90_000, look(91_000)),
-        (suspect, works(200), 1_800, look(2_000)),
-        (suspect, works(200), 2_000, Verdict::Kill),
+        (suspect, works(19), 90_000, look(91_000)),
+        (suspect, works(20), 1_800, look(2_000)),
+        (suspect, works(20), 2_000, Verdict::Kill),
         // A debugger holds it: its piece goes to others, if there are any, and it stays.
         (suspect, does(Activity::Traced), 1_000, Verdict::PassOver),
         (holds_nothing, does(Activity::Traced), 90_000, look(91_000)),
@@ -153,7 +153,7 @@ fn one_that_leaves_is_killed_if_it_is_stopped_or_hangs() {
         (leaves, does(Activity::Traced), 2_000, Verdict::Kill),
         (leaves, does(Activity::Sleeps), 2_000, Verdict::Kill),
         (leaves, works(0), 90_000, look(91_000)),
-        (leaves, works(200), 2_000, Verdict::Kill),
+        (leaves, works(20), 2_000, Verdict::Kill),
         // It runs its hook, or still its first one.
         (hook, works(200), 90_000, look(91_000)),
         (hook, does(Activity::Traced), 90_000, look(91_000)),
