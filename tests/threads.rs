@@ -2,12 +2,14 @@
 //! leaves.
 
 #![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
 
 mod support;
 
 use multicore::{ErrorKind, Pool, Task};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
-use support::{DEADLINE, Door, Marks, Random, add, mark, pool, task, wait_at, watchdog};
+use support::{DEADLINE, Door, Marks, Random, add, mark, pool, task, wait_at, wait_for, watchdog};
 
 fn slow(number: u64, us: u64) -> u64 {
     std::thread::sleep(Duration::from_micros(us));
@@ -209,4 +211,77 @@ fn a_pool_can_be_made_by_a_thread_that_ends_at_once() {
     support::workers(&pool)[0].kill(9);
     support::assert_works(&pool);
     std::thread::spawn(move || support::assert_well(pool)).join().unwrap();
+}
+
+static HOLDS: AtomicBool = AtomicBool::new(true);
+static IS_HELD: AtomicBool = AtomicBool::new(false);
+
+/// The handler of a signal: holds its thread, as if that got no core.
+extern "C" fn hold(_: i32) {
+    IS_HELD.store(true, Ordering::SeqCst);
+    while HOLDS.load(Ordering::SeqCst) {
+        // SAFETY: a system call that a handler may make; it takes no pointer.
+        unsafe { libc::usleep(1000) };
+    }
+}
+
+/// Lets the leader and its piece go on, also if the test fails.
+struct Release<'a>(&'a Door);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        HOLDS.store(false, Ordering::SeqCst);
+        self.0.open();
+    }
+}
+
+/// Fault 73. Only the caller that leads looked at the workers. Where its thread had a low priority on a full machine, all
+/// other threads waited for seconds, with their results in the rings. Here it gets no core at all.
+#[test]
+fn a_leader_that_gets_no_core_holds_up_no_other_thread() {
+    let _watch = watchdog();
+    let (pool, marks, door) = (pool(2), Marks::new(), Door::closed());
+    let leader = AtomicI32::new(0);
+    // SAFETY: the handler makes only calls that a handler may make, and `action` is valid.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = hold as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut());
+    }
+    std::thread::scope(|scope| {
+        let release = Release(&door);
+        let waits = scope.spawn(|| {
+            let long: Task<u64> = task(&pool);
+            long.call(
+                |(marks, door): (String, String)| {
+                    mark(&marks, 0);
+                    wait_at(&door);
+                    5
+                },
+                (marks.path(), door.path()),
+            );
+            marks.wait_for(1);
+            // SAFETY: a system call without arguments.
+            leader.store(unsafe { libc::gettid() }, Ordering::SeqCst);
+            assert_eq!(long.get().unwrap(), [5]);
+        });
+        wait_for("the leader is known", || leader.load(Ordering::SeqCst) != 0);
+        let leader = leader.load(Ordering::SeqCst);
+        let state = || std::fs::read_to_string(format!("/proc/self/task/{leader}/stat")).unwrap();
+        // It sleeps in the epoll, without the lock.
+        wait_for("the leader sleeps", || state().rsplit_once(") ").unwrap().1.starts_with('S'));
+        // SAFETY: a system call that takes no pointer.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), leader, libc::SIGUSR2) };
+        wait_for("the leader is held", || IS_HELD.load(Ordering::SeqCst));
+        for round in 0..60_u64 {
+            let task: Task<u64> = task(&pool);
+            // Within the time in which the supervisor looks by itself, and beyond it.
+            task.run(slow, round, round % 12 * 1000);
+            assert_eq!(task.get_timeout(DEADLINE).unwrap(), [round]);
+        }
+        drop(release);
+        waits.join().unwrap();
+    });
+    support::assert_well(pool);
 }

@@ -5,7 +5,7 @@
 //! |-----------------------|----------------------------|--------------------------------------------------------|
 //! | the caller that leads | the callers' epoll         | its workers' replies, any death, the callers' eventfd  |
 //! | other callers         | their own [`Unparker`]     | the thread that settles their piece or passes the lead on|
-//! | supervisor            | the supervisor's epoll     | low water, a worker without room, any death, its eventfd |
+//! | supervisor            | the supervisor's epoll     | low water, a worker without room, any death, its eventfd; a reply that callers beside the leader wait for |
 //!
 //! Invariant: nobody sleeps with the lock held; the waiters that are to be woken are woken after it is
 //! released.

@@ -9,6 +9,9 @@
 //! A waiter leaves on every return, time-out and unwinding. If it is the leader at that moment, even if it was made
 //! leader just before and does not know it yet, the caller that has waited longest becomes the leader and must be woken.
 //!
+//! A leader may get no core for seconds, because its thread has a low priority or somebody stopped it. While others rely on
+//! it, the supervisor looks too (`Guard` in `core/attention.rs`).
+//!
 //! Invariant: if a caller waits, there is a leader, and the leader waits.
 
 /// The number of one wait; never used twice.
@@ -46,6 +49,11 @@ impl<W> Waiters<W> {
     /// True if there is a leader.
     pub(crate) fn has_leader(&self) -> bool {
         self.leader.is_some()
+    }
+
+    /// True if callers wait that do not lead: they rely on the leader.
+    pub(crate) fn has_followers(&self) -> bool {
+        self.waiting.len() > 1
     }
 
     /// Removes a waiter. If it was the leader, the waiter that is returned is the new one, and must be woken.

@@ -51,6 +51,8 @@ pub(crate) enum Listening {
     Caller,
     /// The supervisor thread.
     Supervisor,
+    /// Both: the caller leads, and others rely on that.
+    Both,
 }
 
 /// The replies of a worker for which the parent wants a signal.
@@ -62,6 +64,17 @@ pub(crate) enum Interest {
     LowWater(Listening),
     /// The next reply, of whatever kind.
     NextReply(Listening),
+}
+
+impl Interest {
+    /// The number of signals that one reply causes at most.
+    pub(crate) fn signals(self) -> u64 {
+        match self {
+            Interest::Nothing => 0,
+            Interest::LowWater(Listening::Both) | Interest::NextReply(Listening::Both) => 2,
+            Interest::LowWater(_) | Interest::NextReply(_) => 1,
+        }
+    }
 }
 
 /// The flag of a piece after which its worker has little work left.
@@ -78,6 +91,8 @@ impl Interest {
             Interest::LowWater(Listening::Caller) => 2,
             Interest::NextReply(Listening::Supervisor) => 3,
             Interest::NextReply(Listening::Caller) => 4,
+            Interest::LowWater(Listening::Both) => 5,
+            Interest::NextReply(Listening::Both) => 6,
         }
     }
 
@@ -87,6 +102,8 @@ impl Interest {
             2 => Interest::LowWater(Listening::Caller),
             3 => Interest::NextReply(Listening::Supervisor),
             4 => Interest::NextReply(Listening::Caller),
+            5 => Interest::LowWater(Listening::Both),
+            6 => Interest::NextReply(Listening::Both),
             _ => Interest::Nothing,
         }
     }

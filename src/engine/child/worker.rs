@@ -268,11 +268,13 @@ impl Worker {
     }
 
     fn wake(&self, listening: Listening) {
-        let event = match listening {
-            Listening::Caller => &self.caller,
-            Listening::Supervisor => &self.supervisor,
+        let wake = |event: &Event| event.try_signal();
+        let are_woken = match listening {
+            Listening::Caller => wake(&self.caller),
+            Listening::Supervisor => wake(&self.supervisor),
+            Listening::Both => wake(&self.caller) && wake(&self.supervisor),
         };
-        if !event.try_signal() {
+        if !are_woken {
             // A piece has closed the eventfd. The end of this process wakes the parent, which then reads
             // the replies so far.
             process::exit_now(1);

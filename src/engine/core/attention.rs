@@ -1,5 +1,16 @@
 //! Who looks at the rings, and what each worker is asked to signal to the thread that sleeps.
 //!
+//! The caller that leads looks for all callers that wait. It may get no core for seconds: its thread has a low priority, or
+//! a debugger holds it. So while others wait beside it, the supervisor is its guard:
+//!
+//! | [`Guard`] | workers signal                       | the supervisor                          | next                             |
+//! |-----------|--------------------------------------|-----------------------------------------|----------------------------------|
+//! | off       | a leader that sleeps, and the supervisor; of a leader that is awake the supervisor alone | sleeps | a signal: on |
+//! | on        | a leader that sleeps; else nobody    | looks each 5 ms                         | no piece is done in 5 ms: off    |
+//!
+//! So a follower waits at most 5 ms longer than the supervisor needs to get a core; a worker makes at most one signal more
+//! for 5 ms of pieces; and without work there is no timer. When the guard goes off, all workers are asked anew and looked at once more.
+//!
 //! Invariant: a thread that sleeps has announced it to every worker that holds a piece, and has looked
 //! once more after that (`protocol/sleep.rs`).
 
@@ -42,13 +53,17 @@ pub(crate) struct Need {
     pub(crate) is_patient: bool,
     /// Something could be done about a worker that runs low while nobody waits.
     pub(crate) is_worth_telling: bool,
+    /// Callers rely on the one that leads, and the supervisor does not look.
+    pub(crate) wants_guard: bool,
 }
 
 /// What a worker is asked to signal.
 fn interest(observer: Observer, worker: View, need: Need) -> Interest {
     match observer {
-        Observer::CallerAwake | Observer::SupervisorPolls => Interest::Nothing,
         _ if worker.is_idle => Interest::Nothing,
+        Observer::CallerAwake if need.wants_guard => Interest::NextReply(Listening::Supervisor),
+        Observer::CallerParks if need.wants_guard => Interest::NextReply(Listening::Both),
+        Observer::CallerAwake | Observer::SupervisorPolls => Interest::Nothing,
         Observer::CallerParks if need.is_patient && worker.is_quick && worker.has_flagged => {
             Interest::LowWater(Listening::Caller)
         }
@@ -57,6 +72,28 @@ fn interest(observer: Observer, worker: View, need: Need) -> Interest {
         Observer::SupervisorParks if !need.is_worth_telling => Interest::Nothing,
         Observer::SupervisorParks if worker.has_flagged => Interest::LowWater(Listening::Supervisor),
         Observer::SupervisorParks => Interest::NextReply(Listening::Supervisor),
+    }
+}
+
+/// Whether the supervisor looks beside the caller that leads.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    is_on: bool,
+    /// The pieces that were done when it was asked last.
+    done: u64,
+}
+
+impl Guard {
+    /// The supervisor asks, at each of its turns, whether it must look again in 5 ms. `signalled`: a worker woke it.
+    pub(crate) fn goes_on(&mut self, has_followers: bool, signalled: bool, done: u64) -> bool {
+        let has_moved = std::mem::replace(&mut self.done, done) != done;
+        self.is_on = has_followers && (signalled || self.is_on && has_moved);
+        self.is_on
+    }
+
+    /// True if callers that rely on another one must have the supervisor signalled.
+    pub(crate) fn is_wanted(&self, has_followers: bool) -> bool {
+        has_followers && !self.is_on
     }
 }
 
@@ -108,12 +145,18 @@ mod tests {
         let slow = View { is_quick: false, ..busy };
         let unflagged = View { has_flagged: false, ..busy };
         let streams = View { is_streaming_out: true, ..busy };
-        let need = |is_patient, is_worth_telling| Need { is_patient, is_worth_telling };
+        let need = |is_patient, is_worth_telling| Need { is_patient, is_worth_telling, wants_guard: false };
+        let guarded = Need { wants_guard: true, ..need(false, true) };
+        let both = Listening::Both;
         let (caller, supervisor) = (Listening::Caller, Listening::Supervisor);
         for (observer, worker, need, expected) in [
             (Observer::CallerAwake, busy, need(true, true), Interest::Nothing),
             (Observer::SupervisorPolls, streams, need(true, true), Interest::Nothing),
             (Observer::CallerParks, idle, need(true, true), Interest::Nothing),
+            (Observer::CallerParks, idle, guarded, Interest::Nothing),
+            (Observer::CallerParks, busy, guarded, Interest::NextReply(both)),
+            (Observer::CallerAwake, busy, guarded, Interest::NextReply(supervisor)),
+            (Observer::CallerAwake, idle, guarded, Interest::Nothing),
             (Observer::CallerParks, busy, need(true, false), Interest::LowWater(caller)),
             (Observer::CallerParks, busy, need(false, false), Interest::NextReply(caller)),
             (Observer::CallerParks, slow, need(true, false), Interest::NextReply(caller)),
@@ -125,6 +168,34 @@ mod tests {
             (Observer::SupervisorParks, unflagged, need(false, true), Interest::NextReply(supervisor)),
         ] {
             assert_eq!(interest(observer, worker, need), expected, "{observer:?}, {worker:?}, {need:?}");
+        }
+    }
+
+    #[test]
+    fn the_supervisor_guards_a_leader_as_long_as_others_rely_on_it_and_pieces_are_done() {
+        let mut guard = Guard::default();
+        assert!(guard.is_wanted(true) && !guard.is_wanted(false));
+        // Whether there are followers, whether a worker signalled, the pieces done; whether it looks again, and is wanted.
+        for (has_followers, signalled, done, goes_on) in [
+            (true, false, 1, false),
+            (false, true, 2, false),
+            (true, true, 2, true),
+            (true, false, 3, true),
+            (true, false, 4, true),
+            (true, false, 4, false),
+            (true, false, 5, false),
+            (true, true, 5, true),
+            (true, true, 5, true),
+            (false, false, 6, false),
+            (true, false, 7, false),
+        ] {
+            let on = guard.goes_on(has_followers, signalled, done);
+            assert_eq!(on, goes_on, "{has_followers}, {signalled}, {done}");
+            assert_eq!(
+                guard.is_wanted(has_followers),
+                has_followers && !goes_on,
+                "{has_followers}, {signalled}, {done}"
+            );
         }
     }
 }

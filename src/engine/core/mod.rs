@@ -44,7 +44,7 @@ pub(crate) use self::server_link::ServerLink;
 pub(crate) use self::task_state::{TaskState, Want};
 
 use self::alarm::Alarm;
-use self::attention::{Attention, MAX_LOOKS, Need};
+use self::attention::{Attention, Guard, MAX_LOOKS, Need};
 use self::collect::{Destination, Found};
 use self::delayed::Delayed;
 use self::direct_lane::{Added, DirectLane};
@@ -94,6 +94,7 @@ pub(crate) struct Core {
     lane: DirectLane,
     waiters: Waiters<Waiter>,
     attention: Attention,
+    guard: Guard,
     alarm: Alarm,
     wakes: Wakes,
     server: ServerLink,
@@ -121,6 +122,7 @@ impl Core {
             lane: DirectLane::default(),
             waiters: Waiters::new(),
             attention: Attention::new(),
+            guard: Guard::default(),
             alarm: Alarm::new(kick_supervisor),
             wakes: Wakes::default(),
             server: ServerLink::Absent { retry_ns: 0 },
@@ -336,6 +338,11 @@ impl Core {
         polls
     }
 
+    /// The supervisor asks whether it must look again soon beside the caller that leads. `signalled`: a worker woke it.
+    pub(crate) fn should_guard(&mut self, signalled: bool) -> bool {
+        self.guard.goes_on(self.waiters.has_followers(), signalled, self.counts.pieces_done)
+    }
+
     /// Shows a worker what it was given without a look.
     fn publish(&mut self, seat: Option<usize>) {
         if let Some(worker) = seat.and_then(|seat| self.seats.worker_mut(seat)) {
@@ -461,7 +468,8 @@ impl Core {
         let is_worth_telling = !self.work.ready.is_empty()
             || is_closing
             || self.seats.workers().any(|worker| worker.link.in_flight() >= 2);
-        self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling }, renew)
+        let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
+        self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
     }
 
     // What others want to know.

@@ -14,6 +14,7 @@ use crate::engine::wire::result_limit::ResultLimit;
 use crate::error::Cause;
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer};
+use crate::protocol::sleep::{Listener, Listening};
 use crate::protocol::sync::{Acquire, Release};
 use crate::sys::cgroup::MemoryKills;
 use crate::sys::process;
@@ -258,6 +259,51 @@ fn a_ring_that_stands_full_is_read_with_the_lock_given_away_in_between() {
         assert_eq!(core.alarm.supervisor_sleeps(None) == Some(0), supervisor_goes_on, "{observer:?}");
     }
     pool.shared.release(core);
+}
+
+/// Only the caller that leads looked at the rings. Where its thread got no core, all other callers waited as long as that:
+/// 19 s beside a leader of the lowest priority. Here the leader never looks at all, asleep or awake.
+#[test]
+fn a_leader_that_never_looks_holds_up_no_other_caller() {
+    for (observer, expected, guarded) in [
+        (Observer::CallerParks, Some(Listening::Both), Some(Listening::Caller)),
+        (Observer::CallerAwake, Some(Listening::Supervisor), None),
+    ] {
+        let mut pool = PlayedPool::new(1);
+        let mut core = pool.shared.lock();
+        let leader = core.waiters.enter(Waiter { unparker: Arc::default(), want: Want::Any });
+        core.attend(observer, true);
+        pool.shared.release(core);
+        let (task, mut listener) = (pool.task::<u64>(), Listener::new());
+        for number in 0..3 {
+            task.run(add, number, 1);
+        }
+        let follower = std::thread::spawn(move || task.get().unwrap());
+        while !pool.shared.lock().waiters.has_followers() {
+            std::thread::yield_now();
+        }
+        assert_eq!(pool.work(1), 1);
+        assert_eq!(listener.after_reply(pool.workers[0].pair.interest(), false), expected, "{observer:?}");
+        // What the supervisor does then, while it looks by itself, and at a look that finds nothing.
+        for (signalled, looks_again, listening) in
+            [(true, true, guarded), (false, true, None), (false, false, expected)]
+        {
+            let mut core = pool.shared.lock();
+            core.collect();
+            assert_eq!(core.should_guard(signalled), looks_again, "{observer:?}, {signalled}");
+            core.keep_attention();
+            pool.shared.release(core);
+            assert_eq!(pool.work(usize::from(signalled)), usize::from(signalled));
+            let told = listener.after_reply(pool.workers[0].pair.interest(), false);
+            assert_eq!(told, listening, "{observer:?}, {signalled}");
+        }
+        assert_eq!(pool.work(1), 1);
+        let mut core = pool.shared.lock();
+        core.collect();
+        pool.shared.release(core);
+        assert_eq!(follower.join().unwrap(), [1, 2, 3]);
+        assert!(pool.shared.lock().waiters.leave(leader).is_none());
+    }
 }
 
 /// A worker that was killed for one piece once got others until it was dead, and could begin one in its last moment.

@@ -1,6 +1,6 @@
 //! Signals of a worker: what the parent asks it to report, and how many signals it may send for that.
 //!
-//! Invariant: an honest worker sends at most one signal for each request and one for each time that it was woken;
+//! Invariant: an honest worker signals each thread that listens at most once for each request and once for each time that it was woken;
 //! `allowed` counts those that it has not sent yet. Signals beyond that are `unexpected`: [`FLOOD`] of them within
 //! [`FLOOD_NS`] are a violation. The word `interest` in *out* is written here alone and read by the worker.
 
@@ -37,13 +37,13 @@ impl Signals {
             return false;
         }
         self.announcer.announce(word, interest);
-        self.allowed += 1;
+        self.allowed += interest.signals().max(1);
         interest != Interest::Nothing
     }
 
-    /// The worker was woken: it may send one signal more.
+    /// The worker was woken: if it is blocked again, it signals once more.
     pub(super) fn allow_one(&mut self) {
-        self.allowed += 1;
+        self.allowed += self.announcer.interest().signals().max(1);
     }
 
     /// The worker has sent a signal. `now_ns` is asked for only when the signal was unexpected.
@@ -114,13 +114,15 @@ mod tests {
             (next, false, false, false),
             (next, true, true, true),
             (low, false, true, true),
+            (Interest::NextReply(Listening::Both), false, true, true),
             (Interest::Nothing, false, true, false),
             (Interest::Nothing, true, false, false),
         ] {
             let (before, allowed) = (word.load(crate::protocol::sync::Relaxed), signals.allowed);
             assert_eq!(signals.announce(&word, interest, renew), looks, "{interest:?}, {renew}");
             assert_eq!(word.load(crate::protocol::sync::Relaxed) != before, writes, "{interest:?}, {renew}");
-            assert_eq!(signals.allowed - allowed, u64::from(writes), "{interest:?}, {renew}");
+            let more = if writes { interest.signals().max(1) } else { 0 };
+            assert_eq!(signals.allowed - allowed, more, "{interest:?}, {renew}");
         }
     }
 }

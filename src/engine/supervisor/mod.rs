@@ -12,7 +12,7 @@ mod server;
 
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
-use super::core::{Answer, Core, Missing, Question, Unallocated};
+use super::core::{Answer, Core, Missing, Question, Unallocated, number};
 use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
 use super::policy::patience::Activity;
 use super::policy::restart::ServerDeaths;
@@ -32,6 +32,10 @@ const QUIET: Duration = Duration::from_millis(200);
 /// often at what that leaves. Half a millisecond is as much delay as a wake-up on a busy machine.
 const POLL: Duration = Duration::from_micros(500);
 
+/// While other callers rely on the one that leads, and pieces are done, the supervisor looks this often beside it. With 50 ms
+/// a leader that gets no core would hold up the others by that; with 0.5 ms the looks would cost a hundredth of a core.
+const GUARD: Duration = Duration::from_millis(5);
+
 /// The supervisor's own state.
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
@@ -45,7 +49,7 @@ pub(crate) struct Supervisor {
     done_before_server: u64,
     /// While buffers are kept: the pieces that were done at the last look.
     quiet_since: Option<u64>,
-    /// The last wait was no mere look.
+    /// The last wait may have taken [`QUIET`].
     has_slept: bool,
     /// Who closed the pool, and waits for its end.
     closing: Option<Sender<()>>,
@@ -80,6 +84,7 @@ struct Turn {
     dropped: (Vec<WorkerHandle>, Vec<Vec<u8>>),
     questions: Questions,
     polls: bool,
+    guards: bool,
     due_ns: Option<u64>,
 }
 
@@ -112,7 +117,7 @@ impl Supervisor {
         loop {
             let Some(turn) = self.decide(&events, &observed) else { break };
             let (timeout, questions) = self.act(turn);
-            self.has_slept = timeout != Some(Duration::ZERO);
+            self.has_slept = timeout.is_none_or(|timeout| timeout >= QUIET);
             events = self.epoll.wait(timeout);
             if let Ok(Command::Close { done }) = self.orders.try_recv() {
                 self.closing = Some(done);
@@ -170,6 +175,8 @@ impl Supervisor {
         core.kill_by_server();
         let unused = self.clear_buffers(&mut core, events.is_empty() && self.has_slept);
         let polls = core.should_poll();
+        let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
+        let guards = core.should_guard(events.iter().any(is_signal));
         pay_attention(&mut core);
         let known_ns = [server_due_ns, given_up_ns, unexplained_ns, timers.next_ns].into_iter().flatten().min();
         let questions = Questions {
@@ -184,6 +191,7 @@ impl Supervisor {
             dropped: (core.take_reaped(), unused),
             questions,
             polls,
+            guards,
             due_ns: core.alarm().supervisor_sleeps(known_ns),
         };
         shared.release(core);
@@ -201,7 +209,7 @@ impl Supervisor {
 
     /// Does what is left, and says how long to sleep and what to find out then.
     fn act(&mut self, turn: Turn) -> (Option<Duration>, Questions) {
-        let Turn { server, unallocated, missing, dropped, questions, polls, due_ns } = turn;
+        let Turn { server, unallocated, missing, dropped, questions, polls, guards, due_ns } = turn;
         drop(dropped);
         let mut again = self.act_on_server(server);
         for Unallocated { seat, generation, memory } in unallocated {
@@ -220,7 +228,7 @@ impl Supervisor {
             return (Some(Duration::ZERO), questions);
         }
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
-        let poll = polls.then_some(POLL);
+        let poll = polls.then_some(POLL).or(guards.then_some(GUARD));
         let quiet = self.quiet_since.map(|_| QUIET);
         ([until_due, poll, quiet].into_iter().flatten().min(), questions)
     }
