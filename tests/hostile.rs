@@ -1,6 +1,6 @@
 //! Pieces that attack the pool: they overwrite the memory that their worker shares with the parent, forge replies, flood
 //! the parent with signals, and damage their own process. The parent is not harmed, the worker ends, and the pool continues
-//! to work. These are faults 15, 39 to 43 and 70 to 72 of CASES.md.
+//! to work. These are faults 15, 39 to 43, 70 to 72 and 74 to 76 of CASES.md.
 
 #![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #![allow(unsafe_code)]
@@ -58,6 +58,18 @@ enum Act {
     Unclaim {
         forever: bool,
     },
+    /// Answers, and then hangs while its worker waits for work.
+    HangLater(Hang),
+}
+
+/// What a worker's first thread does for ever in a signal handler, after its piece was answered: a lock that the piece left
+/// behind would do the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Hang {
+    Sleeps,
+    Spins,
+    /// It waits in the kernel where no handled signal wakes it.
+    Blocked,
 }
 
 /// The address and length of *back* or *out* in this process.
@@ -118,6 +130,55 @@ fn scribble(words: &[AtomicU64], seed: u64, count: u64) {
             _ => word.store(random.below(5000), Ordering::Relaxed),
         }
     }
+}
+
+/// 0 until the handler runs.
+static HANGS: AtomicU64 = AtomicU64::new(0);
+static HANG: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn hang(_: i32) {
+    HANGS.store(1, Ordering::SeqCst);
+    // SAFETY: system calls that a handler may make, and that take no pointers. The parent of a child that shares nothing
+    // waits for its end, because the flag says so.
+    unsafe {
+        match HANG.load(Ordering::SeqCst) {
+            0 => {}
+            1 => loop {
+                std::hint::spin_loop();
+            },
+            _ => {
+                libc::syscall(libc::SYS_clone, libc::CLONE_VFORK | libc::SIGCHLD, 0, 0, 0, 0);
+            }
+        }
+        loop {
+            libc::pause();
+        }
+    }
+}
+
+/// Has another thread hang this one once it sleeps, and mark that.
+fn hang_later(marks: String, how: Hang) {
+    HANG.store(how as u64, Ordering::SeqCst);
+    // SAFETY: the handler makes only calls that a handler may make, and `action` is valid.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = hang as *const () as usize;
+        libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut());
+    }
+    std::thread::spawn(move || {
+        let pid = std::process::id();
+        let sleeps = || fs::read_to_string(format!("/proc/self/task/{pid}/stat")).unwrap().contains(") S");
+        // `worker_sleep`: it sleeps, and is not to be woken by then.
+        while !sleeps() || back()[0].load(Ordering::SeqCst) as u32 != 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // SAFETY: a system call that takes no pointer.
+        unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, libc::SIGUSR2) };
+        while HANGS.load(Ordering::SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        mark(&marks, 1);
+    });
 }
 
 fn sleep_for_ever() -> ! {
@@ -275,6 +336,7 @@ fn attack(marks: String, act: Act) -> u64 {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        Act::HangLater(hang) => hang_later(marks, hang),
         // SAFETY: system calls that take no pointers.
         Act::LeaveGroup => unsafe {
             libc::setpgid(0, libc::getppid());
@@ -462,6 +524,123 @@ fn a_piece_that_hid_for_a_while_that_it_ran_is_answered_once() {
         assert_eq!(hostile.get_timeout(DEADLINE).unwrap(), [7]);
         assert_eq!(marks.count(), 1);
         support::assert_well(pool);
+    }
+}
+
+/// A pool of one worker, which hangs.
+fn pool_that_hangs(how: Hang) -> (Pool, Marks) {
+    let (pool, marks) = (pool(1), Marks::new());
+    let hostile: Task<u64> = task(&pool);
+    hostile.run(attack, marks.path(), Act::HangLater(how));
+    assert_eq!(hostile.get().unwrap(), [7]);
+    marks.wait_for(2);
+    (pool, marks)
+}
+
+/// Fault 76. A worker that was neither dead nor stopped but never began its next piece was waited for without end, in
+/// whatever state it was, as was its pool at the end. A former piece can leave such a thing behind: a lock, or a pipe that nobody reads.
+#[test]
+fn a_worker_that_never_begins_is_replaced_whatever_it_does() {
+    let _watch = watchdog();
+    for how in [Hang::Sleeps, Hang::Spins, Hang::Blocked] {
+        let (pool, _marks) = pool_that_hangs(how);
+        // The first piece did not begin, so it needs no retries.
+        assert_eq!(add_in(task(&pool), 4), 5, "{how:?}");
+        assert_eq!(pool.stats().workers_lost, 1, "{how:?}");
+        support::assert_well(pool);
+        let (pool, _marks) = pool_that_hangs(how);
+        pool.shutdown();
+    }
+}
+
+/// A worker in a debugger's hands.
+struct Traced(i32);
+
+impl Traced {
+    /// `None` where that is not allowed.
+    fn seize(pid: u32) -> Option<Traced> {
+        let pid = pid as i32;
+        // SAFETY: system calls that take no pointers but null.
+        unsafe {
+            if libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) != 0 {
+                return None;
+            }
+            assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0), 0);
+            assert_eq!(libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL), pid);
+        }
+        Some(Traced(pid))
+    }
+
+    fn let_go(self) {
+        // SAFETY: a system call that takes no pointers but null.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0) }, 0);
+    }
+}
+
+/// Fault 75. A worker in a debugger's hands was killed under it as soon as it got a piece. It is passed over as long as
+/// others can take its pieces, and gets pieces again once it is let go.
+#[test]
+fn a_worker_in_a_debuggers_hands_is_passed_over() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let pid = |ms: u64, _: u64| {
+        std::thread::sleep(Duration::from_millis(ms));
+        u64::from(std::process::id())
+    };
+    let pids = || {
+        let both: Task<u64> = task(&pool);
+        both.run_all(pid, [(30, 0), (30, 1)]);
+        both.get_timeout(DEADLINE).unwrap()
+    };
+    wait_for("both workers take pieces", || pids().iter().collect::<std::collections::HashSet<_>>().len() == 2);
+    let held = pool.stats().workers[0].pid.unwrap();
+    let Some(traced) = Traced::seize(held) else {
+        eprintln!("SKIPPED: no process can be traced here");
+        return;
+    };
+    for _ in 0..3 {
+        assert!(!pids().contains(&u64::from(held)), "it ran under the debugger");
+    }
+    assert_eq!(pool.stats().workers_lost, 0);
+    traced.let_go();
+    wait_for("it takes pieces again", || pids().contains(&u64::from(held)));
+    assert_eq!(pool.stats().workers_lost, 0);
+    support::assert_well(pool);
+}
+
+/// Fault 74. In a new pid namespace that kept the old /proc, the numbers there are those of other processes. A worker that
+/// was stopped was waited for without end, and one could be killed for what another process did.
+#[test]
+fn where_proc_is_another_namespaces_a_stopped_worker_is_replaced() {
+    const INNER: &str = "MULTICORE_TEST_NAMESPACE";
+    let _watch = watchdog();
+    if std::env::var_os(INNER).is_some() {
+        assert_eq!(std::process::id(), 1, "it is alone in its namespace");
+        let pool = pool(1);
+        let pid: Task<u32> = task(&pool);
+        pid.call(|(): ()| std::process::id(), ());
+        // SAFETY: a system call that takes no pointer.
+        unsafe { libc::kill(pid.get().unwrap()[0] as i32, libc::SIGSTOP) };
+        let start = Instant::now();
+        assert_eq!(add_in(task(&pool), 1), 2);
+        assert_eq!(pool.stats().workers_lost, 1);
+        assert!(start.elapsed() < DEADLINE);
+        // Its state is seen, so others than those that are stopped live on.
+        assert_eq!(add_in(task(&pool), 2), 3);
+        drop(pool);
+        return;
+    }
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork"]).arg(std::env::current_exe().unwrap()).env(INNER, "1");
+    command.args(["--exact", "where_proc_is_another_namespaces_a_stopped_worker_is_replaced", "--nocapture"]);
+    match command.output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.starts_with("unshare:"), "{said}");
+            eprintln!("SKIPPED: {said}");
+        }
+        Err(error) => eprintln!("SKIPPED: there is no unshare: {error}"),
     }
 }
 

@@ -155,11 +155,13 @@ fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
     }
 }
 
-/// Kills and stops processes at random until the storm is over. Returns the number of hits.
-fn sabotage(pool: &Pool, random: &mut Random) -> usize {
+/// Kills and stops processes at random until the storm is over: it lasts until something was hit, and pieces were handed out.
+fn sabotage(pool: &Pool, random: &mut Random, has_begun: impl Fn() -> bool) {
     let start = Instant::now();
     let (mut hits, mut new_in_a_row) = (0, 0);
-    while start.elapsed() < STORM {
+    // On a busy machine the time alone is no storm.
+    while start.elapsed() < STORM || hits == 0 || !has_begun() {
+        assert!(start.elapsed() < DEADLINE, "no storm: {hits} hits");
         let workers: Vec<(u32, bool)> =
             pool.stats().workers.iter().filter_map(|worker| Some((worker.pid?, worker.pieces_done == 0))).collect();
         let victim = workers.get(random.below(1 + workers.len() as u64) as usize);
@@ -183,7 +185,6 @@ fn sabotage(pool: &Pool, random: &mut Random) -> usize {
         }
         std::thread::sleep(Duration::from_micros(random.below(4_000)));
     }
-    hits
 }
 
 /// The processes with the tag. A zombie has no environment, so it does not count: the init process will reap it.
@@ -230,7 +231,7 @@ fn one_round(random: &mut Random) {
     let (marks, numbers, over) = (Marks::new(), AtomicU64::new(0), AtomicBool::new(false));
     let seeds: Vec<u64> = (0..3).map(|_| random.next()).collect();
     let path = marks.path();
-    let (all, hits) = std::thread::scope(|scope| {
+    let all = std::thread::scope(|scope| {
         let submitters: Vec<_> = seeds
             .into_iter()
             .map(|seed| {
@@ -238,7 +239,7 @@ fn one_round(random: &mut Random) {
                 scope.spawn(move || submit(pool, seed, path, numbers, over))
             })
             .collect();
-        let hits = sabotage(&pool, random);
+        sabotage(&pool, random, || numbers.load(Ordering::Relaxed) > 0);
         over.store(true, Ordering::Relaxed);
         // If it hangs, the state of the pool is more useful than its threads.
         let start = Instant::now();
@@ -250,10 +251,9 @@ fn one_round(random: &mut Random) {
             std::thread::sleep(Duration::from_millis(1));
         }
         // Checks I6: none of the submitters panicked.
-        let all: Vec<Expected> = submitters.into_iter().flat_map(|submitter| submitter.join().unwrap()).collect();
-        (all, hits)
+        submitters.into_iter().flat_map(|submitter| submitter.join().unwrap()).collect::<Vec<Expected>>()
     });
-    assert!(hits > 0 && !all.is_empty(), "no storm: {hits} hits, {} tasks", all.len());
+    assert!(!all.is_empty());
     // Checks I5.
     let start = Instant::now();
     for _ in 0..100 {
