@@ -9,3 +9,4 @@ pub(crate) mod lead;
 pub(crate) mod ring;
 pub(crate) mod sleep;
 pub(crate) mod sync;
+pub(crate) mod told;

@@ -23,15 +23,25 @@ const ASLEEP: u32 = 1;
 /// The futex value on which the worker sleeps.
 pub(crate) const SLEEPING: u32 = ASLEEP;
 
+/// The worker sleeps, in the order in which no wake-up is lost: it announces that, looks once more with `finds`, and
+/// waits only if there is nothing. `wait` returns at once unless the word is [`SLEEPING`].
+pub(crate) fn sleep_unless(worker_sleep: &AtomicU32, finds: impl FnOnce() -> bool, wait: impl FnOnce()) {
+    announce_sleep(worker_sleep);
+    if !finds() {
+        wait();
+    }
+    announce_awake(worker_sleep);
+}
+
 /// The worker announces that it will sleep. It must look for work once more before it sleeps.
-pub(crate) fn announce_sleep(worker_sleep: &AtomicU32) {
+fn announce_sleep(worker_sleep: &AtomicU32) {
     worker_sleep.store(ASLEEP, Relaxed);
     // SeqCst fence (wake-worker), partner of the one in `worker_sleeps`: the worker checks for work after this.
     fence(SeqCst);
 }
 
 /// The worker announces that it is awake: it has found work, or was woken.
-pub(crate) fn announce_awake(worker_sleep: &AtomicU32) {
+fn announce_awake(worker_sleep: &AtomicU32) {
     worker_sleep.store(AWAKE, Relaxed);
 }
 
@@ -169,7 +179,7 @@ impl Listener {
 
     /// Called when the worker cannot continue before the parent makes room: the thread that it must signal.
     #[must_use]
-    pub(crate) fn when_blocked(&mut self, word: &AtomicU32) -> Listening {
+    pub(crate) fn when_blocked(&self, word: &AtomicU32) -> Listening {
         // SeqCst fence (wake-parent), partner of the one in `Announcer::announce`: what blocks was published before this.
         fence(SeqCst);
         match Interest::from_bits(word.load(Relaxed)) {

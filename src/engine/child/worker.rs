@@ -20,7 +20,7 @@ use crate::failpoint::failpoint;
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer, Record};
 use crate::protocol::sleep::{self, LOW_WATER, Listener, Listening};
-use crate::protocol::sync::{Acquire, Relaxed, Release};
+use crate::protocol::told;
 use crate::sys::event::Event;
 use crate::sys::spin::{self, Spin};
 use crate::sys::{allocator, clock, futex, process};
@@ -123,9 +123,7 @@ impl Worker {
         }
         failpoint!("worker-claimed");
         if flags & record::LIMITED != 0 {
-            self.pair.started_ns().store(clock::now_ns(), Relaxed);
-            // Release (tell-started): the time is that of this piece.
-            self.pair.started().store(sequence, Release);
+            told::tell_start(self.pair.started_ns(), self.pair.started(), sequence, clock::now_ns());
             failpoint!("worker-start-told");
         }
         let Some(call) = self.calls.of_piece(self.pair, record) else {
@@ -197,8 +195,7 @@ impl Worker {
     /// Steps over a record and tells the parent, which may wait for room.
     fn pass(&mut self, record: &Record) {
         self.work.pass(record);
-        // Release (tell-out-head): we have read what lies before.
-        self.pair.out_head().store(self.work.head(), Release);
+        told::tell_head(self.pair.out_head(), self.work.head());
         failpoint!("worker-head-told");
         self.signal(true);
     }
@@ -304,45 +301,46 @@ impl Worker {
     /// that does not begin.
     fn sleep_until_work(&mut self) {
         let word = self.pair.worker_sleep();
-        sleep::announce_sleep(word);
-        failpoint!("worker-sleep-announced");
-        if !self.work.is_ready(self.pair.out_ring()) {
-            let woken = futex::wait(word, sleep::SLEEPING, self.grew.then_some(QUIET));
-            if !woken {
-                self.grew = false;
-                allocator::give_memory_back();
-            }
+        let has_work = || {
+            failpoint!("worker-sleep-announced");
+            self.work.is_ready(self.pair.out_ring())
+        };
+        let quiet = self.grew.then_some(QUIET);
+        let mut stays_quiet = false;
+        sleep::sleep_unless(word, has_work, || stays_quiet = !futex::wait(word, sleep::SLEEPING, quiet));
+        if stays_quiet {
+            self.grew = false;
+            allocator::give_memory_back();
         }
-        sleep::announce_awake(word);
         failpoint!("worker-awake");
         spin::after_wake_up();
     }
 
     /// Sleeps until the parent has read some replies.
     fn wait_for_room(&mut self) {
-        let told = |worker: &Self| {
-            // Acquire (tell-back-head): the parent has read what lies before.
-            let head = worker.pair.back_head().load(Acquire);
-            (head > worker.replies.consumed()).then_some(head)
-        };
         let mut spin = Spin::new();
         let head = loop {
-            if let Some(head) = told(self) {
+            if let Some(head) = self.told_room() {
                 break head;
             }
             if !spin.turn() {
                 let word = self.pair.worker_sleep();
-                sleep::announce_sleep(word);
-                if told(self).is_none() {
+                let wait = || {
                     let listening = self.listener.when_blocked(self.pair.interest());
                     failpoint!("worker-without-room");
                     self.wake(listening);
                     futex::wait(word, sleep::SLEEPING, None);
-                }
-                sleep::announce_awake(word);
+                };
+                sleep::sleep_unless(word, || self.told_room().is_some(), wait);
                 spin = Spin::new();
             }
         };
         self.replies.consumed_to(head);
+    }
+
+    /// How far the parent has read, if that makes room.
+    fn told_room(&self) -> Option<u64> {
+        let head = told::told_head(self.pair.back_head());
+        (head > self.replies.consumed()).then_some(head)
     }
 }

@@ -15,7 +15,8 @@ use crate::error::Cause;
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer};
 use crate::protocol::sleep::{Listener, Listening};
-use crate::protocol::sync::{Acquire, Release};
+use crate::protocol::sync::Release;
+use crate::protocol::told;
 use crate::sys::cgroup::MemoryKills;
 use crate::sys::process;
 use crate::task::Task;
@@ -110,8 +111,7 @@ impl Played {
             if kind == CHUNK || !claim::claim(self.pair.states(), sequence) {
                 continue;
             }
-            // Acquire (tell-back-head).
-            self.replies.consumed_to(self.pair.back_head().load(Acquire));
+            self.replies.consumed_to(told::told_head(self.pair.back_head()));
             let numbers: Vec<u64> = payload.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
             let payload = numbers.iter().sum::<u64>().to_le_bytes();
             let header = Header { kind: REPLY, flags: 0, sequence };

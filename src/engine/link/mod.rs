@@ -30,7 +30,8 @@ use crate::failpoint::failpoint;
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Full, Header, Producer, Violation};
 use crate::protocol::sleep::{self, Interest, LOW_WATER};
-use crate::protocol::sync::{Acquire, Relaxed};
+use crate::protocol::sync::Relaxed;
+use crate::protocol::told;
 use crate::sys::clock;
 use crate::sys::event::Event;
 use crate::sys::spin;
@@ -339,8 +340,7 @@ impl Link {
     /// Accepts the worker's word on how far it has read, but not past a piece whose arguments may have to be read back
     /// from the ring.
     fn learn_consumed(&mut self) {
-        // Acquire (tell-out-head): the worker has read what lies before.
-        let told = self.pair.out_head().load(Acquire);
+        let told = told::told_head(self.pair.out_head());
         let unanswered = self.ledger.iter().find(|piece| !piece.streams).map(|piece| piece.position);
         let bound = unanswered.unwrap_or(self.work.tail()).min(self.work.tail());
         self.work.consumed_to(told.min(bound));

@@ -8,7 +8,7 @@
 use super::Link;
 use crate::engine::policy::patience::Progress;
 use crate::protocol::ring::Violation;
-use crate::protocol::sync::{Acquire, Relaxed};
+use crate::protocol::told;
 use std::collections::VecDeque;
 
 /// The time limits of pieces in flight, by sequence number.
@@ -76,10 +76,9 @@ impl Link {
             return Ok(Some(Progress::Runs { sequence: oldest.sequence, until_ns: u64::MAX }));
         };
         let pair = &self.pair;
-        let start_ns = self.sightings.started(oldest.sequence, now_ns, || {
-            // Acquire (tell-started).
-            (pair.started().load(Acquire) == oldest.sequence).then(|| pair.started_ns().load(Relaxed))
-        });
+        let start_ns = self
+            .sightings
+            .started(oldest.sequence, now_ns, || told::told_start(pair.started_ns(), pair.started(), oldest.sequence));
         Ok(Some(Progress::Runs { sequence: oldest.sequence, until_ns: start_ns.saturating_add(limit_ns) }))
     }
 }

@@ -20,7 +20,8 @@ use crate::engine::wire::pair::{CHUNK_BYTES, READY};
 use crate::engine::wire::record::{self, Outcome};
 use crate::failpoint::failpoint;
 use crate::protocol::ring::{Header, Record, Violation};
-use crate::protocol::sync::{Acquire, AtomicU64, Release};
+use crate::protocol::sync::{Acquire, AtomicU64};
+use crate::protocol::told;
 
 /// The most records that one look reads, since the lock is held meanwhile: 512 tiny replies take about 30 us.
 const MAX_RECORDS_A_LOOK: usize = 512;
@@ -273,8 +274,7 @@ impl Link {
         let head = self.replies.head();
         if head - self.told_head >= self.pair.back_ring().len() as u64 / 4 {
             self.told_head = head;
-            // Release (tell-back-head): we have read what lies before.
-            self.pair.back_head().store(head, Release);
+            told::tell_head(self.pair.back_head(), head);
             failpoint!("parent-head-told");
             self.wake();
         }

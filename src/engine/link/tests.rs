@@ -77,8 +77,7 @@ impl Played {
 
     /// Writes a reply; false if there is no room.
     fn write(&mut self, kind: u8, flags: u8, sequence: u32, lead: &[u64], bytes: &[u8]) -> bool {
-        // Acquire (tell-back-head).
-        self.replies.consumed_to(self.pair.back_head().load(Acquire));
+        self.replies.consumed_to(told::told_head(self.pair.back_head()));
         let wrote = self.replies.push(self.pair.back_ring(), Header { kind, flags, sequence }, lead, bytes).is_ok();
         self.replies.publish(self.pair.back_ring());
         wrote

@@ -214,8 +214,19 @@ mod models {
             });
             let (states, written) = &*shared;
             assert!(revoke(states, 1) || written.load(Relaxed) == 7);
-            assert!(!is_claimed(states, 1) || written.load(Relaxed) == 7);
             worker.join().unwrap();
+        });
+        loom::model(|| {
+            let shared = Arc::new((states(2), AtomicU32::new(0)));
+            let other = Arc::clone(&shared);
+            let parent = thread::spawn(move || {
+                let (states, written) = &*other;
+                assert!(!is_claimed(states, 1) || written.load(Relaxed) == 7);
+            });
+            let (states, written) = &*shared;
+            written.store(7, Relaxed);
+            let _ = claim(states, 1);
+            parent.join().unwrap();
         });
     }
 }

@@ -1,6 +1,7 @@
 //! The ring against a queue, against peers that lie, and (under loom) against every interleaving.
 
 use super::*;
+use crate::protocol::told::{tell_head, told_head};
 
 /// A header whose sequence number identifies its record.
 fn numbered(sequence: u32) -> Header {
@@ -122,7 +123,7 @@ mod ordinary {
                 for number in 0..count {
                     while producer.push(&words, numbered(number), &[], &payload(number)).is_err() {
                         producer.publish(&words);
-                        producer.consumed_to(told.load(Acquire));
+                        producer.consumed_to(told_head(&told));
                         std::thread::yield_now();
                     }
                 }
@@ -137,7 +138,7 @@ mod ordinary {
                     }
                 };
                 assert_eq!(taken, (number, payload(number)));
-                told.store(consumer.head(), Release);
+                tell_head(&told, consumer.head());
             }
         });
     }
@@ -440,7 +441,7 @@ mod models {
                 for number in 0..count {
                     while !push(&mut producer, words, number) {
                         thread::yield_now();
-                        producer.consumed_to(told.load(Acquire));
+                        producer.consumed_to(told_head(told));
                     }
                     producer.publish(words);
                 }
@@ -455,7 +456,7 @@ mod models {
                     }
                 };
                 assert_eq!(taken, number);
-                told.store(consumer.head(), Release);
+                tell_head(told, consumer.head());
             }
             producer.join().unwrap();
             assert_eq!(consumer.peek(words), Ok(None));

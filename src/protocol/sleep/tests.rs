@@ -116,7 +116,8 @@ mod models {
     use super::*;
     use crate::protocol::claim;
     use crate::protocol::ring::{Consumer, Header, Producer};
-    use crate::protocol::sync::{Acquire, AtomicU64, Release};
+    use crate::protocol::sync::AtomicU64;
+    use crate::protocol::told::{tell_head, told_head};
     use loom::sync::{Condvar, Mutex};
     use loom::thread;
     use std::sync::Arc;
@@ -228,11 +229,8 @@ mod models {
                     work.pass(&record);
                     return record.header;
                 }
-                announce_sleep(&pair.worker_sleep);
-                if !work.is_ready(&pair.out_ring) {
-                    pair.futex.wait(&pair.worker_sleep, SLEEPING);
-                }
-                announce_awake(&pair.worker_sleep);
+                let word = &pair.worker_sleep;
+                sleep_unless(word, || work.is_ready(&pair.out_ring), || pair.futex.wait(word, SLEEPING));
             }
         }
 
@@ -240,17 +238,19 @@ mod models {
             let Worker { pair, replies, listener, .. } = self;
             let header = Header { kind: REPLY, flags: 0, sequence };
             while replies.push(&pair.back_ring, header, &[u64::from(sequence)], &[]).is_err() {
-                // Acquire (tell-back-head).
-                let told = |replies: &Producer| pair.back_head.load(Acquire) > replies.consumed();
+                let told = |replies: &Producer| told_head(&pair.back_head) > replies.consumed();
                 while !told(replies) {
-                    announce_sleep(&pair.worker_sleep);
-                    if !told(replies) {
-                        Self::signal(pair, listener.when_blocked(&pair.interest));
-                        pair.futex.wait(&pair.worker_sleep, SLEEPING);
-                    }
-                    announce_awake(&pair.worker_sleep);
+                    let word = &pair.worker_sleep;
+                    sleep_unless(
+                        word,
+                        || told(replies),
+                        || {
+                            Self::signal(pair, listener.when_blocked(&pair.interest));
+                            pair.futex.wait(word, SLEEPING);
+                        },
+                    );
                 }
-                replies.consumed_to(pair.back_head.load(Acquire));
+                replies.consumed_to(told_head(&pair.back_head));
             }
             replies.publish(&pair.back_ring);
             if let Some(whom) = listener.after_reply(&pair.interest, notable) {
@@ -306,8 +306,7 @@ mod models {
             let record = replies.peek(&pair.back_ring).unwrap()?;
             assert_eq!(record.word(&pair.back_ring, 0), Some(u64::from(record.header.sequence)));
             replies.pass(&record);
-            // Release (tell-back-head).
-            pair.back_head.store(replies.head(), Release);
+            tell_head(&pair.back_head, replies.head());
             self.wake();
             Some(record.header.sequence)
         }
@@ -407,7 +406,7 @@ mod models {
     fn a_worker_that_lacks_room_is_seen_or_tells_though_nothing_it_said_was_worth_telling() {
         model(5, || {
             let pair = Pair::new(4, 8);
-            let Worker { replies: mut produced, mut listener, .. } = Worker::new(&pair);
+            let Worker { replies: mut produced, listener, .. } = Worker::new(&pair);
             let shared = Arc::clone(&pair);
             let worker = thread::spawn(move || {
                 let header = Header { kind: REPLY, flags: 0, sequence: 1 };

@@ -4,7 +4,6 @@
 use super::*;
 use crate::backend::Settled;
 use crate::codec::bytes::Reply;
-use crate::protocol::sync::Relaxed;
 use std::time::Duration;
 
 /// The number of pieces that each worker holds.
@@ -79,9 +78,8 @@ fn a_reply_that_is_there_counts_before_a_limit_kills() {
         let task = task.timeout(limit);
         task.run(add, 1, 2);
         let pair = &pool.workers[0].pair;
-        pair.started_ns().store(clock::now_ns() - 2 * limit.as_nanos() as u64, Relaxed);
-        // Release (tell-started).
-        pair.started().store(1, Release);
+        let now_ns = clock::now_ns() - 2 * limit.as_nanos() as u64;
+        told::tell_start(pair.started_ns(), pair.started(), 1, now_ns);
         if answers {
             assert!(pool.workers[0].answer_one());
         } else {

@@ -1,0 +1,44 @@
+//! Words by which one side tells the other how far it has come.
+//!
+//! | words                     | in     | written by | read by | meaning                                                 |
+//! |---------------------------|--------|------------|---------|---------------------------------------------------------|
+//! | `back_head`               | *out*  | parent     | worker  | the position up to which the parent has read *back*'s ring |
+//! | `out_head`                | *back* | worker     | parent  | the position up to which the worker has read *out*'s ring |
+//! | `started_ns`, `started`   | *back* | worker     | parent  | when the worker began a piece, and which               |
+//!
+//! Who is told a head may write over what lies before it; so all reads of that must come before. Who is told of a start
+//! reads the time that belongs to it, or that of a later piece, and then the earlier one is answered already.
+//!
+//! Invariant: what one side did before it told, the other side sees after it was told.
+
+use crate::protocol::sync::{Acquire, AtomicU32, AtomicU64, Relaxed, Release};
+
+/// Tells the producer that its consumer has read everything before `head`.
+#[inline(always)]
+pub(crate) fn tell_head(word: &AtomicU64, head: u64) {
+    // Release (tell-head): we have read what lies before.
+    word.store(head, Release);
+}
+
+/// How far the consumer has read, by its own word.
+#[inline]
+pub(crate) fn told_head(word: &AtomicU64) -> u64 {
+    // Acquire (tell-head): the consumer has read what lies before.
+    word.load(Acquire)
+}
+
+/// The worker tells when it began a piece.
+pub(crate) fn tell_start(started_ns: &AtomicU64, started: &AtomicU32, sequence: u32, now_ns: u64) {
+    started_ns.store(now_ns, Relaxed);
+    // Release (tell-start): the time is that of this piece.
+    started.store(sequence, Release);
+}
+
+/// When the worker began a piece, if its last word is about that piece.
+pub(crate) fn told_start(started_ns: &AtomicU64, started: &AtomicU32, sequence: u32) -> Option<u64> {
+    // Acquire (tell-start): the time was written before.
+    (started.load(Acquire) == sequence).then(|| started_ns.load(Relaxed))
+}
+
+#[cfg(test)]
+mod tests;
