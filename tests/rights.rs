@@ -55,3 +55,40 @@ fn a_pool_ends_after_the_host_gave_up_its_rights() {
     check("drop", "dropped: Cancelled None\n");
     check("shutdown", "goes on: true\nshut down\n");
 }
+
+/// Fault 63. A server started as root, made its pool and changed its user. Its next workers were forked by the fork server,
+/// which is still root: they read /etc/shadow, which the server itself could not.
+#[test]
+fn a_new_worker_has_the_rights_that_the_host_has_now() {
+    check("follow", "before: true\nafter a death: true\nlost: 1\n");
+}
+
+/// Fault 63: a host that says so gets new workers at once; what runs comes to its end, and nothing is lost.
+#[test]
+fn workers_are_renewed_on_request() {
+    check("renew", "what ran: [1]\nwhat waited: [65534]\nafter: true\nlost: 0\n");
+}
+
+/// Fault 63: four users and groups that all differ, some capabilities kept, one gone for good.
+#[test]
+fn a_new_worker_has_exactly_the_rights_that_the_host_kept() {
+    check("keep", "after a death: true\n");
+}
+
+/// Fault 63: a filter of system calls cannot be taken over, so the pool ends and says why.
+#[test]
+fn a_pool_whose_workers_cannot_follow_the_host_says_so() {
+    let why = "this process has given up rights since its pool was made: it has 1 seccomp filters, and a worker would have none";
+    check("filter", &format!("before: [0]\nafter: Unsupported the pool ended: {why}\n"));
+}
+
+/// Fault 64. A host handed its standard output over to a log file in place, as `dup2` does, after its pool was made. Its
+/// pieces went on printing to the old one, whose reader saw no end.
+#[test]
+fn new_workers_print_where_the_host_prints() {
+    let outcome = run(command(&program("rights"), &["streams"]));
+    if let Some(why) = outcome.find("skipped") {
+        return skipped("streams", why);
+    }
+    assert_eq!((&*outcome.stdout, &*outcome.stderr), ("to the old one\n", "to the new one\nthe end\n"));
+}

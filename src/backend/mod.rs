@@ -137,6 +137,9 @@ pub(crate) trait Workers: Backend {
     /// What it does now and has done.
     fn stats(&self) -> Stats;
 
+    /// Replaces each worker once it is idle. What is handed out from now on runs in new ones.
+    fn renew_workers(&self);
+
     /// Ends the pool: with `kill` at once, else when the running pieces have ended. Returns when
     /// its processes are gone. In a process that was forked from its owner it does nothing.
     fn shut_down(&self, kill: bool);

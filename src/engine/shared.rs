@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
 use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Event};
+use crate::sys::host::HostReader;
 use crate::sys::may_sleep::LockHeld;
 use crate::sys::process;
 use crossbeam_channel::Sender;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     kick_supervisor: Arc<Event>,
     /// Where the kernel counts the processes that it killed because memory ran out.
     pub(super) memory_kills: MemoryKills,
+    /// Reads what new workers take from this process.
+    pub(super) host: HostReader,
     workers: usize,
 }
 
@@ -90,10 +93,10 @@ impl Shared {
         callers: Arc<Epoll>,
         (kick, kick_supervisor): (Arc<Event>, Arc<Event>),
         orders: Sender<Command>,
-        memory_kills: MemoryKills,
+        (memory_kills, host): (MemoryKills, HostReader),
         workers: usize,
     ) -> Self {
-        Shared { core: Mutex::new(core), callers, kick, orders, kick_supervisor, memory_kills, workers }
+        Shared { core: Mutex::new(core), callers, kick, orders, kick_supervisor, memory_kills, host, workers }
     }
 
     /// Takes the lock.
@@ -227,6 +230,17 @@ impl Workers for Shared {
             core.stats()
         });
         stats.unwrap_or(Stats { workers: Vec::new(), tasks: 0, pieces_waiting: 0, pieces_done: 0, workers_lost: 0 })
+    }
+
+    fn renew_workers(&self) {
+        if !process::is_this_process() {
+            return;
+        }
+        let host = self.host.read();
+        self.with(|core| {
+            core.follow_host(host);
+            core.retire_workers();
+        });
     }
 
     fn check_process(&self) -> Result<(), Error> {

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Event};
+use crate::sys::host::HostReader;
 use crate::sys::image;
 use crate::sys::launch::Launch;
 use crate::sys::signals::BlockedSignals;
@@ -44,7 +45,8 @@ pub(crate) fn start(
     let launcher = Launcher { launch, settings: settings_file(pool)?, epolls: epolls.clone() };
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
     let mut core = Core::new(workers, epolls.clone(), Arc::clone(&kick_supervisor), buffers);
-    let server = start_server(&launcher, &mut core, workers)?;
+    let host = HostReader::open();
+    let server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.
     let memory_kills = MemoryKills::watch();
     if pool.max_result_bytes.is_none() {
@@ -55,7 +57,7 @@ pub(crate) fn start(
     failpoint!("parent-server-answered");
     let (orders, received) = crossbeam_channel::unbounded();
     let events = (kick, Arc::clone(&kick_supervisor));
-    let shared = Arc::new(Shared::new(core, epolls.callers, events, orders, memory_kills, workers));
+    let shared = Arc::new(Shared::new(core, epolls.callers, events, orders, (memory_kills, host), workers));
     let supervisor = Supervisor::new(Arc::clone(&shared), epolls.supervisor, received, server, launcher);
     let signals = BlockedSignals::new();
     let thread = std::thread::Builder::new().name("multicore".to_string()).spawn(move || supervisor.run());
@@ -122,12 +124,18 @@ fn hook(hook: &Option<Hook>) -> Result<Option<message::Hook>, Error> {
 }
 
 /// Starts the first fork server, and orders all workers.
-fn start_server(launcher: &Launcher, core: &mut Core, workers: usize) -> Result<ForkServerHandle, Error> {
+fn start_server(
+    launcher: &Launcher,
+    core: &mut Core,
+    host: &HostReader,
+    workers: usize,
+) -> Result<ForkServerHandle, Error> {
     let failed = |error| Error::system("cannot make a worker's shared memory and events", error);
     let connection = launcher.prepare()?;
     core.server().connect(connection.ours, clock::now_ns());
     let ahead = workers.min(ORDERED_AHEAD);
     prepare(core, ahead).map_err(failed)?;
+    core.follow_host(host.read());
     core.fill_seats().map_err(failed)?;
     let server = launcher.execute(connection.theirs)?;
     let rest = || -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! How a caller waits: it looks, spins a little, and sleeps; while it leads, it collects for all.
 
-use super::core::{Core, Observer, Waiter, Want};
+use super::core::{Core, Observer, Waiter, Want, number};
 use super::shared::{Guard, Shared};
 use super::unpark::Unparker;
 use crate::backend::TaskKey;
@@ -183,8 +183,13 @@ impl<'a> Wait<'a> {
         failpoint!("parent-sleep-announced");
         let events = self.shared.callers.wait(left);
         failpoint!("parent-awake");
+        // A worker's place will be filled, by the host's state as it is now.
+        let host = number::tell_of_death(&events).then(|| self.shared.host.read());
         self.core();
         self.unparker.woke();
+        if let Some(host) = host {
+            self.core().follow_host(host);
+        }
         self.core().handle_events(&events);
         if self.core().awaits_kill_count() {
             self.let_others_in();

@@ -93,6 +93,17 @@ impl Pool {
         self.workers.stats()
     }
 
+    /// Replaces each worker as soon as it is idle; pieces handed out from now on run in new workers.
+    ///
+    /// A new worker has the rights (users, groups, capabilities) and the standard output and error that this program has
+    /// when the worker is started. Call this after the program has changed them, for instance given up root. Without it,
+    /// workers that were started before the change are replaced when the pool notices, at the latest when it starts the
+    /// next worker. A worker that is replaced runs its [`on_worker_exit`](builder::PoolBuilder::on_worker_exit), for
+    /// which it has two seconds, and does not count as lost.
+    pub fn renew_workers(&self) {
+        self.workers.renew_workers();
+    }
+
     /// Ends the pool: running pieces come to their end, workers run their
     /// [`on_worker_exit`](builder::PoolBuilder::on_worker_exit), and what has not begun ends in
     /// [`Cancelled`](crate::ErrorKind::Cancelled). Returns when no process of the pool is left.

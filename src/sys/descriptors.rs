@@ -13,6 +13,37 @@ pub(crate) fn above_standard_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd>
     if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
 }
 
+/// What a standard stream leads to: a file, by its device and number. So two files are told apart, not two openings of
+/// one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamId {
+    device: (u32, u32),
+    inode: u64,
+}
+
+/// What a standard stream leads to now; `None` if it is closed. The kernel is not to ask a file server for it.
+pub(crate) fn stream_id(stream: StandardStream) -> Option<StreamId> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let fd = raw::standard_stream(stream)?;
+    // From the flags of statx(2): AT_STATX_DONT_SYNC.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_retain(0x4000);
+    match statx(fd, c"", flags, StatxFlags::INO) {
+        Ok(told) => Some(StreamId { device: (told.stx_dev_major, told.stx_dev_minor), inode: told.stx_ino }),
+        // Before Linux 4.11, or in a sandbox.
+        Err(_) => {
+            let told = rustix::fs::fstat(fd).ok()?;
+            let device = (rustix::fs::major(told.st_dev), rustix::fs::minor(told.st_dev));
+            Some(StreamId { device, inode: told.st_ino })
+        }
+    }
+}
+
+/// Whether standard output and standard error are open now, and the descriptors of those that are.
+pub(crate) fn open_streams() -> ([bool; 2], Vec<BorrowedFd<'static>>) {
+    let streams = [StandardStream::Output, StandardStream::Error].map(raw::standard_stream);
+    (streams.map(|stream| stream.is_some()), streams.into_iter().flatten().collect())
+}
+
 /// Closes a descriptor at exec from here on.
 pub(crate) fn close_at_exec(fd: impl AsFd) -> rustix::io::Result<()> {
     rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)
@@ -20,13 +51,29 @@ pub(crate) fn close_at_exec(fd: impl AsFd) -> rustix::io::Result<()> {
 
 /// Opens /dev/null for each standard stream that is closed, and for standard input in any case.
 pub(crate) fn settle_standard_streams() {
+    let streams = [StandardStream::Input, StandardStream::Output, StandardStream::Error];
+    let is_wanted = |stream: &StandardStream| *stream == StandardStream::Input || !raw::is_open(*stream as i32);
+    replace_by_null(streams.into_iter().filter(is_wanted));
+}
+
+/// Puts what the host has there in the places of standard output and standard error; see [`open_streams`].
+pub(crate) fn replace_streams(are_open: [bool; 2], fds: Vec<OwnedFd>) {
+    let mut fds = fds.into_iter();
+    for (stream, is_open) in [StandardStream::Output, StandardStream::Error].into_iter().zip(are_open) {
+        match is_open.then(|| fds.next()).flatten() {
+            Some(fd) => raw::replace_standard_stream(stream, fd),
+            None => replace_by_null([stream].into_iter()),
+        }
+    }
+}
+
+fn replace_by_null(streams: impl Iterator<Item = StandardStream>) {
     assert_may_sleep();
+    let streams: Vec<_> = streams.collect();
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
     let Ok(null) = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()) else { return };
-    for stream in [StandardStream::Input, StandardStream::Output, StandardStream::Error] {
-        if matches!(stream, StandardStream::Input) || !raw::is_open(stream as i32) {
-            raw::replace_standard_stream(stream, &null);
-        }
+    for stream in streams {
+        raw::replace_standard_stream(stream, &null);
     }
     if null.as_raw_fd() < 3 {
         // It took the number of a closed stream, and remains there as that stream.

@@ -75,7 +75,7 @@ pub(crate) fn is_open(number: RawFd) -> bool {
 
 /// One of the three descriptors that belong to no object of Rust's: a program may replace them as a
 /// whole at any time, and std expects no more of them than that they are open.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StandardStream {
     Input = 0,
     Output = 1,
@@ -86,6 +86,64 @@ pub(crate) enum StandardStream {
 pub(crate) fn replace_standard_stream(stream: StandardStream, fd: impl AsFd) {
     // SAFETY: the source is open, as it is borrowed; the target may be replaced (see `StandardStream`).
     unsafe { libc::dup2(fd.as_fd().as_raw_fd(), stream as c_int) };
+}
+
+/// A standard stream as it is now; `None` if it is closed.
+pub(crate) fn standard_stream(stream: StandardStream) -> Option<BorrowedFd<'static>> {
+    // SAFETY: it is open (just asked). A program that closes it later is one that std's own streams do not allow for
+    // either; then the calls that are made with it fail.
+    is_open(stream as c_int).then(|| unsafe { BorrowedFd::borrow_raw(stream as c_int) })
+}
+
+/// The real, the effective and the saved user of this thread.
+pub(crate) fn user_ids() -> [u32; 3] {
+    let mut ids = [0; 3];
+    let [real, effective, saved] = &mut ids;
+    // SAFETY: writes three numbers.
+    unsafe { libc::getresuid(real, effective, saved) };
+    ids
+}
+
+/// The real, the effective and the saved group of this thread.
+pub(crate) fn group_ids() -> [u32; 3] {
+    let mut ids = [0; 3];
+    let [real, effective, saved] = &mut ids;
+    // SAFETY: writes three numbers.
+    unsafe { libc::getresgid(real, effective, saved) };
+    ids
+}
+
+/// Sets the users of this thread alone: real, effective, saved, and that for files.
+pub(crate) fn set_user_ids([real, effective, saved, files]: [u32; 4]) -> rustix::io::Result<()> {
+    // SAFETY: takes numbers, here and below. The C library's functions would change other threads too, which needs its
+    // locks; these calls work in any process.
+    result_of(unsafe { libc::syscall(libc::SYS_setresuid, real, effective, saved) })?;
+    // It gives the former number, and tells of no error: who takes rights reads them back.
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_setfsuid, files) };
+    Ok(())
+}
+
+/// Sets the groups of this thread alone, in the same way.
+pub(crate) fn set_group_ids([real, effective, saved, files]: [u32; 4]) -> rustix::io::Result<()> {
+    // SAFETY: as in `set_user_ids`.
+    result_of(unsafe { libc::syscall(libc::SYS_setresgid, real, effective, saved) })?;
+    // SAFETY: as in `set_user_ids`.
+    unsafe { libc::syscall(libc::SYS_setfsgid, files) };
+    Ok(())
+}
+
+/// Sets the supplementary groups of this thread alone.
+pub(crate) fn set_groups(groups: &[u32]) -> rustix::io::Result<()> {
+    // SAFETY: reads as many numbers as the list has.
+    result_of(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })
+}
+
+fn result_of(returned: libc::c_long) -> rustix::io::Result<()> {
+    match returned {
+        -1 => Err(rustix::io::Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)),
+        _ => Ok(()),
+    }
 }
 
 /// Proof that this process has one thread.

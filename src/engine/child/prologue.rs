@@ -13,6 +13,7 @@ use crate::failpoint::failpoint;
 use crate::protocol::sync::Release;
 use crate::sys::event::Event;
 use crate::sys::process::{self, SingleThreaded};
+use crate::sys::rights::{Need, Rights};
 use crate::sys::{allocator, fault, proc, signals};
 use rustix::process::Pid;
 use std::os::fd::OwnedFd;
@@ -27,6 +28,8 @@ pub(crate) struct WorkerStart {
     pub(crate) supervisor: OwnedFd,
     pub(crate) settings: Settings,
     pub(crate) server: Pid,
+    /// The rights of the fork server, and what this worker must do to have those of the host.
+    pub(crate) rights: (Rights, Need),
     pub(crate) calls: ParentCalls,
     pub(crate) single_threaded: SingleThreaded,
 }
@@ -34,7 +37,7 @@ pub(crate) struct WorkerStart {
 /// Runs a new worker from its fork to its end.
 pub(crate) fn run(start: WorkerStart) -> ! {
     let settings = &start.settings;
-    settle_process(&start);
+    let settled = settle_process(&start);
     let Ok(pair) = Pair::open(&start.out, &start.back) else { process::exit_now(1) };
     drop((start.out, start.back));
     failpoint!("worker-mapped");
@@ -46,7 +49,7 @@ pub(crate) fn run(start: WorkerStart) -> ! {
     let _ = process::is_this_process();
     let events = (Event::from_fd(start.caller), Event::from_fd(start.supervisor));
     let mut worker = Worker::new(pair, events, start.calls, ResultLimit::new(settings.max_result_bytes));
-    if let Err(reason) = prepare(settings, start.calls) {
+    if let Err(reason) = settled.and_then(|()| prepare(settings, start.calls)) {
         worker.reply(0, Outcome::StartFailed, reason.as_bytes(), true);
         output::flush_and_end_soon();
         process::exit_now(1);
@@ -67,8 +70,8 @@ pub(crate) fn run(start: WorkerStart) -> ! {
     process::exit_now(0)
 }
 
-/// Changes what the process inherited from the fork server: group, death signal, name, limits.
-fn settle_process(start: &WorkerStart) {
+/// Changes what the process inherited from the fork server: group, death signal, name, limits, rights.
+fn settle_process(start: &WorkerStart) -> Result<(), String> {
     failpoint!("worker-forked");
     signals::this_process_follows_host();
     // When the worker is killed, its group is killed with it.
@@ -88,6 +91,19 @@ fn settle_process(start: &WorkerStart) {
     signals::children_obey_terminal();
     let warm = usize::try_from(start.settings.warm_memory_bytes).unwrap_or(usize::MAX);
     allocator::keep_memory(&start.single_threaded, warm);
+    take_rights(start)
+}
+
+/// Takes the host's rights, if they differ from the fork server's: after the steps that need those.
+fn take_rights(start: &WorkerStart) -> Result<(), String> {
+    let (own, Need::Take(rights)) = &start.rights else { return Ok(()) };
+    let taken = rights.take(own);
+    // Where the user changed, the kernel has cleared it.
+    process::end_with_parent();
+    if !process::is_child_of(start.server) {
+        process::exit_now(1);
+    }
+    taken
 }
 
 /// The steps that must succeed before a worker is ready.

@@ -16,6 +16,7 @@ use crate::failpoint::failpoint;
 use crate::sys::descriptors::{self, Readiness};
 use crate::sys::image::image;
 use crate::sys::process::{self, Forked, LastWait, NotConfirmed, SingleThreaded};
+use crate::sys::rights::{Need, Rights};
 use crate::sys::signals::{self, DeathTimer};
 use crate::sys::{memory, socket};
 use rustix::io::Errno;
@@ -56,6 +57,10 @@ pub(crate) struct ForkServer {
     /// The host ignores SIGCHLD, and its workers are to ignore it too. The fork server must not, since the
     /// kernel would then reap its workers.
     ignores_children: bool,
+    /// Its own rights, which a worker has when it is forked.
+    own: Rights,
+    /// What a worker must do to have those of the host.
+    need: Need,
 }
 
 impl ForkServer {
@@ -69,7 +74,8 @@ impl ForkServer {
         };
         let settings = crate::codec::decode_message(&memory::read_file(&settings)?).map_err(io::Error::other)?;
         let ignores_children = signals::stop_ignoring_children();
-        let server = ForkServer { socket, parent, settings, children: Vec::new(), ignores_children };
+        let (own, need) = (Rights::default(), Need::Nothing);
+        let server = ForkServer { socket, parent, settings, children: Vec::new(), ignores_children, own, need };
         if identity != image().identity {
             server.refuse("the started program is not the image that started it");
         }
@@ -136,6 +142,8 @@ impl ForkServer {
     pub(crate) fn serve(mut self, calls: ParentCalls, single_threaded: SingleThreaded) -> ! {
         // It has run, and no worker needs its value.
         self.settings.preload = None;
+        // A constructor or `preload` may have given some up.
+        self.own = Rights::of_this_process();
         loop {
             let news = self.wait();
             if news.parent_is_gone {
@@ -188,6 +196,10 @@ impl ForkServer {
     fn obey(&mut self, order: socket::Received, proof: &SingleThreaded) -> Option<Spawn> {
         let (seat, generation) = match message::decode(&order) {
             Ok(ToServer::Spawn { worker, generation }) => (worker, generation),
+            Ok(ToServer::Host { rights, streams }) => {
+                self.follow(&rights, streams, order.fds);
+                return None;
+            }
             Ok(ToServer::Kill { worker, generation }) => {
                 let is_it = |child: &&Child| (child.seat, child.generation) == (worker, generation);
                 if let Some(child) = self.children.iter().find(is_it)
@@ -209,9 +221,22 @@ impl ForkServer {
         self.spawn(Spawn { seat, generation, fds, server: process::own_pid() }, proof)
     }
 
+    /// The host's rights and streams, which the next workers have.
+    fn follow(&mut self, rights: &Rights, streams: [bool; 2], fds: Vec<OwnedFd>) {
+        descriptors::replace_streams(streams, fds);
+        self.need = self.own.need(rights);
+        if let Need::Impossible(reason) = &self.need {
+            self.tell(&FromServer::CannotFollow(reason.clone()), &[]);
+        }
+    }
+
     /// Forks a worker and tells the parent; in the worker it gives its order.
     fn spawn(&mut self, order: Spawn, proof: &SingleThreaded) -> Option<Spawn> {
         let (seat, generation) = (order.seat, order.generation);
+        if matches!(self.need, Need::Impossible(_)) {
+            // The parent was told, and ends the pool.
+            return None;
+        }
         let pid = match process::fork(proof) {
             Ok(Forked::Child) => return Some(order),
             Ok(Forked::Parent(pid)) => Ok(pid),
@@ -240,13 +265,25 @@ impl ForkServer {
     /// In a process that was just forked: lets go of everything that belongs to the fork server, and runs the
     /// worker.
     fn become_worker(self, spawn: Spawn, calls: ParentCalls, single_threaded: SingleThreaded) -> ! {
-        let ForkServer { socket, parent, settings, children, ignores_children } = self;
+        let ForkServer { socket, parent, settings, children, ignores_children, own, need } = self;
         drop((socket, parent, children));
         if ignores_children {
             signals::ignore_children();
         }
         let Spawn { seat, generation: _, fds: [out, back, caller, supervisor], server } = spawn;
-        prologue::run(WorkerStart { seat, out, back, caller, supervisor, settings, server, calls, single_threaded })
+        let rights = (own, need);
+        prologue::run(WorkerStart {
+            seat,
+            out,
+            back,
+            caller,
+            supervisor,
+            settings,
+            server,
+            rights,
+            calls,
+            single_threaded,
+        })
     }
 
     /// Kills all workers with everything that they started, and ends.

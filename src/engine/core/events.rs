@@ -22,6 +22,11 @@ pub(crate) mod number {
         kind | (seat as u64 & 0x00ff_ffff) << 8 | u64::from(generation) << 32
     }
 
+    /// True if one of them tells of a worker's death, after which another is ordered.
+    pub(crate) fn tell_of_death(events: &[u64]) -> bool {
+        events.iter().any(|&event| parts(event).0 == WORKER_DEATH)
+    }
+
     /// Kind, seat and generation.
     pub(crate) fn parts(number: u64) -> (u64, usize, u32) {
         (number & 0xff, (number >> 8 & 0x00ff_ffff) as usize, (number >> 32) as u32)
@@ -80,6 +85,9 @@ impl Core {
                 }
                 Ok(FromServer::KillFailed { worker, generation, errno }) => {
                     self.kill_failed(worker as usize, generation, &std::io::Error::from_raw_os_error(errno));
+                }
+                Ok(FromServer::CannotFollow(reason)) => {
+                    self.fail(Error::new(ErrorKind::Unsupported, format!("the pool ended: {reason}")));
                 }
                 Ok(FromServer::Refused(reason)) => {
                     let message = format!("the pool ended: its new fork server cannot serve: {reason}");

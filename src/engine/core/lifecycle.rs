@@ -61,6 +61,17 @@ impl Core {
         }
         let now_ns = clock::now_ns();
         let mut result = Ok(());
+        if self.has_due_seat(now_ns) {
+            if !self.following.is_fresh(now_ns) {
+                // Somebody must read the host's state first, without the lock.
+                self.alarm.wake_now();
+                return Ok(());
+            }
+            if let Err(error) = self.tell_host() {
+                self.retry_seats(now_ns + MORE_ORDERS_NS);
+                return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
+            }
+        }
         for seat in 0..self.seats.len() {
             let Some(it) = self.seats.get_mut(seat) else { continue };
             if it.vacant_until_ns().is_none_or(|until_ns| until_ns > now_ns) {
@@ -325,6 +336,7 @@ impl Core {
     /// started at that moment.
     pub(crate) fn server_lost(&mut self, retry_ns: u64) {
         self.server.disconnect(retry_ns);
+        self.following.forget_told();
         for seat in 0..self.seats.len() {
             let end = self.seats.worker_mut(seat).and_then(|worker| worker.end());
             self.reap_now(seat, end.and_then(|(_, cause)| cause).unwrap_or(Cause::ForkServerLost));
@@ -369,7 +381,12 @@ impl Core {
         let reason = worker.start_failure.take();
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         self.reaped.push(worker);
-        if was_leaving || !matches!(self.phase, Phase::Open) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        if was_leaving {
+            // It was replaced: that is no loss. An error is tried again by the supervisor.
+            let _ = self.fill_seats();
             return;
         }
         self.counts.workers_lost += 1;

@@ -23,6 +23,7 @@ mod direct_lane;
 mod dispatch;
 mod ending;
 mod events;
+mod follow;
 mod lifecycle;
 mod overdue;
 mod phase;
@@ -49,6 +50,7 @@ use self::collect::{Destination, Found};
 use self::delayed::Delayed;
 use self::direct_lane::{Added, DirectLane};
 use self::dispatch::Gave;
+use self::follow::Following;
 use self::phase::Phase;
 use self::reserve::Reserve;
 use self::seat::{Seats, WorkerHandle};
@@ -101,6 +103,7 @@ pub(crate) struct Core {
     shortage: Shortage,
     early_deaths: EarlyDeaths,
     patience: Patience,
+    following: Following,
     epolls: Epolls,
     buffers: Buffers,
     phase: Phase,
@@ -129,6 +132,7 @@ impl Core {
             shortage: Shortage::default(),
             early_deaths: EarlyDeaths::default(),
             patience: Patience::default(),
+            following: Following::default(),
             epolls,
             buffers,
             phase: Phase::Open,
@@ -391,6 +395,9 @@ impl Core {
             // The thread that collected their last replies dismisses them: no other would look again.
             self.dismiss();
         } else if any {
+            if self.following.any_retire() {
+                self.dismiss_retired();
+            }
             self.dispatch();
         }
         any

@@ -7,7 +7,7 @@
 use super::{Core, Phase, dispatch};
 use crate::backend::TaskKey;
 use crate::engine::piece::WaitingPiece;
-use crate::engine::policy::patience::{self, Activity, Duty, NOT_BEGUN_NS, Sight, Verdict, WorkerView};
+use crate::engine::policy::patience::{self, Activity, Duty, LEAVE_NS, NOT_BEGUN_NS, Sight, Verdict, WorkerView};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
 use std::os::fd::OwnedFd;
@@ -60,6 +60,7 @@ impl Core {
         let is_ready = |worker: &mut super::WorkerHandle| worker.duty() != Duty::Suspect && worker.became_ready();
         let others_are_ready = self.seats.workers_mut().any(is_ready);
         for seat in 0..self.seats.len() {
+            self.end_leaving(seat, now_ns);
             let Some((view, question)) = self.view(seat, others_are_ready, answers, now_ns) else { continue };
             came_back |= self.act(seat, patience::judge(&view, now_ns), question, now_ns, &mut timers);
         }
@@ -104,6 +105,19 @@ impl Core {
             if let Some(task) = self.work.tasks.get_mut(key) {
                 task.fail_waiting(&mut self.wakes, super::ending::shut_down);
             }
+        }
+    }
+
+    /// Kills a worker that is to be replaced and does not leave.
+    fn end_leaving(&mut self, seat: usize, now_ns: u64) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        if let Some(worker) = self.seats.worker_mut(seat)
+            && worker.leaves_since_ns().is_some_and(|since_ns| since_ns + LEAVE_NS <= now_ns)
+        {
+            let kill_by = worker.kill();
+            self.see_to_kill(seat, kill_by);
         }
     }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `vacate` follows when the worker is declared dead (`Core::reap`) or could not be forked (`spawn_failed`). Beside
-//! that ladder a worker has a [`Duty`] (works, suspect, leaves), and a [`Kill`] that is requested once
+//! that ladder a worker has a [`Duty`] (works, suspect, retires, leaves), and a [`Kill`] that is requested once
 //! and sent once its process is known.
 //!
 //! Invariant: a seat's generation grows with each worker in it, so a message about an earlier worker
@@ -68,6 +68,7 @@ pub(crate) struct WorkerHandle {
     process: Process,
     duty: Duty,
     kill: Kill,
+    leaves_since_ns: u64,
     /// When it was ordered.
     made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has allocated the pages of *back*.
@@ -99,6 +100,7 @@ impl WorkerHandle {
             process: Process::Ordered,
             duty: Duty::Works,
             kill: Kill::NotRequested,
+            leaves_since_ns: 0,
             made_ns: now_ns,
             memory: Some(memory),
             busy_since_ns: None,
@@ -301,7 +303,21 @@ impl WorkerHandle {
         if self.duty != Duty::Leaves && self.link.dismiss() {
             self.duty = Duty::Leaves;
             self.watch_anew(now_ns);
+            self.leaves_since_ns = now_ns;
         }
+    }
+
+    /// Another takes its place once it has answered.
+    pub(crate) fn retire(&mut self, now_ns: u64) {
+        if self.duty != Duty::Leaves {
+            self.duty = Duty::Retires;
+            self.watch_anew(now_ns);
+        }
+    }
+
+    /// Since when it leaves, if it does.
+    pub(crate) fn leaves_since_ns(&self) -> Option<u64> {
+        (self.duty == Duty::Leaves).then_some(self.leaves_since_ns)
     }
 
     /// Its memory, for somebody who allocates the pages.

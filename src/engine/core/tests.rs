@@ -18,6 +18,7 @@ use crate::protocol::sleep::{Listener, Listening};
 use crate::protocol::sync::Release;
 use crate::protocol::told;
 use crate::sys::cgroup::MemoryKills;
+use crate::sys::host::HostReader;
 use crate::sys::process;
 use crate::task::Task;
 use crossbeam_channel::Receiver;
@@ -51,8 +52,14 @@ impl PlayedPool {
         let mut core = Core::new(workers, epolls, Arc::clone(&kick_supervisor), buffers);
         let played = core.seats.iter_mut().map(|(_, seat)| Played::make().sit_down(seat)).collect();
         let (orders, received) = crossbeam_channel::unbounded();
-        let shared =
-            Arc::new(Shared::new(core, callers, (kick, kick_supervisor), orders, MemoryKills::default(), workers));
+        let shared = Arc::new(Shared::new(
+            core,
+            callers,
+            (kick, kick_supervisor),
+            orders,
+            (MemoryKills::default(), HostReader::open()),
+            workers,
+        ));
         PlayedPool { shared, workers: played, _orders: received }
     }
 

@@ -54,6 +54,10 @@ const OVERDUE_RECHECK_NS: u64 = 100_000_000;
 /// 9 ms for each GiB (README), so this suffices for a terabyte; 1 s would not for 200 GiB on a busy machine.
 const WORKING_GRACE_NS: u64 = 10_000_000_000;
 
+/// A worker that is replaced has 2 s to leave, its `on_worker_exit` included: most take microseconds. After 0.2 s a
+/// hook that writes to a slow disk would be cut off; with 20 s one that hangs would take its place for as long.
+pub(crate) const LEAVE_NS: u64 = 2_000_000_000;
+
 /// What a process does, as the system tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activity {
@@ -97,6 +101,8 @@ pub(crate) enum Duty {
     /// It did not begin what it was given. It gets nothing more until it has begun its oldest piece, or has read all that
     /// was written for it.
     Suspect,
+    /// It gets no more pieces, and another takes its place once it has answered.
+    Retires,
     /// It was told that no more work comes.
     Leaves,
 }
@@ -147,13 +153,13 @@ pub(crate) fn judge(worker: &WorkerView, now_ns: u64) -> Verdict {
     match (worker.duty, worker.progress) {
         (Duty::Suspect, Some(Progress::Runs { .. })) => Verdict::Trust,
         (Duty::Suspect, None) if worker.has_read_all => Verdict::Trust,
-        (Duty::Suspect, _) => judge_suspect(worker, now_ns),
+        (Duty::Suspect, _) | (Duty::Retires, Some(Progress::Waits { .. })) => judge_suspect(worker, now_ns),
         (Duty::Leaves, _) => judge_leaving(worker, now_ns),
-        (Duty::Works, None) => Verdict::Wait { until_ns: None },
+        (Duty::Works | Duty::Retires, None) => Verdict::Wait { until_ns: None },
         (Duty::Works, Some(Progress::Waits { since_ns, limit_ns })) => {
             judge_waiting(worker, since_ns, limit_ns, now_ns)
         }
-        (Duty::Works, Some(Progress::Runs { sequence, until_ns })) => {
+        (Duty::Works | Duty::Retires, Some(Progress::Runs { sequence, until_ns })) => {
             if now_ns < until_ns {
                 Verdict::Wait { until_ns: Some(until_ns) }
             } else if until_ns.saturating_add(NOTICED_LATE_NS) <= now_ns && worker.graced != Some(sequence) {

@@ -19,11 +19,12 @@ use super::policy::restart::ServerDeaths;
 use super::shared::{Command, Shared};
 use super::wire::pair::Pair;
 use crate::sys::event::Epoll;
+use crate::sys::host::HostState;
 use crate::sys::{clock, proc, process};
 use crossbeam_channel::{Receiver, Sender};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A buffer that nobody used for 200 ms is given back: a task that uses buffers uses each many times a second.
 const QUIET: Duration = Duration::from_millis(200);
@@ -35,6 +36,10 @@ const POLL: Duration = Duration::from_micros(500);
 /// While other callers rely on the one that leads, and pieces are done, the supervisor looks this often beside it. With 50 ms
 /// a leader that gets no core would hold up the others by that; with 0.5 ms the looks would cost a hundredth of a core.
 const GUARD: Duration = Duration::from_millis(5);
+
+/// While the supervisor is awake anyway, it looks ten times a second whether the host's rights or streams have changed. A
+/// look takes 5 us.
+const FOLLOW_EACH: Duration = Duration::from_millis(100);
 
 /// The supervisor's own state.
 pub(crate) struct Supervisor {
@@ -49,6 +54,8 @@ pub(crate) struct Supervisor {
     done_before_server: u64,
     /// While buffers are kept: the pieces that were done at the last look.
     quiet_since: Option<u64>,
+    /// When the host's state was read last.
+    host_read_at: Instant,
     /// The last wait may have taken [`QUIET`].
     has_slept: bool,
     /// Who closed the pool, and waits for its end.
@@ -61,6 +68,7 @@ struct Questions {
     workers: Vec<Question>,
     server: bool,
     kill_count: bool,
+    host: bool,
 }
 
 /// What was found out without the lock.
@@ -73,6 +81,8 @@ struct Observed {
     server_activity: Option<Option<Activity>>,
     /// The kernel's count of kills because memory ran out, if that was asked.
     kill_count: Option<Option<u64>>,
+    /// What new workers take from this process, if that was asked, or some time has passed.
+    host: Option<HostState>,
 }
 
 /// What is to be done without the lock.
@@ -105,6 +115,7 @@ impl Supervisor {
             server_deaths: ServerDeaths::default(),
             done_before_server: 0,
             quiet_since: None,
+            host_read_at: Instant::now(),
             has_slept: false,
             closing: None,
         }
@@ -112,7 +123,7 @@ impl Supervisor {
 
     /// Runs until the pool has ended.
     pub(super) fn run(mut self) {
-        let mut observed = self.observe(Questions { kill_count: true, ..Questions::default() });
+        let mut observed = self.observe(Questions { kill_count: true, ..Questions::default() }, &[]);
         let mut events = Vec::new();
         loop {
             let Some(turn) = self.decide(&events, &observed) else { break };
@@ -122,7 +133,7 @@ impl Supervisor {
             if let Ok(Command::Close { done }) = self.orders.try_recv() {
                 self.closing = Some(done);
             }
-            observed = self.observe(questions);
+            observed = self.observe(questions, &events);
         }
         self.end();
         let reaped = self.shared.lock().take_reaped();
@@ -134,7 +145,12 @@ impl Supervisor {
     }
 
     /// Finds out what the last turn wants to know.
-    fn observe(&self, questions: Questions) -> Observed {
+    fn observe(&mut self, questions: Questions, events: &[u64]) -> Observed {
+        let is_due = !events.is_empty() && self.host_read_at.elapsed() >= FOLLOW_EACH;
+        let reads_host = questions.host || is_due || number::tell_of_death(events);
+        if reads_host {
+            self.host_read_at = Instant::now();
+        }
         let look = |question: Question| {
             let answer = question.pidfd.as_ref().and_then(look_at);
             (question, answer)
@@ -145,6 +161,7 @@ impl Supervisor {
             server_ended: server.is_some_and(|server| process::has_ended(&server.pidfd, Duration::ZERO)),
             server_activity: server.filter(|_| questions.server).map(|server| Some(look_at(&server.pidfd)?.0)),
             kill_count: questions.kill_count.then(|| self.shared.memory_kills.read()),
+            host: reads_host.then(|| self.shared.host.read()),
         }
     }
 
@@ -157,6 +174,9 @@ impl Supervisor {
         // Before the events: a death that they tell of may be later than this count.
         if let Some(count) = observed.kill_count {
             core.settle_kills(count);
+        }
+        if let Some(host) = &observed.host {
+            core.follow_host(host.clone());
         }
         core.handle_events(events);
         core.collect();
@@ -171,6 +191,7 @@ impl Supervisor {
         }
         let given_up_ns = core.give_up_without_workers();
         let _ = core.fill_seats();
+        core.dismiss_retired();
         let timers = core.run_timers(&observed.answers);
         core.kill_by_server();
         let unused = self.clear_buffers(&mut core, events.is_empty() && self.has_slept);
@@ -183,6 +204,7 @@ impl Supervisor {
             workers: unanswered(timers.questions, observed),
             server: matches!(server, ServerAction::Look),
             kill_count: core.awaits_kill_count(),
+            host: core.asks_for_host(),
         };
         let turn = Turn {
             server,
@@ -224,7 +246,7 @@ impl Supervisor {
         if missing.spare {
             self.prepare_spare();
         }
-        if again || questions.server || questions.kill_count || !questions.workers.is_empty() {
+        if again || questions.server || questions.kill_count || questions.host || !questions.workers.is_empty() {
             return (Some(Duration::ZERO), questions);
         }
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));

@@ -137,7 +137,9 @@ impl Supervisor {
         let missing = self.shared.lock().missing_without_server().due.min(ORDERED_AHEAD);
         // If there is no room for them now, the next turn says so.
         let (prepared, _) = prepare_workers(missing);
+        let host = self.shared.host.read();
         let mut core = self.shared.lock();
+        core.follow_host(host);
         self.done_before_server = core.counts().pieces_done;
         core.server().connect(connection.ours, clock::now_ns());
         core.add_prepared(prepared);

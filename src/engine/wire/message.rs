@@ -6,6 +6,7 @@
 //! |-------------|------------------------------|----------------------------------------------------|
 //! | parent      | [`Hello`], before the start  | the parent's pidfd, the settings                   |
 //! | fork server | `Intercepted`, `Ready` or `Refused` | -                                           |
+//! | parent      | `Host`, before a `Spawn`     | its standard output and error, as far as they are open |
 //! | parent      | `Spawn`                      | *out*, *back*, and the two events of that worker   |
 //! | parent      | `Kill`                       | -                                                  |
 //! | fork server | `Spawned` or `SpawnFailed`   | the worker's pidfd                                 |
@@ -14,6 +15,7 @@
 
 use crate::codec;
 use crate::sys::process::Ending;
+use crate::sys::rights::Rights;
 use crate::sys::socket::{self, Received};
 use rustix::fd::{AsFd, BorrowedFd};
 use serde::de::DeserializeOwned;
@@ -52,6 +54,9 @@ pub(crate) struct Settings {
 /// Messages from the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToServer {
+    /// Workers that are ordered from now on have these rights and streams. `streams`: whether standard output and
+    /// standard error are open; the descriptors of those that are come with the message.
+    Host { rights: Rights, streams: [bool; 2] },
     /// Fork a worker; its descriptors come with the message.
     Spawn { worker: u32, generation: u32 },
     /// Kill a worker that the parent cannot kill: it has no free descriptor for a pidfd, or too few rights.
@@ -67,6 +72,8 @@ pub(crate) enum FromServer {
     Ready,
     /// It cannot serve, for this reason.
     Refused(String),
+    /// No worker can have the rights that `Host` brought, for this reason.
+    CannotFollow(String),
     /// A worker was forked; its pidfd comes with the message.
     Spawned { worker: u32, generation: u32, pid: u32 },
     /// A worker could not be forked, with the error number.
@@ -81,6 +88,12 @@ pub(crate) enum FromServer {
 /// events to handle meanwhile.
 pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = codec::encode_message(message).map_err(io::Error::other)?;
+    if bytes.len() > socket::MAX_MESSAGE_BYTES {
+        return Err(io::Error::other(format!(
+            "a message of {} bytes to or from the fork server is too long",
+            bytes.len()
+        )));
+    }
     socket::send(socket, &bytes, fds)?;
     Ok(())
 }

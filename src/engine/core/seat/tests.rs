@@ -113,3 +113,16 @@ fn the_pool_awaits_a_moment_while_a_seat_is_vacant_or_a_cause_is_untold() {
     assert!(seats.await_a_moment());
     assert_eq!((seats.oldest_order_ns(), seats.has_process()), (None, true));
 }
+
+#[test]
+fn one_that_retires_gets_no_more_and_is_no_suspect_until_it_leaves() {
+    let mut worker = running();
+    worker.become_suspect(6);
+    worker.retire(7);
+    worker.become_trusted();
+    worker.become_suspect(6);
+    assert!(worker.duty() == Duty::Retires && !worker.is_hungry() && worker.leaves_since_ns().is_none());
+    worker.dismiss(8);
+    worker.retire(7);
+    assert!(worker.duty() == Duty::Leaves && worker.leaves_since_ns() == Some(8));
+}

@@ -27,6 +27,11 @@ fn main() {
         "drop" => drop_pool(),
         "shutdown" => shutdown(),
         "no-kill" => no_kill(),
+        "follow" => follow(),
+        "renew" => renew(),
+        "keep" => keep(),
+        "filter" => filter_later(),
+        "streams" => streams(),
         other => panic!("{other:?} is not a known situation"),
     }
 }
@@ -121,6 +126,148 @@ fn drop_pool() {
     let task = running(&pool, |task| task);
     drop(pool);
     println!("dropped: {}", told(task.get_timeout(DEADLINE)));
+}
+
+/// What a process may do, as it sees it itself.
+fn rights(_: (), _: ()) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let told = ["Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"];
+    let line = |name: &str| status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or("").to_string();
+    let mut lines: Vec<String> = told.into_iter().map(line).collect();
+    lines.push(format!("secrets: {}", std::fs::read("/etc/shadow").is_ok()));
+    // SAFETY: writes a number.
+    unsafe {
+        let mut signal = 0;
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+        lines.push(format!("death signal: {signal}"));
+    }
+    lines.join("\n")
+}
+
+/// True if a piece finds the rights of this process, and the signal that ends it with its fork server.
+fn follows(pool: &Pool) -> bool {
+    let task: Task<String> = pool.try_task().unwrap();
+    task.run(rights, (), ());
+    let found = task.get_timeout(DEADLINE).unwrap().remove(0);
+    let own = rights((), ());
+    let expected = own.replace("death signal: 0", "death signal: 9");
+    if found != expected {
+        println!("a worker has\n{found}\nthis process has\n{own}");
+    }
+    found == expected
+}
+
+/// Ends the worker that runs it.
+fn end_worker(pool: &Pool) {
+    let task: Task<u32> = pool.try_task().unwrap();
+    task.run(|_: (), _: ()| std::process::abort(), (), ());
+    task.get_timeout(DEADLINE).unwrap_err();
+}
+
+fn follow() {
+    let pool = Pool::builder().workers(2).build().unwrap();
+    println!("before: {}", follows(&pool));
+    give_up_rights();
+    end_worker(&pool);
+    println!("after a death: {}", follows(&pool) && follows(&pool));
+    println!("lost: {}", pool.stats().workers_lost);
+    pool.shutdown();
+}
+
+/// No worker dies, and one is busy at that time.
+fn renew() {
+    let pool = pool();
+    let task: Task<u32> = pool.try_task().unwrap();
+    task.run(
+        |_: (), _: ()| {
+            std::thread::sleep(Duration::from_millis(50));
+            1
+        },
+        (),
+        (),
+    );
+    let waiting: Task<u32> = pool.try_task().unwrap();
+    waiting.run(uid, (), ());
+    give_up_rights();
+    pool.renew_workers();
+    println!("what ran: {}", told(task.get_timeout(DEADLINE)));
+    println!("what waited: {}", told(waiting.get_timeout(DEADLINE)));
+    println!("after: {}", follows(&pool));
+    println!("lost: {}", pool.stats().workers_lost);
+}
+
+/// The host keeps some of its rights, in ways that the kernel takes away by default.
+fn keep() {
+    let pool = pool();
+    // SAFETY: the calls take numbers, and a group that lies on the stack.
+    unsafe {
+        check(libc::setgroups(2, [7, 9].as_ptr()));
+        check(libc::setresgid(1, 2, 3));
+        check(libc::prctl(libc::PR_CAPBSET_DROP, 21));
+        check(libc::prctl(libc::PR_SET_KEEPCAPS, 1));
+        check(libc::setresuid(1000, 1001, 1002));
+        // Effective, permitted and inheritable: to bind to small ports.
+        let header = [0x2008_0522_u32, 0];
+        let sets = [1_u32 << 10, 1 << 10 | 1 << 12, 1 << 10, 0, 0, 0];
+        check(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) as i32);
+        check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 10, 0, 0));
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    }
+    end_worker(&pool);
+    println!("after a death: {}", follows(&pool));
+}
+
+/// A host that goes into a sandbox, which its fork server cannot enter.
+fn filter_later() {
+    let pool = pool();
+    let task: Task<u32> = pool.try_task().unwrap();
+    task.run(uid, (), ());
+    println!("before: {}", told(task.get_timeout(DEADLINE)));
+    filter(&[libc::SYS_reboot], libc::EPERM);
+    pool.renew_workers();
+    let start = Instant::now();
+    let refused = loop {
+        let outcome = pool.try_task::<u32>().and_then(|task| {
+            drop(task);
+            Ok(())
+        });
+        match outcome {
+            Err(error) => break error,
+            Ok(()) => assert!(start.elapsed() < DEADLINE, "the pool works on"),
+        }
+    };
+    println!("after: {:?} {refused}", refused.kind());
+}
+
+/// Standard output goes to another file while the pool lives. What the old one gets is read by the test.
+fn streams() {
+    let pool = pool();
+    let say = |text: &str| {
+        let task: Task<()> = pool.try_task().unwrap();
+        task.call(|text: String| println!("{text}"), text.to_string());
+        task.get_timeout(DEADLINE).unwrap();
+    };
+    say("to the old one");
+    let mut pipe = [0; 2];
+    // SAFETY: writes two descriptors, and replaces standard output as a whole.
+    unsafe {
+        check(libc::pipe(pipe.as_mut_ptr()));
+        assert_eq!(libc::dup2(pipe[1], 1), 1);
+        libc::close(pipe[1]);
+    }
+    pool.renew_workers();
+    say("to the new one");
+    // Closed in the host, it is empty in a worker.
+    // SAFETY: std allows for a closed standard output.
+    unsafe { libc::close(1) };
+    pool.renew_workers();
+    say("to nobody");
+    let mut text = String::new();
+    // SAFETY: the descriptor is this function's own.
+    let mut read = unsafe { <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(pipe[0]) };
+    // It ends: neither the fork server nor a worker holds the other end.
+    std::io::Read::read_to_string(&mut read, &mut text).unwrap();
+    eprintln!("{text}the end");
 }
 
 /// A sandbox that allows no signal to another process, from before the pool was made.
