@@ -103,7 +103,7 @@ pub use crate::{
     codec::{Format, value::Value},
     error::{Cause, Error, ErrorKind, Failure},
     pool::{Pool, builder::PoolBuilder, global::ranges, ranges::Ranges},
-    stats::{Stats, WorkerStats},
+    stats::{Stats, WorkerStart, WorkerStats},
     task::{
         Task,
         canceller::Canceller,

@@ -67,7 +67,9 @@ fn ends() -> (OwnedFd, OwnedFd) {
 
 /// Sends the first message as a pool does: the nonce and the image's identity, with some descriptors. A pool sends two.
 fn send_hello(socket: &OwnedFd, nonce: u64, descriptors: usize) {
-    let message = [nonce.to_le_bytes(), 1_u64.to_le_bytes()].concat();
+    // That of a fork server, not of a worker.
+    let kind = 0_u32.to_le_bytes();
+    let message = [&kind[..], &nonce.to_le_bytes(), &1_u64.to_le_bytes()].concat();
     // Settings with no hooks, no memory to keep warm, and no limits or rights of their own.
     let mut settings = tempfile::tempfile().unwrap();
     settings.write_all(&[0; 14]).unwrap();

@@ -75,6 +75,20 @@ fn a_new_worker_has_exactly_the_rights_that_the_host_kept() {
     check("keep", "after a death: true\n");
 }
 
+/// Fault 63: a program that is executed with two users is told to trust nobody, so it ignored the marker: its `main` ran
+/// once more beside the first.
+#[test]
+fn a_host_with_two_users_is_not_started_once_more() {
+    let outcome = run(command(&program("rights"), &["effective"]));
+    if let Some(why) = outcome.find("skipped") {
+        return skipped("effective", why);
+    }
+    assert_eq!(outcome.stdout.matches("one main").count(), 1, "{outcome:?}");
+    let told = "Unsupported no pool can run here: the effective user or group of this thread is not its real one";
+    assert!(outcome.answer("with two users").starts_with(told), "{outcome:?}");
+    assert_eq!(outcome.answer("with one"), "a pool");
+}
+
 /// Fault 63: a filter of system calls cannot be taken over, so the pool ends and says why.
 #[test]
 fn a_pool_whose_workers_cannot_follow_the_host_says_so() {

@@ -11,7 +11,7 @@ use super::child::entry;
 use super::core::seat::Prepared;
 use super::core::{Epolls, number};
 use super::wire::marker::Marker;
-use super::wire::message::{self, Hello};
+use super::wire::message::{self, Hello, Known};
 use super::wire::pair::Pair;
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
@@ -65,7 +65,7 @@ impl Launcher {
         let nonce = random::number().map_err(failed("cannot get random numbers"))?;
         let parent = process::own_pidfd()
             .map_err(failed("cannot open a pidfd of this process (pidfd_open, in Linux 5.3 or later)"))?;
-        let hello = Hello { nonce, identity: image().identity };
+        let hello = Hello::Server { known: Known { nonce, identity: image().identity } };
         message::send(&ours, &hello, &[parent.as_fd(), self.settings.as_fd()])
             .map_err(|error| Error::system("cannot write to the fork server", error))?;
         Ok(Connection { ours, theirs: Theirs { socket: theirs, nonce } })
@@ -74,6 +74,13 @@ impl Launcher {
     /// Starts this program's image once more.
     pub(crate) fn execute(&self, theirs: Theirs) -> Result<ForkServerHandle, Error> {
         failpoint!("parent-orders-ahead");
+        if process::would_be_distrusted() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "no pool can run here: the effective user or group of this thread is not its real one, and a program that is \
+                 started with both runs its main function, as setuid programs do",
+            ));
+        }
         let Theirs { socket, nonce } = theirs;
         let marker = Marker { entry: entry::offset(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
         let program = executable::open(self.launch.first_beyond_passed()).map_err(not_proven)?;

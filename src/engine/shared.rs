@@ -229,7 +229,7 @@ impl Workers for Shared {
             core.collect();
             core.stats()
         });
-        stats.unwrap_or(Stats { workers: Vec::new(), tasks: 0, pieces_waiting: 0, pieces_done: 0, workers_lost: 0 })
+        stats.unwrap_or_default()
     }
 
     fn renew_workers(&self) {

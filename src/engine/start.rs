@@ -190,7 +190,8 @@ fn await_answer(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error>
                 is_intercepted = true;
                 core.server().intercepted();
             }
-            Ok(FromServer::Ready) => {
+            Ok(FromServer::Ready { executes }) => {
+                core.note_start(executes);
                 core.server().ready(clock::now_ns());
                 return Ok(());
             }

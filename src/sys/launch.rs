@@ -13,11 +13,14 @@
 use super::descriptors::above_standard_streams;
 use super::executable::{Executable, FileId};
 use super::may_sleep::assert_may_sleep;
+use super::process;
 use super::raw;
+use super::rights::Rights;
 use super::signals::BlockedSignals;
 use crate::failpoint::failpoint;
 use rustix::fs::Mode;
 use rustix::io::FdFlags;
+use rustix::process::Pid;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -101,10 +104,6 @@ pub(crate) fn start_image(
     socket: BorrowedFd<'_>,
 ) -> io::Result<(u32, OwnedFd)> {
     assert_may_sleep();
-    let pointers = |strings: &[CString], last: Option<&CString>| -> Vec<*const c_char> {
-        let all = strings.iter().chain(last).map(|string| string.as_ptr());
-        all.chain([std::ptr::null()]).collect()
-    };
     let arguments = pointers(&launch.arguments, None);
     let environment = pointers(&launch.environment, Some(&variable));
     let stacks = memmap2::MmapOptions::new().len(2 * STACK_BYTES).map_anon()?;
@@ -141,6 +140,12 @@ pub(crate) fn start_image(
         return Err(io::Error::from_raw_os_error(start.error));
     }
     Ok((start.pid as u32, above_standard_streams(pidfd)?))
+}
+
+/// An array as execve(2) takes it.
+fn pointers(strings: &[CString], last: Option<&CString>) -> Vec<*const c_char> {
+    let all = strings.iter().chain(last).map(|string| string.as_ptr());
+    all.chain([std::ptr::null()]).collect()
 }
 
 /// Starts the intermediate process on the stack that ends at `top`, and waits until it is gone. By then
@@ -207,22 +212,97 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
         unsafe { libc::dup2(kept.as_raw_fd(), *number) };
     }
     failpoint!("image-ready");
-    start.error = execute(start);
+    start.error = execute(start.executable, start.arguments, start.environment);
+    raw::exit_now(127)
+}
+
+/// What a worker that is started by exec reads before that, and what it reports.
+struct WorkerImage<'a> {
+    executable: &'a Executable,
+    /// As in [`ImageStart`].
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    socket: BorrowedFd<'a>,
+    /// The rights of this process, and those of the host that the worker takes before the exec.
+    rights: Option<(&'a Rights, &'a Rights)>,
+    /// Reported: the pidfd (-1: none), and the error number (0: none).
+    pidfd: c_int,
+    error: c_int,
+}
+
+/// Starts a worker from a fork server that cannot fork: this program once more, as a child of this process, with
+/// `variable` added to the environment and `socket` open under the same number. It inherits what is not closed at exec.
+pub(crate) fn start_worker(
+    launch: &Launch,
+    executable: &Executable,
+    variable: CString,
+    socket: BorrowedFd<'_>,
+    rights: Option<(&Rights, &Rights)>,
+) -> io::Result<(Pid, OwnedFd)> {
+    assert_may_sleep();
+    let arguments = pointers(&launch.arguments, None);
+    let environment = pointers(&launch.environment, Some(&variable));
+    let stack = memmap2::MmapOptions::new().len(STACK_BYTES).map_anon()?;
+    // SAFETY: the end of the mapping, which lives until the process has left it.
+    let top = unsafe { stack.as_ptr().add(STACK_BYTES) }.cast_mut().cast();
+    let (arguments, environment) = (arguments.as_ptr(), environment.as_ptr());
+    let mut start = WorkerImage { executable, arguments, environment, socket, rights, pidfd: -1, error: 0 };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let pidfd = &raw mut start.pidfd;
+    let signals = BlockedSignals::new();
+    // SAFETY: as in `run_intermediate`: the stack is this call's own, this thread stands still until the child has
+    // executed or ended, and no handler runs there. The pidfd is written before the child runs.
+    let pid = unsafe { libc::clone(worker_image, top, flags, std::ptr::from_mut(&mut start).cast(), pidfd) };
+    let failed = (pid == -1).then(io::Error::last_os_error);
+    drop(signals);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    // SAFETY: the kernel put it into this process's table, and nothing else knows of it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(start.pidfd) };
+    let pid = Pid::from_raw(pid).expect("clone gives a positive number");
+    if start.error != 0 {
+        process::kill_and_reap(pid);
+        return Err(io::Error::from_raw_os_error(start.error));
+    }
+    let pidfd = above_standard_streams(pidfd).inspect_err(|_| process::kill_and_reap(pid))?;
+    Ok((pid, pidfd))
+}
+
+/// The process that becomes a worker: its memory is still the fork server's, its descriptors and rights are its own.
+extern "C" fn worker_image(start: *mut c_void) -> c_int {
+    // SAFETY: `start_worker` passes its `WorkerImage` and waits; nothing else touches it.
+    let start = unsafe { &mut *start.cast::<WorkerImage<'_>>() };
+    process::lead_own_group();
+    // Once more after it is ready, since a change of its user clears this. Until the exec the fork server stands still.
+    process::end_with_parent();
+    if let Some((own, rights)) = start.rights {
+        if let Err((_, error)) = rights.try_take(own) {
+            start.error = error.raw_os_error();
+            raw::exit_now(127)
+        }
+        process::end_with_parent();
+    }
+    start.error = match rustix::io::fcntl_setfd(start.socket, FdFlags::empty()) {
+        Ok(()) => execute(start.executable, start.arguments, start.environment),
+        Err(error) => error.raw_os_error(),
+    };
     raw::exit_now(127)
 }
 
 /// Becomes the program, or gives the error number. This process has a table of descriptors of its own, so what is
 /// compared here is what is executed, whatever the host does with its own table meanwhile.
-fn execute(start: &ImageStart<'_>) -> c_int {
-    let Executable { fd, file } = start.executable;
+fn execute(executable: &Executable, arguments: *const *const c_char, environment: *const *const c_char) -> c_int {
+    let Executable { fd, file } = executable;
     match FileId::of(fd) {
         Ok(found) if found == *file => {}
         Ok(_) => return libc::EBADF,
         Err(error) => return error.raw_os_error(),
     }
-    let (fd, arguments, environment) = (fd.as_raw_fd(), start.arguments, start.environment);
-    // SAFETY: an empty path, and two arrays that the host made and keeps until this process has its own memory.
-    unsafe { libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), arguments, environment, libc::AT_EMPTY_PATH) };
+    // SAFETY: an empty path, and two arrays that the caller's parent made and keeps until this process has its own memory.
+    unsafe {
+        libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), arguments, environment, libc::AT_EMPTY_PATH)
+    };
     errno()
 }
 

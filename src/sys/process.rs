@@ -43,6 +43,13 @@ pub(crate) fn is_child_of(parent: Pid) -> bool {
     rustix::process::getppid() == Some(parent)
 }
 
+/// True if a program that this thread executes would be told to distrust its environment (AT_SECURE), as if it were
+/// setuid: then it would ignore our marker and run its `main`.
+pub(crate) fn would_be_distrusted() -> bool {
+    let ([real_user, effective_user, _], [real_group, effective_group, _]) = (raw::user_ids(), raw::group_ids());
+    real_user != effective_user || real_group != effective_group
+}
+
 /// True in the first thread of this process.
 pub(crate) fn is_first_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()

@@ -183,6 +183,21 @@ impl Rights {
             && *self == Rights { no_new_privileges, seccomp, filters, ..host.clone() }
     }
 
+    /// True if a program that is executed with these rights would be told to distrust its environment (AT_SECURE), as if
+    /// it were setuid: then it ignores our marker and runs its `main`.
+    pub(crate) fn are_distrusted_at_exec(&self) -> bool {
+        let [real_user, effective_user, ..] = self.users;
+        let [real_group, effective_group, ..] = self.groups;
+        real_user != effective_user || real_group != effective_group
+    }
+
+    /// These rights, without capabilities that a process with `own` lacks: an exec has taken them from it.
+    pub(crate) fn within(&self, own: &Rights) -> Rights {
+        let (permitted, inheritable) = (self.permitted & own.permitted, self.inheritable & own.inheritable);
+        let (effective, ambient) = (self.effective & permitted, self.ambient & permitted & inheritable);
+        Rights { permitted, inheritable, effective, ambient, ..self.clone() }
+    }
+
     /// Takes these rights, in the first thread of a process that has `own`. What else the kernel does then: it clears the
     /// parent-death signal, and other processes of the same user may not look into this one.
     pub(crate) fn take(&self, own: &Rights) -> Result<(), String> {
@@ -199,8 +214,8 @@ impl Rights {
         ))
     }
 
-    /// Each step needs rights that a later one gives up.
-    fn try_take(&self, own: &Rights) -> Result<(), (&'static str, rustix::io::Errno)> {
+    /// Each step needs rights that a later one gives up. It allocates nothing and takes no lock.
+    pub(super) fn try_take(&self, own: &Rights) -> Result<(), (&'static str, rustix::io::Errno)> {
         use rustix::thread as kernel;
         let failed = |what| move |error| (what, error);
         for one in each_of(own.bounding & !self.bounding) {

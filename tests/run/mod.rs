@@ -78,8 +78,10 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The programs that need no special build.
-const PLAIN: [&str; 11] =
-    ["answers", "host", "image", "late", "leaver", "limited", "printer", "prologue", "rights", "unit", "waits"];
+const PLAIN: [&str; 12] = [
+    "answers", "host", "image", "late", "leaver", "limited", "printer", "prologue", "rights", "threaded", "unit",
+    "waits",
+];
 
 fn plain_arguments() -> Vec<&'static str> {
     ["-p", "multicore_programs"].into_iter().chain(PLAIN.iter().flat_map(|name| ["--bin", name])).collect()

@@ -2,11 +2,13 @@
 //!
 //! Every program that links the crate runs [`entry`] before `main`. Without the marker it returns
 //! at once. With a marker that is meant for this copy of the crate it never returns: it runs the constructors
-//! that would have come after it, then `preload`, and then serves as fork server (`server.rs`).
+//! that would have come after it, then `preload`, and then serves as fork server (`server.rs`). Where constructors make
+//! threads, the fork server cannot fork: then each worker is started in the same way, by a marker of the fork server's.
 
 #![allow(unsafe_code)]
 
 use super::calls::ParentCalls;
+use super::prologue::{self, NewWorker};
 use super::server::ForkServer;
 use crate::engine::wire::marker::{self, Marker};
 use crate::engine::wire::message::{self, Hello};
@@ -43,25 +45,54 @@ pub(crate) fn offset() -> u64 {
 unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, environment: *const *const u8) {
     // SAFETY: the loader calls this constructor before `main`, and the token is gone when this statement ends.
     let intercepted = intercept(&unsafe { BeforeMain::new() });
-    let Some((socket, hello)) = intercepted else { return };
-    let Ok(server) = ForkServer::new(socket, hello) else { process::exit_now(1) };
-    // SAFETY: the marker proved that the socket comes from the parent, and `ForkServer::new` that the parent
-    // runs this image. The parent makes its words from `address`, too.
+    let Some(Intercepted { socket, hello, fds, parent }) = intercepted else { return };
+    let identity = hello.known().identity;
+    // SAFETY: the marker proved that the socket comes from the parent, or from its fork server. That the parent runs this
+    // image is checked before the token is used: in `ForkServer::new`, or just below. The parent makes its words from
+    // `address`, too.
     let calls = unsafe { ParentCalls::new(address()) };
-    failpoint!("server-intercepted");
-    let timer = server.death_timer();
-    for constructor in image::constructors_after(entry).unwrap_or_default() {
-        // SAFETY: the loader would call it now, with these arguments (musl passes none, and there
-        // no constructor reads any).
-        unsafe { constructor(argument_count, arguments, environment) };
+    let run_constructors = || {
+        for constructor in image::constructors_after(entry).unwrap_or_default() {
+            // SAFETY: the loader would call it now, with these arguments (musl passes none, and there
+            // no constructor reads any).
+            unsafe { constructor(argument_count, arguments, environment) };
+        }
+    };
+    match hello {
+        Hello::Server { .. } => {
+            let Ok(server) = ForkServer::new(socket, identity, fds) else { process::exit_now(1) };
+            failpoint!("server-intercepted");
+            let timer = server.death_timer();
+            run_constructors();
+            let way = server.prepare(timer, calls, offset());
+            server.serve(calls, way)
+        }
+        Hello::Worker { worker, rights, signals, .. } => {
+            // Nothing comes by it any more.
+            drop(socket);
+            if identity != image().identity {
+                process::exit_now(1);
+            }
+            let Some(start) = NewWorker::executed(worker, fds, rights, parent, calls) else { process::exit_now(1) };
+            start.intercepted(signals);
+            run_constructors();
+            prologue::run(start)
+        }
     }
-    let single_threaded = server.prepare(timer, calls);
-    server.serve(calls, single_threaded)
+}
+
+/// What an intercepted process was started with.
+struct Intercepted {
+    socket: OwnedFd,
+    hello: Hello,
+    fds: Vec<OwnedFd>,
+    /// The process that started it.
+    parent: u32,
 }
 
 /// The socket and the first message, if there is a marker that is true and meant for this copy of the crate.
 /// Such a marker is removed from the environment, and so is one that cannot be meant for any copy.
-fn intercept(before_main: &BeforeMain) -> Option<(OwnedFd, socket::Received)> {
+fn intercept(before_main: &BeforeMain) -> Option<Intercepted> {
     let value = raw::variable(before_main, marker::NAME)?;
     // With more rights than its caller, a program takes no orders from the environment.
     if image::is_privileged() {
@@ -73,14 +104,14 @@ fn intercept(before_main: &BeforeMain) -> Option<(OwnedFd, socket::Received)> {
         raw::unset_variable(before_main, marker::NAME);
     }
     match verdict {
-        Verdict::Ours(socket, hello) => Some((socket, hello)),
+        Verdict::Ours(intercepted) => Some(intercepted),
         Verdict::AnotherCopys | Verdict::Nobodys => None,
     }
 }
 
 /// Whom a marker is meant for.
 enum Verdict {
-    Ours(OwnedFd, socket::Received),
+    Ours(Intercepted),
     AnotherCopys,
     Nobodys,
 }
@@ -95,14 +126,15 @@ fn judge(before_main: &BeforeMain, value: &[u8]) -> Verdict {
     if !is_of_this_version || marker.entry != offset() || image::constructors_after(entry).is_none() {
         return Verdict::AnotherCopys;
     }
-    let Ok(Some(hello)) = socket::receive(socket, false) else { return Verdict::Nobodys };
-    let is_hello = |hello: Hello| hello.nonce == marker.nonce;
-    if hello.fds.len() != 2 || !message::decode(&hello).is_ok_and(is_hello) {
+    let Ok(Some(received)) = socket::receive(socket, false) else { return Verdict::Nobodys };
+    let Ok(hello) = message::decode::<Hello>(&received) else { return Verdict::Nobodys };
+    if hello.known().nonce != marker.nonce || received.fds.len() != hello.descriptors() {
         return Verdict::Nobodys;
     }
     if descriptors::close_at_exec(socket).is_err() {
         return Verdict::AnotherCopys;
     }
     // SAFETY: the nonce shows that the parent made the socket for this copy of the crate alone.
-    Verdict::Ours(unsafe { raw::take_inherited(socket) }, hello)
+    let socket = unsafe { raw::take_inherited(socket) };
+    Verdict::Ours(Intercepted { socket, hello, fds: received.fds, parent: marker.parent })
 }

@@ -3,43 +3,98 @@
 
 use super::calls::ParentCalls;
 use super::hooks::run_hook;
-use super::worker::Worker;
+use super::worker::{self, Worker};
 use super::{output, panics};
-use crate::engine::wire::message::Settings;
+use crate::engine::wire::message::{self, HostSignals, Settings};
 use crate::engine::wire::pair::{Pair, READY};
 use crate::engine::wire::record::Outcome;
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::failpoint::failpoint;
-use crate::protocol::sync::Release;
+use crate::protocol::sync::{Relaxed, Release};
 use crate::sys::event::Event;
 use crate::sys::process::{self, SingleThreaded};
 use crate::sys::rights::{Need, Rights};
-use crate::sys::{allocator, fault, proc, signals};
+use crate::sys::{allocator, clock, fault, proc, signals};
 use rustix::process::Pid;
 use std::os::fd::OwnedFd;
 
 /// What a new worker gets from the fork server.
-pub(crate) struct WorkerStart {
+pub(crate) struct NewWorker {
     /// The worker's place in the pool.
-    pub(crate) seat: u32,
-    pub(crate) out: OwnedFd,
-    pub(crate) back: OwnedFd,
-    pub(crate) caller: OwnedFd,
-    pub(crate) supervisor: OwnedFd,
-    pub(crate) settings: Settings,
-    pub(crate) server: Pid,
-    /// The rights of the fork server, and what this worker must do to have those of the host.
-    pub(crate) rights: (Rights, Need),
-    pub(crate) calls: ParentCalls,
-    pub(crate) single_threaded: SingleThreaded,
+    seat: u32,
+    /// *out*, *back*, and the events of caller and supervisor.
+    fds: [OwnedFd; 4],
+    settings: Settings,
+    server: Pid,
+    rights: HostRights,
+    calls: ParentCalls,
+    /// `None` if it was started by exec.
+    single_threaded: Option<SingleThreaded>,
+}
+
+/// The rights of the host, as a new worker gets to know them.
+enum HostRights {
+    /// Those of the fork server, which it was forked from, and what it must do.
+    Forked(Rights, Need),
+    /// Those of the host, if they are not the fork server's. Users and groups were taken before the exec, which gives a
+    /// root user all capabilities again, and takes from others what the kernel does not keep.
+    Executed(Option<Rights>),
+}
+
+impl NewWorker {
+    /// A worker that was just forked.
+    pub(crate) fn forked(
+        (seat, fds): (u32, [OwnedFd; 4]),
+        settings: Settings,
+        (own, need): (Rights, Need),
+        server: Pid,
+        calls: ParentCalls,
+        single_threaded: SingleThreaded,
+    ) -> Self {
+        let rights = HostRights::Forked(own, need);
+        NewWorker { seat, fds, settings, server, rights, calls, single_threaded: Some(single_threaded) }
+    }
+
+    /// A worker that was started by exec, by the fork server `server`. `None` if something is missing.
+    pub(crate) fn executed(
+        seat: u32,
+        fds: Vec<OwnedFd>,
+        rights: Option<Rights>,
+        server: u32,
+        calls: ParentCalls,
+    ) -> Option<Self> {
+        let [out, back, caller, supervisor, settings] = <[OwnedFd; 5]>::try_from(fds).ok()?;
+        let fds = [out, back, caller, supervisor];
+        let settings = message::read_settings(&settings).ok()?;
+        let server = Pid::from_raw(i32::try_from(server).ok()?)?;
+        let rights = HostRights::Executed(rights);
+        Some(NewWorker { seat, fds, settings, server, rights, calls, single_threaded: None })
+    }
+
+    /// The first steps of a worker that was started by exec: what a forked one inherits from the fork server.
+    pub(crate) fn intercepted(&self, of_host: HostSignals) {
+        worker::mark_process();
+        process::end_with_parent();
+        // The fork server may have died before the kernel knew that.
+        if !process::is_child_of(self.server) {
+            process::exit_now(1);
+        }
+        process::name_thread("multicore-worker");
+        // All signals were blocked until here.
+        signals::follow_host(of_host.host);
+        signals::unblock_all();
+        if of_host.ignores_children {
+            signals::ignore_children();
+        }
+    }
 }
 
 /// Runs a new worker from its fork to its end.
-pub(crate) fn run(start: WorkerStart) -> ! {
-    let settings = &start.settings;
+pub(crate) fn run(start: NewWorker) -> ! {
     let settled = settle_process(&start);
-    let Ok(pair) = Pair::open(&start.out, &start.back) else { process::exit_now(1) };
-    drop((start.out, start.back));
+    let NewWorker { fds: [out, back, caller, supervisor], settings, calls, .. } = start;
+    let Ok(pair) = Pair::open(&out, &back) else { process::exit_now(1) };
+    drop((out, back));
     failpoint!("worker-mapped");
     // It lives as long as the process, and the fault handler needs it to.
     let pair: &'static Pair = Box::leak(Box::new(pair));
@@ -47,15 +102,16 @@ pub(crate) fn run(start: WorkerStart) -> ! {
     panics::install_panic_hook();
     // The first call makes this process the one that later calls compare with.
     let _ = process::is_this_process();
-    let events = (Event::from_fd(start.caller), Event::from_fd(start.supervisor));
-    let mut worker = Worker::new(pair, events, start.calls, ResultLimit::new(settings.max_result_bytes));
-    if let Err(reason) = settled.and_then(|()| prepare(settings, start.calls)) {
+    let events = (Event::from_fd(caller), Event::from_fd(supervisor));
+    let mut worker = Worker::new(pair, events, calls, ResultLimit::new(settings.max_result_bytes));
+    if let Err(reason) = settled.and_then(|()| prepare(&settings, calls)) {
         worker.reply(0, Outcome::StartFailed, reason.as_bytes(), true);
         output::flush_and_end_soon();
         process::exit_now(1);
     }
     worker.flush_output();
     failpoint!("worker-started");
+    pair.ready_ns().store(clock::now_ns(), Relaxed);
     // Release (worker-ready): nothing is read through it, the parent only counts.
     pair.stage().store(READY, Release);
     failpoint!("worker-ready");
@@ -63,7 +119,7 @@ pub(crate) fn run(start: WorkerStart) -> ! {
     failpoint!("worker-leaving");
     if let Some(hook) = &settings.on_worker_exit {
         // The parent no longer listens, so a failure is not reported.
-        let _ = run_hook(hook, start.calls);
+        let _ = run_hook(hook, calls);
     }
     output::flush_and_end_soon();
     failpoint!("worker-left");
@@ -71,7 +127,7 @@ pub(crate) fn run(start: WorkerStart) -> ! {
 }
 
 /// Changes what the process inherited from the fork server: group, death signal, name, limits, rights.
-fn settle_process(start: &WorkerStart) -> Result<(), String> {
+fn settle_process(start: &NewWorker) -> Result<(), String> {
     failpoint!("worker-forked");
     signals::this_process_follows_host();
     // When the worker is killed, its group is killed with it.
@@ -90,14 +146,26 @@ fn settle_process(start: &WorkerStart) -> Result<(), String> {
     }
     signals::children_obey_terminal();
     let warm = usize::try_from(start.settings.warm_memory_bytes).unwrap_or(usize::MAX);
-    allocator::keep_memory(&start.single_threaded, warm);
+    if let Some(single_threaded) = &start.single_threaded {
+        allocator::keep_memory(single_threaded, warm);
+    }
     take_rights(start)
 }
 
 /// Takes the host's rights, if they differ from the fork server's: after the steps that need those.
-fn take_rights(start: &WorkerStart) -> Result<(), String> {
-    let (own, Need::Take(rights)) = &start.rights else { return Ok(()) };
-    let taken = rights.take(own);
+fn take_rights(start: &NewWorker) -> Result<(), String> {
+    let taken = match &start.rights {
+        HostRights::Forked(own, Need::Take(rights)) => rights.take(own),
+        HostRights::Executed(Some(rights)) => {
+            let own = Rights::of_this_process();
+            match own.need(&rights.within(&own)) {
+                Need::Take(rights) => rights.take(&own),
+                Need::Nothing => Ok(()),
+                Need::Impossible(reason) => Err(reason),
+            }
+        }
+        HostRights::Forked(..) | HostRights::Executed(None) => return Ok(()),
+    };
     // Where the user changed, the kernel has cleared it.
     process::end_with_parent();
     if !process::is_child_of(start.server) {
@@ -108,6 +176,10 @@ fn take_rights(start: &WorkerStart) -> Result<(), String> {
 
 /// The steps that must succeed before a worker is ready.
 fn prepare(settings: &Settings, calls: ParentCalls) -> Result<(), String> {
+    // In a forked worker it is none: it has run in the fork server.
+    if let Some(hook) = &settings.preload {
+        run_hook(hook, calls).map_err(|reason| format!("preload failed: {reason}"))?;
+    }
     if settings.no_new_privileges {
         process::renounce_new_privileges().map_err(|error| format!("no_new_privileges cannot be had: {error}"))?;
     }

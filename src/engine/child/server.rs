@@ -3,26 +3,28 @@
 //! It watches a pidfd of the parent. When the parent is gone, in whatever way, it kills its workers with
 //! everything that they started, and ends.
 //!
-//! Invariant: from the first fork on this process has one thread, so a forked worker is whole. The token
-//! [`SingleThreaded`] carries that.
+//! Invariant: a process that forks workers has one thread from the first fork on, so a forked worker is whole. The token
+//! [`SingleThreaded`] carries that. Where constructors have made threads, it starts each worker by exec ([`Way`]).
 
 use super::calls::ParentCalls;
 use super::hooks::run_hook;
 use super::output::Output;
-use super::prologue::{self, WorkerStart};
+use super::prologue::{self, NewWorker};
 use super::{panics, worker};
-use crate::engine::wire::message::{self, FromServer, Hello, Settings, ToServer};
+use crate::engine::wire::marker::{self, Marker};
+use crate::engine::wire::message::{self, FromServer, Hello, HostSignals, Known, Settings, ToServer};
 use crate::failpoint::failpoint;
 use crate::sys::descriptors::{self, Readiness};
 use crate::sys::image::image;
+use crate::sys::launch::{self, Launch};
 use crate::sys::process::{self, Forked, LastWait, NotConfirmed, SingleThreaded};
 use crate::sys::rights::{Need, Rights};
 use crate::sys::signals::{self, DeathTimer};
-use crate::sys::{memory, socket};
+use crate::sys::{executable, random, socket};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Killed workers end within 500 ms, unless the kernel holds it up: to free much memory takes a while. The
@@ -53,6 +55,8 @@ pub(crate) struct ForkServer {
     socket: OwnedFd,
     parent: OwnedFd,
     settings: Settings,
+    /// For workers that are started by exec.
+    settings_file: OwnedFd,
     children: Vec<Child>,
     /// The host ignores SIGCHLD, and its workers are to ignore it too. The fork server must not, since the
     /// kernel would then reap its workers.
@@ -66,16 +70,13 @@ pub(crate) struct ForkServer {
 impl ForkServer {
     /// Makes this process, which has not reached `main`, a fork server. It does not return if the parent runs
     /// another image.
-    pub(crate) fn new(socket: OwnedFd, hello: socket::Received) -> io::Result<ForkServer> {
-        let identity = message::decode::<Hello>(&hello)?.identity;
-        let mut fds = hello.fds.into_iter();
-        let (Some(parent), Some(settings)) = (fds.next(), fds.next()) else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let settings = crate::codec::decode_message(&memory::read_file(&settings)?).map_err(io::Error::other)?;
+    pub(crate) fn new(socket: OwnedFd, identity: u64, fds: Vec<OwnedFd>) -> io::Result<ForkServer> {
+        let [parent, settings_file] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| io::ErrorKind::InvalidData)?;
+        let settings = message::read_settings(&settings_file)?;
         let ignores_children = signals::stop_ignoring_children();
         let (own, need) = (Rights::default(), Need::Nothing);
-        let server = ForkServer { socket, parent, settings, children: Vec::new(), ignores_children, own, need };
+        let children = Vec::new();
+        let server = ForkServer { socket, parent, settings, settings_file, children, ignores_children, own, need };
         if identity != image().identity {
             server.refuse("the started program is not the image that started it");
         }
@@ -97,8 +98,29 @@ impl ForkServer {
         DeathTimer::start(self.parent.as_fd())
     }
 
-    /// Runs `preload` while the timer runs, and makes sure that forking is safe.
-    pub(crate) fn prepare(&self, timer: Option<DeathTimer<'_>>, calls: ParentCalls) -> SingleThreaded {
+    /// Finds out how workers can be started, while the timer runs. If they are forked, `preload` runs here. `entry` is the
+    /// offset of the crate's own constructor.
+    pub(crate) fn prepare(&self, timer: Option<DeathTimer<'_>>, calls: ParentCalls, entry: u64) -> Way {
+        let way = match SingleThreaded::confirm() {
+            Ok(_) => Way::Fork(self.preload(timer, calls)),
+            // A constructor made them, as that of a library that is linked or preloaded.
+            Err(NotConfirmed::Threads(_)) => {
+                drop(timer);
+                match Launch::capture(marker::NAME.to_str().unwrap_or_default(), Vec::new()) {
+                    Ok(launch) => Way::Execute { launch, entry },
+                    Err(error) => self.refuse(&format!("it has threads, and cannot start workers by exec: {error}")),
+                }
+            }
+            Err(why) => self.refuse(&describe_threads(why)),
+        };
+        failpoint!("server-prepared");
+        self.tell(&FromServer::Ready { executes: matches!(way, Way::Execute { .. }) }, &[]);
+        failpoint!("server-ready");
+        way
+    }
+
+    /// Runs `preload`, and makes sure that forking is safe afterwards.
+    fn preload(&self, timer: Option<DeathTimer<'_>>, calls: ParentCalls) -> SingleThreaded {
         if let Some(hook) = &self.settings.preload {
             panics::install_panic_hook();
             if let Err(reason) = run_hook(hook, calls) {
@@ -106,15 +128,9 @@ impl ForkServer {
             }
         }
         drop(timer);
-        let single_threaded = match SingleThreaded::confirm() {
-            Ok(single_threaded) => single_threaded,
-            Err(why) => self.refuse(&describe_threads(why)),
-        };
+        let single_threaded = SingleThreaded::confirm().unwrap_or_else(|why| self.refuse(&describe_threads(why)));
         // What preload printed would else be printed by each worker once more.
         Output::new().flush();
-        failpoint!("server-prepared");
-        self.tell(&FromServer::Ready, &[]);
-        failpoint!("server-ready");
         single_threaded
     }
 
@@ -139,8 +155,8 @@ impl ForkServer {
 
     /// Obeys the parent until it is gone or closes the socket. A worker that is forked leaves this function
     /// too, and never returns.
-    pub(crate) fn serve(mut self, calls: ParentCalls, single_threaded: SingleThreaded) -> ! {
-        // It has run, and no worker needs its value.
+    pub(crate) fn serve(mut self, calls: ParentCalls, way: Way) -> ! {
+        // It has run, or workers read it from the file.
         self.settings.preload = None;
         // A constructor or `preload` may have given some up.
         self.own = Rights::of_this_process();
@@ -161,7 +177,9 @@ impl ForkServer {
                 // The parent closed its end: the pool has ended.
                 _ => self.end(),
             };
-            if let Some(spawn) = self.obey(order, &single_threaded) {
+            if let Some(spawn) = self.obey(order, &way)
+                && let Way::Fork(single_threaded) = way
+            {
                 self.become_worker(spawn, calls, single_threaded);
             }
         }
@@ -193,11 +211,11 @@ impl ForkServer {
     }
 
     /// Carries out an order of the parent's. In a worker that it forks it gives that worker's order.
-    fn obey(&mut self, order: socket::Received, proof: &SingleThreaded) -> Option<Spawn> {
+    fn obey(&mut self, order: socket::Received, way: &Way) -> Option<Spawn> {
         let (seat, generation) = match message::decode(&order) {
             Ok(ToServer::Spawn { worker, generation }) => (worker, generation),
             Ok(ToServer::Host { rights, streams }) => {
-                self.follow(&rights, streams, order.fds);
+                self.follow(&rights, streams, order.fds, way);
                 return None;
             }
             Ok(ToServer::Kill { worker, generation }) => {
@@ -218,36 +236,45 @@ impl ForkServer {
             return None;
         };
         failpoint!("server-order-read");
-        self.spawn(Spawn { seat, generation, fds, server: process::own_pid() }, proof)
+        self.spawn(Spawn { seat, generation, fds, server: process::own_pid() }, way)
     }
 
     /// The host's rights and streams, which the next workers have.
-    fn follow(&mut self, rights: &Rights, streams: [bool; 2], fds: Vec<OwnedFd>) {
+    fn follow(&mut self, rights: &Rights, streams: [bool; 2], fds: Vec<OwnedFd>, way: &Way) {
         descriptors::replace_streams(streams, fds);
         self.need = self.own.need(rights);
+        if matches!((way, &self.need), (Way::Execute { .. }, Need::Take(_))) && rights.are_distrusted_at_exec() {
+            self.need = Need::Impossible(
+                "this process has changed its rights since its pool was made: its effective user or group is not its real \
+                 one, and no worker can be started by exec with both"
+                    .to_string(),
+            );
+        }
         if let Need::Impossible(reason) = &self.need {
             self.tell(&FromServer::CannotFollow(reason.clone()), &[]);
         }
     }
 
-    /// Forks a worker and tells the parent; in the worker it gives its order.
-    fn spawn(&mut self, order: Spawn, proof: &SingleThreaded) -> Option<Spawn> {
+    /// Starts a worker and tells the parent; in a worker that it forks it gives its order.
+    fn spawn(&mut self, order: Spawn, way: &Way) -> Option<Spawn> {
         let (seat, generation) = (order.seat, order.generation);
         if matches!(self.need, Need::Impossible(_)) {
             // The parent was told, and ends the pool.
             return None;
         }
-        let pid = match process::fork(proof) {
-            Ok(Forked::Child) => return Some(order),
-            Ok(Forked::Parent(pid)) => Ok(pid),
-            Err(error) => Err(error),
+        let started = match way {
+            Way::Execute { launch, entry } => self.execute(&order, launch, *entry),
+            Way::Fork(proof) => match process::fork(proof) {
+                Ok(Forked::Child) => return Some(order),
+                Ok(Forked::Parent(pid)) => {
+                    failpoint!("server-forked");
+                    let pidfd = process::pidfd_of(pid).inspect_err(|_| process::kill_and_reap(pid));
+                    pidfd.map(|pidfd| (pid, pidfd)).map_err(io::Error::from)
+                }
+                Err(error) => Err(error),
+            },
         };
-        let forked = pid.and_then(|pid| {
-            failpoint!("server-forked");
-            let pidfd = process::pidfd_of(pid).inspect_err(|_| process::kill_and_reap(pid))?;
-            Ok((pid, pidfd))
-        });
-        match forked {
+        match started {
             Ok((pid, pidfd)) => {
                 let told = FromServer::Spawned { worker: seat, generation, pid: pid.as_raw_nonzero().get() as u32 };
                 self.tell(&told, &[pidfd.as_fd()]);
@@ -262,28 +289,43 @@ impl ForkServer {
         None
     }
 
+    /// Starts a worker by exec: what it needs waits in a socket, as for the fork server itself.
+    fn execute(&self, order: &Spawn, launch: &Launch, entry: u64) -> io::Result<(Pid, OwnedFd)> {
+        let (ours, theirs) = socket::pair()?;
+        let nonce = random::number()?;
+        let rights = match &self.need {
+            Need::Take(rights) => Some(rights),
+            Need::Nothing | Need::Impossible(_) => None,
+        };
+        let hello = Hello::Worker {
+            known: Known { nonce, identity: image().identity },
+            worker: order.seat,
+            rights: rights.cloned(),
+            signals: HostSignals { host: socket::maker(&self.socket), ignores_children: self.ignores_children },
+        };
+        let [out, back, caller, supervisor] = &order.fds;
+        let fds = [out, back, caller, supervisor, &self.settings_file].map(AsFd::as_fd);
+        message::send(&ours, &hello, &fds)?;
+        // What was sent stays in the other end.
+        drop(ours);
+        let parent = order.server.as_raw_nonzero().get() as u32;
+        let marker = Marker { entry, nonce, socket: theirs.as_raw_fd(), parent };
+        let program = executable::open(0).map_err(|_| io::Error::from(Errno::NOEXEC))?;
+        let rights = rights.map(|rights| (&self.own, rights));
+        launch::start_worker(launch, &program, marker.to_variable(), theirs.as_fd(), rights)
+    }
+
     /// In a process that was just forked: lets go of everything that belongs to the fork server, and runs the
     /// worker.
     fn become_worker(self, spawn: Spawn, calls: ParentCalls, single_threaded: SingleThreaded) -> ! {
-        let ForkServer { socket, parent, settings, children, ignores_children, own, need } = self;
-        drop((socket, parent, children));
+        let ForkServer { socket, parent, settings, settings_file, children, ignores_children, own, need } = self;
+        drop((socket, parent, settings_file, children));
         if ignores_children {
             signals::ignore_children();
         }
         let Spawn { seat, generation: _, fds: [out, back, caller, supervisor], server } = spawn;
-        let rights = (own, need);
-        prologue::run(WorkerStart {
-            seat,
-            out,
-            back,
-            caller,
-            supervisor,
-            settings,
-            server,
-            rights,
-            calls,
-            single_threaded,
-        })
+        let fds = [out, back, caller, supervisor];
+        prologue::run(NewWorker::forked((seat, fds), settings, (own, need), server, calls, single_threaded))
     }
 
     /// Kills all workers with everything that they started, and ends.
@@ -303,6 +345,19 @@ impl ForkServer {
         failpoint!("server-ended");
         process::end_with_group()
     }
+}
+
+/// How workers are started.
+pub(crate) enum Way {
+    /// By fork: this process has one thread.
+    Fork(SingleThreaded),
+    /// By exec, each as this process was: constructors have made threads, whose locks and state a forked worker would
+    /// inherit without the threads.
+    Execute {
+        launch: Launch,
+        /// For the marker: the offset of the crate's own constructor.
+        entry: u64,
+    },
 }
 
 /// The order to fork a worker, with the descriptors *out*, *back* and the events of caller and supervisor.

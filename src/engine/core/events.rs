@@ -94,7 +94,10 @@ impl Core {
                     self.fail(Error::new(ErrorKind::System, message));
                 }
                 Ok(FromServer::Intercepted) => self.server.intercepted(),
-                Ok(FromServer::Ready) => self.server.ready(clock::now_ns()),
+                Ok(FromServer::Ready { executes }) => {
+                    self.note_start(executes);
+                    self.server.ready(clock::now_ns());
+                }
                 Err(_) => {}
             }
         }

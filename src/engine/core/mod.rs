@@ -68,10 +68,11 @@ use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
 use crate::protocol::lead::Waiters;
-use crate::stats::{Stats, WorkerStats};
+use crate::stats::{Stats, WorkerStart, WorkerStats};
 use crate::sys::clock;
 use crate::sys::event::{Epoll, Event};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A caller that waits.
 #[derive(Debug)]
@@ -104,6 +105,8 @@ pub(crate) struct Core {
     early_deaths: EarlyDeaths,
     patience: Patience,
     following: Following,
+    /// How the fork server starts workers.
+    start: WorkerStart,
     epolls: Epolls,
     buffers: Buffers,
     phase: Phase,
@@ -133,6 +136,7 @@ impl Core {
             early_deaths: EarlyDeaths::default(),
             patience: Patience::default(),
             following: Following::default(),
+            start: WorkerStart::default(),
             epolls,
             buffers,
             phase: Phase::Open,
@@ -496,7 +500,22 @@ impl Core {
             pieces_waiting: self.work.tasks.iter_mut().map(|task| task.waiting()).sum(),
             pieces_done: self.counts.pieces_done,
             workers_lost: self.counts.workers_lost,
+            start: self.start,
+            start_time: self.last_start().map(Duration::from_nanos),
         }
+    }
+
+    /// The fork server has said whether it starts workers by exec.
+    pub(crate) fn note_start(&mut self, executes: bool) {
+        self.start = if executes { WorkerStart::Executed } else { WorkerStart::Forked };
+    }
+
+    /// How long the worker took to become ready that was ordered last of those that are.
+    fn last_start(&mut self) -> Option<u64> {
+        let ready = self.seats.workers_mut().filter_map(|worker| worker.became_ready().then_some(&*worker));
+        let newest = ready.max_by_key(|worker| worker.made_ns())?;
+        // The worker wrote it, and may lie.
+        Some(newest.link.ready_ns().min(clock::now_ns()).saturating_sub(newest.made_ns()))
     }
 
     /// How errors name a piece.

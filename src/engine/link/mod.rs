@@ -149,6 +149,11 @@ impl Link {
         self.ledger.oldest().is_some_and(|oldest| oldest.sequence == sequence)
     }
 
+    /// When it became ready, as the worker wrote, if it is.
+    pub(crate) fn ready_ns(&self) -> u64 {
+        self.pair.ready_ns().load(Relaxed)
+    }
+
     /// What the dead worker left word of, if that explains such an end.
     pub(crate) fn explain(&self, cause: Cause) -> Option<Cause> {
         match (self.pair.note().load(Relaxed), cause) {

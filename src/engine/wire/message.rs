@@ -4,30 +4,66 @@
 //!
 //! | from        | message                      | descriptors with it                                |
 //! |-------------|------------------------------|----------------------------------------------------|
-//! | parent      | [`Hello`], before the start  | the parent's pidfd, the settings                   |
+//! | parent      | [`Hello::Server`], before the start | the parent's pidfd, the settings            |
 //! | fork server | `Intercepted`, `Ready` or `Refused` | -                                           |
 //! | parent      | `Host`, before a `Spawn`     | its standard output and error, as far as they are open |
 //! | parent      | `Spawn`                      | *out*, *back*, and the two events of that worker   |
 //! | parent      | `Kill`                       | -                                                  |
 //! | fork server | `Spawned` or `SpawnFailed`   | the worker's pidfd                                 |
+//! | fork server | [`Hello::Worker`], to a worker that it starts by exec | *out*, *back*, the two events, the settings |
 //! | fork server | `KillFailed`                 | -                                                  |
 //! | fork server | `Died`, once it is reaped    | -                                                  |
 
 use crate::codec;
+use crate::sys::memory;
 use crate::sys::process::Ending;
 use crate::sys::rights::Rights;
 use crate::sys::socket::{self, Received};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 
 /// The first message. It is in the socket before the image starts.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Hello {
+pub(crate) enum Hello {
+    /// To a fork server.
+    Server { known: Known },
+    /// To a worker that is started by exec.
+    Worker { known: Known, worker: u32, rights: Option<Rights>, signals: HostSignals },
+}
+
+/// How the host stands to signals, for a worker that is started by exec.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct HostSignals {
+    /// The host's process, where it can be seen: it decides what signals to all do.
+    pub(crate) host: Option<u32>,
+    /// It ignores SIGCHLD.
+    pub(crate) ignores_children: bool,
+}
+
+/// What shows that the first message is meant for a process.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Known {
     pub(crate) nonce: u64,
     /// The parent's image; a fork server of another image would call wrong addresses.
     pub(crate) identity: u64,
+}
+
+impl Hello {
+    pub(crate) fn known(&self) -> Known {
+        match *self {
+            Hello::Server { known } | Hello::Worker { known, .. } => known,
+        }
+    }
+
+    /// How many descriptors come with it.
+    pub(crate) fn descriptors(&self) -> usize {
+        match self {
+            Hello::Server { .. } => 2,
+            Hello::Worker { .. } => 5,
+        }
+    }
 }
 
 /// A hook: its call as a word that is valid in every process of this image, and its encoded value.
@@ -68,8 +104,8 @@ pub(crate) enum ToServer {
 pub(crate) enum FromServer {
     /// The image was stopped before `main`.
     Intercepted,
-    /// `preload` has run.
-    Ready,
+    /// It serves: `preload` has run, or will run in each worker, since workers are started by exec.
+    Ready { executes: bool },
     /// It cannot serve, for this reason.
     Refused(String),
     /// No worker can have the rights that `Host` brought, for this reason.
@@ -96,6 +132,11 @@ pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[Borrowed
     }
     socket::send(socket, &bytes, fds)?;
     Ok(())
+}
+
+/// Reads the settings from their file.
+pub(crate) fn read_settings(file: &OwnedFd) -> io::Result<Settings> {
+    codec::decode_message(&memory::read_file(file)?).map_err(io::Error::other)
 }
 
 /// Decodes a received message.

@@ -9,13 +9,14 @@
 //! | *back* | 64     | `out_head`     | worker         | the position up to which the worker has read *out*'s ring |
 //! | *back* | 128    | `note`         | worker         | a cause of its death, as a constant of `sys/fault.rs` |
 //! | *back* | 192    | `stage`        | worker         | 0, then [`READY`] |
+//! | *back* | 200    | `ready_ns`     | worker         | the time when it became ready, before `stage` |
 //! | *back* | 256    | `started_ns`   | worker         | the time when it began the piece below |
 //! | *back* | 264    | `started`      | worker         | the sequence number of the last piece with a time limit that it began |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
 //! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
 //!
 //! Words that only the parent writes lie in *out*, which the worker maps read-only: it cannot forge
-//! them. Each word has its own cache line; `started_ns` and `started` share one.
+//! them. Each word has its own cache line; `stage` and `ready_ns` share one, and `started_ns` and `started`.
 //!
 //! Invariant: a pair belongs to one worker for life, and its memory is never used for another.
 
@@ -56,6 +57,7 @@ const WORKER_SLEEP: usize = 0;
 const OUT_HEAD: usize = 64;
 const NOTE: usize = 128;
 const STAGE: usize = 192;
+const READY_NS: usize = 200;
 const STARTED_NS: usize = 256;
 const STARTED: usize = 264;
 const STATES: usize = 4096;
@@ -133,6 +135,11 @@ impl Pair {
 
     pub(crate) fn stage(&self) -> &AtomicU32 {
         word32(&self.back, STAGE)
+    }
+
+    /// The time when the worker became ready, by the same clock as below.
+    pub(crate) fn ready_ns(&self) -> &AtomicU64 {
+        &words(&self.back, READY_NS, 1)[0]
     }
 
     /// The time when the worker began a piece with a time limit, by the clock that all processes share.

@@ -31,6 +31,7 @@ fn main() {
         "renew" => renew(),
         "keep" => keep(),
         "filter" => filter_later(),
+        "effective" => effective(),
         "streams" => streams(),
         other => panic!("{other:?} is not a known situation"),
     }
@@ -215,6 +216,21 @@ fn keep() {
     }
     end_worker(&pool);
     println!("after a death: {}", follows(&pool));
+}
+
+/// A host that is root, and has another effective user for a while.
+fn effective() {
+    println!("one main");
+    let outcome = || match Pool::builder().workers(1).build() {
+        Ok(_) => "a pool".to_string(),
+        Err(error) => format!("{:?} {error}", error.kind()),
+    };
+    // SAFETY: takes a number.
+    unsafe { check(libc::seteuid(NOBODY)) };
+    println!("with two users: {}", outcome());
+    // SAFETY: takes a number.
+    unsafe { check(libc::seteuid(0)) };
+    println!("with one: {}", outcome());
 }
 
 /// A host that goes into a sandbox, which its fork server cannot enter.
