@@ -503,9 +503,13 @@ fn a_piece_that_hides_that_it_runs_takes_no_pool_with_it() {
         marks.wait_for(1);
         // Its task's neighbours find a worker.
         assert_eq!(add_in(task(&pool).retries(3), 1), 2);
-        let error = hostile.get_timeout(DEADLINE).unwrap_err();
-        let expected = if limited { ErrorKind::TimedOut } else { ErrorKind::WorkerLost };
-        assert_eq!((error.kind(), error.piece()), (expected, Some(0)), "{error}");
+        if limited {
+            let error = hostile.get_timeout(DEADLINE).unwrap_err();
+            assert_eq!((error.kind(), error.piece()), (ErrorKind::TimedOut, Some(0)), "{error}");
+        } else {
+            // A look between its claim and its first zero tells that it runs, and then it may run for ever.
+            hostile.cancel();
+        }
         assert!(marks.count() <= 2, "started {} times with no retries", marks.count());
         support::assert_well(pool);
     }
