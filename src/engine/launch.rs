@@ -15,6 +15,7 @@ use super::wire::message::{self, Hello, Known};
 use super::wire::pair::Pair;
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::event::Epoll;
 use crate::sys::executable::{self, NotProven};
 use crate::sys::image::image;
@@ -22,7 +23,7 @@ use crate::sys::launch::{self, Launch};
 use crate::sys::{process, random, socket};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Workers that are ordered before the fork server is there to read it: their messages fit into the socket.
 pub(crate) const ORDERED_AHEAD: usize = 8;
@@ -30,14 +31,14 @@ pub(crate) const ORDERED_AHEAD: usize = 8;
 /// A fork server, as its parent holds it; the socket lies in the scheduler.
 #[derive(Debug)]
 pub(crate) struct ForkServerHandle {
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: Descriptor,
 }
 
 /// Starts fork servers that are all alike.
 #[derive(Debug)]
 pub(crate) struct Launcher {
     pub(super) launch: Launch,
-    pub(super) settings: OwnedFd,
+    pub(super) settings: Descriptor,
     pub(super) epolls: Epolls,
 }
 
@@ -45,14 +46,14 @@ pub(crate) struct Launcher {
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// For the scheduler.
-    pub(crate) ours: OwnedFd,
+    pub(crate) ours: Descriptor,
     pub(crate) theirs: Theirs,
 }
 
 /// What the fork server gets.
 #[derive(Debug)]
 pub(crate) struct Theirs {
-    socket: OwnedFd,
+    socket: Descriptor,
     nonce: u64,
 }
 
@@ -91,7 +92,7 @@ impl Launcher {
     }
 
     /// Lets both epolls tell of it.
-    pub(crate) fn watch(&self, socket: &OwnedFd, server: &ForkServerHandle) -> Result<(), Error> {
+    pub(crate) fn watch(&self, socket: &Descriptor, server: &ForkServerHandle) -> Result<(), Error> {
         let add = |epoll: &Epoll| {
             epoll.add(socket, number::of(number::SERVER_SOCKET, 0, 0))?;
             epoll.add(&server.pidfd, number::of(number::SERVER_DEATH, 0, 0))

@@ -18,7 +18,7 @@ use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
 use crate::sys::cgroup::MemoryKills;
-use crate::sys::event::{Epoll, Event};
+use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
 use crate::sys::may_sleep::LockHeld;
 use crate::sys::process;
@@ -26,7 +26,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// At most 256 outcomes, or 64 KiB, are taken under one lock: what was taken escapes the limit on unread
 /// results (usually 64 MiB), so it must be little. With a tenth, the lock would be a visible part of the cost.
@@ -35,6 +35,10 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// Pieces that are added between two looks at the workers: a look costs as much as some tiny pieces.
 const BATCH_ADDED: usize = 64;
+
+/// Where the host has closed our descriptors, a supervisor that is awake answers within a millisecond, and one that sleeps
+/// in its epoll never.
+const LOST_SUPERVISOR: Duration = Duration::from_millis(200);
 
 /// What the supervisor is told to do.
 #[derive(Debug)]
@@ -48,14 +52,14 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     pub(super) callers: Arc<Epoll>,
     /// Wakes the caller that leads.
-    pub(super) kick: Arc<Event>,
+    pub(super) kick: Arc<Kick>,
     orders: Sender<Command>,
     /// Wakes the supervisor, who then reads its orders.
-    kick_supervisor: Arc<Event>,
+    kick_supervisor: Arc<Kick>,
     /// Where the kernel counts the processes that it killed because memory ran out.
     pub(super) memory_kills: MemoryKills,
     /// Reads what new workers take from this process.
-    pub(super) host: HostReader,
+    pub(super) host: Arc<HostReader>,
     workers: usize,
 }
 
@@ -91,9 +95,9 @@ impl Shared {
     pub(super) fn new(
         core: Core,
         callers: Arc<Epoll>,
-        (kick, kick_supervisor): (Arc<Event>, Arc<Event>),
+        (kick, kick_supervisor): (Arc<Kick>, Arc<Kick>),
         orders: Sender<Command>,
-        (memory_kills, host): (MemoryKills, HostReader),
+        (memory_kills, host): (MemoryKills, Arc<HostReader>),
         workers: usize,
     ) -> Self {
         Shared { core: Mutex::new(core), callers, kick, orders, kick_supervisor, memory_kills, host, workers }
@@ -114,6 +118,17 @@ impl Shared {
         let wakes = core.wakes().take();
         drop(core);
         wakes.unpark_all(&self.kick);
+    }
+
+    /// The host has closed our descriptors, as a program does that closes all that it does not know. Whatever has their
+    /// numbers now is another's: the pool ends, and nothing is closed any more.
+    pub(super) fn lose_descriptors(&self) {
+        let mut core = self.lock();
+        core.lose_descriptors();
+        self.release(core);
+        // They are never dropped, so they close nothing. The epolls keep those alive that wake them.
+        std::mem::forget((Arc::clone(&self.callers), Arc::clone(&self.host)));
+        std::mem::forget((Arc::clone(&self.kick), Arc::clone(&self.kick_supervisor)));
     }
 
     /// Does something with the pool's state. `None` in a process that was forked from the pool's: there it
@@ -162,9 +177,16 @@ impl Backend for Shared {
         let completed = self.with(|core| {
             core.collect();
             core.run_timers_of_caller();
-            core.task(task).map_or(0, |task| task.done())
+            (core.task(task).map_or(0, |task| task.done()), core.alarm().is_lost())
         });
-        completed.unwrap_or(0)
+        match completed {
+            Some((_, true)) => {
+                self.lose_descriptors();
+                self.with(|core| core.task(task).map_or(0, |task| task.done())).unwrap_or(0)
+            }
+            Some((completed, false)) => completed,
+            None => 0,
+        }
     }
 
     fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel> {
@@ -200,7 +222,7 @@ impl Backend for Shared {
         let Some((unwanted, is_first)) = kept else { return };
         if is_first {
             // It sees to it that the memory goes back once there is quiet.
-            self.kick_supervisor.signal();
+            let _ = self.kick_supervisor.signal();
         }
         drop(unwanted);
     }
@@ -252,12 +274,18 @@ impl Workers for Shared {
             return;
         }
         let (done, wait) = crossbeam_channel::bounded(1);
-        self.kick.signal();
+        // If that fails, the leader finds out why when it looks: each second.
+        let _ = self.kick.signal();
         // The supervisor is gone only with the pool.
         let _ = self.orders.send(Command::Close { done });
-        self.kick_supervisor.signal();
-        // Ends when the supervisor has answered, or was gone already.
-        let _ = wait.recv();
+        if self.kick_supervisor.signal() {
+            // Ends when the supervisor has answered, or was gone already.
+            let _ = wait.recv();
+        } else {
+            // It may sleep for ever. The fork server has ended, and all workers, since their socket was closed.
+            self.lose_descriptors();
+            let _ = wait.recv_timeout(LOST_SUPERVISOR);
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::cgroup::MemoryKills;
-use crate::sys::event::{Epoll, Event};
+use crate::sys::descriptors::Descriptor;
+use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
 use crate::sys::image;
 use crate::sys::launch::Launch;
@@ -35,17 +36,15 @@ pub(crate) fn start(
     check_environment()?;
     let failed = |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
     let new_epoll = || Epoll::new().map(Arc::new).map_err(failed("cannot make an epoll"));
-    let new_event = || Event::new().map(Arc::new).map_err(failed("cannot make an eventfd"));
+    let new_kick = |epoll| Kick::new(epoll, number::KICK).map(Arc::new).map_err(failed("cannot make an eventfd"));
     let epolls = Epolls { callers: new_epoll()?, supervisor: new_epoll()? };
-    let (kick, kick_supervisor) = (new_event()?, new_event()?);
-    epolls.callers.add(&*kick, number::KICK).map_err(failed("cannot watch an eventfd"))?;
-    epolls.supervisor.add(&*kick_supervisor, number::KICK).map_err(failed("cannot watch an eventfd"))?;
+    let (kick, kick_supervisor) = (new_kick(&epolls.callers)?, new_kick(&epolls.supervisor)?);
     let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default(), passed)
         .map_err(failed("cannot keep a descriptor for the workers"))?;
     let launcher = Launcher { launch, settings: settings_file(pool)?, epolls: epolls.clone() };
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
     let mut core = Core::new(workers, epolls.clone(), Arc::clone(&kick_supervisor), buffers);
-    let host = HostReader::open();
+    let host = Arc::new(HostReader::open());
     let server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.
     let memory_kills = MemoryKills::watch();
@@ -64,8 +63,9 @@ pub(crate) fn start(
     drop(signals);
     thread.map_err(|error| Error::system("cannot start the supervisor thread", error))?;
     failpoint!("parent-supervised");
-    // Handles events from before the epoll was watched.
-    kick_supervisor.signal();
+    // It handles events from before the epoll was watched. If the host has closed our descriptors meanwhile, the first
+    // caller that waits finds that out.
+    let _ = kick_supervisor.signal();
     Ok(shared)
 }
 
@@ -96,7 +96,7 @@ fn check_environment() -> Result<(), Error> {
 }
 
 /// The settings of the pool's processes, in a file that each fork server reads.
-fn settings_file(pool: &PoolSettings) -> Result<OwnedFd, Error> {
+fn settings_file(pool: &PoolSettings) -> Result<Descriptor, Error> {
     let settings = message::Settings {
         preload: hook(&pool.preload)?,
         on_worker_start: hook(&pool.on_worker_start)?,

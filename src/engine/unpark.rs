@@ -11,7 +11,7 @@
 //! released, by way of [`Wakes`]. There `unpark` reads `parked` once more: if it has changed, the waiter has looked
 //! under the lock meanwhile, so the wake-up is spare and costs one more look.
 
-use crate::sys::event::Event;
+use crate::sys::event::Kick;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -68,9 +68,10 @@ impl Unparker {
     }
 
     /// Wakes it, wherever it sleeps; if it is awake by now, that costs it one more look.
-    fn unpark(&self, kick: &Event) {
+    fn unpark(&self, kick: &Kick) {
         match self.parked.load(Ordering::Relaxed) {
-            POLLING => kick.signal(),
+            // It looks each second, and then finds out why a kick failed.
+            POLLING => _ = kick.signal(),
             _ => {
                 self.woken.store(true, Ordering::Relaxed);
                 // Either the sleeper has not looked yet, or it waits already.
@@ -119,7 +120,7 @@ impl Wakes {
     }
 
     /// Wakes all of them. Without the lock.
-    pub(crate) fn unpark_all(self, kick: &Event) {
+    pub(crate) fn unpark_all(self, kick: &Kick) {
         for unparker in self.0 {
             unparker.unpark(kick);
         }
@@ -129,7 +130,12 @@ impl Wakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::event::Epoll;
     use std::time::Duration;
+
+    fn kick() -> Kick {
+        Kick::new(&Arc::new(Epoll::new().unwrap()), 1).unwrap()
+    }
 
     #[test]
     fn only_a_waiter_that_sleeps_is_woken() {
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_wake_up_before_the_sleep_is_not_lost() {
-        let (unparker, kick) = (Arc::new(Unparker::default()), Event::new().unwrap());
+        let (unparker, kick) = (Arc::new(Unparker::default()), kick());
         unparker.will_park();
         let mut wakes = Wakes::default();
         wakes.add(Wake::of(&unparker));
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_sleep_ends_at_its_deadline_and_an_old_wake_up_does_not_count() {
-        let (unparker, kick) = (Arc::new(Unparker::default()), Event::new().unwrap());
+        let (unparker, kick) = (Arc::new(Unparker::default()), kick());
         unparker.will_park();
         unparker.unpark(&kick);
         unparker.park(None);

@@ -148,7 +148,7 @@ impl<'a> Wait<'a> {
         let leads = self.leads();
         let core = self.core();
         if leads {
-            core.collect_for_all();
+            core.collect();
         }
         ready(core)
     }
@@ -181,7 +181,10 @@ impl<'a> Wait<'a> {
         self.unparker.will_poll();
         self.let_others_in();
         failpoint!("parent-sleep-announced");
-        let events = self.shared.callers.wait(left);
+        let events = self.shared.callers.wait(left).unwrap_or_else(|_| {
+            self.shared.lose_descriptors();
+            Vec::new()
+        });
         failpoint!("parent-awake");
         // A worker's place will be filled, by the host's state as it is now.
         let host = number::tell_of_death(&events).then(|| self.shared.host.read());

@@ -3,14 +3,73 @@
 use super::may_sleep::assert_may_sleep;
 use super::raw::{self, StandardStream};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
+
+/// A descriptor of ours. The host may close its number behind our back, and open another file under it: then dropping this
+/// closes nothing, as far as that can be told. (What has no file of its own, an eventfd or an epoll, is only told from
+/// what has one.)
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    /// `None` once it is taken.
+    fd: Option<OwnedFd>,
+    file: Option<(u64, u64)>,
+}
+
+/// Device and inode.
+fn file_of(fd: impl AsFd) -> Option<(u64, u64)> {
+    let told = rustix::fs::fstat(fd).ok()?;
+    Some((told.st_dev, told.st_ino))
+}
+
+impl Descriptor {
+    /// False if the number is another file's by now, or nobody's.
+    pub(crate) fn is_ours(&self) -> bool {
+        file_of(self) == self.file
+    }
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(fd: OwnedFd) -> Self {
+        Descriptor { file: file_of(&fd), fd: Some(fd) }
+    }
+}
+
+impl From<Descriptor> for OwnedFd {
+    fn from(mut descriptor: Descriptor) -> Self {
+        descriptor.fd.take().expect("only a drop and this take it")
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("only a drop and a conversion take it").as_fd()
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take()
+            && file_of(&fd) != self.file
+        {
+            // The number is another's now, or nobody's.
+            let _ = fd.into_raw_fd();
+        }
+    }
+}
 
 /// The same descriptor under a number above 2. Every descriptor that this crate keeps passes here: where the host
 /// has closed a standard stream, a descriptor with its number would be taken for that stream. (The files of /proc
 /// and /sys/fs/cgroup that std opens, in `proc.rs` and `cgroup.rs`, can have such a number while they are read.)
-pub(crate) fn above_standard_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
-    if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
+pub(crate) fn above_standard_streams(fd: OwnedFd) -> rustix::io::Result<Descriptor> {
+    let fd = if fd.as_raw_fd() > 2 { fd } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3)? };
+    Ok(Descriptor::from(fd))
 }
 
 /// What a standard stream leads to: a file, by its device and number. So two files are told apart, not two openings of
@@ -57,7 +116,7 @@ pub(crate) fn settle_standard_streams() {
 }
 
 /// Puts what the host has there in the places of standard output and standard error; see [`open_streams`].
-pub(crate) fn replace_streams(are_open: [bool; 2], fds: Vec<OwnedFd>) {
+pub(crate) fn replace_streams(are_open: [bool; 2], fds: Vec<Descriptor>) {
     let mut fds = fds.into_iter();
     for (stream, is_open) in [StandardStream::Output, StandardStream::Error].into_iter().zip(are_open) {
         match is_open.then(|| fds.next()).flatten() {

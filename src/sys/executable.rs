@@ -15,6 +15,7 @@ use super::descriptors::above_standard_streams;
 use super::image::image;
 use super::may_sleep::assert_may_sleep;
 use super::raw::Published;
+use crate::sys::descriptors::Descriptor;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -48,7 +49,7 @@ impl FileId {
 /// The executable for one start.
 #[derive(Debug)]
 pub(crate) struct Executable {
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Descriptor,
     pub(super) file: FileId,
 }
 
@@ -74,7 +75,7 @@ pub(crate) fn open(from: RawFd) -> Result<Executable, NotProven> {
 
 /// A duplicate of the kept descriptor, if that still is the file that was kept.
 fn duplicate(kept: &Executable, from: RawFd) -> Result<Executable, Errno> {
-    let fd = rustix::io::fcntl_dupfd_cloexec(&kept.fd, from.max(3))?;
+    let fd = Descriptor::from(rustix::io::fcntl_dupfd_cloexec(&kept.fd, from.max(3))?);
     let file = FileId::of(&fd)?;
     if file == kept.file { Ok(Executable { fd, file }) } else { Err(Errno::BADF) }
 }
@@ -82,7 +83,7 @@ fn duplicate(kept: &Executable, from: RawFd) -> Result<Executable, Errno> {
 /// Reads the executable. The descriptor shares its position in the file with its duplicates, so this has its own.
 #[derive(Debug)]
 pub(super) struct Reader {
-    fd: OwnedFd,
+    fd: Descriptor,
     position: u64,
 }
 
@@ -114,8 +115,8 @@ impl Seek for Reader {
 }
 
 /// Opens the file that the kernel executed, if that is this program.
-fn prove() -> Result<OwnedFd, NotProven> {
-    let open = |folder: &OwnedFd, name, flags| {
+fn prove() -> Result<Descriptor, NotProven> {
+    let open = |folder: &Descriptor, name, flags| {
         rustix::fs::openat(folder, name, flags | OFlags::CLOEXEC, Mode::empty()).and_then(above_standard_streams)
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -144,9 +145,9 @@ fn prove() -> Result<OwnedFd, NotProven> {
     }
 }
 
-fn read_all(file: OwnedFd) -> io::Result<Vec<u8>> {
+fn read_all(file: Descriptor) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::from(file).read_to_end(&mut bytes)?;
+    std::fs::File::from(OwnedFd::from(file)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn a_kept_descriptor_that_is_another_file_is_not_used() {
         let other = std::fs::File::open("/dev/null").unwrap();
-        let kept = Executable { fd: other.into(), file: open(0).unwrap().file };
+        let kept = Executable { fd: OwnedFd::from(other).into(), file: open(0).unwrap().file };
         assert_eq!(duplicate(&kept, 0).unwrap_err(), Errno::BADF);
     }
 }

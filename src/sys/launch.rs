@@ -18,6 +18,7 @@ use super::raw;
 use super::rights::Rights;
 use super::signals::BlockedSignals;
 use crate::failpoint::failpoint;
+use crate::sys::descriptors::Descriptor;
 use rustix::fs::Mode;
 use rustix::io::FdFlags;
 use rustix::process::Pid;
@@ -32,13 +33,13 @@ use std::sync::OnceLock;
 pub(crate) struct Launch {
     arguments: Vec<CString>,
     environment: Vec<CString>,
-    directory: Option<OwnedFd>,
+    directory: Option<Descriptor>,
     /// The file mode mask, once the first start has found it out. A process cannot read its own without
     /// setting another for a moment, but a child of it can.
     mask: OnceLock<Mode>,
     /// Descriptors for the workers, with the numbers that they will have there. They are kept above all of
     /// these numbers, so that none takes another's place.
-    passed: Vec<(RawFd, OwnedFd)>,
+    passed: Vec<(RawFd, Descriptor)>,
 }
 
 impl Launch {
@@ -55,15 +56,17 @@ impl Launch {
         let directory = rustix::fs::open(".", flags, Mode::empty()).and_then(above_standard_streams).ok();
         let mut launch = Launch { arguments, environment, directory, mask: OnceLock::new(), passed: Vec::new() };
         let beyond = passed.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
-        let keep = |(number, fd): (RawFd, OwnedFd)| Ok((number, rustix::io::fcntl_dupfd_cloexec(&fd, beyond)?));
+        let keep = |(number, fd): (RawFd, OwnedFd)| {
+            Ok((number, Descriptor::from(rustix::io::fcntl_dupfd_cloexec(&fd, beyond)?)))
+        };
         launch.passed = passed.into_iter().map(keep).collect::<rustix::io::Result<_>>()?;
         Ok(launch)
     }
 
     /// The same descriptor under a number that no passed one needs.
-    pub(crate) fn beyond_passed(&self, fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    pub(crate) fn beyond_passed(&self, fd: Descriptor) -> rustix::io::Result<Descriptor> {
         let first = self.first_beyond_passed();
-        if fd.as_raw_fd() < first { rustix::io::fcntl_dupfd_cloexec(&fd, first) } else { Ok(fd) }
+        if fd.as_raw_fd() < first { rustix::io::fcntl_dupfd_cloexec(&fd, first).map(Descriptor::from) } else { Ok(fd) }
     }
 
     /// The lowest number from which on no passed descriptor has one.
@@ -81,7 +84,7 @@ struct ImageStart<'a> {
     directory: Option<BorrowedFd<'a>>,
     mask: Option<Mode>,
     socket: BorrowedFd<'a>,
-    passed: &'a [(RawFd, OwnedFd)],
+    passed: &'a [(RawFd, Descriptor)],
     /// The upper end of the new image's stack.
     stack: *mut c_void,
     /// Reported: the pidfd and the pid of the new image (-1 and 0: none), and the error number (0: none).
@@ -102,7 +105,7 @@ pub(crate) fn start_image(
     executable: &Executable,
     variable: CString,
     socket: BorrowedFd<'_>,
-) -> io::Result<(u32, OwnedFd)> {
+) -> io::Result<(u32, Descriptor)> {
     assert_may_sleep();
     let arguments = pointers(&launch.arguments, None);
     let environment = pointers(&launch.environment, Some(&variable));
@@ -238,7 +241,7 @@ pub(crate) fn start_worker(
     variable: CString,
     socket: BorrowedFd<'_>,
     rights: Option<(&Rights, &Rights)>,
-) -> io::Result<(Pid, OwnedFd)> {
+) -> io::Result<(Pid, Descriptor)> {
     assert_may_sleep();
     let arguments = pointers(&launch.arguments, None);
     let environment = pointers(&launch.environment, Some(&variable));

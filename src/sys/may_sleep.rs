@@ -99,7 +99,7 @@ mod tests {
         let _held = LockHeld::new();
         assert!(!descriptors::wait_readable(&[event.as_fd()], Some(Duration::ZERO)));
         assert!(!process::has_ended(&pidfd, Duration::ZERO));
-        event.signal();
+        event.try_signal();
         assert!(descriptors::wait_readable(&[event.as_fd()], Some(Duration::ZERO)));
         catch_unwind(|| process::has_ended(&pidfd, Duration::from_nanos(1))).unwrap_err();
         catch_unwind(|| memory::file_of("multicore-test", b"")).unwrap_err();

@@ -2,8 +2,9 @@
 
 use super::descriptors::above_standard_streams;
 use super::may_sleep::assert_may_sleep;
+use crate::sys::descriptors::Descriptor;
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::{Errno, Result};
 use std::io;
@@ -20,7 +21,12 @@ pub(crate) enum Writers {
 /// Makes zeroed shared memory, maps it for this process and seals it: nobody can change its size,
 /// and with [`Writers::Maker`] nobody can map it for writing again. The pages of its first bytes are
 /// allocated; [`allocate`] does that for more of them.
-pub(crate) fn create(name: &str, bytes: usize, first_bytes: usize, writers: Writers) -> io::Result<(OwnedFd, MmapRaw)> {
+pub(crate) fn create(
+    name: &str,
+    bytes: usize,
+    first_bytes: usize,
+    writers: Writers,
+) -> io::Result<(Descriptor, MmapRaw)> {
     assert_may_sleep();
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 refuse NOEXEC_SEAL.
@@ -51,7 +57,7 @@ fn in_call(call: &'static str) -> impl Fn(Errno) -> io::Error {
 
 /// Gives the memory its size. The file size limit is checked before, since a size above it would not
 /// only fail but also kill the process by SIGXFSZ.
-fn size(fd: &OwnedFd, bytes: usize) -> Result<()> {
+fn size(fd: &Descriptor, bytes: usize) -> Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < bytes as u64) {
         return Err(Errno::FBIG);
@@ -61,8 +67,11 @@ fn size(fd: &OwnedFd, bytes: usize) -> Result<()> {
 
 /// Allocates the pages of the first bytes, so that a machine without memory makes this call fail, and no
 /// later access by SIGBUS.
-pub(crate) fn allocate(fd: &OwnedFd, bytes: usize) -> Result<()> {
+pub(crate) fn allocate(fd: &Descriptor, bytes: usize) -> Result<()> {
     assert_may_sleep();
+    if !fd.is_ours() {
+        return Err(Errno::BADF);
+    }
     match rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, bytes as u64) {
         // Some sandboxes refuse it; then each page is allocated when it is first touched.
         Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
@@ -84,7 +93,7 @@ pub(crate) fn map_read_only(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> 
 }
 
 /// A memfd with these bytes, for another process to read. (It has no seals: no worker gets it.)
-pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<Descriptor> {
     assert_may_sleep();
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map_err(in_call("memfd_create"))?;
     let fd = above_standard_streams(fd)?;
@@ -97,7 +106,7 @@ pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// All bytes of a memfd that [`file_of`] made.
-pub(crate) fn read_file(fd: &OwnedFd) -> io::Result<Vec<u8>> {
+pub(crate) fn read_file(fd: &Descriptor) -> io::Result<Vec<u8>> {
     assert_may_sleep();
     let size = rustix::fs::fstat(fd)?.st_size as usize;
     let mut bytes = vec![0; size];

@@ -3,9 +3,10 @@
 use super::descriptors::above_standard_streams;
 use super::may_sleep::assert_may_sleep;
 use super::raw;
+use crate::sys::descriptors::Descriptor;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
@@ -98,12 +99,12 @@ pub(crate) fn end_with_group() -> ! {
 }
 
 /// A descriptor of this process that becomes readable when it is gone.
-pub(crate) fn own_pidfd() -> rustix::io::Result<OwnedFd> {
+pub(crate) fn own_pidfd() -> rustix::io::Result<Descriptor> {
     pidfd_of(own_pid())
 }
 
 /// The pidfd of a child that is not reaped yet, or of this process.
-pub(crate) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn pidfd_of(pid: Pid) -> rustix::io::Result<Descriptor> {
     assert_may_sleep();
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(above_standard_streams)
 }

@@ -8,9 +8,9 @@
 
 use super::may_sleep::assert_may_sleep;
 use super::raw;
+use crate::sys::descriptors::Descriptor;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
 
 /// Rights that a process can give up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub(crate) enum Need {
 #[derive(Debug)]
 pub(crate) struct RightsFile {
     /// The file, and the process that it is about: a descriptor that was closed behind our back may be another's now.
-    file: Option<(OwnedFd, u32)>,
+    file: Option<(Descriptor, u32)>,
 }
 
 const STATUS: &str = "/proc/self/status";
@@ -76,7 +76,7 @@ impl RightsFile {
 }
 
 /// The whole text of a file of /proc, from its beginning.
-fn read_all(file: &OwnedFd) -> Option<String> {
+fn read_all(file: &Descriptor) -> Option<String> {
     // Enough for all but long lists of groups.
     let mut text = vec![0; 4096];
     let mut length = 0;

@@ -4,8 +4,9 @@
 
 use super::descriptors::above_standard_streams;
 use super::may_sleep::assert_may_sleep;
+use crate::sys::descriptors::Descriptor;
 use rustix::cmsg_space;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, Result};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -27,11 +28,11 @@ pub(crate) const MAX_FDS: usize = 8;
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
     /// Fewer than were sent if this process has reached its limit of descriptors.
-    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) fds: Vec<Descriptor>,
 }
 
 /// Two connected ends, both closed at exec.
-pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair() -> Result<(Descriptor, Descriptor)> {
     assert_may_sleep();
     let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     Ok((above_standard_streams(one)?, above_standard_streams(other)?))
@@ -73,7 +74,7 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>>
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(error) => return Err(error),
             Ok(message) => {
-                let fds: Vec<OwnedFd> = ancillary
+                let fds: Vec<Descriptor> = ancillary
                     .drain()
                     .filter_map(|message| match message {
                         RecvAncillaryMessage::ScmRights(fds) => Some(fds),

@@ -78,9 +78,9 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The programs that need no special build.
-const PLAIN: [&str; 12] = [
-    "answers", "host", "image", "late", "leaver", "limited", "printer", "prologue", "rights", "threaded", "unit",
-    "waits",
+const PLAIN: [&str; 13] = [
+    "answers", "closer", "host", "image", "late", "leaver", "limited", "printer", "prologue", "rights", "threaded",
+    "unit", "waits",
 ];
 
 fn plain_arguments() -> Vec<&'static str> {

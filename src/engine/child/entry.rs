@@ -13,11 +13,11 @@ use super::server::ForkServer;
 use crate::engine::wire::marker::{self, Marker};
 use crate::engine::wire::message::{self, Hello};
 use crate::failpoint::failpoint;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::image::{self, Constructor, image};
 use crate::sys::raw::{self, BeforeMain};
 use crate::sys::{descriptors, process, socket};
 use std::ffi::c_int;
-use std::os::fd::OwnedFd;
 
 /// In the list of functions that the loader calls before `main`.
 #[used]
@@ -83,9 +83,9 @@ unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, e
 
 /// What an intercepted process was started with.
 struct Intercepted {
-    socket: OwnedFd,
+    socket: Descriptor,
     hello: Hello,
-    fds: Vec<OwnedFd>,
+    fds: Vec<Descriptor>,
     /// The process that started it.
     parent: u32,
 }
@@ -104,14 +104,14 @@ fn intercept(before_main: &BeforeMain) -> Option<Intercepted> {
         raw::unset_variable(before_main, marker::NAME);
     }
     match verdict {
-        Verdict::Ours(intercepted) => Some(intercepted),
+        Verdict::Ours(intercepted) => Some(*intercepted),
         Verdict::AnotherCopys | Verdict::Nobodys => None,
     }
 }
 
 /// Whom a marker is meant for.
 enum Verdict {
-    Ours(Intercepted),
+    Ours(Box<Intercepted>),
     AnotherCopys,
     Nobodys,
 }
@@ -135,6 +135,7 @@ fn judge(before_main: &BeforeMain, value: &[u8]) -> Verdict {
         return Verdict::AnotherCopys;
     }
     // SAFETY: the nonce shows that the parent made the socket for this copy of the crate alone.
-    let socket = unsafe { raw::take_inherited(socket) };
-    Verdict::Ours(Intercepted { socket, hello, fds: received.fds, parent: marker.parent })
+    let socket = unsafe { raw::take_inherited(socket) }.into();
+    let fds = received.fds;
+    Verdict::Ours(Box::new(Intercepted { socket, hello, fds, parent: marker.parent }))
 }

@@ -11,19 +11,19 @@ use crate::engine::wire::record::Outcome;
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::failpoint::failpoint;
 use crate::protocol::sync::{Relaxed, Release};
+use crate::sys::descriptors::Descriptor;
 use crate::sys::event::Event;
 use crate::sys::process::{self, SingleThreaded};
 use crate::sys::rights::{Need, Rights};
 use crate::sys::{allocator, clock, fault, proc, signals};
 use rustix::process::Pid;
-use std::os::fd::OwnedFd;
 
 /// What a new worker gets from the fork server.
 pub(crate) struct NewWorker {
     /// The worker's place in the pool.
     seat: u32,
     /// *out*, *back*, and the events of caller and supervisor.
-    fds: [OwnedFd; 4],
+    fds: [Descriptor; 4],
     settings: Settings,
     server: Pid,
     rights: HostRights,
@@ -44,7 +44,7 @@ enum HostRights {
 impl NewWorker {
     /// A worker that was just forked.
     pub(crate) fn forked(
-        (seat, fds): (u32, [OwnedFd; 4]),
+        (seat, fds): (u32, [Descriptor; 4]),
         settings: Settings,
         (own, need): (Rights, Need),
         server: Pid,
@@ -58,12 +58,12 @@ impl NewWorker {
     /// A worker that was started by exec, by the fork server `server`. `None` if something is missing.
     pub(crate) fn executed(
         seat: u32,
-        fds: Vec<OwnedFd>,
+        fds: Vec<Descriptor>,
         rights: Option<Rights>,
         server: u32,
         calls: ParentCalls,
     ) -> Option<Self> {
-        let [out, back, caller, supervisor, settings] = <[OwnedFd; 5]>::try_from(fds).ok()?;
+        let [out, back, caller, supervisor, settings] = <[Descriptor; 5]>::try_from(fds).ok()?;
         let fds = [out, back, caller, supervisor];
         let settings = message::read_settings(&settings).ok()?;
         let server = Pid::from_raw(i32::try_from(server).ok()?)?;

@@ -14,6 +14,7 @@ use super::{panics, worker};
 use crate::engine::wire::marker::{self, Marker};
 use crate::engine::wire::message::{self, FromServer, Hello, HostSignals, Known, Settings, ToServer};
 use crate::failpoint::failpoint;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::descriptors::{self, Readiness};
 use crate::sys::image::image;
 use crate::sys::launch::{self, Launch};
@@ -24,7 +25,7 @@ use crate::sys::{executable, random, socket};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// Killed workers end within 500 ms, unless the kernel holds it up: to free much memory takes a while. The
@@ -39,7 +40,7 @@ struct Child {
     seat: u32,
     generation: u32,
     pid: Pid,
-    pidfd: OwnedFd,
+    pidfd: Descriptor,
 }
 
 /// What the fork server may find when it wakes.
@@ -52,11 +53,11 @@ struct News {
 }
 
 pub(crate) struct ForkServer {
-    socket: OwnedFd,
-    parent: OwnedFd,
+    socket: Descriptor,
+    parent: Descriptor,
     settings: Settings,
     /// For workers that are started by exec.
-    settings_file: OwnedFd,
+    settings_file: Descriptor,
     children: Vec<Child>,
     /// The host ignores SIGCHLD, and its workers are to ignore it too. The fork server must not, since the
     /// kernel would then reap its workers.
@@ -70,8 +71,8 @@ pub(crate) struct ForkServer {
 impl ForkServer {
     /// Makes this process, which has not reached `main`, a fork server. It does not return if the parent runs
     /// another image.
-    pub(crate) fn new(socket: OwnedFd, identity: u64, fds: Vec<OwnedFd>) -> io::Result<ForkServer> {
-        let [parent, settings_file] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| io::ErrorKind::InvalidData)?;
+    pub(crate) fn new(socket: Descriptor, identity: u64, fds: Vec<Descriptor>) -> io::Result<ForkServer> {
+        let [parent, settings_file] = <[Descriptor; 2]>::try_from(fds).map_err(|_| io::ErrorKind::InvalidData)?;
         let settings = message::read_settings(&settings_file)?;
         let ignores_children = signals::stop_ignoring_children();
         let (own, need) = (Rights::default(), Need::Nothing);
@@ -230,7 +231,7 @@ impl ForkServer {
             }
             Err(_) => self.end(),
         };
-        let Ok(fds) = <[OwnedFd; 4]>::try_from(order.fds) else {
+        let Ok(fds) = <[Descriptor; 4]>::try_from(order.fds) else {
             // This process has reached its limit of descriptors.
             self.tell(&FromServer::SpawnFailed { worker: seat, generation, errno: Errno::MFILE.raw_os_error() }, &[]);
             return None;
@@ -240,7 +241,7 @@ impl ForkServer {
     }
 
     /// The host's rights and streams, which the next workers have.
-    fn follow(&mut self, rights: &Rights, streams: [bool; 2], fds: Vec<OwnedFd>, way: &Way) {
+    fn follow(&mut self, rights: &Rights, streams: [bool; 2], fds: Vec<Descriptor>, way: &Way) {
         descriptors::replace_streams(streams, fds);
         self.need = self.own.need(rights);
         if matches!((way, &self.need), (Way::Execute { .. }, Need::Take(_))) && rights.are_distrusted_at_exec() {
@@ -290,7 +291,7 @@ impl ForkServer {
     }
 
     /// Starts a worker by exec: what it needs waits in a socket, as for the fork server itself.
-    fn execute(&self, order: &Spawn, launch: &Launch, entry: u64) -> io::Result<(Pid, OwnedFd)> {
+    fn execute(&self, order: &Spawn, launch: &Launch, entry: u64) -> io::Result<(Pid, Descriptor)> {
         let (ours, theirs) = socket::pair()?;
         let nonce = random::number()?;
         let rights = match &self.need {
@@ -364,7 +365,7 @@ pub(crate) enum Way {
 struct Spawn {
     seat: u32,
     generation: u32,
-    fds: [OwnedFd; 4],
+    fds: [Descriptor; 4],
     /// The fork server, which gives the order on.
     server: Pid,
 }

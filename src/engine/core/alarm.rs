@@ -4,7 +4,7 @@
 //! reads `due_ns` before it sleeps again. So a caller that wants it awake at a moment stores the moment,
 //! and wakes it only if it sleeps beyond that.
 
-use crate::sys::event::Event;
+use crate::sys::event::Kick;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -12,7 +12,9 @@ pub(crate) struct Alarm {
     due_ns: u64,
     state: State,
     /// Wakes the supervisor.
-    kick: Arc<Event>,
+    kick: Arc<Kick>,
+    /// It could not be woken: the host has closed our descriptors.
+    is_lost: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +24,8 @@ enum State {
 }
 
 impl Alarm {
-    pub(crate) fn new(kick: Arc<Event>) -> Self {
-        Alarm { due_ns: u64::MAX, state: State::Sleeps, kick }
+    pub(crate) fn new(kick: Arc<Kick>) -> Self {
+        Alarm { due_ns: u64::MAX, state: State::Sleeps, kick, is_lost: false }
     }
 
     /// Sees to it that the supervisor is awake at that moment.
@@ -31,9 +33,14 @@ impl Alarm {
         if moment_ns < self.due_ns {
             self.due_ns = moment_ns;
             if self.state == State::Sleeps {
-                self.kick.signal();
+                self.is_lost |= !self.kick.signal();
             }
         }
+    }
+
+    /// True if the supervisor cannot be woken any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Wakes the supervisor now: it has something to do.
@@ -64,9 +71,9 @@ mod tests {
 
     /// An alarm, and what tells whether it kicked since the last question.
     fn alarm() -> (Alarm, impl Fn() -> bool) {
-        let (kick, epoll) = (Arc::new(Event::new().unwrap()), Epoll::new().unwrap());
-        epoll.add(&*kick, 1).unwrap();
-        (Alarm::new(kick), move || !epoll.wait(Some(Duration::ZERO)).is_empty())
+        let epoll = Arc::new(Epoll::new().unwrap());
+        let kick = Arc::new(Kick::new(&epoll, 1).unwrap());
+        (Alarm::new(kick), move || !epoll.wait(Some(Duration::ZERO)).unwrap().is_empty())
     }
 
     #[test]

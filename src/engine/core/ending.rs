@@ -1,8 +1,9 @@
 //! How tasks and pools end: cancelled, closed, failed, shut down.
 
 use super::dispatch;
+use super::seat::Seats;
 use super::task_state::TaskState;
-use super::{Core, Phase};
+use super::{Core, Phase, ServerLink};
 use crate::backend::TaskKey;
 use crate::engine::unpark::Wake;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -97,6 +98,18 @@ impl Core {
         self.phase.fail(error);
         self.lane.use_seat(None);
         self.wake_all();
+    }
+
+    /// The host has closed the descriptors of the pool: it ends, and what would close their numbers is never dropped.
+    pub(crate) fn lose_descriptors(&mut self) {
+        self.fail(Error::new(
+            ErrorKind::System,
+            "the pool ended: this program has closed descriptors that are the pool's",
+        ));
+        let seats = self.seats.len();
+        let lost = (std::mem::replace(&mut self.seats, Seats::new(seats)), std::mem::take(&mut self.reserve));
+        std::mem::forget((lost, std::mem::replace(&mut self.server, ServerLink::Ended)));
+        std::mem::forget((std::mem::take(&mut self.reaped), self.epolls.clone()));
     }
 
     /// The pool's owner ends it. With `kill`, what runs ends too; else it may come to its end.

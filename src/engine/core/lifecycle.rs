@@ -14,9 +14,10 @@ use crate::engine::policy::restart::{Death, MAX_EARLY_DEATHS, MORE_ORDERS_NS, RE
 use crate::engine::wire::message::{self, ToServer};
 use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::{clock, process};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(crate) struct Unallocated {
     pub(crate) seat: usize,
     pub(crate) generation: u32,
     /// *out* and *back*.
-    pub(crate) memory: (OwnedFd, OwnedFd),
+    pub(crate) memory: (Descriptor, Descriptor),
 }
 
 impl Core {
@@ -150,7 +151,7 @@ impl Core {
 
     /// The fork server has forked a worker. Where the descriptors of this process are used up, its pidfd does
     /// not come: then the fork server tells of its death, and kills it if asked.
-    pub(crate) fn spawned(&mut self, seat: usize, generation: u32, pid: u32, pidfd: Option<OwnedFd>) {
+    pub(crate) fn spawned(&mut self, seat: usize, generation: u32, pid: u32, pidfd: Option<Descriptor>) {
         let Some(worker) = self.seats.worker_of(seat, generation) else { return };
         if let Some(pidfd) = &pidfd {
             let event = number::of(number::WORKER_DEATH, seat, generation);
@@ -323,7 +324,7 @@ impl Core {
     /// The fork server is gone. Kills its workers, and gives the pidfds of those that must have ended before
     /// [`server_lost`](Self::server_lost) may follow.
     #[must_use]
-    pub(crate) fn server_going(&mut self) -> Vec<Arc<OwnedFd>> {
+    pub(crate) fn server_going(&mut self) -> Vec<Arc<Descriptor>> {
         self.server.lose();
         for worker in self.seats.workers_mut() {
             // One that this process may not kill dies of its parent-death signal.
@@ -349,7 +350,7 @@ impl Core {
     }
 
     /// The pidfds of all workers that live, as far as is known.
-    pub(crate) fn pidfds(&self) -> Vec<Arc<OwnedFd>> {
+    pub(crate) fn pidfds(&self) -> Vec<Arc<Descriptor>> {
         self.seats.workers().filter_map(|worker| worker.pidfd().cloned()).collect()
     }
 

@@ -7,7 +7,7 @@
 //! and the fork server tell).
 //!
 //! Under the lock nothing sleeps, runs user code or drops user values. The only system calls are an
-//! eventfd write, a futex wake, epoll_ctl, send and receive with MSG_DONTWAIT, pidfd_send_signal, close, the clock,
+//! eventfd write, a futex wake, epoll_ctl, send and receive with MSG_DONTWAIT, pidfd_send_signal, fstat and close of our own, the clock,
 //! and the allocator's own (`sys/may_sleep.rs`).
 //! What takes longer is asked for here and done by the supervisor, or by the caller that leads,
 //! without the lock. Waiters are unparked after it is released ([`Wakes`]).
@@ -36,7 +36,7 @@ mod task_state;
 mod tasks;
 mod work;
 
-pub(crate) use self::attention::{Again, Observer};
+pub(crate) use self::attention::Observer;
 pub(crate) use self::events::number;
 pub(crate) use self::lifecycle::Unallocated;
 pub(crate) use self::overdue::{Answer, Question};
@@ -70,7 +70,7 @@ use crate::failpoint::failpoint;
 use crate::protocol::lead::Waiters;
 use crate::stats::{Stats, WorkerStart, WorkerStats};
 use crate::sys::clock;
-use crate::sys::event::{Epoll, Event};
+use crate::sys::event::{Epoll, Kick};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,8 +98,6 @@ pub(crate) struct Core {
     waiters: Waiters<Waiter>,
     attention: Attention,
     guard: Guard,
-    /// The looks that leaders have taken.
-    leader_looks: u64,
     alarm: Alarm,
     wakes: Wakes,
     server: ServerLink,
@@ -122,7 +120,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize, epolls: Epolls, kick_supervisor: Arc<Event>, buffers: Buffers) -> Self {
+    pub(crate) fn new(workers: usize, epolls: Epolls, kick_supervisor: Arc<Kick>, buffers: Buffers) -> Self {
         Core {
             work: Work::default(),
             delayed: Delayed::default(),
@@ -131,7 +129,6 @@ impl Core {
             waiters: Waiters::new(),
             attention: Attention::new(),
             guard: Guard::default(),
-            leader_looks: 0,
             alarm: Alarm::new(kick_supervisor),
             wakes: Wakes::default(),
             server: ServerLink::Absent { retry_ns: 0 },
@@ -349,17 +346,9 @@ impl Core {
         polls
     }
 
-    /// The supervisor asks when it must look again beside the caller that leads. `signalled`: a worker woke it; `found`: it
-    /// found replies.
-    pub(crate) fn guard_again(&mut self, signalled: bool, found: bool) -> Again {
-        let (has_followers, looks) = (self.waiters.has_followers(), self.leader_looks);
-        self.guard.goes_on(attention::Turn { has_followers, signalled, found, done: self.counts.pieces_done, looks })
-    }
-
-    /// The caller that leads looks.
-    pub(crate) fn collect_for_all(&mut self) {
-        self.leader_looks += 1;
-        self.collect();
+    /// The supervisor asks whether it must look again soon beside the caller that leads. `signalled`: a worker woke it.
+    pub(crate) fn should_guard(&mut self, signalled: bool) -> bool {
+        self.guard.goes_on(self.waiters.has_followers(), signalled, self.counts.pieces_done)
     }
 
     /// Shows a worker what it was given without a look.

@@ -10,7 +10,7 @@ use crate::engine::piece::WaitingPiece;
 use crate::engine::policy::patience::{self, Activity, Duty, LEAVE_NS, NOT_BEGUN_NS, Sight, Verdict, WorkerView};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
-use std::os::fd::OwnedFd;
+use crate::sys::descriptors::Descriptor;
 use std::sync::Arc;
 
 /// What somebody must find out without the lock.
@@ -19,7 +19,7 @@ pub(crate) struct Question {
     pub(crate) seat: usize,
     pub(crate) generation: u32,
     /// The worker's process. `None` where this process had no descriptor left for it: then nobody can tell.
-    pub(crate) pidfd: Option<Arc<OwnedFd>>,
+    pub(crate) pidfd: Option<Arc<Descriptor>>,
 }
 
 impl Question {

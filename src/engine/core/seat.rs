@@ -17,8 +17,8 @@ use crate::engine::policy::pace;
 use crate::engine::policy::patience::Duty;
 use crate::engine::wire::pair::Made;
 use crate::error::Cause;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::process;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// The process of a worker, as far as the parent knows.
@@ -28,9 +28,9 @@ pub(crate) enum Process {
     Ordered,
     /// The fork server told of it. Where this process is out of descriptors it has no pidfd: then only
     /// the fork server can kill it, and only that tells of its end.
-    Running { pid: u32, pidfd: Option<Arc<OwnedFd>> },
+    Running { pid: u32, pidfd: Option<Arc<Descriptor>> },
     /// It has ended; `cause` is what is known, and more may be told in a moment.
-    Ended { pid: u32, pidfd: Option<Arc<OwnedFd>>, since_ns: u64, cause: Option<Cause> },
+    Ended { pid: u32, pidfd: Option<Arc<Descriptor>>, since_ns: u64, cause: Option<Cause> },
 }
 
 /// How far a kill has come.
@@ -72,7 +72,7 @@ pub(crate) struct WorkerHandle {
     /// When it was ordered.
     made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has allocated the pages of *back*.
-    memory: Option<(OwnedFd, OwnedFd)>,
+    memory: Option<(Descriptor, Descriptor)>,
     /// When replies came last, or when an idle worker got work; `None`: nothing is measured.
     pub(crate) busy_since_ns: Option<u64>,
     pub(crate) pieces_done: u64,
@@ -94,7 +94,7 @@ pub(crate) struct WorkerHandle {
 
 impl WorkerHandle {
     /// A worker that is ordered now.
-    pub(crate) fn new(link: Link, memory: (OwnedFd, OwnedFd), now_ns: u64) -> Self {
+    pub(crate) fn new(link: Link, memory: (Descriptor, Descriptor), now_ns: u64) -> Self {
         WorkerHandle {
             link,
             process: Process::Ordered,
@@ -140,7 +140,7 @@ impl WorkerHandle {
         }
     }
 
-    pub(crate) fn pidfd(&self) -> Option<&Arc<OwnedFd>> {
+    pub(crate) fn pidfd(&self) -> Option<&Arc<Descriptor>> {
         match &self.process {
             Process::Ordered => None,
             Process::Running { pidfd, .. } | Process::Ended { pidfd, .. } => pidfd.as_ref(),
@@ -164,7 +164,7 @@ impl WorkerHandle {
     }
 
     /// The fork server has told of its process. The kill that was requested before is sent.
-    pub(crate) fn spawned(&mut self, pid: u32, pidfd: Option<OwnedFd>) -> KillBy {
+    pub(crate) fn spawned(&mut self, pid: u32, pidfd: Option<Descriptor>) -> KillBy {
         self.process = Process::Running { pid, pidfd: pidfd.map(Arc::new) };
         if self.kill == Kill::Requested { self.kill() } else { KillBy::ThisProcess }
     }
@@ -321,7 +321,7 @@ impl WorkerHandle {
     }
 
     /// Its memory, for somebody who allocates the pages.
-    pub(crate) fn take_memory(&mut self) -> Option<(OwnedFd, OwnedFd)> {
+    pub(crate) fn take_memory(&mut self) -> Option<(Descriptor, Descriptor)> {
         self.memory.take()
     }
 }
@@ -330,7 +330,7 @@ impl WorkerHandle {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) link: Link,
-    pub(crate) memory: (OwnedFd, OwnedFd),
+    pub(crate) memory: (Descriptor, Descriptor),
 }
 
 impl Prepared {

@@ -12,7 +12,7 @@
 //! Invariant: there is a socket in `Connected`, and only there.
 
 use crate::engine::policy::patience::ServerStage;
-use std::os::fd::OwnedFd;
+use crate::sys::descriptors::Descriptor;
 
 #[derive(Debug)]
 pub(crate) enum ServerLink {
@@ -25,13 +25,13 @@ pub(crate) enum ServerLink {
     /// It was let go with the pool: there is no new one.
     Ended,
     Connected {
-        socket: OwnedFd,
+        socket: Descriptor,
         stage: ServerStage,
     },
 }
 
 impl ServerLink {
-    pub(crate) fn socket(&self) -> Option<&OwnedFd> {
+    pub(crate) fn socket(&self) -> Option<&Descriptor> {
         match self {
             ServerLink::Absent { .. } | ServerLink::Losing | ServerLink::Ended => None,
             ServerLink::Connected { socket, .. } => Some(socket),
@@ -48,7 +48,7 @@ impl ServerLink {
     }
 
     /// A fork server is being started; this is our end of its socket.
-    pub(crate) fn connect(&mut self, socket: OwnedFd, now_ns: u64) {
+    pub(crate) fn connect(&mut self, socket: Descriptor, now_ns: u64) {
         *self = ServerLink::Connected { socket, stage: ServerStage::Starting { since_ns: now_ns } };
     }
 

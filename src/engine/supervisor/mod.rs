@@ -12,7 +12,7 @@ mod server;
 
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
-use super::core::{Again, Answer, Core, Missing, Question, Unallocated, number};
+use super::core::{Answer, Core, Missing, Question, Unallocated, number};
 use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
 use super::policy::patience::Activity;
 use super::policy::restart::ServerDeaths;
@@ -94,7 +94,7 @@ struct Turn {
     dropped: (Vec<WorkerHandle>, Vec<Vec<u8>>),
     questions: Questions,
     polls: bool,
-    guard: Again,
+    guards: bool,
     due_ns: Option<u64>,
 }
 
@@ -129,7 +129,10 @@ impl Supervisor {
             let Some(turn) = self.decide(&events, &observed) else { break };
             let (timeout, questions) = self.act(turn);
             self.has_slept = timeout.is_none_or(|timeout| timeout >= QUIET);
-            events = self.epoll.wait(timeout);
+            events = match self.epoll.wait(timeout) {
+                Ok(events) => events,
+                Err(_) => return self.lose_descriptors(),
+            };
             if let Ok(Command::Close { done }) = self.orders.try_recv() {
                 self.closing = Some(done);
             }
@@ -142,6 +145,19 @@ impl Supervisor {
         let Supervisor { shared, epoll, orders, launcher, server, closing, .. } = self;
         drop((reaped, shared, epoll, server, launcher));
         drop((orders, closing));
+    }
+
+    /// The host has closed our descriptors: the pool ends, and this thread waits for its owner to notice. Nothing is
+    /// dropped that would close a number, which may be another's now.
+    fn lose_descriptors(self) {
+        self.shared.lose_descriptors();
+        let closing = match (self.closing, self.orders.recv()) {
+            (Some(done), _) => Some(done),
+            (None, Ok(Command::Close { done })) => Some(done),
+            (None, Err(_)) => None,
+        };
+        std::mem::forget((self.epoll, self.launcher, self.server));
+        drop(closing);
     }
 
     /// Finds out what the last turn wants to know.
@@ -179,7 +195,7 @@ impl Supervisor {
             core.follow_host(host.clone());
         }
         core.handle_events(events);
-        let found = core.collect();
+        core.collect();
         let (server, server_due_ns) = self.judge_server(&mut core, observed);
         let unexplained_ns = core.reap_unexplained();
         let server =
@@ -197,7 +213,7 @@ impl Supervisor {
         let unused = self.clear_buffers(&mut core, events.is_empty() && self.has_slept);
         let polls = core.should_poll();
         let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
-        let guard = core.guard_again(events.iter().any(is_signal), found);
+        let guards = core.should_guard(events.iter().any(is_signal));
         pay_attention(&mut core);
         let known_ns = [server_due_ns, given_up_ns, unexplained_ns, timers.next_ns].into_iter().flatten().min();
         let questions = Questions {
@@ -213,7 +229,7 @@ impl Supervisor {
             dropped: (core.take_reaped(), unused),
             questions,
             polls,
-            guard,
+            guards,
             due_ns: core.alarm().supervisor_sleeps(known_ns),
         };
         shared.release(core);
@@ -231,7 +247,7 @@ impl Supervisor {
 
     /// Does what is left, and says how long to sleep and what to find out then.
     fn act(&mut self, turn: Turn) -> (Option<Duration>, Questions) {
-        let Turn { server, unallocated, missing, dropped, questions, polls, guard, due_ns } = turn;
+        let Turn { server, unallocated, missing, dropped, questions, polls, guards, due_ns } = turn;
         drop(dropped);
         let mut again = self.act_on_server(server);
         for Unallocated { seat, generation, memory } in unallocated {
@@ -250,12 +266,7 @@ impl Supervisor {
             return (Some(Duration::ZERO), questions);
         }
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
-        let poll = match guard {
-            _ if polls => Some(POLL),
-            Again::Off => None,
-            Again::Beside => Some(GUARD),
-            Again::Instead => Some(POLL),
-        };
+        let poll = polls.then_some(POLL).or(guards.then_some(GUARD));
         let quiet = self.quiet_since.map(|_| QUIET);
         ([until_due, poll, quiet].into_iter().flatten().min(), questions)
     }

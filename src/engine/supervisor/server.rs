@@ -8,8 +8,8 @@ use crate::engine::policy::restart::RETRY_NS;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::process::{self, LastWait};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub(super) enum ServerAction {
     Resume,
     Kill,
     /// It has ended: wait for its workers, which were killed, and declare them dead.
-    Lose(Vec<Arc<OwnedFd>>),
+    Lose(Vec<Arc<Descriptor>>),
     Launch,
 }
 
@@ -98,7 +98,7 @@ impl Supervisor {
     }
 
     /// The fork server died, and its workers die with it: what they had said before counts.
-    fn lose_server(&mut self, workers: &[Arc<OwnedFd>]) {
+    fn lose_server(&mut self, workers: &[Arc<Descriptor>]) {
         let wait = LastWait::new(FAREWELL);
         for pidfd in workers {
             process::has_ended(pidfd, wait.left());

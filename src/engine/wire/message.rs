@@ -15,11 +15,12 @@
 //! | fork server | `Died`, once it is reaped    | -                                                  |
 
 use crate::codec;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::memory;
 use crate::sys::process::Ending;
 use crate::sys::rights::Rights;
 use crate::sys::socket::{self, Received};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -135,7 +136,7 @@ pub(crate) fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[Borrowed
 }
 
 /// Reads the settings from their file.
-pub(crate) fn read_settings(file: &OwnedFd) -> io::Result<Settings> {
+pub(crate) fn read_settings(file: &Descriptor) -> io::Result<Settings> {
     codec::decode_message(&memory::read_file(file)?).map_err(io::Error::other)
 }
 

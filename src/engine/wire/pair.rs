@@ -24,10 +24,10 @@
 
 use crate::protocol::claim;
 use crate::protocol::sync::{AtomicU32, AtomicU64};
+use crate::sys::descriptors::Descriptor;
 use crate::sys::may_sleep::assert_may_sleep;
 use crate::sys::memory::{self, Writers};
 use memmap2::MmapRaw;
-use rustix::fd::OwnedFd;
 use std::io;
 
 /// The length of *out*'s ring: four chunks, so that both sides can copy at the same time.
@@ -77,7 +77,7 @@ pub(crate) struct Pair {
 }
 
 /// A new pair with the descriptors of *out* and *back*.
-pub(crate) type Made = (Pair, OwnedFd, OwnedFd);
+pub(crate) type Made = (Pair, Descriptor, Descriptor);
 
 impl Pair {
     /// Makes a pair, and returns the descriptors for the worker.
@@ -95,12 +95,12 @@ impl Pair {
 
     /// Allocates all pages of *back*. That takes longer than everything else for a new worker, and the
     /// worker can begin without it: it touches the pages before the parent does.
-    pub(crate) fn allocate(back: &OwnedFd) -> io::Result<()> {
+    pub(crate) fn allocate(back: &Descriptor) -> io::Result<()> {
         Ok(memory::allocate(back, BACK_BYTES)?)
     }
 
     /// Maps a pair in its worker.
-    pub(crate) fn open(out: &OwnedFd, back: &OwnedFd) -> io::Result<Pair> {
+    pub(crate) fn open(out: &Descriptor, back: &Descriptor) -> io::Result<Pair> {
         Ok(Pair::new(memory::map_read_only(out, OUT_BYTES)?, memory::map(back, BACK_BYTES)?))
     }
 
