@@ -612,6 +612,32 @@ fn a_worker_in_a_debuggers_hands_is_passed_over() {
     support::assert_well(pool);
 }
 
+/// Fault 75. A worker that dies in a debugger's hands cannot be reaped before that lets go. Its fork server tried without a
+/// pause.
+#[test]
+fn a_worker_that_died_in_a_debuggers_hands_costs_its_fork_server_nothing() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    assert_eq!(add_in(task(&pool), 1), 2);
+    let worker = pool.stats().workers[0].pid.unwrap();
+    let server = Process::find(worker).unwrap().parent().unwrap();
+    let Some(traced) = Traced::seize(worker) else {
+        eprintln!("SKIPPED: no process can be traced here");
+        return;
+    };
+    Process::find(worker).unwrap().kill(libc::SIGKILL);
+    assert_eq!(add_in(task(&pool), 2), 3);
+    let mut sleeps_in_a_row = 0;
+    wait_for("the fork server sleeps", || {
+        sleeps_in_a_row = if support::state(server.pid) == Some('S') { sleeps_in_a_row + 1 } else { 0 };
+        sleeps_in_a_row == 20
+    });
+    // SAFETY: a system call that takes no pointer but null. It ends the hold.
+    assert_eq!(unsafe { libc::waitpid(traced.0, std::ptr::null_mut(), libc::__WALL) }, traced.0);
+    wait_for("the worker is reaped", || Process::find(worker).is_none());
+    support::assert_well(pool);
+}
+
 /// Fault 74. In a new pid namespace that kept the old /proc, the numbers there are those of other processes. A worker that
 /// was stopped was waited for without end, and one could be killed for what another process did.
 #[test]

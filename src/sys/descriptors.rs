@@ -150,14 +150,15 @@ pub(crate) enum Readiness {
 
 /// Waits until a descriptor is ready in its way or its other end is closed, and tells for each whether it
 /// is. `None` if a signal ended the wait, or the system lacks memory.
-pub(crate) fn wait_any(fds: &[(BorrowedFd<'_>, Readiness)]) -> Option<Vec<bool>> {
+pub(crate) fn wait_any(fds: &[(BorrowedFd<'_>, Readiness)], timeout: Option<Duration>) -> Option<Vec<bool>> {
     assert_may_sleep();
     let polled = fds.iter().map(|&(fd, readiness)| {
         let flags = if readiness == Readiness::Readable { PollFlags::IN } else { PollFlags::OUT };
         PollFd::from_borrowed_fd(fd, flags)
     });
     let mut fds: Vec<_> = polled.collect();
-    rustix::event::poll(&mut fds, None).ok()?;
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    rustix::event::poll(&mut fds, timeout.as_ref()).ok()?;
     Some(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 

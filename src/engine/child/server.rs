@@ -32,6 +32,10 @@ use std::time::Duration;
 /// parent waits 2 s for the fork server itself (`FAREWELL`), so this must be less.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
+/// A dead worker that a debugger holds is tried again this often: its pidfd stays readable, and nothing tells when it is let
+/// go. With 1 ms that would cost a visible part of a core; with 10 s the group's number would be kept as long.
+const HELD_EACH: Duration = Duration::from_millis(100);
+
 /// A reason is cut at 4,000 characters of up to 4 bytes, so that it fits into a message of 16 KiB.
 const MAX_REASON_CHARS: usize = 4000;
 
@@ -41,6 +45,8 @@ struct Child {
     generation: u32,
     pid: Pid,
     pidfd: Descriptor,
+    /// It has ended and cannot be reaped: a debugger holds it.
+    is_held: bool,
 }
 
 /// What the fork server may find when it wakes.
@@ -143,7 +149,7 @@ impl ForkServer {
             }
             // The parent does not read now, and may never read again.
             let watched = [(self.socket.as_fd(), Readiness::Writable), (self.parent.as_fd(), Readiness::Readable)];
-            if descriptors::wait_any(&watched).is_some_and(|ready| ready[1]) {
+            if descriptors::wait_any(&watched, None).is_some_and(|ready| ready[1]) {
                 self.end();
             }
         }
@@ -188,12 +194,17 @@ impl ForkServer {
 
     /// Sleeps until there is an order, the parent is gone, or children have ended.
     fn wait(&self) -> News {
+        let is_held = |&index: &usize| self.children[index].is_held;
+        let (held, others): (Vec<_>, Vec<_>) = (0..self.children.len()).partition(is_held);
         let fds = [self.socket.as_fd(), self.parent.as_fd()].into_iter();
-        let fds = fds.chain(self.children.iter().map(|child| child.pidfd.as_fd()));
+        let fds = fds.chain(others.iter().map(|&index| self.children[index].pidfd.as_fd()));
         let watched: Vec<_> = fds.map(|fd| (fd, Readiness::Readable)).collect();
-        let Some(ready) = descriptors::wait_any(&watched) else { return News::default() };
-        let ended = ready[2..].iter().enumerate().filter(|(_, ready)| **ready).map(|(index, _)| index);
-        News { has_order: ready[0], parent_is_gone: ready[1], ended: ended.collect() }
+        let timeout = (!held.is_empty()).then_some(HELD_EACH);
+        let Some(ready) = descriptors::wait_any(&watched, timeout) else { return News::default() };
+        let others = others.into_iter().zip(&ready[2..]).filter(|(_, ready)| **ready).map(|(index, _)| index);
+        let mut ended: Vec<_> = others.chain(held).collect();
+        ended.sort_unstable();
+        News { has_order: ready[0], parent_is_gone: ready[1], ended }
     }
 
     /// Reaps a child that has ended. What it started is killed before, while its number cannot be used again.
@@ -208,6 +219,8 @@ impl ForkServer {
             failpoint!("server-reaped");
             self.tell(&FromServer::Died { worker: seat, generation, ending }, &[]);
             failpoint!("server-death-told");
+        } else {
+            self.children[index].is_held = true;
         }
     }
 
@@ -280,7 +293,7 @@ impl ForkServer {
                 let told = FromServer::Spawned { worker: seat, generation, pid: pid.as_raw_nonzero().get() as u32 };
                 self.tell(&told, &[pidfd.as_fd()]);
                 failpoint!("server-spawn-told");
-                self.children.push(Child { seat, generation, pid, pidfd });
+                self.children.push(Child { seat, generation, pid, pidfd, is_held: false });
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
