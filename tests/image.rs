@@ -127,3 +127,20 @@ fn without_proc_at_the_first_start_nothing_is_executed() {
     let said = format!("{why}the same again: true\nown: {why}inline: [6]\nforged: {why}with /proc again: Ok\n");
     outcome.assert_said(&said);
 }
+
+/// Fault 59. Each `Task::new()` started the program once more, and waited until that had failed.
+#[test]
+fn a_failed_start_is_remembered() {
+    let directory = tempfile::tempdir().unwrap();
+    let (marks, fails) = (directory.path().join("marks"), directory.path().join("fails"));
+    fs::write(&marks, "").unwrap();
+    fs::write(&fails, "").unwrap();
+    let mut image = command(&program("image"), &["fails", fails.to_str().unwrap()]);
+    image.env("IMAGE_STARTS", &marks).env("IMAGE_FAILS", &fails);
+    let outcome = run(image);
+    let error = "System: the fork server ended before it was ready (a constructor or preload ended it?)";
+    outcome.assert_said(&format!("none: true\n{error}\nlater: Ok\n"));
+    // The pauses double from 1 ms on, so this is enough for 17 minutes.
+    let starts = fs::read(&marks).unwrap().len();
+    assert!((2..=20).contains(&starts), "{starts} starts for 2,000 tasks");
+}

@@ -118,18 +118,20 @@ fn cannot_start(error: io::Error) -> Error {
 
 /// Says why this program must not be started once more.
 pub(super) fn not_proven(why: NotProven) -> Error {
-    let why = match why {
-        NotProven::Another(path) => format!(
+    let unsupported = |why: &str| Error::new(ErrorKind::Unsupported, format!("no pool can run here: {why}"));
+    match why {
+        NotProven::Another(path) => unsupported(&format!(
             "this program did not start as itself: the kernel runs {}, which loaded it; start the program directly, so \
              that it can be started once more as fork server",
             path.display()
+        ))
+        .for_good(),
+        NotProven::Unknown(Errno::NOENT) => unsupported(
+            "there is no /proc, which alone tells for certain which file this program is; mount it, or make the first \
+             pool while it is there",
         ),
-        NotProven::Unknown(Errno::NOENT) => "there is no /proc, which alone tells for certain which file this program \
-                                             is; mount it, or make the first pool while it is there"
-            .to_string(),
-        NotProven::Unknown(error) => return Error::system("cannot open this program's own file by /proc", error),
-    };
-    Error::new(ErrorKind::Unsupported, format!("no pool can run here: {why}"))
+        NotProven::Unknown(error) => Error::system("cannot open this program's own file by /proc", error),
+    }
 }
 
 /// Makes what one further worker needs before it can be ordered.

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     /// Reads what new workers take from this process.
     pub(super) host: Arc<HostReader>,
     workers: usize,
+    /// The process that made it. In a child that was forked from it everything here is a copy.
+    owner: process::Number,
 }
 
 /// The scheduler's lock, held.
@@ -100,7 +102,17 @@ impl Shared {
         (memory_kills, host): (MemoryKills, Arc<HostReader>),
         workers: usize,
     ) -> Self {
-        Shared { core: Mutex::new(core), callers, kick, orders, kick_supervisor, memory_kills, host, workers }
+        Shared {
+            core: Mutex::new(core),
+            callers,
+            kick,
+            orders,
+            kick_supervisor,
+            memory_kills,
+            host,
+            workers,
+            owner: process::number(),
+        }
     }
 
     /// Takes the lock.
@@ -135,7 +147,7 @@ impl Shared {
     /// is a copy, whose lock may be held by a thread that is not there, and whose rings are the parent's.
     #[inline]
     fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> Option<T> {
-        if !process::is_this_process() {
+        if !process::is_current(self.owner) {
             return None;
         }
         let mut core = self.lock();
@@ -200,7 +212,7 @@ impl Backend for Shared {
         order: ReadOrder,
         deadline: Option<Instant>,
     ) -> Option<Vec<Settled>> {
-        if !process::is_this_process() {
+        if !process::is_current(self.owner) {
             return Some(vec![Settled::Failed(foreign())]);
         }
         let want = match order {
@@ -211,7 +223,7 @@ impl Backend for Shared {
     }
 
     fn take_finished(&self, key: TaskKey, taken: usize) -> Option<(usize, Settled)> {
-        if !process::is_this_process() {
+        if !process::is_current(self.owner) {
             return Some((taken, Settled::Failed(foreign())));
         }
         self.wait(key, Want::Any, None, |core| core.task(key)?.take_finished())
@@ -255,7 +267,7 @@ impl Workers for Shared {
     }
 
     fn renew_workers(&self) {
-        if !process::is_this_process() {
+        if !process::is_current(self.owner) {
             return;
         }
         let host = self.host.read();
@@ -266,7 +278,7 @@ impl Workers for Shared {
     }
 
     fn check_process(&self) -> Result<(), Error> {
-        if process::is_this_process() { Ok(()) } else { Err(foreign()) }
+        if process::is_current(self.owner) { Ok(()) } else { Err(foreign()) }
     }
 
     fn shut_down(&self, kill: bool) {
@@ -291,5 +303,9 @@ impl Workers for Shared {
 
 /// The error for everything that is asked of a pool in a process that was forked from the pool's.
 fn foreign() -> Error {
-    Error::new(ErrorKind::Unsupported, "the pool belongs to the process that this one was forked from")
+    Error::new(
+        ErrorKind::Unsupported,
+        "the pool belongs to a process that this one was forked from: make another pool here, or use Task::new, which \
+         has a global pool for each process",
+    )
 }

@@ -72,12 +72,14 @@ pub(crate) fn start(
 /// Says why no pool can run in this process, if so.
 fn check_environment() -> Result<(), Error> {
     if worker::is_worker() {
-        return Err(Error::new(
+        let error = Error::new(
             ErrorKind::InWorker,
             "this process is a worker, and a worker has no pool of its own: run the pieces here, as Task::new_or_inline does",
-        ));
+        );
+        return Err(error.for_good());
     }
-    let unsupported = |reason: &str| Err(Error::new(ErrorKind::Unsupported, format!("no pool can run here: {reason}")));
+    let unsupported =
+        |reason: &str| Err(Error::new(ErrorKind::Unsupported, format!("no pool can run here: {reason}")).for_good());
     if image::is_privileged() {
         return unsupported("the program has more rights than its caller (setuid or file capabilities)");
     }
@@ -88,9 +90,6 @@ fn check_environment() -> Result<(), Error> {
         return unsupported(
             "the crate lies in a shared library, and only the executable's own code is the same in a worker",
         );
-    }
-    if !process::is_this_process() {
-        return unsupported("this process was forked from one that had pools");
     }
     executable::prove_once().map_err(not_proven)
 }

@@ -10,5 +10,6 @@ pub(crate) fn start<T>(_: usize, _: &PoolSettings, _: Vec<T>) -> Result<Arc<dyn 
     Err(Error::new(
         ErrorKind::Unsupported,
         "no pool can run here: it takes Linux on x86-64 or 64-bit Arm; run the pieces here, as Task::new_or_inline does",
-    ))
+    )
+    .for_good())
 }

@@ -6,8 +6,9 @@ use super::unpark::Unparker;
 use crate::backend::TaskKey;
 use crate::failpoint::failpoint;
 use crate::protocol::lead::WaiterId;
-use crate::sys::clock;
 use crate::sys::spin::Spin;
+use crate::sys::{clock, process};
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,19 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// What unparks this thread. It is gone where a destructor of an older thread-local waits, and in atexit(3).
-    static UNPARKER: Arc<Unparker> = Arc::default();
+    /// What unparks this thread, and the process that made it: a thread that forked may have been about to be unparked
+    /// by one that the child does not have. It is gone where a destructor of an older thread-local waits, and in atexit(3).
+    static UNPARKER: RefCell<Option<(process::Number, Arc<Unparker>)>> = const { RefCell::new(None) };
+}
+
+/// What unparks this thread.
+fn unparker() -> Arc<Unparker> {
+    let own = UNPARKER.try_with(|own| match &mut *own.borrow_mut() {
+        Some((process, unparker)) if process::is_current(*process) => Arc::clone(unparker),
+        own => Arc::clone(&own.insert((process::number(), Arc::default())).1),
+    });
+    // Without the thread's own, one for this wait: nobody needs to find it later.
+    own.unwrap_or_default()
 }
 
 impl Shared {
@@ -72,8 +84,7 @@ struct Wait<'a> {
 
 impl<'a> Wait<'a> {
     fn enter(shared: &'a Shared, mut core: Guard<'a>, key: TaskKey, want: Want) -> Self {
-        // Without the thread's own, one for this wait: nobody needs to find it later.
-        let unparker = UNPARKER.try_with(Arc::clone).unwrap_or_default();
+        let unparker = unparker();
         let id = core.waiters().enter(Waiter { unparker: Arc::clone(&unparker), want });
         if let Some(task) = core.task(key) {
             task.wait(want, &unparker);

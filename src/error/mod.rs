@@ -113,6 +113,8 @@ struct Inner {
     attempts: u32,
     message: String,
     backtrace: Option<String>,
+    /// The reason cannot change while this process runs.
+    for_good: bool,
 }
 
 /// The piece that the error is about, with what names it in a message.
@@ -161,6 +163,7 @@ impl Error {
             attempts: 0,
             message: message.into(),
             backtrace: None,
+            for_good: false,
         }))
     }
 
@@ -200,6 +203,18 @@ impl Error {
     pub(crate) fn with_backtrace(mut self, backtrace: &str) -> Self {
         self.0.backtrace = Some(backtrace.to_string());
         self
+    }
+
+    /// Says that the reason cannot change while this process runs.
+    #[must_use]
+    pub(crate) fn for_good(mut self) -> Self {
+        self.0.for_good = true;
+        self
+    }
+
+    /// True if the reason cannot change while this process runs: another try is of no use.
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.0.for_good
     }
 
     /// The same error for another receiver. `Error` is not `Clone` in the public interface.

@@ -1,29 +1,107 @@
-//! The global pool: made once, by the program or at its first use.
+//! The global pool: one for each process, made by the program or at its first use.
+//!
+//! A process that was forked from one with a global pool makes its own at its first use: an ancestor's pool belongs to
+//! that ancestor, and is neither used nor dropped here. ([`OfProcess`] stays in memory then, and its descriptors stay
+//! open until the child executes a program or ends.)
+//!
+//! A start that failed is remembered, so that the next [`Task::new`] is `None` at once: for good where the reason cannot
+//! change, else for a pause that grows with each failure.
+//!
+//! Invariant: nothing here is locked across processes. A child may be forked at any instant of a start, and has only the
+//! thread that forked: so each process has its own lock, in memory that no ancestor has touched.
 
 use crate::codec::value::Value;
 use crate::error::{Error, ErrorKind};
 use crate::pool::builder::PoolBuilder;
 use crate::pool::environment;
+use crate::pool::failed::Failed;
 use crate::pool::ranges::Ranges;
 use crate::pool::{PIECES_A_WORKER, Pool, inline_task};
-use crate::sys::machine;
+use crate::sys::raw::Published;
+use crate::sys::{clock, machine, process};
 use crate::task::Task;
-use parking_lot::Mutex;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-static GLOBAL: OnceLock<Pool> = OnceLock::new();
+/// What one process knows of its global pool.
+#[derive(Debug)]
+struct OfProcess {
+    process: process::Number,
+    pool: OnceLock<Pool>,
+    /// Held while the pool is being made, with what is known of the last failure.
+    starting: Mutex<()>,
+    failed: Failed,
+}
 
-/// Held while the global pool is being made.
-static STARTING: Mutex<()> = Mutex::new(());
+/// The latest: this process's, or an ancestor's.
+static LATEST: Published<OfProcess> = Published::new();
+
+impl OfProcess {
+    /// Of this process, which makes it at its first use.
+    #[inline]
+    fn get() -> &'static OfProcess {
+        let latest = LATEST.get();
+        match latest {
+            Some(found) if process::is_current(found.process) => found,
+            _ => OfProcess::make(latest),
+        }
+    }
+
+    #[cold]
+    fn make(latest: Option<&'static OfProcess>) -> &'static OfProcess {
+        let own = OfProcess {
+            process: process::number(),
+            pool: OnceLock::new(),
+            starting: Mutex::new(()),
+            failed: Failed::default(),
+        };
+        LATEST.publish(latest, own)
+    }
+
+    /// Waits for the thread that makes the pool now.
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        // It guards no data that a panic could leave half changed.
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cold]
+    fn start(&'static self) -> Result<&'static Pool, Error> {
+        // Without the lock, which a start that hangs may hold for seconds.
+        self.failed.check(clock::now_ns())?;
+        let _one = self.lock();
+        // Another thread may have been first, or have failed meanwhile.
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool);
+        }
+        let began_ns = clock::now_ns();
+        self.failed.check(began_ns)?;
+        // What the environment says is read again each time: that starts nothing.
+        let builder = Pool::builder().with_environment()?;
+        match builder.build() {
+            Ok(pool) => Ok(self.pool.get_or_init(|| pool)),
+            Err(error) => {
+                self.failed.remember(&error, began_ns, clock::now_ns());
+                Err(error)
+            }
+        }
+    }
+}
 
 impl<R: Value> Task<R> {
     /// A task of the global pool, which is started at its first use.
     ///
     /// `None` while the machine is busy, in a worker, or where no pool can run:
-    /// [`try_new`](Self::try_new) says which. The caller then runs the same function itself.
+    /// [`try_new`](Self::try_new) says which. The caller then runs the same function itself. A start that failed
+    /// is tried again after a pause, which grows to a minute, or never where the reason cannot change; until then
+    /// `None` takes some nanoseconds.
     #[must_use]
     pub fn new() -> Option<Self> {
-        Self::try_new().ok()
+        let global = OfProcess::get();
+        match global.pool.get() {
+            Some(pool) => pool.task(),
+            // No error is made that nobody reads.
+            None if global.failed.holds(clock::now_ns) => None,
+            None => global.start().ok()?.task(),
+        }
     }
 
     /// A task of the global pool, or why there is none.
@@ -32,7 +110,7 @@ impl<R: Value> Task<R> {
     /// [`Busy`](ErrorKind::Busy) while the machine's load is at or above the limit, if one is set;
     /// else as [`Pool::global`].
     pub fn try_new() -> Result<Self, Error> {
-        global()?.try_task()
+        Pool::global()?.try_task()
     }
 
     /// A task of the global pool; where [`new`](Self::new) gives `None`, one whose pieces run in
@@ -46,56 +124,44 @@ impl<R: Value> Task<R> {
 }
 
 impl Pool {
-    /// The pool that [`Task::new`] uses, started at its first use and kept until the program ends.
+    /// The pool that [`Task::new`] uses, started at its first use and kept until the program ends. A process that
+    /// was forked from one with a global pool has its own.
     ///
     /// # Errors
     /// [`InWorker`](ErrorKind::InWorker) in a worker, [`Unsupported`](ErrorKind::Unsupported) where
     /// no pool can run, [`Config`](ErrorKind::Config) if the environment sets what is no number,
-    /// [`System`](ErrorKind::System) if the operating system refuses something.
+    /// [`System`](ErrorKind::System) if the operating system refuses something. A start that failed gives the same
+    /// error again without a new try, until a pause is over that grows from 1 ms to a minute; where the reason cannot
+    /// change, always.
     pub fn global() -> Result<&'static Pool, Error> {
-        let pool = global()?;
-        pool.workers.check_process()?;
-        Ok(pool)
+        let global = OfProcess::get();
+        match global.pool.get() {
+            Some(pool) => Ok(pool),
+            None => global.start(),
+        }
     }
-}
-
-/// The global pool, whatever process made it.
-fn global() -> Result<&'static Pool, Error> {
-    match GLOBAL.get() {
-        Some(pool) => Ok(pool),
-        None => start(),
-    }
-}
-
-#[cold]
-fn start() -> Result<&'static Pool, Error> {
-    let _one = STARTING.lock();
-    // Another thread may have been first.
-    if let Some(pool) = GLOBAL.get() {
-        return Ok(pool);
-    }
-    let pool = Pool::builder().with_environment()?.build()?;
-    Ok(GLOBAL.get_or_init(|| pool))
 }
 
 impl PoolBuilder {
-    /// Makes this the global pool: once, before its first use.
+    /// Makes this the global pool of this process: once, before its first use. It is tried even if a start has failed
+    /// before.
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) if there is a global pool already, and as
     /// [`build`](Self::build).
     pub fn build_global(self) -> Result<(), Error> {
-        let _one = STARTING.lock();
+        let global = OfProcess::get();
+        let _one = global.lock();
         let taken = || {
             Error::new(
                 ErrorKind::Config,
                 "there is a global pool already: call build_global once, before the first Task::new or Pool::global",
             )
         };
-        if GLOBAL.get().is_some() {
+        if global.pool.get().is_some() {
             return Err(taken());
         }
-        GLOBAL.set(self.build()?).map_err(|_| taken())
+        global.pool.set(self.build()?).map_err(|_| taken())
     }
 }
 
@@ -108,7 +174,7 @@ impl PoolBuilder {
 /// assert_eq!(multicore::ranges(0).len(), 0);
 /// ```
 pub fn ranges(len: usize) -> Ranges {
-    let workers = match GLOBAL.get() {
+    let workers = match OfProcess::get().pool.get() {
         Some(pool) => pool.workers(),
         None => environment::workers().ok().flatten().unwrap_or_else(machine::cpus),
     };

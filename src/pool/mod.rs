@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 mod environment;
+mod failed;
 mod gate;
 pub(crate) mod global;
 pub(crate) mod ranges;

@@ -3,8 +3,10 @@
 #![allow(unsafe_code)]
 
 use super::raw::Published;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::ops::Range;
+
+type Header = libc::Elf64_Phdr;
 
 /// A constructor, as the C runtime calls it.
 pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const u8, *const *const u8);
@@ -37,27 +39,22 @@ impl Image {
     }
 }
 
+/// Reads the program headers, where the auxiliary vector says that they are. (dl_iterate_phdr(3) would take the
+/// loader's lock, which another thread may hold when this process is forked, and which the child then waits for.)
 fn read() -> Image {
-    // The loader's lock.
-    super::may_sleep::assert_may_sleep();
-    let mut image = Image { base: 0, code: Vec::new(), loader: None, identity: 0 };
-    // SAFETY: the callback has the type that is asked for, and `image` outlives the call, which alone uses it.
-    unsafe { libc::dl_iterate_phdr(Some(first_object), (&raw mut image).cast()) };
-    image
-}
-
-/// Reads the first object, which is the executable, and stops.
-unsafe extern "C" fn first_object(info: *mut libc::dl_phdr_info, _size: libc::size_t, data: *mut c_void) -> c_int {
-    // SAFETY: `read` passes its image, which nothing else uses meanwhile.
-    let image = unsafe { &mut *data.cast::<Image>() };
-    // SAFETY: the loader passes a valid description, which lives as long as the call.
-    let info = unsafe { &*info };
-    // SAFETY: the description says that `dlpi_phnum` program headers lie at `dlpi_phdr`.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-    image.base = info.dlpi_addr as usize;
+    // SAFETY: reads the auxiliary vector, which is never written.
+    let (table, count) = unsafe { (libc::getauxval(libc::AT_PHDR) as usize, libc::getauxval(libc::AT_PHNUM) as usize) };
+    let headers: &[Header] = match table {
+        0 => &[],
+        // SAFETY: the kernel, or a loader that was started with this program's name, gives the address of as many
+        // headers, in a segment that is mapped for reading as long as the program runs.
+        _ => unsafe { std::slice::from_raw_parts(table as *const Header, count) },
+    };
+    let base = base(table, headers);
+    let mut image = Image { base, code: Vec::new(), loader: None, identity: 0 };
     let mut hash = Fnv::new();
     for header in headers {
-        let start = image.base.wrapping_add(header.p_vaddr as usize);
+        let start = base.wrapping_add(header.p_vaddr as usize);
         if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
             image.code.push(start..start + header.p_memsz as usize);
         }
@@ -74,7 +71,17 @@ unsafe extern "C" fn first_object(info: *mut libc::dl_phdr_info, _size: libc::si
         }
     }
     image.identity = hash.0;
-    1
+    image
+}
+
+/// What was added to every address of an image whose program headers lie at `table`.
+fn base(table: usize, headers: &[Header]) -> usize {
+    if let Some(own) = headers.iter().find(|header| header.p_type == libc::PT_PHDR) {
+        return table.wrapping_sub(own.p_vaddr as usize);
+    }
+    // A static program may have no header for the table itself: there the table follows the file's own header.
+    let first = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_offset == 0);
+    first.map_or(0, |first| table.wrapping_sub(size_of::<libc::Elf64_Ehdr>()).wrapping_sub(first.p_vaddr as usize))
 }
 
 /// The hash FNV-1a: equal in every process and every run, which std's hash does not promise.
@@ -149,4 +156,48 @@ pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
 pub(crate) fn is_privileged() -> bool {
     // SAFETY: reads the auxiliary vector, which is never written.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The loader's own answer, for the first object: the executable.
+    #[test]
+    fn the_base_is_the_loaders() {
+        unsafe extern "C" fn first(
+            info: *mut libc::dl_phdr_info,
+            _: libc::size_t,
+            data: *mut std::ffi::c_void,
+        ) -> c_int {
+            // SAFETY: the loader passes a valid description, and the test its own number.
+            unsafe { *data.cast::<usize>() = (*info).dlpi_addr as usize };
+            1
+        }
+        let mut expected = 0_usize;
+        // SAFETY: the callback has the type that is asked for, and the number outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut expected).cast()) };
+        assert_eq!(image().base, expected);
+        assert!(image().has_code(first as *const () as usize) && !image().has_code(libc::getpid as *const () as usize));
+        assert!(image().loader.as_deref().is_none_or(|loader| std::path::Path::new(loader).exists()));
+    }
+
+    #[test]
+    fn the_base_follows_from_the_table_with_and_without_a_header_of_its_own() {
+        let header = |p_type, p_offset, p_vaddr| Header {
+            p_type,
+            p_offset,
+            p_vaddr,
+            p_flags: libc::PF_R,
+            p_paddr: 0,
+            p_filesz: 0x1000,
+            p_memsz: 0x1000,
+            p_align: 0x1000,
+        };
+        let (own, first) = (header(libc::PT_PHDR, 64, 64), header(libc::PT_LOAD, 0, 0));
+        let (late, fixed) = (header(libc::PT_LOAD, 0x2000, 0x3000), header(libc::PT_LOAD, 0, 0x40_0000));
+        assert_eq!(base(0x5000_0040, &[own, first]), 0x5000_0000);
+        assert_eq!(base(0x5000_0040, &[late, first]), 0x5000_0000);
+        assert_eq!(base(0x40_0040, &[fixed, late]), 0);
+    }
 }

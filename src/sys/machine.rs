@@ -3,6 +3,7 @@
 //! Platforms without pools use this file too (`unsupported.rs`).
 
 use super::may_sleep::assert_may_sleep;
+use super::process;
 
 /// The load average over one minute.
 pub(crate) fn load_average() -> f64 {
@@ -26,5 +27,9 @@ pub(crate) fn memory_bytes() -> Option<u64> {
 /// The CPUs that this process may use, by its affinity and its control group's quota.
 pub(crate) fn cpus() -> usize {
     assert_may_sleep();
+    // num_cpus reads the control group once, under a lock: in a child that was forked meanwhile it would wait for ever.
+    if process::may_be_forked() {
+        return std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    }
     num_cpus::get()
 }

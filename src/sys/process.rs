@@ -2,13 +2,12 @@
 
 use super::descriptors::above_standard_streams;
 use super::may_sleep::assert_may_sleep;
-use super::raw;
+use super::raw::{self, Published};
 use crate::sys::descriptors::Descriptor;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -16,22 +15,64 @@ pub(crate) use super::raw::{COutput, Forked, NotConfirmed, SingleThreaded, exit_
 
 use super::descriptors::wait_readable;
 
-/// True in the process that asked first, and false in every child forked from it: told apart without
-/// a system call.
-pub(crate) fn is_this_process() -> bool {
-    /// The process that asked first, and a byte that is 1 in it and reads 0 in its children.
-    static OWNER: OnceLock<(u32, Option<&AtomicU8>)> = OnceLock::new();
-    let (owner, mark) = OWNER.get_or_init(|| {
-        let mark = raw::byte_wiped_by_fork();
-        if let Some(mark) = mark {
-            mark.store(1, Relaxed);
-        }
-        (std::process::id(), mark)
-    });
-    match mark {
-        Some(mark) => mark.load(Relaxed) == 1,
-        None => *owner == std::process::id(),
+/// What tells a process from its ancestors: it is given to what a process owns, since a child that the process forks
+/// inherits that.
+///
+/// | word    | written by                          | meaning                                            |
+/// |---------|-------------------------------------|----------------------------------------------------|
+/// | `own`   | its process, once; fork wipes it    | the number of this process, or 0: it has none yet  |
+/// | `LAST`  | each process, before `own`          | the greatest number of this process and its ancestors, or more |
+///
+/// A process takes the number behind `LAST`, so no ancestor from which it could inherit has the same. It can be forked
+/// between the two writes: the child then finds `own` wiped and takes a number of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number(u32);
+
+/// The word `own`; `None` where the kernel wipes no memory at a fork: then the process id is the number.
+static OWN: Published<Option<&'static AtomicU32>> = Published::new();
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// The number of this process: a load from memory, but for the first time.
+#[inline]
+pub(crate) fn number() -> Number {
+    match OWN.get() {
+        Some(Some(own)) => match own.load(Relaxed) {
+            0 => take_number(own),
+            number => Number(number),
+        },
+        Some(None) => Number(std::process::id()),
+        None => first_number(),
     }
+}
+
+/// True in the process that has this number, and false in every child forked from it.
+#[inline]
+pub(crate) fn is_current(number: Number) -> bool {
+    match OWN.get() {
+        Some(Some(own)) => own.load(Relaxed) == number.0,
+        _ => self::number() == number,
+    }
+}
+
+/// True if an ancestor of this process may have been forked in the middle of a call of this crate.
+pub(crate) fn may_be_forked() -> bool {
+    number() != Number(1)
+}
+
+#[cold]
+fn first_number() -> Number {
+    match OWN.publish(None, raw::word_wiped_by_fork()) {
+        Some(own) => take_number(own),
+        None => Number(std::process::id()),
+    }
+}
+
+#[cold]
+fn take_number(own: &AtomicU32) -> Number {
+    let next = LAST.load(Relaxed) + 1;
+    LAST.fetch_max(next, Relaxed);
+    // Another thread may have been first.
+    Number(own.compare_exchange(0, next, Relaxed, Relaxed).map_or_else(|other| other, |_| next))
 }
 
 /// This process.

@@ -12,7 +12,7 @@ use std::ffi::{CStr, c_int};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// Proof that this process has not reached `main`: it runs its constructors, in the loader's thread.
 ///
@@ -236,6 +236,7 @@ pub(crate) fn flush_c_streams() {
 /// another thread makes the value has a whole one or none, and never waits for a thread that it does not have.
 ///
 /// Two threads may make one each; then one of the two is dropped. A value that was published is never freed.
+#[derive(Debug)]
 pub(crate) struct Published<T: Send + Sync + 'static>(AtomicPtr<T>);
 
 impl<T: Send + Sync + 'static> Published<T> {
@@ -353,9 +354,9 @@ impl Drop for LockedCOutput {
 
 const PAGE_BYTES: usize = 4096;
 
-/// A zeroed byte that lives as long as this process and that the kernel sets to zero in every child
+/// A zeroed word that lives as long as this process and that the kernel sets to zero in every child
 /// forked from it; `None` where the kernel has no such memory (before 4.14).
-pub(crate) fn byte_wiped_by_fork() -> Option<&'static AtomicU8> {
+pub(crate) fn word_wiped_by_fork() -> Option<&'static AtomicU32> {
     assert_may_sleep();
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping at an address of the kernel's choice replaces no other.
@@ -370,7 +371,7 @@ pub(crate) fn byte_wiped_by_fork() -> Option<&'static AtomicU8> {
         return None;
     }
     // SAFETY: mapped for reading and writing, zeroed, never unmapped, and used through this atomic alone.
-    Some(unsafe { &*page.cast::<AtomicU8>() })
+    Some(unsafe { &*page.cast::<AtomicU32>() })
 }
 
 /// Tells the allocator to keep up to `bytes` of freed memory, and to take big blocks from its heap too

@@ -97,6 +97,12 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>>
     Ok(Some(Received { bytes, fds }))
 }
 
+/// Ends the connection for every process that holds this end: the other side reads its end behind what was sent.
+pub(crate) fn end(socket: impl AsFd) {
+    // It fails only where the other side has ended it.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
 /// The process that made the socket pair; `None` if this is no socket.
 pub(crate) fn maker(socket: impl AsFd) -> Option<u32> {
     let credentials = rustix::net::sockopt::socket_peercred(&socket).ok()?;

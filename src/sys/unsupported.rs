@@ -12,3 +12,54 @@ pub(crate) mod symbol {
         None
     }
 }
+
+pub(crate) mod process {
+    /// No pool runs here, so no process owns one.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Number;
+
+    pub(crate) fn number() -> Number {
+        Number
+    }
+
+    pub(crate) fn is_current(_: Number) -> bool {
+        true
+    }
+
+    pub(crate) fn may_be_forked() -> bool {
+        false
+    }
+}
+
+pub(crate) mod clock {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    /// Nanoseconds since the first call.
+    pub(crate) fn now_ns() -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed().as_nanos() as u64
+    }
+}
+
+pub(crate) mod raw {
+    use std::sync::OnceLock;
+
+    /// A value that is made once. (On Linux it may be replaced in a child that was forked.)
+    #[derive(Debug)]
+    pub(crate) struct Published<T: Send + Sync + 'static>(OnceLock<T>);
+
+    impl<T: Send + Sync + 'static> Published<T> {
+        pub(crate) const fn new() -> Self {
+            Published(OnceLock::new())
+        }
+
+        pub(crate) fn get(&'static self) -> Option<&'static T> {
+            self.0.get()
+        }
+
+        pub(crate) fn publish(&'static self, _: Option<&'static T>, new: T) -> &'static T {
+            self.0.get_or_init(|| new)
+        }
+    }
+}

@@ -78,9 +78,22 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The programs that need no special build.
-const PLAIN: [&str; 13] = [
-    "answers", "closer", "host", "image", "late", "leaver", "limited", "printer", "prologue", "rights", "threaded",
-    "unit", "waits",
+#[rustfmt::skip]
+const PLAIN: &[&str] = &[
+    "answers",
+    "closer",
+    "forks",
+    "host",
+    "image",
+    "late",
+    "leaver",
+    "limited",
+    "printer",
+    "prologue",
+    "rights",
+    "threaded",
+    "unit",
+    "waits",
 ];
 
 fn plain_arguments() -> Vec<&'static str> {

@@ -100,8 +100,6 @@ pub(crate) fn run(start: NewWorker) -> ! {
     let pair: &'static Pair = Box::leak(Box::new(pair));
     fault::watch_stack(pair.note());
     panics::install_panic_hook();
-    // The first call makes this process the one that later calls compare with.
-    let _ = process::is_this_process();
     let events = (Event::from_fd(caller), Event::from_fd(supervisor));
     let mut worker = Worker::new(pair, events, calls, ResultLimit::new(settings.max_result_bytes));
     if let Err(reason) = settled.and_then(|()| prepare(&settings, calls)) {

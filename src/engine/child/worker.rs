@@ -61,6 +61,8 @@ pub(crate) struct Worker {
     calls: ParentCalls,
     output: Output,
     result_limit: ResultLimit,
+    /// This process: a piece may fork, and return twice.
+    process: process::Number,
     arguments: Vec<u8>,
     result: Vec<u8>,
     /// A big value was handled since freed memory was last given back.
@@ -85,6 +87,7 @@ impl Worker {
             calls,
             output: Output::new(),
             result_limit,
+            process: process::number(),
             arguments: Vec::new(),
             result: Vec::new(),
             grew: false,
@@ -205,7 +208,7 @@ impl Worker {
         let (arguments, result) = (&mut self.arguments, &mut self.result);
         result.clear();
         let answer = panic::catch_unwind(AssertUnwindSafe(|| call.run(format, arguments, result)));
-        if !process::is_this_process() {
+        if !process::is_current(self.process) {
             // The piece forked, and this is the child: the worker itself replies.
             process::exit_now(0);
         }

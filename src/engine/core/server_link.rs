@@ -13,6 +13,7 @@
 
 use crate::engine::policy::patience::ServerStage;
 use crate::sys::descriptors::Descriptor;
+use crate::sys::socket;
 
 #[derive(Debug)]
 pub(crate) enum ServerLink {
@@ -59,6 +60,10 @@ impl ServerLink {
 
     /// It is let go with the pool.
     pub(crate) fn end(&mut self) {
+        // A child that this process forked may hold the socket too: then its close alone would not tell.
+        if let Some(socket) = self.socket().filter(|socket| socket.is_ours()) {
+            socket::end(socket);
+        }
         *self = ServerLink::Ended;
     }
 
@@ -107,7 +112,6 @@ impl ServerLink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket;
 
     fn stage(server: &ServerLink) -> Option<ServerStage> {
         match server {

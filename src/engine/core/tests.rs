@@ -43,7 +43,7 @@ struct PlayedPool {
 impl PlayedPool {
     fn new(workers: usize) -> PlayedPool {
         // As the start of a pool does: the first look at the image takes a while.
-        let _ = (crate::sys::image::image(), crate::sys::process::is_this_process());
+        let _ = (crate::sys::image::image(), process::number());
         let epoll = || Arc::new(Epoll::new().unwrap());
         let epolls = Epolls { callers: epoll(), supervisor: epoll() };
         let kick = |epoll| Arc::new(Kick::new(epoll, number::KICK).unwrap());

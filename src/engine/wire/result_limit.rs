@@ -6,7 +6,7 @@
 //! Invariant: results up to [`ALWAYS_ALLOWED_BYTES`] are allowed unless the settings say less.
 
 use crate::sys::machine;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Without a setting, a result of up to 64 MiB is allowed, without a look at the machine's memory: that takes reading some
 /// files.
@@ -42,9 +42,15 @@ impl ResultLimit {
 
 /// Half of the memory that this process can have; read once, since that takes some files.
 fn half_of_memory() -> u64 {
-    static HALF: OnceLock<u64> = OnceLock::new();
-    *HALF.get_or_init(|| match machine::memory_bytes() {
-        Some(memory) => (memory / 2).max(ALWAYS_ALLOWED_BYTES as u64),
-        None => u64::MAX,
-    })
+    /// 0: not read yet. No lock: a process can be forked while another thread reads.
+    static HALF: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: the number is all that there is to see, and each thread would read the same.
+    match HALF.load(Ordering::Relaxed) {
+        0 => {
+            let half = machine::memory_bytes().map_or(u64::MAX, |memory| (memory / 2).max(ALWAYS_ALLOWED_BYTES as u64));
+            HALF.store(half, Ordering::Relaxed);
+            half
+        }
+        half => half,
+    }
 }

@@ -1,13 +1,12 @@
 //! The load gate: whether the machine is too busy for more work.
 
 use crate::error::{Error, ErrorKind};
-use crate::sys::machine;
-use parking_lot::Mutex;
-use std::time::{Duration, Instant};
+use crate::sys::{clock, machine};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A reading of the load average is used for 1 s: the kernel computes it anew each 5 s only. With a tenth, many
 /// small tasks would read it more often without learning more; with ten times, they would miss two new values.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH_MS: u32 = 1000;
 
 /// A limit for the load average of the last minute.
 #[derive(Debug, Clone, Copy)]
@@ -57,16 +56,18 @@ impl Gate {
 
 /// The load average over one minute, at most a second old.
 fn load_average() -> f64 {
-    static READING: Mutex<Option<(Instant, f64)>> = Mutex::new(None);
-    let mut reading = READING.lock();
-    match *reading {
-        Some((when, load)) if when.elapsed() < FRESH => load,
-        _ => {
-            let load = machine::load_average();
-            *reading = Some((Instant::now(), load));
-            load
-        }
+    /// The milliseconds of the clock, cut to 32 bits, and behind them the load as an `f32`; 0: there is no reading. In
+    /// one word, so that no lock is needed: a process can be forked while another thread reads.
+    static READING: AtomicU64 = AtomicU64::new(0);
+    let now_ms = (clock::now_ns() / 1_000_000) as u32;
+    // Relaxed: the word is all that there is to see.
+    let reading = READING.load(Ordering::Relaxed);
+    if reading != 0 && now_ms.wrapping_sub((reading >> 32) as u32) < FRESH_MS {
+        return f64::from(f32::from_bits(reading as u32));
     }
+    let load = machine::load_average();
+    READING.store(u64::from(now_ms) << 32 | u64::from((load as f32).to_bits()), Ordering::Relaxed);
+    load
 }
 
 #[cfg(test)]

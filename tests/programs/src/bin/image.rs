@@ -19,9 +19,48 @@ fn main() {
         "libraries" => libraries(),
         "closes-descriptors" => closes_descriptors(&path()),
         "without-proc" => without_proc(),
+        "fails" => fails(&path()),
         // Whatever else is given: it may be a program that must not be executed.
         _ => tries(),
     }
+}
+
+/// A constructor that runs before the crate's own, as those of libraries do.
+#[used]
+#[unsafe(link_section = ".init_array.00001")]
+static EARLY: extern "C" fn() = early;
+
+/// In a process that is started as fork server: leaves a mark in the file that `IMAGE_STARTS` names, and ends if
+/// `IMAGE_FAILS` names a file.
+extern "C" fn early() {
+    // SAFETY: no other thread changes the environment before `main`, and all strings end in NUL.
+    unsafe {
+        if libc::getenv(c"MULTICORE_FORK_SERVER".as_ptr()).is_null() {
+            return;
+        }
+        let marks = libc::getenv(c"IMAGE_STARTS".as_ptr());
+        if !marks.is_null() {
+            let file = libc::open(marks, libc::O_WRONLY | libc::O_APPEND | libc::O_CLOEXEC);
+            libc::write(file, c"s".as_ptr().cast(), 1);
+            libc::close(file);
+        }
+        let fails = libc::getenv(c"IMAGE_FAILS".as_ptr());
+        if !fails.is_null() && libc::access(fails, libc::F_OK) == 0 {
+            libc::_exit(3);
+        }
+    }
+}
+
+/// Asks for 2,000 tasks while no fork server can start, and then until one can.
+fn fails(why: &Path) {
+    let none = (0..2000).all(|_| Task::<u64>::new().is_none());
+    println!("none: {none}");
+    println!("{}", Task::<u64>::try_new().map_or_else(|error| told(&error), |_| "Ok".into()));
+    fs::remove_file(why).expect("it is there");
+    while Task::<u64>::new().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    println!("later: {}", multicore_programs::global_task());
 }
 
 /// Three tries, which must give the same answer.
