@@ -128,6 +128,32 @@ fn without_proc_at_the_first_start_nothing_is_executed() {
     outcome.assert_said(&said);
 }
 
+/// Fault 58. A program whose libraries take 2.5 s to load had no pool, since a fork server had 2 s to report.
+#[test]
+fn a_program_that_loads_slowly_has_a_pool() {
+    let mut image = command(&program("image"), &[]);
+    image.env("IMAGE_LOADS_MS", "2500");
+    run(image).assert_said("Ok\nthe same again: true\nown: Ok\ninline: [6]\n");
+}
+
+/// Fault 58: a constructor that hangs in the fork server alone is given up, with what is known of it.
+#[test]
+fn a_fork_server_that_never_loads_is_told_as_what_it_is() {
+    let mut image = command(&program("image"), &[]);
+    image.env("IMAGE_HANGS", "1");
+    let outcome = run(image);
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    for line in [lines[0], outcome.answer("own")] {
+        let begin = "Unsupported: no pool can run here: this program was started once more as fork server, and did not \
+                     come to the constructor of multicore within ";
+        let end = " to load. It slept when it was killed: a constructor of the program or of a library, which comes first, \
+                   may wait for something there";
+        assert!(line.starts_with(begin) && line.ends_with(end), "{line}");
+    }
+    assert_eq!((lines[1], lines[3]), ("the same again: true", "inline: [6]"));
+    assert_eq!((outcome.stderr.as_str(), outcome.status.code()), ("", Some(0)));
+}
+
 /// Fault 59. Each `Task::new()` started the program once more, and waited until that had failed.
 #[test]
 fn a_failed_start_is_remembered() {

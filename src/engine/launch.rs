@@ -40,6 +40,8 @@ pub(crate) struct Launcher {
     pub(super) launch: Launch,
     pub(super) settings: Descriptor,
     pub(super) epolls: Epolls,
+    /// How long this process took to load, as far as that is known.
+    pub(super) load_ns: Option<u64>,
 }
 
 /// A fork server that is about to be started.

@@ -4,9 +4,9 @@ use super::child::{entry, worker};
 use super::core::{Core, Epolls, ServerLink, number};
 use super::launch::{ForkServerHandle, Launcher, ORDERED_AHEAD, not_proven, prepare_workers};
 use super::link::Buffers;
-use super::policy::patience::INTERCEPTION_DEADLINE_NS;
+use super::policy::patience::{self, Activity, ServerStep};
 use super::shared::Shared;
-use super::supervisor::Supervisor;
+use super::supervisor::{Supervisor, activity};
 use super::travel;
 use super::wire::marker;
 use super::wire::message::{self, FromServer};
@@ -41,7 +41,8 @@ pub(crate) fn start(
     let (kick, kick_supervisor) = (new_kick(&epolls.callers)?, new_kick(&epolls.supervisor)?);
     let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default(), passed)
         .map_err(failed("cannot keep a descriptor for the workers"))?;
-    let launcher = Launcher { launch, settings: settings_file(pool)?, epolls: epolls.clone() };
+    let launcher =
+        Launcher { launch, settings: settings_file(pool)?, epolls: epolls.clone(), load_ns: image::load_ns() };
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
     let mut core = Core::new(workers, epolls.clone(), Arc::clone(&kick_supervisor), buffers);
     let host = Arc::new(HostReader::open());
@@ -52,7 +53,7 @@ pub(crate) fn start(
         ResultLimit::read_memory();
     }
     // If a kill is refused, here and below: the end of its socket ends it.
-    await_answer(&mut core, &server).inspect_err(|_| _ = process::kill(&server.pidfd))?;
+    await_answer(&mut core, &server, launcher.load_ns).inspect_err(|_| _ = process::kill(&server.pidfd))?;
     failpoint!("parent-server-answered");
     let (orders, received) = crossbeam_channel::unbounded();
     let events = (kick, Arc::clone(&kick_supervisor));
@@ -131,7 +132,7 @@ fn start_server(
 ) -> Result<ForkServerHandle, Error> {
     let failed = |error| Error::system("cannot make a worker's shared memory and events", error);
     let connection = launcher.prepare()?;
-    core.server().connect(connection.ours, clock::now_ns());
+    core.server().connect(connection.ours, patience::load_due_ns(clock::now_ns(), launcher.load_ns));
     let ahead = workers.min(ORDERED_AHEAD);
     prepare(core, ahead).map_err(failed)?;
     core.follow_host(host.read());
@@ -155,49 +156,90 @@ fn prepare(core: &mut Core, workers: usize) -> std::io::Result<()> {
     result
 }
 
-/// Waits until the fork server is ready, or has said why it will not be, or is dead.
-fn await_answer(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error> {
-    let deadline = Duration::from_nanos(INTERCEPTION_DEADLINE_NS);
-    let mut is_intercepted = false;
+/// Waits until the fork server is ready, or has said why it will not be, or is dead, or hangs.
+fn await_answer(core: &mut Core, server: &ForkServerHandle, load_ns: Option<u64>) -> Result<(), Error> {
+    let began_ns = clock::now_ns();
+    let mut looked = None;
     loop {
-        let ServerLink::Connected { socket, .. } = core.server() else { return Ok(()) };
-        if !descriptors::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], Some(deadline)) {
-            if is_intercepted {
-                // It may be slow, but must not stay stopped.
+        let ServerLink::Connected { stage, .. } = core.server() else { return Ok(()) };
+        let now_ns = clock::now_ns();
+        let until_ns = match patience::next_step(*stage, None, looked.take(), now_ns) {
+            ServerStep::Nothing => return Ok(()),
+            ServerStep::WaitUntil(until_ns) => until_ns,
+            ServerStep::Recover { until_ns } => until_ns.unwrap_or(now_ns),
+            ServerStep::Resume { until_ns } => {
+                // Where that is refused, it is waited for or killed all the same.
                 let _ = process::resume(&server.pidfd);
+                until_ns
+            }
+            ServerStep::BecomeOverdue { due_ns, until_ns } => {
+                core.server().become_overdue(due_ns, now_ns);
+                let _ = process::resume(&server.pidfd);
+                until_ns
+            }
+            ServerStep::Look => {
+                looked = Some(activity(&server.pidfd));
                 continue;
             }
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "no pool can run here: the started program did not report back within {deadline:?}; its entry seems to be disabled"
-                ),
-            ));
-        }
-        let received = match socket::receive(socket, false) {
-            Ok(Some(received)) => received,
-            Err(rustix::io::Errno::AGAIN) if !process::has_ended(&server.pidfd, Duration::ZERO) => continue,
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::System,
-                    "the fork server ended before it was ready (a constructor or preload ended it?)",
-                ));
-            }
+            ServerStep::Kill { .. } => return Err(never_heard_of(activity(&server.pidfd), now_ns - began_ns, load_ns)),
         };
-        match message::decode(&received) {
-            Ok(FromServer::Intercepted) => {
-                is_intercepted = true;
-                core.server().intercepted();
-            }
-            Ok(FromServer::Ready { executes }) => {
-                core.note_start(executes);
-                core.server().ready(clock::now_ns());
-                return Ok(());
-            }
-            Ok(FromServer::Refused(reason)) => {
-                return Err(Error::new(ErrorKind::System, format!("the fork server cannot serve: {reason}")));
-            }
-            _ => return Err(Error::new(ErrorKind::System, "the fork server said what none says before it is ready")),
+        let until = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+        let ServerLink::Connected { socket, .. } = core.server() else { return Ok(()) };
+        if descriptors::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], Some(until)) {
+            hear(core, server)?;
         }
     }
+}
+
+/// Takes in what the fork server said, or its death.
+fn hear(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error> {
+    let ServerLink::Connected { socket, .. } = core.server() else { return Ok(()) };
+    let received = match socket::receive(socket, false) {
+        Ok(Some(received)) => received,
+        Err(rustix::io::Errno::AGAIN) if !process::has_ended(&server.pidfd, Duration::ZERO) => return Ok(()),
+        _ => {
+            return Err(Error::new(
+                ErrorKind::System,
+                "the fork server ended before it was ready (a constructor or preload ended it?)",
+            ));
+        }
+    };
+    match message::decode(&received) {
+        Ok(FromServer::Intercepted) => {
+            core.server().intercepted();
+            Ok(())
+        }
+        Ok(FromServer::Ready { executes }) => {
+            core.note_start(executes);
+            core.server().ready(clock::now_ns());
+            Ok(())
+        }
+        Ok(FromServer::Refused(reason)) => {
+            Err(Error::new(ErrorKind::System, format!("the fork server cannot serve: {reason}")))
+        }
+        _ => Err(Error::new(ErrorKind::System, "the fork server said what none says before it is ready")),
+    }
+}
+
+/// Says what is known of a fork server that has not reported in `waited_ns`.
+fn never_heard_of(activity: Option<Activity>, waited_ns: u64, load_ns: Option<u64>) -> Error {
+    let seconds = |ns: u64| format!("{:.1} s", ns as f64 / 1e9);
+    let own = load_ns.map_or(String::new(), |ns| format!(", although this process took {} to load", seconds(ns)));
+    let does = match activity {
+        Some(Activity::Stopped) => "It was stopped",
+        Some(Activity::Sleeps) => "It slept",
+        Some(Activity::Traced) => "A debugger held it",
+        Some(Activity::Blocked) => "It waited for the system, as for a disk,",
+        Some(Activity::Works) => "It was still working",
+        None => "What it did is not known",
+    };
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "no pool can run here: this program was started once more as fork server, and did not come to the \
+             constructor of multicore within {}{own}. {does} when it was killed: a constructor of the program or of a \
+             library, which comes first, may wait for something there",
+            seconds(waited_ns)
+        ),
+    )
 }

@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use super::raw::Published;
+use super::proc;
+use super::raw::{self, Published};
 use std::ffi::c_int;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 type Header = libc::Elf64_Phdr;
 
@@ -72,6 +74,22 @@ fn read() -> Image {
     }
     image.identity = hash.0;
     image
+}
+
+/// When this process came to the crate's constructor, by the clock that /proc tells a process's start by; 0: not yet.
+static LOADED_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Called by the crate's constructor in every program: neither takes a lock nor allocates.
+pub(crate) fn note_loaded() {
+    // Relaxed: there is one thread.
+    LOADED_NS.store(raw::boot_time_ns(), Relaxed);
+}
+
+/// How long this process took from its start to the crate's constructor: to load. `None` where /proc cannot tell, and in
+/// a child that was forked after that: it started later.
+pub(crate) fn load_ns() -> Option<u64> {
+    let loaded_ns = LOADED_NS.load(Relaxed);
+    loaded_ns.checked_sub(proc::start_ns()?)
 }
 
 /// What was added to every address of an image whose program headers lie at `table`.
@@ -180,6 +198,12 @@ mod tests {
         assert_eq!(image().base, expected);
         assert!(image().has_code(first as *const () as usize) && !image().has_code(libc::getpid as *const () as usize));
         assert!(image().loader.as_deref().is_none_or(|loader| std::path::Path::new(loader).exists()));
+    }
+
+    #[test]
+    fn this_process_was_loaded_after_its_start() {
+        // The start is told in ticks, so it lies up to one of them before the true one.
+        assert!(load_ns().is_some_and(|load_ns| load_ns < raw::boot_time_ns()));
     }
 
     #[test]

@@ -148,6 +148,18 @@ impl SignalSets {
     }
 }
 
+/// When this process was started, in nanoseconds since the start of the machine (`boot_time_ns` in `raw.rs`).
+pub(crate) fn start_ns() -> Option<u64> {
+    assert_may_sleep();
+    start_in(&std::fs::read_to_string("/proc/self/stat").ok()?, rustix::param::clock_ticks_per_second())
+}
+
+/// The start of a process in nanoseconds since that of the machine, in the text of a `stat` file: its field 22, in ticks.
+fn start_in(stat: &str, ticks_per_second: u64) -> Option<u64> {
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
+    Some((u128::from(ticks) * 1_000_000_000 / u128::from(ticks_per_second.max(1))) as u64)
+}
+
 /// Makes the out-of-memory killer prefer this process to the one that it works for. Without /proc, the kernel's own
 /// measure decides.
 pub(crate) fn prefer_for_oom_kill() {
@@ -233,5 +245,18 @@ mod tests {
         assert_eq!((number_of(&pidfd), look(&pidfd)), (None, None), "it is gone");
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(number_of(&file), None, "no process");
+    }
+
+    #[test]
+    fn the_start_is_the_field_of_its_number() {
+        let stat = |name: &str, start: &str| format!("7 ({name}) S {} {start} 99 98", ["1"; 18].join(" "));
+        for (text, expected) in [
+            (stat("name", "250"), Some(2_500_000_000)),
+            (stat("a) S 1 (b", "250"), Some(2_500_000_000)),
+            (stat("name", "x"), None),
+            ("7 (name) S 1".to_string(), None),
+        ] {
+            assert_eq!(start_in(&text, 100), expected, "{text:?}");
+        }
     }
 }

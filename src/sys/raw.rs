@@ -218,6 +218,17 @@ pub(crate) fn fork(_: &SingleThreaded) -> io::Result<Forked> {
     }
 }
 
+/// Nanoseconds since the machine started, those in which it slept included; 0 where the system does not tell. Through
+/// the C library, since the crate's constructor calls it, when little else may be used.
+pub(crate) fn boot_time_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one value, which is valid for that.
+    match unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) } {
+        0 => time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+        _ => 0,
+    }
+}
+
 /// Ends this process at once and runs nothing more of it: no destructor, no handler of atexit(3).
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: exit_group(2) needs nothing of the process, in whatever state it is; memory that other

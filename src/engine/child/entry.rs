@@ -43,6 +43,7 @@ pub(crate) fn offset() -> u64 {
 }
 
 unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, environment: *const *const u8) {
+    image::note_loaded();
     // SAFETY: the loader calls this constructor before `main`, and the token is gone when this statement ends.
     let intercepted = intercept(&unsafe { BeforeMain::new() });
     let Some(Intercepted { socket, hello, fds, parent }) = intercepted else { return };

@@ -48,9 +48,9 @@ impl ServerLink {
         matches!(self, ServerLink::Absent { .. } | ServerLink::Ended)
     }
 
-    /// A fork server is being started; this is our end of its socket.
-    pub(crate) fn connect(&mut self, socket: Descriptor, now_ns: u64) {
-        *self = ServerLink::Connected { socket, stage: ServerStage::Starting { since_ns: now_ns } };
+    /// A fork server is being started, and is to be heard of by `due_ns`; this is our end of its socket.
+    pub(crate) fn connect(&mut self, socket: Descriptor, due_ns: u64) {
+        *self = ServerLink::Connected { socket, stage: ServerStage::Starting { due_ns } };
     }
 
     /// It has ended; its workers are yet to end.
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_fork_server_moves_only_along_its_ladder() {
-        let starting = ServerStage::Starting { since_ns: 1 };
+        let starting = ServerStage::Starting { due_ns: 1 };
         let preparing = ServerStage::Preparing;
         let serving = ServerStage::Serving { since_ns: 2 };
         let late_start = ServerStage::Overdue { since_ns: 9, due_ns: 8, was_serving: false };
@@ -166,6 +166,6 @@ mod tests {
         let mut server = ServerLink::Absent { retry_ns: 0 };
         server.connect(socket::pair().unwrap().0, 5);
         assert!(!server.is_absent() && server.socket().is_some());
-        assert_eq!(stage(&server), Some(ServerStage::Starting { since_ns: 5 }));
+        assert_eq!(stage(&server), Some(ServerStage::Starting { due_ns: 5 }));
     }
 }

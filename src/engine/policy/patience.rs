@@ -38,9 +38,26 @@ pub(crate) const CAUSE_DUE_NS: u64 = 50_000_000;
 /// nothing but the one error waits; and 2 s are enough on any machine that gives it one.
 pub(crate) const CAUSE_WAIT_NS: u64 = 2_000_000_000;
 
-/// A fork server that did not report back before its `main` within 2 s never will: no loader takes
-/// that long, and its entry seems to be disabled.
-pub(crate) const INTERCEPTION_DEADLINE_NS: u64 = 2_000_000_000;
+/// A fork server must load before it can report: libraries, and their constructors, which may take any time. It gets
+/// four times as long as this process took for the same, since the machine may be busier now, and 2 s more: a program
+/// loads in some milliseconds, and one that only waits for a core gets one long before.
+const LOADS_ALLOWED: u64 = 4;
+const LOAD_RESERVE_NS: u64 = 2_000_000_000;
+
+/// Where it is not known how long this process took, it counts as 5 s. It is not known without /proc, and in a child
+/// that the host forked before its first pool.
+const UNKNOWN_LOAD_NS: u64 = 5_000_000_000;
+
+/// More than a minute counts as a minute. What is measured begins when the process was forked; a shell may wait in it
+/// before it executes the program.
+const LONGEST_LOAD_NS: u64 = 60_000_000_000;
+
+/// When a fork server that is started now is overdue. `load_ns` is how long this process took from its start to the
+/// crate's constructor.
+#[must_use]
+pub(crate) fn load_due_ns(now_ns: u64, load_ns: Option<u64>) -> u64 {
+    now_ns + LOAD_RESERVE_NS + LOADS_ALLOWED * load_ns.unwrap_or(UNKNOWN_LOAD_NS).min(LONGEST_LOAD_NS)
+}
 
 /// A fork server that has not obeyed an order after 1 s is checked: a fork takes 0.1 ms.
 pub(crate) const SPAWN_DEADLINE_NS: u64 = 1_000_000_000;
@@ -50,7 +67,7 @@ pub(crate) const SPAWN_DEADLINE_NS: u64 = 1_000_000_000;
 /// had a core on a busy machine; after 1 s the pieces would have waited for no reason.
 const OVERDUE_RECHECK_NS: u64 = 100_000_000;
 
-/// An overdue fork server that works, for instance at the fork of much memory, has 10 s more. A fork takes about
+/// An overdue fork server that works, for instance at the fork of much memory or at loading, has 10 s more. A fork takes about
 /// 9 ms for each GiB (README), so this suffices for a terabyte; 1 s would not for 200 GiB on a busy machine.
 const WORKING_GRACE_NS: u64 = 10_000_000_000;
 
@@ -257,8 +274,8 @@ impl Patience {
 /// The life of the fork server, as the parent knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServerStage {
-    /// It was started; nothing was heard of it.
-    Starting { since_ns: u64 },
+    /// It was started and loads; it is to be heard of by `due_ns`.
+    Starting { due_ns: u64 },
     /// It runs constructors and `preload`.
     Preparing,
     /// It serves.
@@ -313,7 +330,7 @@ pub(crate) fn next_step(
     };
     match stage {
         ServerStage::Preparing => ServerStep::Resume { until_ns: now_ns + SPAWN_DEADLINE_NS },
-        ServerStage::Starting { since_ns } => overdue(since_ns + INTERCEPTION_DEADLINE_NS),
+        ServerStage::Starting { due_ns } => overdue(due_ns),
         ServerStage::Serving { since_ns } => match oldest_order_ns {
             None => ServerStep::Nothing,
             Some(ordered_ns) => overdue(ordered_ns.max(since_ns) + SPAWN_DEADLINE_NS),
@@ -333,7 +350,7 @@ pub(crate) fn next_step(
                 Some(Activity::Stopped | Activity::Traced | Activity::Sleeps) => true,
                 Some(Activity::Blocked | Activity::Works) | None => now_ns > due_ns + WORKING_GRACE_NS,
             };
-            if hangs || !was_serving { ServerStep::Kill { until_ns } } else { ServerStep::WaitUntil(until_ns) }
+            if hangs { ServerStep::Kill { until_ns } } else { ServerStep::WaitUntil(until_ns) }
         }
     }
 }

@@ -175,7 +175,7 @@ impl Supervisor {
         Observed {
             answers: questions.workers.into_iter().map(look).collect(),
             server_ended: server.is_some_and(|server| process::has_ended(&server.pidfd, Duration::ZERO)),
-            server_activity: server.filter(|_| questions.server).map(|server| Some(look_at(&server.pidfd)?.0)),
+            server_activity: server.filter(|_| questions.server).map(|server| activity(&server.pidfd)),
             kill_count: questions.kill_count.then(|| self.shared.memory_kills.read()),
             host: reads_host.then(|| self.shared.host.read()),
         }
@@ -311,6 +311,11 @@ fn unanswered(questions: Vec<Question>, observed: &Observed) -> Vec<Question> {
 }
 
 /// What a process does; `None` where the system cannot tell.
+pub(super) fn activity(pidfd: impl AsFd) -> Option<Activity> {
+    look_at(pidfd).map(|(activity, _)| activity)
+}
+
+/// The same, with the processor time that it has used.
 fn look_at(pidfd: impl AsFd) -> Answer {
     let (state, cpu_ns) = proc::look(pidfd)?;
     let activity = match state {

@@ -141,7 +141,7 @@ impl Supervisor {
         let mut core = self.shared.lock();
         core.follow_host(host);
         self.done_before_server = core.counts().pieces_done;
-        core.server().connect(connection.ours, clock::now_ns());
+        core.server().connect(connection.ours, patience::load_due_ns(clock::now_ns(), self.launcher.load_ns));
         core.add_prepared(prepared);
         // An error is tried again.
         let _ = core.fill_seats();

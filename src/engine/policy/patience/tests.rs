@@ -205,8 +205,8 @@ fn check_server(
 }
 
 #[test]
-fn a_fork_server_that_starts_has_two_seconds_and_one_that_prepares_is_only_kept_going() {
-    let starting = ServerStage::Starting { since_ns: 1_000 * MS };
+fn a_fork_server_that_starts_has_its_time_to_load_and_one_that_prepares_is_only_kept_going() {
+    let starting = ServerStage::Starting { due_ns: 3_000 * MS };
     check_server(starting, None, None, 2_999, ServerStep::WaitUntil(3_000 * MS));
     let overdue = ServerStep::BecomeOverdue { due_ns: 3_000 * MS, until_ns: 3_100 * MS };
     check_server(starting, Some(1_000), None, 3_000, overdue);
@@ -242,11 +242,27 @@ fn an_overdue_fork_server_is_killed_if_it_hangs_and_waited_for_if_it_works() {
         (true, works, 16_000, again(16_100)),
         (true, works, 16_001, kill(16_101)),
         (true, Some(None), 16_001, kill(16_101)),
-        (false, works, 6_100, kill(6_200)),
+        (false, works, 6_100, again(6_200)),
+        (false, works, 16_001, kill(16_101)),
+        (false, Some(Some(Activity::Sleeps)), 6_100, kill(6_200)),
     ] {
         check_server(overdue(was_serving), Some(5_000), activity, now_ms, expected);
     }
     // What it obeyed meanwhile counts.
     check_server(overdue(true), None, None, 6_050, ServerStep::Recover { until_ns: None });
     check_server(overdue(true), Some(5_500), None, 6_050, ServerStep::Recover { until_ns: Some(6_500 * MS) });
+}
+
+#[test]
+fn loading_may_take_four_times_as_long_as_it_did_and_two_seconds() {
+    for (load_ms, due_ms) in [
+        (Some(0), 3_000),
+        (Some(10), 3_040),
+        (Some(2_500), 13_000),
+        (Some(60_000), 243_000),
+        (Some(86_400_000), 243_000),
+        (None, 23_000),
+    ] {
+        assert_eq!(load_due_ns(1_000 * MS, load_ms.map(|ms: u64| ms * MS)), due_ms * MS, "{load_ms:?}");
+    }
 }

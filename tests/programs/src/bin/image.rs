@@ -30,11 +30,15 @@ fn main() {
 #[unsafe(link_section = ".init_array.00001")]
 static EARLY: extern "C" fn() = early;
 
-/// In a process that is started as fork server: leaves a mark in the file that `IMAGE_STARTS` names, and ends if
-/// `IMAGE_FAILS` names a file.
+/// Sleeps for as many milliseconds as `IMAGE_LOADS_MS` says. Then, in a process that is started as fork server: leaves a
+/// mark in the file that `IMAGE_STARTS` names, ends if `IMAGE_FAILS` names a file, and hangs if there is `IMAGE_HANGS`.
 extern "C" fn early() {
     // SAFETY: no other thread changes the environment before `main`, and all strings end in NUL.
     unsafe {
+        let loads_ms = libc::getenv(c"IMAGE_LOADS_MS".as_ptr());
+        if !loads_ms.is_null() {
+            libc::usleep(1000 * libc::atoi(loads_ms) as libc::c_uint);
+        }
         if libc::getenv(c"MULTICORE_FORK_SERVER".as_ptr()).is_null() {
             return;
         }
@@ -47,6 +51,9 @@ extern "C" fn early() {
         let fails = libc::getenv(c"IMAGE_FAILS".as_ptr());
         if !fails.is_null() && libc::access(fails, libc::F_OK) == 0 {
             libc::_exit(3);
+        }
+        while !libc::getenv(c"IMAGE_HANGS".as_ptr()).is_null() {
+            libc::pause();
         }
     }
 }
