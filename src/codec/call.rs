@@ -9,9 +9,11 @@
 
 #![allow(unsafe_code)]
 
+use crate::codec::error::CodecError;
 use crate::codec::value::Value;
-use crate::codec::{self, CodecError, Encoded, Format};
-use std::panic::{self, AssertUnwindSafe};
+use crate::codec::{self, Encoded, Format};
+
+pub(crate) use crate::codec::error::{drop_payload, panic_text};
 
 /// Decodes `arguments`, calls the function, and encodes its result into `result`.
 type Entry =
@@ -35,22 +37,6 @@ pub(crate) enum Fault {
     Decode(CodecError),
     #[error("returned a result that could not be encoded: {0}")]
     Encode(CodecError),
-}
-
-/// The message in a panic's payload.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "a value that is no text",
-    }
-}
-
-/// Drops a panic's payload, whose drop may panic too.
-pub(crate) fn drop_payload(payload: Box<dyn std::any::Any + Send>) {
-    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
-    }
 }
 
 impl Call {

@@ -1,4 +1,4 @@
-//! Encodes values to bytes and decodes them. The only file that knows the wire format.
+//! Encodes values to bytes and decodes them.
 //!
 //! | format    | argument of `call`                           | pair of `run`  | result                                       |
 //! |-----------|----------------------------------------------|----------------|----------------------------------------------|
@@ -6,29 +6,38 @@
 //! | `Json`    | JSON                                         | JSON, an array | JSON                                         |
 //! | `Raw`     | as `Bincode`                                 | bincode        | only a `String`/`Vec<u8>`, unchanged         |
 //!
-//! Bincode writes integers at their full width. This needs no branch for an integer, and two `u64` take 16 bytes.
+//! Each is a value that comes back as it is, or an error: in bincode by `proof`, in JSON by `json.rs`.
 //!
 //! Invariant: decoding allocates at most a small multiple of the bytes received, and never panics, whatever the bytes are.
 
-pub(crate) mod bounded;
+mod binary;
+mod bounded;
 pub(crate) mod bytes;
 pub(crate) mod call;
+pub(crate) mod error;
+mod json;
+mod proof;
 pub(crate) mod value;
 
-use self::bounded::{Bounded, Budget};
+use self::error::CodecError;
+use self::value::Value;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::any::{Any, TypeId};
+use std::marker::PhantomData;
 
 /// The format in which arguments and results travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Format {
     /// Compact and fast; the default. It cannot carry values that describe their own shape (such as untagged enums or
-    /// `serde_json::Value`), nor values that nest deeper than about a hundred levels.
+    /// `serde_json::Value`), nor values that nest deeper than about a hundred levels. Names of fields do not travel, so
+    /// both halves of a type must treat the same fields: see [`Value`](crate::Value). What it cannot carry is refused.
     #[default]
     Bincode,
-    /// Carries every value that JSON can represent.
+    /// Carries every value that JSON can represent, with the names of the fields. JSON has only `null` for `None`, `()`,
+    /// infinity and NaN: a value that would come back as another one for that reason is refused, such as `Some(None)`. An
+    /// untagged enum comes back as the first variant that fits, as serde defines it.
     Json,
     /// A result that is a `String` or `Vec<u8>` travels unchanged; any other result is an
     /// [`Encode`](crate::ErrorKind::Encode) error. Arguments travel as in [`Bincode`](Format::Bincode).
@@ -54,56 +63,10 @@ impl Format {
     }
 }
 
-/// The reason why a value could not be encoded or decoded.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CodecError {
-    /// A type that needs the format to describe the value, such as an untagged enum.
-    #[error("bincode cannot decode a value that describes its own shape, such as an untagged enum: use Format::Json")]
-    SelfDescribing,
-    #[error("{missing} bytes are missing at the end")]
-    CutOff { missing: usize },
-    #[error("{0}")]
-    Bincode(String),
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
-    #[error("the value's serde code panicked: {0}")]
-    Panicked(String),
-    #[error("the bytes are not text: {0}")]
-    NotText(#[from] std::string::FromUtf8Error),
-    #[error("Format::Raw carries only a String or Vec<u8> as a result; use Format::Bincode or Format::Json")]
-    NotBytes,
-}
-
-impl From<bincode::error::EncodeError> for CodecError {
-    fn from(error: bincode::error::EncodeError) -> Self {
-        match error {
-            bincode::error::EncodeError::OtherString(text) => CodecError::Bincode(text),
-            // bincode's other messages are only the names of its variants.
-            other => CodecError::Bincode(format!("bincode says {other}")),
-        }
-    }
-}
-
-impl From<bincode::error::DecodeError> for CodecError {
-    fn from(error: bincode::error::DecodeError) -> Self {
-        use bincode::error::DecodeError;
-        match error {
-            DecodeError::OtherString(text) => CodecError::Bincode(text),
-            DecodeError::UnexpectedEnd { additional } => CodecError::CutOff { missing: additional },
-            DecodeError::Serde(bincode::serde::DecodeError::AnyNotSupported) => CodecError::SelfDescribing,
-            other => CodecError::Bincode(format!("bincode says {other}")),
-        }
-    }
-}
-
 /// Where an encoded value is: in the buffer that the caller lent, or in the value's own buffer.
 pub(crate) enum Encoded {
     InBuffer,
     Own(Vec<u8>),
-}
-
-fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_fixed_int_encoding()
 }
 
 /// True for the types that travel unchanged.
@@ -138,7 +101,7 @@ fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
 }
 
 /// Encodes the argument of `call`.
-pub(crate) fn encode_argument<A: Serialize + 'static>(
+pub(crate) fn encode_argument<A: Value>(
     format: Format,
     argument: A,
     buffer: &mut Vec<u8>,
@@ -148,48 +111,43 @@ pub(crate) fn encode_argument<A: Serialize + 'static>(
     }
     match into_bytes(argument) {
         Ok(bytes) => Ok(Encoded::Own(bytes)),
-        Err(argument) => encode_bincode(&argument, buffer),
+        Err(argument) => encode_binary(&argument, buffer),
     }
 }
 
 /// Encodes the pair of `run`.
-pub(crate) fn encode_pair<A: Serialize, B: Serialize>(
+pub(crate) fn encode_pair<A: Value, B: Value>(
     format: Format,
     pair: &(A, B),
     buffer: &mut Vec<u8>,
 ) -> Result<Encoded, CodecError> {
-    match format {
-        Format::Json => encode_json(pair, buffer),
-        Format::Bincode | Format::Raw => encode_bincode(pair, buffer),
-    }
+    buffer.clear();
+    append_pair(format, pair, buffer)?;
+    Ok(Encoded::InBuffer)
 }
 
 /// Encodes the pair of `run` behind what is in the buffer. If that fails, a part may be there.
-pub(crate) fn append_pair<A: Serialize, B: Serialize>(
+pub(crate) fn append_pair<A: Value, B: Value>(
     format: Format,
     pair: &(A, B),
     buffer: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
     match format {
-        Format::Json => serde_json::to_writer(buffer, pair)?,
-        Format::Bincode | Format::Raw => {
-            bincode::serde::encode_into_writer(pair, Append(buffer), config())?;
+        Format::Json => json::append(pair, buffer),
+        Format::Bincode | Format::Raw if proof::is_plain::<A>() && proof::is_plain::<B>() => {
+            binary::append(pair, buffer)
         }
+        Format::Bincode | Format::Raw => proof::append(pair, buffer),
     }
-    Ok(())
 }
 
 /// Encodes a result.
-pub(crate) fn encode_result<R: Serialize + 'static>(
-    format: Format,
-    result: R,
-    buffer: &mut Vec<u8>,
-) -> Result<Encoded, CodecError> {
+pub(crate) fn encode_result<R: Value>(format: Format, result: R, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
     match format {
         Format::Json => encode_json(&result, buffer),
         Format::Bincode => match into_bytes(result) {
             Ok(bytes) => Ok(Encoded::Own(bytes)),
-            Err(result) => encode_bincode(&result, buffer),
+            Err(result) => encode_binary(&result, buffer),
         },
         Format::Raw => match into_bytes(result) {
             Ok(bytes) => Ok(Encoded::Own(bytes)),
@@ -233,49 +191,32 @@ pub(crate) fn decode_result<R: DeserializeOwned + 'static>(format: Format, bytes
 fn decode_value<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<T, CodecError> {
     match format {
         Format::Json => Ok(serde_json::from_slice(bytes)?),
-        Format::Bincode | Format::Raw => decode_bincode(bytes),
+        Format::Bincode | Format::Raw => binary::read(PhantomData, bytes),
     }
 }
 
-/// Encodes a message between the parent and the fork server.
+/// Encodes a message between the parent and the fork server. Its type is ours, so it needs no proof.
 pub(crate) fn encode_message<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     let mut buffer = Vec::new();
-    encode_bincode(message, &mut buffer).map(|_| buffer)
+    binary::append(message, &mut buffer)?;
+    Ok(buffer)
 }
 
 /// Decodes a message between the parent and the fork server.
 pub(crate) fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    decode_bincode(bytes)
+    binary::read(PhantomData, bytes)
 }
 
-fn encode_json<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
+fn encode_json<T: Value>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
     buffer.clear();
-    serde_json::to_writer(buffer, value)?;
+    json::append(value, buffer)?;
     Ok(Encoded::InBuffer)
 }
 
-/// Appends to a vector. bincode's own writer copies through a slice of fixed length.
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl bincode::enc::write::Writer for Append<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-fn encode_bincode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
+fn encode_binary<T: Value>(value: &T, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
     buffer.clear();
-    bincode::serde::encode_into_writer(value, Append(buffer), config())?;
+    proof::append(value, buffer)?;
     Ok(Encoded::InBuffer)
-}
-
-fn decode_bincode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
-    let mut decoder = bincode::serde::BorrowedSerdeDecoder::from_slice(bytes, config(), ());
-    let budget = Budget::for_input(bytes.len());
-    let bounded = Bounded::new(decoder.as_deserializer(), &budget);
-    Ok(T::deserialize(bounded)?)
 }
 
 #[cfg(test)]

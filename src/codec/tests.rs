@@ -1,8 +1,8 @@
 //! Values encoded and decoded in every format, and bytes that no encoder writes.
 
 use super::*;
-use crate::codec::value::Value;
 use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Debug;
@@ -12,7 +12,11 @@ const FORMATS: [Format; 3] = [Format::Bincode, Format::Json, Format::Raw];
 
 /// The bytes of an encoded value.
 fn bytes_of(encoded: Result<Encoded, CodecError>, buffer: Vec<u8>) -> Vec<u8> {
-    match encoded.unwrap() {
+    bytes_in(encoded.unwrap(), buffer)
+}
+
+fn bytes_in(encoded: Encoded, buffer: Vec<u8>) -> Vec<u8> {
+    match encoded {
         Encoded::InBuffer => buffer,
         Encoded::Own(bytes) => bytes,
     }
@@ -25,8 +29,8 @@ fn used_buffer() -> Vec<u8> {
 
 fn argument_there_and_back<T: Value>(format: Format, value: T) -> Result<T, CodecError> {
     let mut buffer = used_buffer();
-    let encoded = encode_argument(format, value, &mut buffer);
-    decode_argument(format, &mut bytes_of(encoded, buffer))
+    let encoded = encode_argument(format, value, &mut buffer)?;
+    decode_argument(format, &mut bytes_in(encoded, buffer))
 }
 
 fn result_there_and_back<T: Value>(format: Format, value: T) -> Result<T, CodecError> {
@@ -225,7 +229,7 @@ fn what_a_format_cannot_carry_is_an_error() {
     // JSON has only text as keys, and neither infinity nor NaN.
     assert!(encode_argument(Format::Json, HashMap::from([((1, 2), 3)]), &mut buffer).is_err());
     assert!(argument_there_and_back(Format::Json, f64::NAN).is_err());
-    // Bincode can encode values that describe their own shape, and cannot decode them.
+    // Bincode cannot decode values that describe their own shape.
     for format in [Format::Bincode, Format::Raw] {
         for value in [Untagged::Number(5), Untagged::Text("five".to_string())] {
             assert!(argument_there_and_back(format, value).is_err());
@@ -280,6 +284,24 @@ fn a_format_reads_as_it_was_written() {
         assert!(format.to_bits() < 4, "two bits of a header");
     }
     assert_eq!(Format::from_bits(3), None);
+}
+
+#[test]
+fn bytes_left_over_are_an_error() {
+    for format in [Format::Bincode, Format::Json] {
+        let mut buffer = Vec::new();
+        let encoded = encode_pair(format, &(nested(), 1_u8), &mut buffer);
+        let mut bytes = bytes_of(encoded, buffer);
+        assert_eq!(decode_pair::<Nested, u8>(format, &bytes).unwrap(), (nested(), 1));
+        bytes.push(b'1');
+        assert!(decode_pair::<Nested, u8>(format, &bytes).is_err());
+        assert!(decode_result::<(Nested, u8)>(format, &bytes).is_err());
+        assert!(decode_result_owned::<(Nested, u8)>(format, bytes.clone()).is_err());
+        assert!(decode_argument::<(Nested, u8)>(format, &mut bytes).is_err());
+    }
+    let error = decode_message::<u8>(&[1, 2, 3]).unwrap_err().to_string();
+    assert!(error.contains("2 bytes are left over"), "{error}");
+    assert!(decode_result::<()>(Format::Bincode, &[0]).is_err());
 }
 
 #[test]
@@ -358,6 +380,18 @@ fn a_value_that_nests_without_end_is_refused_before_the_stack_is() {
     check(deep);
 }
 
+fn any_shape() -> impl Strategy<Value = Shape> {
+    let point = || (any::<i32>(), any::<i16>()).prop_map(|(x, y)| Point(x.into(), y.into()));
+    let flat = prop_oneof![
+        Just(Shape::Nothing),
+        any::<i32>().prop_map(|radius| Shape::Circle(radius.into())),
+        (point(), point()).prop_map(|(from, to)| Shape::Line(from, to)),
+        (prop::collection::vec(point(), 0..4), any::<String>())
+            .prop_map(|(points, label)| Shape::Polygon { points, label: label.into() }),
+    ];
+    flat.prop_recursive(4, 16, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Shape::Group))
+}
+
 fn random_cases(count: u32) -> ProptestConfig {
     let cases = if cfg!(miri) { count / 512 } else { count };
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -390,6 +424,11 @@ proptest! {
             bytes[place] = byte;
             let _ = decode_result::<Nested>(format, &bytes);
         }
+    }
+
+    #[test]
+    fn every_shape_survives(shapes in prop::collection::vec(any_shape(), 0..4)) {
+        check(shapes);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::Failure;
 use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
+use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::engine::link::{Arrival, Buffers, Link};
 use crate::engine::piece::{Given, Terms};
@@ -17,7 +18,6 @@ use crate::protocol::ring::{Consumer, Header, Producer, Violation};
 use crate::protocol::sleep::{Interest, Listening};
 use crate::protocol::sync::{Acquire, AtomicU64, Relaxed, Release};
 use crate::sys::process::Ending;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
@@ -196,12 +196,13 @@ enum Everything {
 
 /// Results are decoded or refused with an error: no panic, and no memory for values that are not there.
 pub fn value(data: &[u8]) {
-    fn read<R: DeserializeOwned + Serialize + 'static>(format: Format, bytes: &[u8]) {
+    fn read<R: Value>(format: Format, bytes: &[u8]) {
         let Ok(value) = codec::decode_result::<R>(format, bytes) else { return };
         let Ok(again) = codec::encode_message(&value) else { return };
         // The number of elements without a size is limited by the number of bytes: a shorter encoding may hold fewer.
         if again.len() >= bytes.len() {
             codec::decode_message::<R>(&again).expect("what was written can be read");
+            codec::encode_argument(Format::Bincode, value, &mut Vec::new()).expect("its halves mirror each other");
         }
     }
     let Some((&first, bytes)) = data.split_first() else { return };

@@ -2,10 +2,11 @@
 
 use crate::backend::{ReadOrder, Settled};
 use crate::codec::bytes::Reply;
+use crate::codec::error::{CodecError, guarded};
 use crate::codec::value::Value;
-use crate::codec::{self, CodecError, Format};
+use crate::codec::{self, Format};
 use crate::error::{Error, ErrorKind};
-use crate::task::{Task, guarded};
+use crate::task::Task;
 use std::io;
 use std::time::{Duration, Instant};
 

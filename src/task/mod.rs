@@ -9,15 +9,16 @@ pub(crate) mod iter;
 use self::canceller::Canceller;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
-use crate::codec::call::{Call, drop_payload, panic_text};
+use crate::codec::call::Call;
+use crate::codec::error::{CodecError, guarded};
 use crate::codec::value::Value;
-use crate::codec::{self, CodecError, Encoded, Format};
+use crate::codec::{self, Encoded, Format};
 use crate::error::ErrorKind;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -377,15 +378,6 @@ impl Batch {
         }
         own
     }
-}
-
-/// Runs a value's own `Serialize` or `Deserialize`: if it panics, that is an error like any other.
-fn guarded<T>(codec: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
-    panic::catch_unwind(AssertUnwindSafe(codec)).unwrap_or_else(|payload| {
-        let text = panic_text(&*payload).to_string();
-        drop_payload(payload);
-        Err(CodecError::Panicked(text))
-    })
 }
 
 #[cfg(test)]

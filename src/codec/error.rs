@@ -1,0 +1,54 @@
+//! Why a value could not be encoded or decoded, and what the panics of a value's own code say.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+
+/// The reason why a value could not be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CodecError {
+    /// A type that needs the format to describe the value, such as an untagged enum.
+    #[error("bincode cannot decode a value that describes its own shape, such as an untagged enum: use Format::Json")]
+    SelfDescribing,
+    #[error("{missing} bytes are missing at the end")]
+    CutOff { missing: usize },
+    #[error("{left} bytes are left over at the end")]
+    LeftOver { left: usize },
+    #[error("{0}")]
+    Binary(String),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// The value would come back as another one, or not at all.
+    #[error("`{type_name}` would not come back as it is: {finding}: {cure}")]
+    NotMirrored { type_name: &'static str, finding: String, cure: &'static str },
+    #[error("the value's serde code panicked: {0}")]
+    Panicked(String),
+    #[error("the bytes are not text: {0}")]
+    NotText(#[from] std::string::FromUtf8Error),
+    #[error("Format::Raw carries only a String or Vec<u8> as a result; use Format::Bincode or Format::Json")]
+    NotBytes,
+}
+
+/// The message in a panic's payload.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "a value that is no text",
+    }
+}
+
+/// Drops a panic's payload, whose drop may panic too.
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
+}
+
+/// Runs a value's own code: if it panics, that is an error like any other.
+pub(crate) fn guarded<T>(codec: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
+    panic::catch_unwind(AssertUnwindSafe(codec)).unwrap_or_else(|payload| {
+        let text = panic_text(&*payload).to_string();
+        drop_payload(payload);
+        Err(CodecError::Panicked(text))
+    })
+}
