@@ -5,7 +5,7 @@
 
 mod support;
 
-use multicore::{ErrorKind, Pool, PoolBuilder, Stats, Task};
+use multicore::{ErrorKind, Pool, PoolBuilder, Stats, Task, WorkerStart};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -526,7 +526,9 @@ fn stats_show_as_a_table_and_travel_as_data() {
         ];
         assert_eq!(lines[1 + number], expected);
     }
-    assert_eq!(table.lines().last(), Some("0 tasks, 0 pieces waiting, 100 done, 0 workers lost"));
+    let took_ms = stats.start_time.expect("all workers are ready").as_secs_f64() * 1000.0;
+    let last = format!("0 tasks, 0 pieces waiting, 100 done, 0 workers lost; workers are forked, in {took_ms:.1} ms");
+    assert_eq!((table.lines().last(), stats.start), (Some(&*last), WorkerStart::Forked));
     // The columns are aligned with their heads.
     assert!(table.lines().take(3).all(|line| line.len() == table.lines().next().unwrap().len()), "{table}");
     let again: Stats = serde_json::from_str(&serde_json::to_string(&stats).unwrap()).unwrap();
