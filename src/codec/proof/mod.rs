@@ -107,7 +107,7 @@ impl Observer for Lookup {
     type List = ();
 
     #[inline(always)]
-    fn skips_plain(&self) -> bool {
+    fn skips_plain(&self, _: &'static str) -> bool {
         true
     }
 

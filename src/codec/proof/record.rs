@@ -148,9 +148,9 @@ impl Observer for Record {
     type Product = OpenProduct;
     type List = OpenList;
 
-    fn skips_plain(&self) -> bool {
-        // In text a plain value may be another one, such as a float.
-        self.mode != Mode::Text
+    fn skips_plain(&self, name: &'static str) -> bool {
+        // In text a plain value may be another one, such as a float. A tuple is a product, which a reader will ask for.
+        self.mode != Mode::Text && !name.contains(',')
     }
 
     fn empties_plain(&self) -> bool {

@@ -18,8 +18,8 @@ pub(super) trait Observer {
     /// What it keeps of a list or map while this is written.
     type List;
 
-    /// True if plain values are not followed further.
-    fn skips_plain(&self) -> bool;
+    /// True if values of this plain type are not followed further.
+    fn skips_plain(&self, name: &'static str) -> bool;
     /// True if an empty list takes the place of a plain one.
     fn empties_plain(&self) -> bool;
     fn is_human_readable(&self) -> bool;
@@ -72,7 +72,7 @@ impl<T: Serialize + ?Sized, O: Observer> Serialize for Part<'_, T, O> {
     #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let observer = self.observer;
-        if is_plain::<T>() && observer.skips_plain() {
+        if is_plain::<T>() && observer.skips_plain(name_of::<T>()) {
             let begin = observer.begin();
             let written = if observer.empties_plain() && is_plain_list::<T>() {
                 // All lists, texts among them, begin with their length, which is 0 here.
