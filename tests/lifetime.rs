@@ -205,11 +205,14 @@ fn pools_work_in_destructors_that_outlive_ours_and_at_exit() {
         canceller: Err(Cancelled)\nfollower: true\nleader: Err(Cancelled)\nown pool: true\nown or inline: true\n\
         stats: 2 8\nglobal: true\nor inline: true\nended\n";
     for (when, before) in [("thread", true), ("thread-first-use", false), ("main", true), ("atexit", true)] {
-        for program in [Some(program("late")), musl_program("late")].into_iter().flatten() {
+        let before = if before { "before: true\n" } else { "" };
+        // On musl no destructor of the first thread's thread-locals runs at all.
+        let on_musl = if when == "main" { "" } else { EVERYTHING };
+        let programs = [(Some(program("late")), EVERYTHING), (musl_program("late"), on_musl)];
+        for (program, then) in programs.into_iter().filter_map(|(program, then)| Some((program?, then))) {
             let mut late = command(&program, &[when]);
             late.env("MULTICORE_WORKERS", "2");
-            let before = if before { "before: true\n" } else { "" };
-            run(late).assert_said(&format!("{before}{EVERYTHING}"));
+            run(late).assert_said(&format!("{before}{then}"));
         }
     }
 }
