@@ -18,7 +18,7 @@ use crate::pool::failed::Failed;
 use crate::pool::ranges::Ranges;
 use crate::pool::{PIECES_A_WORKER, Pool, inline_task};
 use crate::sys::raw::Published;
-use crate::sys::{clock, machine, process};
+use crate::sys::{clock, image, machine, process};
 use crate::task::Task;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -77,7 +77,10 @@ impl OfProcess {
         // What the environment says is read again each time: that starts nothing.
         let builder = Pool::builder().with_environment()?;
         match builder.build() {
-            Ok(pool) => Ok(self.pool.get_or_init(|| pool)),
+            Ok(pool) => {
+                end_in_order();
+                Ok(self.pool.get_or_init(|| pool))
+            }
             Err(error) => {
                 self.failed.remember(&error, began_ns, clock::now_ns());
                 Err(error)
@@ -142,6 +145,19 @@ impl Pool {
     }
 }
 
+/// The global pool is never dropped: the kernel ends it with the program. Where a tool such as a coverage counter has something
+/// to write at its workers' end, the program's end ends it in order before.
+fn end_in_order() {
+    extern "C" fn end() {
+        // A child of the program that was forked without a pool of its own has nothing to end.
+        let own = LATEST.get().filter(|latest| process::is_current(latest.process));
+        if let Some(pool) = own.and_then(|own| own.pool.get()) {
+            pool.workers.shut_down(true);
+        }
+    }
+    image::call_before_last_counts(end);
+}
+
 impl PoolBuilder {
     /// Makes this the global pool of this process: once, before its first use. It is tried even if a start has failed
     /// before.
@@ -161,7 +177,9 @@ impl PoolBuilder {
         if global.pool.get().is_some() {
             return Err(taken());
         }
-        global.pool.set(self.build()?).map_err(|_| taken())
+        global.pool.set(self.build()?).map_err(|_| taken())?;
+        end_in_order();
+        Ok(())
     }
 }
 

@@ -4,8 +4,9 @@
 
 use super::proc;
 use super::raw::{self, Published};
-use std::ffi::c_int;
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ops::Range;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 type Header = libc::Elf64_Phdr;
@@ -117,39 +118,120 @@ impl Fnv {
     }
 }
 
+/// The address of a symbol of this image, 0 if it is not there. The reference is weak and goes through the GOT: otherwise an
+/// image without the symbol would not be linked, or not load.
+macro_rules! weak_address {
+    ($symbol:literal) => {{
+        let address: usize;
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a load from the GOT, which the loader has filled; nothing else is read or written.
+        unsafe {
+            std::arch::asm!(
+                concat!(".weak ", $symbol),
+                concat!("mov {address}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
+                address = out(reg) address,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a load from the GOT, which the loader has filled; nothing else is read or written.
+        unsafe {
+            std::arch::asm!(
+                concat!(".weak ", $symbol),
+                concat!("adrp {address}, :got:", $symbol),
+                concat!("ldr {address}, [{address}, :got_lo12:", $symbol, "]"),
+                address = out(reg) address,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        address
+    }};
+}
+
 /// Where the array of constructors of this image begins and ends; both are null in a shared object that
-/// GNU ld made. The references are weak and go through the GOT: otherwise such an object would not load.
+/// GNU ld made.
 fn constructor_bounds() -> (*const Constructor, *const Constructor) {
-    let (start, end): (usize, usize);
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: two loads from the GOT, which the loader has filled; nothing else is read or written.
-    unsafe {
-        std::arch::asm!(
-            ".weak __init_array_start",
-            ".weak __init_array_end",
-            "mov {start}, qword ptr [rip + __init_array_start@GOTPCREL]",
-            "mov {end}, qword ptr [rip + __init_array_end@GOTPCREL]",
-            start = out(reg) start,
-            end = out(reg) end,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: two loads from the GOT, which the loader has filled; nothing else is read or written.
-    unsafe {
-        std::arch::asm!(
-            ".weak __init_array_start",
-            ".weak __init_array_end",
-            "adrp {start}, :got:__init_array_start",
-            "ldr {start}, [{start}, :got_lo12:__init_array_start]",
-            "adrp {end}, :got:__init_array_end",
-            "ldr {end}, [{end}, :got_lo12:__init_array_end]",
-            start = out(reg) start,
-            end = out(reg) end,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
+    let (start, end) = (weak_address!("__init_array_start"), weak_address!("__init_array_end"));
     (start as *const Constructor, end as *const Constructor)
+}
+
+/// A function of a tool's runtime without arguments, if it is linked. Its result is not looked at.
+fn tool(address: usize) -> Option<extern "C" fn()> {
+    // SAFETY: 0, which is `None`, or the address of a C function without arguments, which is all that this file asks for.
+    unsafe { std::mem::transmute::<usize, Option<extern "C" fn()>>(address) }
+}
+
+/// True if the program was built with a tool that counts what runs and writes its counts when the program ends: the coverage
+/// of `-C instrument-coverage` and clang, or of gcc. A worker must do that itself, since it ends without `exit`.
+pub(crate) fn writes_counts() -> bool {
+    weak_address!("__llvm_profile_write_file") != 0 || weak_address!("__gcov_dump") != 0
+}
+
+/// Calls a function when the program ends in order, after `main` or by exit(3), if it [`writes_counts`].
+pub(crate) fn call_before_last_counts(function: extern "C" fn()) {
+    if writes_counts() {
+        // SAFETY: a function of this program lives as long as it. (In a shared object there is no pool, which would call this.)
+        unsafe { libc::atexit(function) };
+    }
+}
+
+/// In a process that was just forked: its counts begin at 0, since its parent writes what it has counted so far; and the
+/// name of its file gets this process's number where it has one.
+pub(crate) fn start_counts() {
+    // In this mode the file itself is mapped, and holds the counts of all processes.
+    if weak_address!("__llvm_profile_is_continuous_mode_enabled") != 0 && is_continuous() {
+        return;
+    }
+    if let Some(reset) = tool(weak_address!("__llvm_profile_reset_counters")) {
+        reset();
+        rename_counts();
+    }
+    if let Some(reset) = tool(weak_address!("__gcov_reset")) {
+        reset();
+    }
+}
+
+fn is_continuous() -> bool {
+    let address = weak_address!("__llvm_profile_is_continuous_mode_enabled");
+    // SAFETY: the caller has seen that it is there; it is a C function of this type.
+    let is_enabled = unsafe { std::mem::transmute::<usize, extern "C" fn() -> c_int>(address) };
+    is_enabled() != 0
+}
+
+/// The runtime puts the number of the process into the name when it gets the pattern, and ignores one that it has already. So
+/// it gets another spelling of the same path.
+fn rename_counts() {
+    let address = weak_address!("__llvm_profile_set_filename");
+    let Some(pattern) = counts_pattern().filter(|_| address != 0) else { return };
+    let prefix = if pattern.starts_with(b"/") { "/" } else { "./" };
+    let Ok(pattern) = CString::new([prefix.as_bytes(), &pattern].concat()) else { return };
+    // SAFETY: the address of a C function of this type, by its name.
+    let set = unsafe { std::mem::transmute::<usize, extern "C" fn(*const c_char)>(address) };
+    set(pattern.as_ptr());
+    // The runtime may keep the pointer.
+    std::mem::forget(pattern);
+}
+
+/// The pattern of the file's name, by the environment or by the compiler, if it contains the process's number.
+fn counts_pattern() -> Option<Vec<u8>> {
+    let by_compiler = || {
+        let address = weak_address!("__llvm_profile_filename") as *const c_char;
+        // SAFETY: not null, so it is the variable of this name, a string that nobody changes.
+        (!address.is_null()).then(|| unsafe { CStr::from_ptr(address) }.to_bytes().to_vec())
+    };
+    let set = std::env::var_os("LLVM_PROFILE_FILE").map(|pattern| pattern.into_vec());
+    let pattern = set.filter(|pattern| !pattern.is_empty()).or_else(by_compiler)?;
+    pattern.windows(2).any(|pair| pair == b"%p").then_some(pattern)
+}
+
+/// Writes the counts of this process to their file.
+pub(crate) fn write_counts() {
+    super::may_sleep::assert_may_sleep();
+    for address in [weak_address!("__llvm_profile_write_file"), weak_address!("__gcov_dump")] {
+        if let Some(write) = tool(address) {
+            write();
+        }
+    }
 }
 
 /// The constructors that stand after `own` in the executable's array; `None` where this code is in

@@ -6,6 +6,11 @@ pub(crate) mod machine;
 #[path = "may_sleep.rs"]
 pub(crate) mod may_sleep;
 
+pub(crate) mod image {
+    /// There is no global pool that would have to end before.
+    pub(crate) fn call_before_last_counts(_: extern "C" fn()) {}
+}
+
 pub(crate) mod symbol {
     /// The executable's symbol table is read on Linux only.
     pub(crate) fn name_of(_: usize) -> Option<String> {

@@ -6,14 +6,14 @@
 //! | before a worker sleeps | not touched                                      | not touched              | not touched      |
 //! | at its orderly end     | flushed                                          | flushed                  | flushed          |
 //!
-//! The whole orderly end takes at most [`LAST_FLUSH`]. So a stream that a piece left behind, held by a thread or
+//! The last flush takes at most [`LAST_FLUSH`]. So a stream that a piece left behind, held by a thread or
 //! with a reader that does not read, keeps neither an answer nor the next piece waiting.
 //!
 //! Invariant: after a piece, no lock of C's stdio is waited for. Rust's has no try-lock: a thread that keeps
 //! `stdout().lock()` or writes to a full standard output holds the answer, within the time limit of the piece.
 
 use crate::sys::process::{self, COutput};
-use crate::sys::{descriptors, signals};
+use crate::sys::{descriptors, image, signals};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -69,8 +69,10 @@ impl Output {
     }
 }
 
-/// Writes out all that was printed, at a worker's orderly end: from here on the process lives at most [`LAST_FLUSH`].
-pub(crate) fn flush_and_end_soon() {
+/// At a worker's orderly end: writes what tools have counted, and then all that was printed. The process lives at most
+/// [`LAST_FLUSH`] after that.
+pub(crate) fn write_all_and_end_soon() {
+    image::write_counts();
     signals::exit_within(LAST_FLUSH);
     let _ = io::stdout().flush();
     process::flush_c_streams();

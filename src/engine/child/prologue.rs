@@ -15,7 +15,7 @@ use crate::sys::descriptors::Descriptor;
 use crate::sys::event::Event;
 use crate::sys::process::{self, SingleThreaded};
 use crate::sys::rights::{Need, Rights};
-use crate::sys::{allocator, clock, fault, proc, signals};
+use crate::sys::{allocator, clock, fault, image, proc, signals};
 use rustix::process::Pid;
 
 /// What a new worker gets from the fork server.
@@ -104,7 +104,7 @@ pub(crate) fn run(start: NewWorker) -> ! {
     let mut worker = Worker::new(pair, events, calls, ResultLimit::new(settings.max_result_bytes));
     if let Err(reason) = settled.and_then(|()| prepare(&settings, calls)) {
         worker.reply(0, Outcome::StartFailed, reason.as_bytes(), true);
-        output::flush_and_end_soon();
+        output::write_all_and_end_soon();
         process::exit_now(1);
     }
     worker.flush_output();
@@ -119,7 +119,7 @@ pub(crate) fn run(start: NewWorker) -> ! {
         // The parent no longer listens, so a failure is not reported.
         let _ = run_hook(hook, calls);
     }
-    output::flush_and_end_soon();
+    output::write_all_and_end_soon();
     failpoint!("worker-left");
     process::exit_now(0)
 }
@@ -128,6 +128,7 @@ pub(crate) fn run(start: NewWorker) -> ! {
 fn settle_process(start: &NewWorker) -> Result<(), String> {
     failpoint!("worker-forked");
     signals::this_process_follows_host();
+    image::start_counts();
     // When the worker is killed, its group is killed with it.
     process::lead_own_group();
     failpoint!("worker-group-made");

@@ -16,7 +16,7 @@ use crate::engine::wire::message::{self, FromServer, Hello, HostSignals, Known, 
 use crate::failpoint::failpoint;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::descriptors::{self, Readiness};
-use crate::sys::image::image;
+use crate::sys::image::{self, image};
 use crate::sys::launch::{self, Launch};
 use crate::sys::process::{self, Forked, LastWait, NotConfirmed, SingleThreaded};
 use crate::sys::rights::{Need, Rights};
@@ -356,6 +356,8 @@ impl ForkServer {
             process::has_ended(&child.pidfd, wait.left());
             process::reap(child.pid);
         }
+        // Constructors and preload were counted here. Workers begin at 0.
+        image::write_counts();
         failpoint!("server-ended");
         process::end_with_group()
     }

@@ -9,6 +9,8 @@ use crate::engine::unpark::Wake;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
+use crate::sys::descriptors::Descriptor;
+use std::sync::Arc;
 
 impl Core {
     /// Cancels a task that its owner still holds: what has not begun never begins, what runs is killed, and
@@ -165,6 +167,18 @@ impl Core {
             }
         }
         are_gone
+    }
+
+    /// After the pool was closed: dismisses the workers that have nothing left to do, and gives their pidfds.
+    #[must_use]
+    pub(crate) fn dismiss_idle(&mut self) -> Vec<Arc<Descriptor>> {
+        let now_ns = clock::now_ns();
+        let idle = self.seats.workers_mut().filter(|worker| worker.link.is_idle());
+        let leaving = idle.filter_map(|worker| {
+            worker.dismiss(now_ns);
+            worker.pidfd().cloned()
+        });
+        leaving.collect()
     }
 
     /// Every waiter has something to look at.

@@ -7,9 +7,9 @@ use crate::engine::policy::patience::{self, ServerStep};
 use crate::engine::policy::restart::RETRY_NS;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
-use crate::sys::clock;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::process::{self, LastWait};
+use crate::sys::{clock, image};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -155,8 +155,20 @@ impl Supervisor {
         Ok(server)
     }
 
+    /// Where a tool counts what runs, idle workers leave in order before they are killed, so that they write their counts.
+    fn let_workers_write_counts(&self) {
+        let leaving = self.shared.lock().dismiss_idle();
+        let deadline = Instant::now() + FAREWELL;
+        for pidfd in leaving {
+            process::has_ended(&pidfd, deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+
     /// Lets the fork server go, and waits until it has: then no process of the pool is left.
     pub(super) fn end(&mut self) {
+        if image::writes_counts() {
+            self.let_workers_write_counts();
+        }
         let workers = {
             let mut core = self.shared.lock();
             core.server().end();

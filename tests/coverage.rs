@@ -1,0 +1,58 @@
+//! Programs that are built to count what runs: workers write their counts, whichever way the pool ends.
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+
+mod run;
+
+use run::{build_with, command, run, skipped};
+use std::fs;
+use std::path::Path;
+
+/// How often the program's pieces and its preload call their functions.
+const PIECES: u64 = 12_345;
+const PRELOADED: u64 = 54_321;
+
+/// In how many of these files a number stands.
+fn files_with(number: u64, files: &[Vec<u8>]) -> usize {
+    files.iter().filter(|file| file.windows(8).any(|bytes| bytes == number.to_le_bytes())).count()
+}
+
+/// Runs the program in an empty directory, with this name for its files, and gives the files.
+fn counted(program: &Path, way: &str, name: Option<&str>) -> Vec<Vec<u8>> {
+    let directory = tempfile::tempdir().unwrap();
+    let mut covered = command(program, &[way]);
+    covered.current_dir(directory.path()).env_remove("LLVM_PROFILE_FILE");
+    match name {
+        Some(name) if name.starts_with('/') => {
+            covered.env("LLVM_PROFILE_FILE", format!("{}{name}", directory.path().display()))
+        }
+        Some(name) => covered.env("LLVM_PROFILE_FILE", name),
+        None => &mut covered,
+    };
+    run(covered).assert_said("right: true\n");
+    let files = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+    files.map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// Fault 67. No worker ever wrote a profile, since it ends without `exit`: code that was tested in pieces counted as untested.
+#[test]
+fn workers_write_their_counts_in_whatever_way_the_pool_ends() {
+    let program = match build_with("covered", &["-Cinstrument-coverage"]) {
+        Ok(program) => program,
+        Err(error) if error.contains("profiler") => {
+            return skipped("coverage", "this toolchain has no profiler runtime");
+        }
+        Err(error) => panic!("{error}"),
+    };
+    for (way, name, expected) in [
+        // A file for each process: the host's, the fork server's and the worker's. None has counts of another.
+        ("shutdown", Some("/%p.profraw"), (3, 1, 1)),
+        ("drop", Some("%p-%m.profraw"), (3, 1, 1)),
+        ("global", None, (3, 1, 1)),
+        // One file, to which each process adds its counts.
+        ("global", Some("all-%m.profraw"), (1, 1, 1)),
+    ] {
+        let files = counted(&program, way, name);
+        let found = (files.len(), files_with(PIECES, &files), files_with(PRELOADED, &files));
+        assert_eq!(found, expected, "{way}, {name:?}");
+    }
+}
