@@ -103,3 +103,9 @@ fn the_parents_descriptors_are_not_the_workers() {
 fn directory_mask_and_environment_are_those_of_the_pools_start() {
     check(&["umask", "usr", "setting"], &[("umask", "0027"), ("directory", "/usr"), ("setting", "as set")]);
 }
+
+/// Fault 69. A worker's score was 500, also where its parent had more.
+#[test]
+fn the_kernel_prefers_to_kill_workers_for_memory_whatever_score_the_parent_has() {
+    check(&["oom"], &[("out of memory", "preferred to all")]);
+}

@@ -160,11 +160,21 @@ fn start_in(stat: &str, ticks_per_second: u64) -> Option<u64> {
     Some((u128::from(ticks) * 1_000_000_000 / u128::from(ticks_per_second.max(1))) as u64)
 }
 
-/// Makes the out-of-memory killer prefer this process to the one that it works for. Without /proc, the kernel's own
-/// measure decides.
+/// Makes the out-of-memory killer prefer this process to the one that it works for, from which it has its score. Without
+/// /proc, the kernel's own measure decides.
 pub(crate) fn prefer_for_oom_kill() {
     assert_may_sleep();
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    let path = "/proc/self/oom_score_adj";
+    let own = std::fs::read_to_string(path).ok().and_then(|own| own.trim().parse().ok());
+    if let Some(more) = own.and_then(preferred_oom_score) {
+        let _ = std::fs::write(path, more.to_string());
+    }
+}
+
+/// A score that is higher by half of the range, or the highest one. `None` if the process has that.
+fn preferred_oom_score(own: i32) -> Option<i32> {
+    let more = own.saturating_add(500).min(1000);
+    (more > own).then_some(more)
 }
 
 /// Where the mapping of this process that contains `address` ends.
@@ -207,6 +217,16 @@ mod tests {
         let own = signals_that_do_not_end(std::process::id() as i32);
         assert_eq!(own.map(|signals| signals >> (libc::SIGPIPE - 1) & 1), Some(1));
         assert_eq!(signals_that_do_not_end(i32::MAX), None);
+    }
+
+    /// 500 was written whatever the parent had: with 900 there, the kernel would have killed the parent first.
+    #[test]
+    fn a_worker_is_killed_before_its_parent_whatever_score_that_has() {
+        for (own, expected) in
+            [(-1000, Some(-500)), (0, Some(500)), (500, Some(1000)), (900, Some(1000)), (1000, None), (i32::MAX, None)]
+        {
+            assert_eq!(preferred_oom_score(own), expected, "{own}");
+        }
     }
 
     #[test]

@@ -19,7 +19,35 @@ pub(crate) fn name_of(address: usize) -> Option<String> {
         .find(|symbol| symbol.kind() == SymbolKind::Text && symbol.address() == wanted)?;
     let name = rustc_demangle::demangle(found.name().ok()?);
     // Without the hash that the compiler adds.
-    let name = format!("{name:#}");
-    // A closure is called through this function; the place where it was handed out tells which closure it is.
-    Some(if name == "core::ops::function::FnOnce::call_once" { "{{closure}}".to_string() } else { name })
+    Some(of_closure(format!("{name:#}")))
+}
+
+/// A closure is called through a function of the trait `FnOnce`. Its name then has the closure's (in the compiler's newer scheme
+/// of names), or none: the place where it was handed out tells which closure it is.
+fn of_closure(name: String) -> String {
+    if name == "core::ops::function::FnOnce::call_once" {
+        return "{{closure}}".to_string();
+    }
+    let inner = name.strip_prefix('<').and_then(|name| name.strip_suffix(">::call_once"));
+    match inner.and_then(|inner| inner.split_once(" as core::ops::function::FnOnce<")) {
+        Some((closure, _)) => closure.to_string(),
+        None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closure_has_its_own_name_in_both_schemes() {
+        for name in ["plain::main", "printf", "plain::main::{closure#0}"] {
+            assert_eq!(of_closure(name.to_string()), name);
+        }
+        assert_eq!(of_closure("core::ops::function::FnOnce::call_once".to_string()), "{{closure}}");
+        let newer = "<adv::plain::{closure#2} as core::ops::function::FnOnce<((), ())>>::call_once";
+        assert_eq!(of_closure(newer.to_string()), "adv::plain::{closure#2}");
+        let other = "<a::Type as a::Trait<core::ops::function::FnOnce<()>>>::call_once";
+        assert_eq!(of_closure(other.to_string()), other);
+    }
 }

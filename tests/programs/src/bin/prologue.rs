@@ -134,6 +134,7 @@ fn set_up(how: &str) {
                 libc::dup2(1, 50);
                 libc::dup2(1, 60);
             }
+            "oom" => fs::write("/proc/self/oom_score_adj", "700").expect("a process may raise its own score"),
             "umask" => drop(libc::umask(0o027)),
             "usr" => std::env::set_current_dir("/usr").expect("it is there"),
             "setting" => std::env::set_var("PROLOGUE_SETTING", "as set"),
@@ -208,7 +209,12 @@ fn parent_name() -> String {
 }
 
 fn score(text: &str) -> String {
-    (if text.trim().parse::<i32>().is_ok_and(|score| score >= 500) { "preferred" } else { text }).to_string()
+    let word = match text.trim().parse::<i32>() {
+        Ok(1000) => "preferred to all",
+        Ok(500..) => "preferred",
+        _ => text,
+    };
+    word.to_string()
 }
 
 fn nested() -> String {
