@@ -159,7 +159,7 @@ impl<'a> Wait<'a> {
         let leads = self.leads();
         let core = self.core();
         if leads {
-            core.collect();
+            core.collect_for_all();
         }
         ready(core)
     }

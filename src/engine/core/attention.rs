@@ -6,7 +6,7 @@
 //! | [`Guard`] | workers signal                       | the supervisor                          | next                             |
 //! |-----------|--------------------------------------|-----------------------------------------|----------------------------------|
 //! | off       | a leader that sleeps, and the supervisor; of a leader that is awake the supervisor alone | sleeps | a signal: on |
-//! | on        | a leader that sleeps; else nobody    | looks each 5 ms                         | no piece is done in 5 ms: off    |
+//! | on        | a leader that sleeps; else nobody    | looks each 5 ms, or each 0.5 ms while the leader does not | no piece is done in that time: off |
 //!
 //! So a follower waits at most 5 ms longer than the supervisor needs to get a core; a worker makes at most one signal more
 //! for 5 ms of pieces; and without work there is no timer. When the guard goes off, all workers are asked anew and looked at once more.
@@ -79,16 +79,51 @@ fn interest(observer: Observer, worker: View, need: Need) -> Interest {
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
     is_on: bool,
-    /// The pieces that were done when it was asked last.
-    done: u64,
+    /// The leader did not look for a whole turn of the guard, in which replies came, and has not looked since.
+    is_alone: bool,
+    /// The pieces that were done, and the looks that leaders had taken, when it was asked last.
+    before: (u64, u64),
+}
+
+/// What the guard knows at a turn of the supervisor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    /// Callers rely on the one that leads.
+    pub(crate) has_followers: bool,
+    /// A worker woke the supervisor.
+    pub(crate) signalled: bool,
+    /// The supervisor found replies.
+    pub(crate) found: bool,
+    /// The pieces that are done.
+    pub(crate) done: u64,
+    /// The looks that leaders have taken.
+    pub(crate) looks: u64,
+}
+
+/// When the guard looks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// When a worker signals.
+    Off,
+    /// Soon, in case that the leader does not.
+    Beside,
+    /// As soon as a leader would.
+    Instead,
 }
 
 impl Guard {
-    /// The supervisor asks, at each of its turns, whether it must look again in 5 ms. `signalled`: a worker woke it.
-    pub(crate) fn goes_on(&mut self, has_followers: bool, signalled: bool, done: u64) -> bool {
-        let has_moved = std::mem::replace(&mut self.done, done) != done;
-        self.is_on = has_followers && (signalled || self.is_on && has_moved);
-        self.is_on
+    /// The supervisor asks at each of its turns.
+    pub(crate) fn goes_on(&mut self, turn: Turn) -> Again {
+        let Turn { has_followers, signalled, found, done, looks } = turn;
+        let (done_before, looks_before) = std::mem::replace(&mut self.before, (done, looks));
+        let has_looked = looks != looks_before;
+        self.is_alone = !has_looked && (self.is_alone || self.is_on && found && !signalled);
+        self.is_on = has_followers && (signalled || self.is_on && done != done_before);
+        match (self.is_on, self.is_alone) {
+            (false, _) => Again::Off,
+            (true, false) => Again::Beside,
+            (true, true) => Again::Instead,
+        }
     }
 
     /// True if callers that rely on another one must have the supervisor signalled.
@@ -173,29 +208,34 @@ mod tests {
 
     #[test]
     fn the_supervisor_guards_a_leader_as_long_as_others_rely_on_it_and_pieces_are_done() {
+        use Again::{Beside, Instead, Off};
         let mut guard = Guard::default();
         assert!(guard.is_wanted(true) && !guard.is_wanted(false));
-        // Whether there are followers, whether a worker signalled, the pieces done; whether it looks again, and is wanted.
-        for (has_followers, signalled, done, goes_on) in [
-            (true, false, 1, false),
-            (false, true, 2, false),
-            (true, true, 2, true),
-            (true, false, 3, true),
-            (true, false, 4, true),
-            (true, false, 4, false),
-            (true, false, 5, false),
-            (true, true, 5, true),
-            (true, true, 5, true),
-            (false, false, 6, false),
-            (true, false, 7, false),
-        ] {
-            let on = guard.goes_on(has_followers, signalled, done);
-            assert_eq!(on, goes_on, "{has_followers}, {signalled}, {done}");
-            assert_eq!(
-                guard.is_wanted(has_followers),
-                has_followers && !goes_on,
-                "{has_followers}, {signalled}, {done}"
-            );
+        // Whether there are followers, a worker signalled, replies were found; the pieces done, the looks of leaders; what follows.
+        for (number, (has_followers, signalled, found, done, looks, expected)) in [
+            (true, false, true, 1, 1, Off),
+            (false, true, true, 2, 2, Off),
+            (true, true, false, 2, 3, Beside),
+            (true, false, false, 3, 4, Beside),
+            (true, false, true, 4, 5, Beside),
+            (true, false, false, 4, 5, Off),
+            (true, false, false, 5, 6, Off),
+            // The leader does not look; at a signal it may be about to.
+            (true, true, true, 6, 6, Beside),
+            (true, false, true, 7, 6, Instead),
+            (true, false, true, 8, 6, Instead),
+            (true, false, false, 8, 6, Off),
+            (true, true, true, 9, 6, Instead),
+            // It looks again.
+            (true, false, true, 10, 7, Beside),
+            (false, true, true, 11, 7, Off),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let again = guard.goes_on(Turn { has_followers, signalled, found, done, looks });
+            assert_eq!(again, expected, "turn {number}");
+            assert_eq!(guard.is_wanted(has_followers), has_followers && again == Off, "turn {number}");
         }
     }
 }

@@ -36,7 +36,7 @@ mod task_state;
 mod tasks;
 mod work;
 
-pub(crate) use self::attention::Observer;
+pub(crate) use self::attention::{Again, Observer};
 pub(crate) use self::events::number;
 pub(crate) use self::lifecycle::Unallocated;
 pub(crate) use self::overdue::{Answer, Question};
@@ -98,6 +98,8 @@ pub(crate) struct Core {
     waiters: Waiters<Waiter>,
     attention: Attention,
     guard: Guard,
+    /// The looks that leaders have taken.
+    leader_looks: u64,
     alarm: Alarm,
     wakes: Wakes,
     server: ServerLink,
@@ -129,6 +131,7 @@ impl Core {
             waiters: Waiters::new(),
             attention: Attention::new(),
             guard: Guard::default(),
+            leader_looks: 0,
             alarm: Alarm::new(kick_supervisor),
             wakes: Wakes::default(),
             server: ServerLink::Absent { retry_ns: 0 },
@@ -346,9 +349,17 @@ impl Core {
         polls
     }
 
-    /// The supervisor asks whether it must look again soon beside the caller that leads. `signalled`: a worker woke it.
-    pub(crate) fn should_guard(&mut self, signalled: bool) -> bool {
-        self.guard.goes_on(self.waiters.has_followers(), signalled, self.counts.pieces_done)
+    /// The supervisor asks when it must look again beside the caller that leads. `signalled`: a worker woke it; `found`: it
+    /// found replies.
+    pub(crate) fn guard_again(&mut self, signalled: bool, found: bool) -> Again {
+        let (has_followers, looks) = (self.waiters.has_followers(), self.leader_looks);
+        self.guard.goes_on(attention::Turn { has_followers, signalled, found, done: self.counts.pieces_done, looks })
+    }
+
+    /// The caller that leads looks.
+    pub(crate) fn collect_for_all(&mut self) {
+        self.leader_looks += 1;
+        self.collect();
     }
 
     /// Shows a worker what it was given without a look.

@@ -9,7 +9,7 @@ use crate::engine::policy::restart;
 use crate::engine::shared::Command;
 use crate::engine::shared::Shared;
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
-use crate::engine::wire::record::{BEGIN, CHUNK, REPLY};
+use crate::engine::wire::record::{BEGIN, CHUNK, Outcome, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::error::Cause;
 use crate::protocol::claim;
@@ -30,6 +30,8 @@ struct Played {
     pair: Pair,
     work: Consumer,
     replies: Producer,
+    /// How the pieces that it answers end.
+    outcome: Outcome,
 }
 
 /// A pool whose workers are played.
@@ -106,7 +108,8 @@ impl Played {
         let pair = Pair::open(&made.1, &made.2).unwrap();
         pair.stage().store(READY, Release);
         let prepared = Prepared::create(made).unwrap();
-        Newcomer(Played { pair, work: Consumer::new(), replies: Producer::new() }, prepared)
+        let played = Played { pair, work: Consumer::new(), replies: Producer::new(), outcome: Outcome::Result };
+        Newcomer(played, prepared)
     }
 
     fn answer_one(&mut self) -> bool {
@@ -122,7 +125,7 @@ impl Played {
             self.replies.consumed_to(told::told_head(self.pair.back_head()));
             let numbers: Vec<u64> = payload.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
             let payload = numbers.iter().sum::<u64>().to_le_bytes();
-            let header = Header { kind: REPLY, flags: 0, sequence };
+            let header = Header { kind: REPLY, flags: self.outcome as u8, sequence };
             assert!(self.replies.push(self.pair.back_ring(), header, &[], &payload).is_ok());
             self.replies.publish(self.pair.back_ring());
             return true;
@@ -282,23 +285,26 @@ fn a_leader_that_never_looks_holds_up_no_other_caller() {
         let leader = core.waiters.enter(Waiter { unparker: Arc::default(), want: Want::Any });
         core.attend(observer, true);
         pool.shared.release(core);
-        let (task, mut listener) = (pool.task::<u64>(), Listener::new());
-        for number in 0..3 {
-            task.run(add, number, 1);
+        let (key, mut listener) = (pool.shared.lock().open_task().unwrap(), Listener::new());
+        let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+        for _ in 0..3 {
+            pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
         }
-        let follower = std::thread::spawn(move || task.get().unwrap());
+        // It waits for the last piece, so that it does not look in between.
+        let shared = Arc::clone(&pool.shared);
+        let follower = std::thread::spawn(move || shared.take_in_order(key, 2, ReadOrder::Next, None).unwrap().len());
         while !pool.shared.lock().waiters.has_followers() {
             std::thread::yield_now();
         }
         assert_eq!(pool.work(1), 1);
         assert_eq!(listener.after_reply(pool.workers[0].pair.interest(), false), expected, "{observer:?}");
         // What the supervisor does then, while it looks by itself, and at a look that finds nothing.
-        for (signalled, looks_again, listening) in
-            [(true, true, guarded), (false, true, None), (false, false, expected)]
+        for (signalled, again, listening) in
+            [(true, Again::Beside, guarded), (false, Again::Instead, None), (false, Again::Off, expected)]
         {
             let mut core = pool.shared.lock();
-            core.collect();
-            assert_eq!(core.should_guard(signalled), looks_again, "{observer:?}, {signalled}");
+            let found = core.collect();
+            assert_eq!(core.guard_again(signalled, found), again, "{observer:?}, {signalled}");
             core.keep_attention();
             pool.shared.release(core);
             assert_eq!(pool.work(usize::from(signalled)), usize::from(signalled));
@@ -309,9 +315,26 @@ fn a_leader_that_never_looks_holds_up_no_other_caller() {
         let mut core = pool.shared.lock();
         core.collect();
         pool.shared.release(core);
-        assert_eq!(follower.join().unwrap(), [1, 2, 3]);
+        assert_eq!(follower.join().unwrap(), 1);
         assert!(pool.shared.lock().waiters.leave(leader).is_none());
     }
+}
+
+/// Of two pieces that panicked in one look, the supervisor was once to wake for the one that came last.
+#[test]
+fn the_supervisor_wakes_for_the_first_piece_that_starts_again() {
+    let mut pool = PlayedPool::new(1);
+    let task = pool.task::<u64>().retries(9).retry_panics(true);
+    (0..2).for_each(|number| task.run(add, number, 1));
+    pool.workers[0].outcome = Outcome::Panicked;
+    pool.shared.lock().alarm.supervisor_woke();
+    assert_eq!(pool.work(2), 2);
+    let mut core = pool.shared.lock();
+    assert!(core.collect());
+    let due_ns = core.delayed.next_ns();
+    assert!(due_ns.is_some());
+    assert_eq!(core.alarm.supervisor_sleeps(None), due_ns);
+    pool.shared.release(core);
 }
 
 /// A worker that was killed for one piece once got others until it was dead, and could begin one in its last moment.

@@ -12,7 +12,7 @@ mod server;
 
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
-use super::core::{Answer, Core, Missing, Question, Unallocated, number};
+use super::core::{Again, Answer, Core, Missing, Question, Unallocated, number};
 use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
 use super::policy::patience::Activity;
 use super::policy::restart::ServerDeaths;
@@ -94,7 +94,7 @@ struct Turn {
     dropped: (Vec<WorkerHandle>, Vec<Vec<u8>>),
     questions: Questions,
     polls: bool,
-    guards: bool,
+    guard: Again,
     due_ns: Option<u64>,
 }
 
@@ -195,7 +195,7 @@ impl Supervisor {
             core.follow_host(host.clone());
         }
         core.handle_events(events);
-        core.collect();
+        let found = core.collect();
         let (server, server_due_ns) = self.judge_server(&mut core, observed);
         let unexplained_ns = core.reap_unexplained();
         let server =
@@ -213,7 +213,7 @@ impl Supervisor {
         let unused = self.clear_buffers(&mut core, events.is_empty() && self.has_slept);
         let polls = core.should_poll();
         let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
-        let guards = core.should_guard(events.iter().any(is_signal));
+        let guard = core.guard_again(events.iter().any(is_signal), found);
         pay_attention(&mut core);
         let known_ns = [server_due_ns, given_up_ns, unexplained_ns, timers.next_ns].into_iter().flatten().min();
         let questions = Questions {
@@ -229,7 +229,7 @@ impl Supervisor {
             dropped: (core.take_reaped(), unused),
             questions,
             polls,
-            guards,
+            guard,
             due_ns: core.alarm().supervisor_sleeps(known_ns),
         };
         shared.release(core);
@@ -247,7 +247,7 @@ impl Supervisor {
 
     /// Does what is left, and says how long to sleep and what to find out then.
     fn act(&mut self, turn: Turn) -> (Option<Duration>, Questions) {
-        let Turn { server, unallocated, missing, dropped, questions, polls, guards, due_ns } = turn;
+        let Turn { server, unallocated, missing, dropped, questions, polls, guard, due_ns } = turn;
         drop(dropped);
         let mut again = self.act_on_server(server);
         for Unallocated { seat, generation, memory } in unallocated {
@@ -266,7 +266,12 @@ impl Supervisor {
             return (Some(Duration::ZERO), questions);
         }
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
-        let poll = polls.then_some(POLL).or(guards.then_some(GUARD));
+        let poll = match guard {
+            _ if polls => Some(POLL),
+            Again::Off => None,
+            Again::Beside => Some(GUARD),
+            Again::Instead => Some(POLL),
+        };
         let quiet = self.quiet_since.map(|_| QUIET);
         ([until_due, poll, quiet].into_iter().flatten().min(), questions)
     }
