@@ -12,10 +12,24 @@ pub mod job;
 pub mod table;
 
 use criterion::{Criterion, Throughput};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The number of workers, threads or processes of every subject.
 pub const WORKERS: usize = 2;
+
+static LARGE: AtomicBool = AtomicBool::new(false);
+
+/// Some jobs are done at their largest size from now on; it takes minutes and gigabytes.
+pub fn make_large() {
+    LARGE.store(true, Ordering::Relaxed);
+}
+
+/// True if jobs that have several sizes are done at the largest.
+#[must_use]
+pub fn is_large() -> bool {
+    LARGE.load(Ordering::Relaxed)
+}
 
 /// The library or technique with which a subject does its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

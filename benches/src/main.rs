@@ -1,17 +1,18 @@
 //! Does every job with every subject in turn and prints one table.
 
-use multicore_benches::{Who, child, job, start, table};
+use multicore_benches::{Who, child, job, make_large, start, table};
 use std::process::ExitCode;
 
 const HELP: &str = "\
 Measures multicore against bare floors and other pools, and prints one table.
 
-usage: multicore_benches [--alone] [--quick] [--saturated] [WHAT...]
+usage: multicore_benches [--alone] [--quick] [--large] [--saturated] [WHAT...]
 
   WHAT         only these jobs: round_trip throughput payload serializer scaling start idle gate
-               faults
+               faults lock workers
   --alone      only multicore, to compare two of its versions
   --quick      a tenth of the turns, to check that the jobs run
+  --large      `lock` with ten times as much of everything, `workers` with up to 512 of them
   --saturated  with one busy process for each CPU at the same time
 ";
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             }
             "--alone" => alone = true,
             "--quick" => share = 10,
+            "--large" => make_large(),
             "--saturated" => load = Some(child::Load::on_every_cpu()),
             name if job::ALL.iter().any(|(known, _)| *known == name) => wanted.push(argument),
             other => {

@@ -130,7 +130,7 @@ impl Backend for Inline {
         self.pieces.lock().add(site, arguments.into_arguments());
     }
 
-    fn add_pieces(&self, _: TaskKey, site: Site, arguments: &[u8], ends: &[usize], _: usize) {
+    fn add_pieces(&self, _: TaskKey, site: Site, arguments: &[u8], ends: &[usize]) {
         let mut pieces = self.pieces.lock();
         let mut start = 0;
         for &end in ends {

@@ -85,8 +85,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     fn add_piece(&self, task: TaskKey, site: Site, arguments: Handed<'_>);
 
     /// Adds pieces of one site. Their arguments lie one behind the other in `arguments`, each up to
-    /// its entry in `ends`. About `more` pieces will follow.
-    fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize], more: usize);
+    /// its entry in `ends`.
+    fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize]);
 
     /// Adds a piece that has failed already.
     fn add_failed(&self, task: TaskKey, site: Site, kind: ErrorKind, message: String);

@@ -12,7 +12,7 @@
 //!
 //! [`Unparker`]: super::unpark::Unparker
 
-use super::core::{Core, Want};
+use super::core::{Closed, Core, NextFinished, Want};
 use crate::backend::{Backend, ReadOrder, Settled, Site, TaskKey, TaskSettings, Workers};
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     owner: process::Number,
 }
 
-/// The scheduler's lock, held.
+/// The scheduler's lock, held. [`Shared::release`] gives it back.
 pub(super) struct Guard<'a> {
     core: MutexGuard<'a, Core>,
     _held: LockHeld,
@@ -84,12 +84,6 @@ impl DerefMut for Guard<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Core {
         &mut self.core
-    }
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        debug_assert!(self.core.wakes().is_empty() || std::thread::panicking(), "`release` wakes the waiters");
     }
 }
 
@@ -118,18 +112,32 @@ impl Shared {
     /// Takes the lock.
     #[inline]
     pub(super) fn lock(&self) -> Guard<'_> {
-        Guard { core: self.core.lock(), _held: LockHeld::new() }
+        let mut core = self.core.lock();
+        debug_assert!(core.wakes().is_empty() && core.trash().is_empty(), "`release` takes both");
+        core.hold().start();
+        Guard { core, _held: LockHeld::new() }
     }
 
-    /// Releases the lock, and then wakes the waiters that have something to look at.
+    /// Releases the lock; then wakes the waiters that have something to look at, and drops what nobody needs.
     #[inline]
     pub(super) fn release(&self, mut core: Guard<'_>) {
-        if core.wakes().is_empty() {
-            return;
+        if !core.wakes().is_empty() || !core.trash().is_empty() || core.hold().is_spent() {
+            self.release_with_rest(core);
         }
-        let wakes = core.wakes().take();
-        drop(core);
+    }
+
+    fn release_with_rest(&self, mut core: Guard<'_>) {
+        let (wakes, trash, was_long) = (core.wakes().take(), core.trash().take(), core.hold().is_spent());
+        let Guard { core, _held } = core;
+        if was_long {
+            // This thread may want the lock again at once. Others who wait for it get it first.
+            MutexGuard::unlock_fair(core);
+        } else {
+            drop(core);
+        }
+        drop(_held);
         wakes.unpark_all(&self.kick);
+        drop(trash);
     }
 
     /// The host has closed our descriptors, as a program does that closes all that it does not know. Whatever has their
@@ -138,6 +146,8 @@ impl Shared {
         let mut core = self.lock();
         core.lose_descriptors();
         self.release(core);
+        // The supervisor may sleep for ever.
+        while self.with(Core::sweep) == Some(true) {}
         // They are never dropped, so they close nothing. The epolls keep those alive that wake them.
         std::mem::forget((Arc::clone(&self.callers), Arc::clone(&self.host)));
         std::mem::forget((Arc::clone(&self.kick), Arc::clone(&self.kick_supervisor)));
@@ -157,6 +167,16 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Takes the pieces of a task that has ended back from the workers.
+    fn stop_task(&self, task: TaskKey, kill: bool) {
+        let mut next = Some(0);
+        while let Some(seat) = next {
+            next = self.with(|core| core.stop_task(task, kill, seat)).flatten();
+        }
+    }
+}
+
 impl Backend for Shared {
     fn name(&self) -> &'static str {
         "pool"
@@ -170,9 +190,8 @@ impl Backend for Shared {
         self.with(|core| core.add_piece(task, site, arguments));
     }
 
-    fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize], more: usize) {
+    fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize]) {
         self.with(|core| {
-            core.reserve(task, ends.len() + more);
             let mut start = 0;
             for chunk in ends.chunks(BATCH_ADDED) {
                 core.add_pieces(task, site, arguments, start, chunk);
@@ -226,7 +245,12 @@ impl Backend for Shared {
         if !process::is_current(self.owner) {
             return Some((taken, Settled::Failed(foreign())));
         }
-        self.wait(key, Want::Any, None, |core| core.task(key)?.take_finished())
+        loop {
+            match self.wait(key, Want::Any, None, |core| core.task(key)?.take_finished())? {
+                NextFinished::Piece(number, settled) => return Some((number, settled)),
+                NextFinished::LookAgain => {}
+            }
+        }
     }
 
     fn reuse(&self, buffer: Vec<u8>) {
@@ -240,12 +264,18 @@ impl Backend for Shared {
     }
 
     fn cancel(&self, task: TaskKey) {
-        self.with(|core| core.cancel_task(task));
+        if self.with(|core| core.cancel_task(task)) == Some(true) {
+            self.stop_task(task, true);
+        }
     }
 
     fn close(&self, task: TaskKey, kill: bool) {
+        let Some(Closed { rest, is_held }) = self.with(|core| core.close_task(task)) else { return };
         // Its values are dropped here, without the lock.
-        drop(self.with(|core| core.close_task(task, kill)));
+        drop(rest);
+        if is_held {
+            self.stop_task(task, kill);
+        }
     }
 }
 
@@ -263,7 +293,13 @@ impl Workers for Shared {
             core.collect();
             core.stats()
         });
-        stats.unwrap_or_default()
+        let mut stats = stats.unwrap_or_default();
+        let mut next = Some(0);
+        while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot))) {
+            stats.pieces_waiting += waiting;
+            next = rest;
+        }
+        stats
     }
 
     fn renew_workers(&self) {
@@ -285,6 +321,7 @@ impl Workers for Shared {
         if self.with(|core| core.close(kill)).is_none() {
             return;
         }
+        while self.with(Core::sweep) == Some(true) {}
         let (done, wait) = crossbeam_channel::bounded(1);
         // If that fails, the leader finds out why when it looks: each second.
         let _ = self.kick.signal();

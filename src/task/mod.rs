@@ -28,10 +28,6 @@ use std::time::Duration;
 const BATCH_PIECES: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Memory is reserved for at most a million pieces because an iterator announced them: an announcement may be
-/// wrong (`usize::MAX`). For longer tasks the memory grows by doubling, which a million pieces hide.
-const MAX_EXPECTED_PIECES: usize = 1 << 20;
-
 /// Calls of functions that worker processes run; the results come back in order.
 ///
 /// Pieces start to run as they are handed out, before anything is collected. When a task is dropped,
@@ -220,28 +216,27 @@ impl<R: Value> Task<R> {
     pub fn run_all<A: Value, B: Value>(&self, function: fn(A, B) -> R, pairs: impl IntoIterator<Item = (A, B)>) {
         let site = Site { call: Call::of_pair(function), location: Location::caller() };
         let format = self.settings.format;
-        let mut pairs = pairs.into_iter();
         let mut batch = Batch::new(self.scratch.take());
         let refuses = self.refuses();
         // The iterator may hand out pieces of this very task: nothing is borrowed.
-        while let Some((start, end)) = pairs.next() {
+        for (start, end) in pairs {
             let from = batch.bytes.len();
             let encoded = guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes));
             match encoded {
                 Ok(()) if batch.bytes.len() - from < BATCH_BYTES && !refuses => {
                     batch.ends.push(batch.bytes.len());
                     if batch.is_full() {
-                        self.add_batch(site, &mut batch, pairs.size_hint().0);
+                        self.add_batch(site, &mut batch);
                     }
                 }
                 encoded => {
                     let own = batch.split_off(from);
-                    self.add_batch(site, &mut batch, pairs.size_hint().0);
+                    self.add_batch(site, &mut batch);
                     self.add(site, encoded.map(|()| Encoded::Own(own)), &mut Vec::new());
                 }
             }
         }
-        self.add_batch(site, &mut batch, 0);
+        self.add_batch(site, &mut batch);
         self.scratch.replace(batch.bytes);
     }
 
@@ -275,12 +270,10 @@ impl<R: Value> Task<R> {
         self.backend.add_piece(self.key, site, Handed::Own(arguments));
     }
 
-    /// Gives the backend the pieces of a batch; about `more` pieces will follow, as an iterator says.
-    fn add_batch(&self, site: Site, batch: &mut Batch, more: usize) {
+    /// Gives the backend the pieces of a batch.
+    fn add_batch(&self, site: Site, batch: &mut Batch) {
         if !batch.ends.is_empty() {
-            // A hint is no promise.
-            let more = more.min(MAX_EXPECTED_PIECES);
-            self.backend.add_pieces(self.key, site, &batch.bytes, &batch.ends, more);
+            self.backend.add_pieces(self.key, site, &batch.bytes, &batch.ends);
             self.pieces.set(self.pieces.get() + batch.ends.len());
         }
         batch.bytes.clear();

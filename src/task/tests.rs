@@ -54,7 +54,7 @@ impl Backend for Played {
         self.note(task, Asked::Piece(arguments.as_slice().to_vec()));
     }
 
-    fn add_pieces(&self, task: TaskKey, _: Site, arguments: &[u8], ends: &[usize], _: usize) {
+    fn add_pieces(&self, task: TaskKey, _: Site, arguments: &[u8], ends: &[usize]) {
         let mut start = 0;
         for &end in ends {
             self.answers.lock().push(Ok(arguments[start..end].to_vec()));

@@ -3,12 +3,14 @@
 pub mod faults;
 pub mod gate;
 pub mod idle;
+pub mod lock;
 pub mod payload;
 pub mod round_trip;
 pub mod scaling;
 pub mod serializer;
 pub mod start;
 pub mod throughput;
+pub mod workers;
 
 use crate::{Job, WORKERS};
 
@@ -16,7 +18,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 9] = [
+pub const ALL: [(&str, Jobs); 11] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -26,6 +28,8 @@ pub const ALL: [(&str, Jobs); 9] = [
     ("idle", idle::jobs),
     ("gate", gate::jobs),
     ("faults", faults::jobs),
+    ("lock", lock::jobs),
+    ("workers", workers::jobs),
 ];
 
 /// The piece of the tiny jobs.

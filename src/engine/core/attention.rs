@@ -14,7 +14,7 @@
 //! Invariant: a thread that sleeps has announced it to every worker that holds a piece, and has looked
 //! once more after that (`protocol/sleep.rs`).
 
-use super::seat::Seats;
+use super::seats::Seats;
 use crate::engine::policy::pace;
 use crate::protocol::sleep::{Interest, Listening};
 
@@ -150,12 +150,19 @@ impl Attention {
         self.observer = observer;
     }
 
-    /// Tells every worker what to signal. With `renew`, what was announced before and may have been used up
+    /// Tells every worker that holds pieces what to signal, and one that holds none any more nothing. With `renew`, what was announced before and may have been used up
     /// is announced again. True if the observer relies on a signal, so that it must look once more.
     #[must_use]
     pub(crate) fn announce(&self, seats: &mut Seats, need: Need, renew: bool) -> bool {
-        let mut must_look = false;
-        for worker in seats.workers_mut() {
+        while let Some(seat) = seats.sorted().take_retired() {
+            if let Some(worker) = seats.worker_to_ask(seat) {
+                let _ = worker.link.announce(Interest::Nothing, renew);
+            }
+        }
+        let (mut must_look, mut from) = (false, 0);
+        while let Some(seat) = seats.roster().busy.next(from) {
+            from = seat + 1;
+            let Some(worker) = seats.worker_to_ask(seat) else { continue };
             let link = &mut worker.link;
             let view = View {
                 is_idle: link.is_idle(),

@@ -1,10 +1,10 @@
 //! Takes what workers have said: outcomes go to their tasks, and the pace of the pieces is learnt.
 
 use super::delayed::Delayed;
-use super::seat::WorkerHandle;
+use super::seat::{Measured, WorkerHandle};
 use super::task_state::TaskState;
 use super::work::Work;
-use crate::backend::{Settled, TaskKey};
+use crate::backend::TaskKey;
 use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::link::{Arrival, Arrivals, Buffers};
 use crate::engine::observe::Counts;
@@ -44,14 +44,14 @@ pub(crate) fn collect_from(
         return Found::Nothing;
     }
     if !worker.link.has_news() {
-        if !worker.link.is_idle() {
-            worker.link.pump();
-        }
-        return Found::Nothing;
+        let has_more = worker.link.pump();
+        to.work.trash.add_all(worker.link.take_unwanted());
+        return if has_more { Found::Something } else { Found::Nothing };
     }
     let mut look = Look { seat, pid: worker.pid(), to, count: 0, last_task: None, start_failure: None };
     let result = worker.link.collect(buffers, &mut look);
     let Look { count, last_task, start_failure, .. } = look;
+    to.work.trash.add_all(worker.link.take_unwanted());
     worker.start_failure = start_failure.or(worker.start_failure.take());
     to.counts.pieces_done += count;
     worker.pieces_done += count;
@@ -94,11 +94,11 @@ impl Arrivals for Look<'_, '_> {
     #[inline(always)]
     fn result(&mut self, key: TaskKey, number: usize, bytes: Reply) {
         self.count(key);
+        let Work { tasks, trash, .. } = &mut *self.to.work;
         // Nobody wants a piece of a task that has ended.
-        if let Some(task) = self.to.work.tasks.get_mut(key) {
-            self.to.wakes.add(task.settle_done(number, bytes));
-            failpoint!("parent-piece-settled");
-        }
+        let Some(task) = tasks.get_mut(key) else { return trash.add_reply(bytes) };
+        self.to.wakes.add(task.settle_done(number, bytes, trash));
+        failpoint!("parent-piece-settled");
     }
 
     fn other(&mut self, arrival: Arrival) {
@@ -125,11 +125,17 @@ impl Arrivals for Look<'_, '_> {
 }
 
 fn learn_pace(worker: &mut WorkerHandle, work: &mut Work, key: TaskKey, count: u64) {
-    let Some(since_ns) = worker.busy_since_ns else { return };
+    let Some(measured) = worker.measured else { return };
     let now_ns = clock::now_ns();
-    worker.busy_since_ns = Some(now_ns);
+    worker.measured = Some(Measured::FromReply(now_ns));
     if let Some(task) = work.tasks.get_mut(key) {
-        task.learn_cost(now_ns.saturating_sub(since_ns) / count);
+        let each_ns = |since_ns| now_ns.saturating_sub(since_ns) / count;
+        task.learn_cost(match measured {
+            Measured::FromReply(since_ns) => each_ns(since_ns),
+            // With more workers than cores this is mostly a wait for a core. Once it counted, each worker that was
+            // woken for tiny pieces made them seem long, so the next of them woke one worker more each.
+            Measured::FromIdle(since_ns) => each_ns(since_ns).min(u64::from(task.cost_ns())),
+        });
     }
 }
 
@@ -163,7 +169,7 @@ impl Failure {
             },
             _ => {
                 let error = error(task.label(number), task.attempts(number));
-                task.settle(number, Settled::Failed(error))
+                task.settle_failed(number, error)
             }
         }
     }

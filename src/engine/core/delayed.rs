@@ -1,16 +1,18 @@
 //! Lost pieces that start again after a pause.
 //!
-//! Invariant: a piece that is here has no outcome, waits nowhere else, and is held by no worker. `next_ns` is
-//! the least of their moments.
+//! Invariant: a piece that is here waits nowhere else, and is held by no worker. It may have failed meanwhile, or its task
+//! may have ended: it then comes out like the others, and nobody takes it. So nobody has to look for it here.
 
 use crate::backend::TaskKey;
 use crate::engine::piece::WaitingPiece;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(crate) struct Delayed {
-    pieces: Vec<(u64, TaskKey, WaitingPiece)>,
-    /// The least of their moments: each look at a worker asks for it.
-    next_ns: Option<u64>,
+    /// By their moments, and in the order in which they came.
+    pieces: BTreeMap<(u64, u64), (TaskKey, WaitingPiece)>,
+    /// Pieces that ever came.
+    came: u64,
 }
 
 impl Delayed {
@@ -21,37 +23,26 @@ impl Delayed {
 
     /// Keeps a piece until a moment.
     pub(crate) fn push(&mut self, due_ns: u64, key: TaskKey, piece: WaitingPiece) {
-        self.pieces.push((due_ns, key, piece));
-        self.next_ns = self.next_ns.into_iter().chain([due_ns]).min();
+        self.came += 1;
+        self.pieces.insert((due_ns, self.came), (key, piece));
     }
 
     /// The next moment at which a piece may start again.
     #[inline]
     pub(crate) fn next_ns(&self) -> Option<u64> {
-        self.next_ns
+        self.pieces.first_key_value().map(|((due_ns, _), _)| *due_ns)
     }
 
-    fn find_next(&mut self) {
-        self.next_ns = self.pieces.iter().map(|(due_ns, ..)| *due_ns).min();
-    }
-
-    /// Takes the pieces that may start again now.
-    pub(crate) fn take_due(&mut self, now_ns: u64) -> Vec<(TaskKey, WaitingPiece)> {
-        let due = self.pieces.extract_if(.., |(due_ns, ..)| *due_ns <= now_ns);
-        let due = due.map(|(_, key, piece)| (key, piece)).collect();
-        self.find_next();
+    /// Takes up to `most` of the pieces that may start again now.
+    pub(crate) fn take_due(&mut self, now_ns: u64, most: usize) -> Vec<(TaskKey, WaitingPiece)> {
+        let mut due = Vec::new();
+        while due.len() < most
+            && let Some(first) = self.pieces.first_entry()
+            && first.key().0 <= now_ns
+        {
+            due.push(first.remove());
+        }
         due
-    }
-
-    /// Takes all pieces: none of them starts again by itself.
-    pub(crate) fn take_all(&mut self) -> Vec<(TaskKey, WaitingPiece)> {
-        self.take_due(u64::MAX)
-    }
-
-    /// Forgets the pieces of a task.
-    pub(crate) fn forget(&mut self, key: TaskKey) {
-        self.pieces.retain(|(_, delayed, _)| *delayed != key);
-        self.find_next();
     }
 }
 
@@ -63,19 +54,16 @@ mod tests {
     #[test]
     fn pieces_come_back_when_they_are_due() {
         let mut delayed = Delayed::default();
-        let keys = [0, 1].map(|index| TaskKey { index, generation: 0 });
-        for (number, due_ns) in [30, 10, 20].into_iter().enumerate() {
-            delayed.push(due_ns, keys[number % 2], WaitingPiece { number, arguments: Arguments::copy_of(&[]) });
+        let key = TaskKey { index: 0, generation: 1 };
+        for (number, due_ns) in [30, 10, 20, 10].into_iter().enumerate() {
+            delayed.push(due_ns, key, WaitingPiece { number, arguments: Arguments::copy_of(&[]) });
         }
-        assert_eq!(delayed.next_ns(), Some(10));
-        let numbers =
-            |pieces: Vec<(TaskKey, WaitingPiece)>| pieces.iter().map(|(_, piece)| piece.number).collect::<Vec<_>>();
-        assert_eq!(numbers(delayed.take_due(9)), [0; 0]);
-        assert_eq!(numbers(delayed.take_due(20)), [1, 2]);
-        assert_eq!(delayed.next_ns(), Some(30));
-        delayed.forget(keys[1]);
-        assert!(!delayed.is_empty() && delayed.next_ns() == Some(30));
-        delayed.forget(keys[0]);
-        assert!(delayed.is_empty() && delayed.take_all().is_empty() && delayed.next_ns().is_none());
+        for (now_ns, most, expected, next_ns) in
+            [(9, 9, &[][..], Some(10)), (20, 1, &[1], Some(10)), (20, 9, &[3, 2], Some(30)), (u64::MAX, 9, &[0], None)]
+        {
+            let due = delayed.take_due(now_ns, most);
+            assert_eq!(due.iter().map(|(_, piece)| piece.number).collect::<Vec<_>>(), expected, "{now_ns}");
+            assert_eq!((delayed.next_ns(), delayed.is_empty()), (next_ns, next_ns.is_none()));
+        }
     }
 }

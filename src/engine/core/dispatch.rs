@@ -3,12 +3,15 @@
 //! Tasks take turns, so that a small task is not stuck behind a huge one. Which worker, and how much, is
 //! decided in `policy::placement` and `policy::pace`.
 
-use super::seat::{Seats, WorkerHandle};
+use super::seat::{Measured, Seat, WorkerHandle};
+use super::seats::Seats;
 use super::work::Work;
 use crate::backend::TaskKey;
 use crate::engine::piece::{Given, WaitingPiece};
+use crate::engine::policy::hold::Hold;
 use crate::engine::policy::pace::{self, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, WORTH_WAKING_NS};
 use crate::engine::policy::placement::{self, Candidate};
+use crate::engine::wire::pair::CHUNK_BYTES;
 use crate::failpoint::failpoint;
 use crate::sys::clock;
 use std::num::NonZeroU64;
@@ -20,67 +23,82 @@ pub(crate) struct Gave {
     pub(crate) any: bool,
     /// The shortest time limit of the pieces.
     pub(crate) shortest_limit: Option<NonZeroU64>,
+    /// The lock was held for long enough, and there may be more to give out.
+    pub(crate) is_cut: bool,
 }
 
 impl Gave {
     fn add(&mut self, other: Gave) {
         self.any |= other.any;
+        self.is_cut |= other.is_cut;
         self.shortest_limit = self.shortest_limit.into_iter().chain(other.shortest_limit).min();
     }
 }
 
 /// Gives waiting pieces to workers that are hungry, then shares out what workers hold.
-pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work) -> Gave {
+pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
     let mut gave = Gave::default();
     while let Some(first) = work.ready.first() {
-        let hungry = seats.workers().filter(|worker| worker.is_hungry()).count();
+        let hungry = seats.sorted().hungry_workers();
         if hungry == 0 {
+            return gave;
+        }
+        if hold.is_spent() {
+            gave.is_cut = true;
             return gave;
         }
         let is_tiny = work.tasks.get(first).is_some_and(|task| task.is_tiny());
         let chosen = choose(seats, is_tiny).and_then(|seat| seats.worker_mut(seat));
         let Some(worker) = chosen else { return gave };
         let room_ns = LOOK_AHEAD_NS.saturating_sub(worker.link.backlog_ns());
-        let fed = feed(worker, work, pace::share(work.waiting_ns(), hungry, room_ns));
+        let fed = feed(worker, work, hold, pace::share(work.waiting_ns(), hungry, room_ns));
         gave.add(fed);
         if !fed.any {
             return gave;
         }
     }
-    gave.add(rebalance(seats, work, WORTH_WAKING_NS));
+    gave.add(rebalance(seats, work, hold, WORTH_WAKING_NS));
     gave
 }
 
 /// The seat whose worker gets the next pieces.
-pub(crate) fn choose(seats: &Seats, is_tiny: bool) -> Option<usize> {
-    let workers = seats.iter().filter_map(|(seat, it)| Some((seat, it.worker()?)));
-    let candidates = workers.filter(|(_, worker)| worker.is_hungry()).map(|(seat, worker)| Candidate {
-        seat,
-        backlog_ns: worker.link.backlog_ns(),
-        is_idle: worker.link.is_idle(),
-        has_process: worker.has_process(),
-    });
-    placement::choose(candidates, is_tiny)
+pub(crate) fn choose(seats: &mut Seats, is_tiny: bool) -> Option<usize> {
+    // Of those that hold nothing, one stands for all.
+    let idle = seats.sorted().first_idle();
+    let candidate = |seat| {
+        let worker = seats.worker(seat)?;
+        let (backlog_ns, is_idle) = (worker.link.backlog_ns(), worker.link.is_idle());
+        Some(Candidate { seat, backlog_ns, is_idle, has_process: worker.has_process() })
+    };
+    placement::choose(seats.roster().hungry.iter().chain(idle).filter_map(candidate), is_tiny)
 }
 
 /// Lets idle workers have pieces that others hold and have not begun, if those have at least `least_ns` of
 /// work.
-pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, least_ns: u64) -> Gave {
+pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, least_ns: u64) -> Gave {
     let mut gave = Gave::default();
     loop {
-        let idle = seats
-            .iter()
-            .find(|(_, seat)| seat.worker().is_some_and(|worker| worker.link.is_idle() && worker.is_hungry()));
-        let Some((idle, _)) = idle else { return gave };
-        let fullest = seats.workers_mut().max_by_key(|worker| (worker.link.backlog_ns(), worker.link.in_flight()));
-        let Some(fullest) = fullest else { return gave };
+        let Some(idle) = seats.sorted().first_idle() else { return gave };
+        let load = |(seat, it): (usize, &Seat)| {
+            let link = &it.worker()?.link;
+            Some((link.backlog_ns(), link.in_flight(), seat))
+        };
+        let fullest = seats.of(|roster| &roster.busy).filter_map(load).max();
+        let Some((_, _, fullest)) = fullest else { return gave };
+        let Some(fullest) = seats.worker_mut(fullest) else { return gave };
         let link = &mut fullest.link;
         let Some(count) = placement::given_up(link.in_flight(), link.backlog_ns(), least_ns) else { return gave };
-        if revoke_newest(fullest, work, count) == 0 {
+        if hold.is_spent() {
+            gave.is_cut = true;
+            return gave;
+        }
+        let revoked = revoke_newest(fullest, work, count);
+        hold.spend_pieces(revoked);
+        if revoked == 0 {
             return gave;
         }
         let Some(idle) = seats.worker_mut(idle) else { return gave };
-        let fed = feed(idle, work, LOOK_AHEAD_NS);
+        let fed = feed(idle, work, hold, LOOK_AHEAD_NS);
         gave.add(fed);
         if !fed.any {
             return gave;
@@ -100,15 +118,15 @@ pub(crate) fn revoke_newest(worker: &mut WorkerHandle, work: &mut Work, count: u
     revoked
 }
 
-/// Takes everything back that the worker has not begun.
-pub(crate) fn revoke_all(worker: &mut WorkerHandle, work: &mut Work) {
-    revoke_newest(worker, work, usize::MAX);
+/// Takes everything back that the worker has not begun. Gives how many pieces that were.
+pub(crate) fn revoke_all(worker: &mut WorkerHandle, work: &mut Work) -> usize {
+    revoke_newest(worker, work, usize::MAX)
 }
 
 /// Gives pieces for `budget_ns`, or at least one, to one worker, task by task in turn.
-pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, budget_ns: u64) -> Gave {
+pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, budget_ns: u64) -> Gave {
     let was_idle = worker.link.is_idle();
-    let mut feeding = Feeding { left_ns: budget_ns, given: 0, shortest_limit: None, half: None };
+    let mut feeding = Feeding { left_ns: budget_ns, given: 0, bytes: 0, shortest_limit: None, half: None };
     while feeding.has_room(worker) {
         let Some(key) = work.ready.pop_first() else { break };
         if feeding.take_turn(worker, work, key) == Turn::NoRoom {
@@ -121,19 +139,23 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, budget_ns: u64) -
         // Nothing needs to be learnt from a task that has one piece, and a clock costs as much as a tiny
         // piece.
         let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1);
-        worker.busy_since_ns = (!is_single).then(clock::now_ns);
-    } else if worker.busy_since_ns.is_none() {
-        worker.busy_since_ns = Some(clock::now_ns());
+        worker.measured = (!is_single).then(|| Measured::FromIdle(clock::now_ns()));
+    } else if worker.measured.is_none() {
+        worker.measured = Some(Measured::FromReply(clock::now_ns()));
     }
     worker.link.publish();
     worker.link.pump();
-    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit }
+    hold.spend_pieces(feeding.given);
+    hold.spend(feeding.bytes + worker.link.take_copied());
+    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit, is_cut: false }
 }
 
 /// What one worker is given in one call.
 struct Feeding {
     left_ns: u64,
     given: usize,
+    /// The bytes of their arguments.
+    bytes: usize,
     shortest_limit: Option<NonZeroU64>,
     /// The number of the piece, among those that the worker holds, whose reply tells that half is left.
     half: Option<usize>,
@@ -153,7 +175,7 @@ impl Feeding {
 
     /// One turn of a task.
     fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
-        let Work { tasks, ready } = work;
+        let Work { tasks, ready, .. } = work;
         let Some(task) = tasks.get_mut(key) else { return Turn::Over };
         let cost_ns = task.cost_ns();
         let half = *self
@@ -167,7 +189,7 @@ impl Feeding {
             let held = worker.link.in_flight() + 1;
             let is_last =
                 self.left_ns <= u64::from(cost_ns) || held == MAX_LOOK_AHEAD || !task.waits() && ready.is_empty();
-            let call = task.word(number);
+            let (call, bytes) = (task.word(number), arguments.len().min(CHUNK_BYTES));
             let piece =
                 Given { task: key, number, call, format: task.settings().format, terms: task.terms(), arguments };
             if let Err(back) = worker.link.give(piece, is_last || held == half) {
@@ -176,6 +198,7 @@ impl Feeding {
             }
             failpoint!("parent-record-written");
             self.given += 1;
+            self.bytes += bytes;
             self.shortest_limit = self.shortest_limit.into_iter().chain(task.settings().limit_ns).min();
             self.left_ns = self.left_ns.saturating_sub(u64::from(cost_ns));
         }

@@ -1,7 +1,13 @@
 //! How tasks and pools end: cancelled, closed, failed, shut down.
+//!
+//! An end concerns any number of pieces, so it comes in steps, with the lock given away between them ([`Hold`]): what
+//! begins it says at once that nothing begins any more, and a [`Sweep`] or the steps of [`Core::stop_task`] do the rest.
+//!
+//! [`Hold`]: crate::engine::policy::hold::Hold
 
 use super::dispatch;
-use super::seat::Seats;
+use super::reason::Reason;
+use super::seats::Seats;
 use super::task_state::TaskState;
 use super::{Core, Phase, ServerLink};
 use crate::backend::TaskKey;
@@ -12,38 +18,86 @@ use crate::sys::clock;
 use crate::sys::descriptors::Descriptor;
 use std::sync::Arc;
 
+/// What is left of a task that was closed.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    /// To be dropped without the lock.
+    pub(crate) rest: Option<Box<TaskState>>,
+    /// Workers may hold pieces of it: [`Core::stop_task`] follows.
+    pub(crate) is_held: bool,
+}
+
+/// An end of many tasks, on its way through the pool.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    reason: Arc<Reason>,
+    /// All that is open fails; else only what waits.
+    all: bool,
+    /// Workers lose what they have not begun.
+    revokes: bool,
+    stage: Stage,
+}
+
+/// How far a sweep has come.
+#[derive(Debug)]
+enum Stage {
+    /// The pieces that would start again later.
+    Delayed,
+    /// The workers, from this seat on.
+    Seats(usize),
+    /// The tasks, from this slot on.
+    Tasks(usize),
+    Over,
+}
+
+impl Sweep {
+    fn new(reason: Arc<Reason>, all: bool, revokes: bool) -> Sweep {
+        Sweep { reason, all, revokes, stage: Stage::Delayed }
+    }
+}
+
 impl Core {
-    /// Cancels a task that its owner still holds: what has not begun never begins, what runs is killed, and
-    /// all of it fails.
-    pub(crate) fn cancel_task(&mut self, key: TaskKey) {
-        let Some(task) = self.work.tasks.get_mut(key) else { return };
+    // A task ends.
+
+    /// Cancels a task that its owner still holds: all of it that has no outcome fails. True if workers may hold pieces of
+    /// it: [`stop_task`](Self::stop_task) follows.
+    pub(crate) fn cancel_task(&mut self, key: TaskKey) -> bool {
+        let Core { work, wakes, .. } = self;
+        let Some(task) = work.tasks.get_mut(key) else { return false };
+        let is_held = task.held() > 0;
         task.cancel();
-        task.fail_open(&mut self.wakes, cancelled);
-        self.stop_task(key, true);
+        task.end(&Reason::cancelled(), wakes, &mut work.trash);
+        work.ready.remove(key);
+        is_held
     }
 
-    /// Ends a task: what has not begun never begins; with `kill`, what runs is killed. Gives what is left of
-    /// it, to be dropped without the lock.
-    pub(crate) fn close_task(&mut self, key: TaskKey, kill: bool) -> Option<Box<TaskState>> {
-        let task = self.work.tasks.get(key)?;
-        // None of its pieces is anywhere any more.
-        let was_over = task.done() == task.len() && !self.work.ready.contains(key);
-        let rest = self.work.tasks.close(key);
-        if !was_over {
+    /// Ends a task: what has not begun never begins.
+    pub(crate) fn close_task(&mut self, key: TaskKey) -> Closed {
+        let Some(task) = self.work.tasks.get(key) else { return Closed { rest: None, is_held: false } };
+        // Of a task that is over, none of its pieces is anywhere any more, unless it was cancelled.
+        let is_held = task.held() > 0;
+        if task.done() < task.len() || self.work.ready.contains(key) {
             failpoint!("parent-task-closed");
-            self.stop_task(key, kill);
+            self.work.ready.remove(key);
         }
-        rest
+        Closed { rest: self.work.tasks.close(key), is_held }
     }
 
-    /// Takes a task's pieces back from workers, and with `kill` ends what runs too.
-    fn stop_task(&mut self, key: TaskKey, kill: bool) {
-        self.work.ready.remove(key);
-        self.delayed.forget(key);
-        for seat in 0..self.seats.len() {
+    /// Takes the pieces of a task that has ended back from the workers, from this seat on; with `kill`, what runs is
+    /// killed. Gives the seat with which to go on in the next hold of the lock.
+    #[must_use]
+    pub(crate) fn stop_task(&mut self, key: TaskKey, kill: bool, mut from: usize) -> Option<usize> {
+        while let Some(seat) = self.seats.sorted().busy.next(from) {
+            if self.hold.is_spent() {
+                return Some(seat);
+            }
+            from = seat + 1;
             let Some(worker) = self.seats.worker_mut(seat) else { continue };
+            // A look at a piece is far less than what a piece costs, but there are a thousand in a worker.
+            self.hold.spend_pieces(1 + worker.link.in_flight() / 16);
             if worker.link.holds_piece_of(key) {
                 worker.link.revoke_task(key);
+                self.work.trash.add_all(worker.link.take_unwanted());
                 if kill && worker.link.holds_piece_of(key) {
                     self.kill_running(seat, key);
                 }
@@ -52,6 +106,7 @@ impl Core {
         if self.dispatch() {
             self.keep_attention();
         }
+        None
     }
 
     /// Kills a worker if it runs a piece of this task, and no other piece with it: the rest is revoked
@@ -67,9 +122,9 @@ impl Core {
 
     /// Takes everything back that a worker has not begun.
     pub(super) fn revoke_all(&mut self, seat: usize) {
-        let Core { seats, work, .. } = self;
+        let Core { seats, work, hold, .. } = self;
         if let Some(worker) = seats.worker_mut(seat) {
-            dispatch::revoke_all(worker, work);
+            hold.spend_pieces(dispatch::revoke_all(worker, work));
         }
     }
 
@@ -82,21 +137,11 @@ impl Core {
         }
     }
 
+    // Many tasks end.
+
     /// The pool ends by itself: every open piece fails, and nothing can be run any more.
     pub(crate) fn fail(&mut self, error: Error) {
-        let Core { work, wakes, delayed, .. } = self;
-        let (kind, cause, message) = (error.kind(), error.cause(), error.to_string());
-        for task in work.tasks.iter_mut() {
-            task.fail_open(wakes, |label| {
-                let error = Error::new(kind, format!("never ended: {message}")).with_piece(label, 0);
-                match cause {
-                    Some(cause) => error.with_cause(cause),
-                    None => error,
-                }
-            });
-        }
-        work.ready.clear();
-        drop(delayed.take_all());
+        self.begin_sweep(Sweep::new(Reason::pool_failed(&error), true, false));
         self.phase.fail(error);
         self.lane.use_seat(None);
         self.wake_all();
@@ -114,25 +159,88 @@ impl Core {
         std::mem::forget((std::mem::take(&mut self.reaped), self.epolls.clone()));
     }
 
-    /// The pool's owner ends it. With `kill`, what runs ends too; else it may come to its end.
+    /// The pool's owner ends it. With `kill`, what runs ends too; else it may come to its end. The owner carries out
+    /// the [`sweep`](Self::sweep).
     pub(crate) fn close(&mut self, kill: bool) {
         if !self.phase.close(kill) {
             return;
         }
         failpoint!("parent-pool-closed");
         self.lane.use_seat(None);
-        for (key, piece) in self.delayed.take_all() {
-            self.work.take_back_waiting(key, piece);
-        }
-        for seat in 0..self.seats.len() {
-            self.revoke_all(seat);
-        }
-        let Core { work, wakes, .. } = self;
-        work.ready.clear();
-        for task in work.tasks.iter_mut() {
-            if kill { task.fail_open(wakes, shut_down) } else { task.fail_waiting(wakes, shut_down) }
-        }
+        self.begin_sweep(Sweep::new(Reason::shut_down(), kill, true));
         self.wake_all();
+    }
+
+    /// What waits fails, and the pool goes on.
+    pub(super) fn fail_all_waiting(&mut self, reason: Arc<Reason>) {
+        // One that is under way takes along what was added behind it, or leaves it to the next.
+        if self.sweeps.is_empty() {
+            self.begin_sweep(Sweep::new(reason, false, false));
+        }
+    }
+
+    /// The supervisor goes on with it, if nobody else does.
+    fn begin_sweep(&mut self, sweep: Sweep) {
+        self.sweeps.push_back(sweep);
+        self.alarm.wake_now();
+    }
+
+    /// Goes on with the ends that are under way, as far as one hold of the lock allows. True if there is more to do.
+    #[must_use]
+    pub(crate) fn sweep(&mut self) -> bool {
+        while let Some(mut sweep) = self.sweeps.pop_front() {
+            while !self.hold.is_spent() && !matches!(sweep.stage, Stage::Over) {
+                sweep.stage = self.sweep_on(&sweep);
+            }
+            if !matches!(sweep.stage, Stage::Over) {
+                self.sweeps.push_front(sweep);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// One step of a sweep. Gives the next.
+    fn sweep_on(&mut self, sweep: &Sweep) -> Stage {
+        let Core { work, wakes, hold, delayed, seats, .. } = self;
+        match sweep.stage {
+            Stage::Delayed => {
+                let pieces = delayed.take_due(u64::MAX, hold.pieces_left());
+                if pieces.is_empty() {
+                    return if sweep.revokes { Stage::Seats(0) } else { Stage::Tasks(0) };
+                }
+                hold.spend_pieces(pieces.len());
+                for (key, piece) in pieces {
+                    wakes.add(work.fail_one(key, piece, &sweep.reason));
+                }
+                Stage::Delayed
+            }
+            Stage::Seats(from) => match seats.sorted().busy.next(from) {
+                None => Stage::Tasks(0),
+                Some(seat) => {
+                    hold.spend_pieces(1);
+                    self.revoke_all(seat);
+                    Stage::Seats(seat + 1)
+                }
+            },
+            Stage::Tasks(slot) if slot >= work.tasks.slots() => Stage::Over,
+            Stage::Tasks(slot) => {
+                hold.spend_pieces(1);
+                let Some((key, task)) = work.tasks.in_slot(slot) else { return Stage::Tasks(slot + 1) };
+                if sweep.all {
+                    task.end(&sweep.reason, wakes, &mut work.trash);
+                } else {
+                    let failed = task.fail_waiting(&sweep.reason, hold.pieces_left(), wakes, &mut work.trash);
+                    hold.spend_pieces(failed);
+                    if task.waits() {
+                        return Stage::Tasks(slot);
+                    }
+                }
+                work.ready.remove(key);
+                Stage::Tasks(slot + 1)
+            }
+            Stage::Over => Stage::Over,
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -160,7 +268,8 @@ impl Core {
     pub(crate) fn dismiss(&mut self) -> bool {
         let mut are_gone = true;
         let now_ns = clock::now_ns();
-        for worker in self.seats.workers_mut() {
+        for seat in 0..self.seats.len() {
+            let Some(worker) = self.seats.worker_mut(seat) else { continue };
             are_gone = false;
             if worker.link.is_idle() {
                 worker.dismiss(now_ns);
@@ -190,12 +299,7 @@ impl Core {
     }
 }
 
-/// The error of a piece whose task was cancelled.
+/// The error of a piece that is handed out after its task was cancelled.
 pub(super) fn cancelled(label: PieceLabel) -> Error {
     Error::new(ErrorKind::Cancelled, "was cancelled").with_piece(label, 0)
-}
-
-/// The error of a piece whose pool has ended.
-pub(super) fn shut_down(label: PieceLabel) -> Error {
-    Error::new(ErrorKind::Cancelled, "was cancelled: its pool was shut down").with_piece(label, 0)
 }

@@ -115,7 +115,10 @@ impl Core {
     pub(crate) fn kill_by_server(&mut self) {
         let ServerLink::Connected { socket, .. } = &self.server else { return };
         let mut again = false;
-        for (seat, it) in self.seats.iter_mut() {
+        let mut from = 0;
+        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+            from = seat + 1;
+            let Some(it) = self.seats.get_mut(seat) else { continue };
             let generation = it.generation();
             let Some(worker) = it.worker_mut().filter(|worker| worker.needs_kill_by_server()) else { continue };
             let order = message::ToServer::Kill { worker: seat as u32, generation };

@@ -2,11 +2,12 @@
 //!
 //! A worker is declared dead in one place, [`Core::reap`]. (`spawn_failed` only takes back what was never forked.)
 
+use super::reason::Reason;
 use super::reserve::Missing;
 use super::seat::{Prepared, Seat, WorkerHandle};
 use super::shortage::Verdict;
 use super::{Core, Phase, number};
-use crate::backend::{Settled, TaskKey};
+use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
 use crate::engine::piece::{Lost, Returned, WaitingPiece};
 use crate::engine::policy::patience::{CAUSE_DUE_NS, CAUSE_WAIT_NS, Duty, SPAWN_DEADLINE_NS};
@@ -34,18 +35,18 @@ impl Core {
     // Workers come.
 
     /// What is to be prepared for the seats that are due.
-    pub(crate) fn missing(&self) -> Missing {
+    pub(crate) fn missing(&mut self) -> Missing {
         if self.server.is_connected() { self.missing_without_server() } else { Missing::default() }
     }
 
     /// The same while there is no fork server: one is about to be started.
-    pub(crate) fn missing_without_server(&self) -> Missing {
+    pub(crate) fn missing_without_server(&mut self) -> Missing {
         if !self.is_open() {
             return Missing::default();
         }
         let now_ns = clock::now_ns();
         let is_due = |seat: &Seat| seat.vacant_until_ns().is_some_and(|until_ns| until_ns <= now_ns);
-        let due = self.seats.iter().filter(|(_, seat)| is_due(seat)).count();
+        let due = self.seats.unsettled().filter(|(_, seat)| is_due(seat)).count();
         self.reserve.missing(due, self.counts.workers_lost > 0, now_ns)
     }
 
@@ -73,7 +74,9 @@ impl Core {
                 return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
             }
         }
-        for seat in 0..self.seats.len() {
+        let mut from = 0;
+        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+            from = seat + 1;
             let Some(it) = self.seats.get_mut(seat) else { continue };
             if it.vacant_until_ns().is_none_or(|until_ns| until_ns > now_ns) {
                 continue;
@@ -110,7 +113,10 @@ impl Core {
 
     /// Vacant seats are not filled before that moment.
     fn retry_seats(&mut self, moment_ns: u64) {
-        for (_, seat) in self.seats.iter_mut() {
+        let mut from = 0;
+        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+            from = seat + 1;
+            let Some(seat) = self.seats.get_mut(seat) else { continue };
             let until_ns = seat.vacant_until_ns().unwrap_or(0);
             seat.retry_at(moment_ns.max(until_ns));
         }
@@ -196,27 +202,21 @@ impl Core {
         };
         let limit = crate::engine::policy::restart::NO_WORKER;
         let message = format!("never began: for {limit:?} no worker could be started: {reason}");
-        for (key, piece) in self.delayed.take_all() {
-            self.work.take_back_waiting(key, piece);
-        }
-        let super::Work { tasks, ready } = &mut self.work;
-        ready.clear();
-        for task in tasks.iter_mut() {
-            task.fail_waiting(&mut self.wakes, |label| {
-                Error::new(ErrorKind::System, message.clone()).with_piece(label, 0)
-            });
-        }
+        self.fail_all_waiting(Reason::new(ErrorKind::System, message));
         None
     }
 
     /// The memory of workers whose pages are not allocated yet; the caller must allocate them.
     pub(crate) fn unallocated(&mut self) -> Vec<Unallocated> {
-        let seats = self.seats.iter_mut();
-        let taken = seats.filter_map(|(seat, it)| {
+        let (mut from, mut taken) = (0, Vec::new());
+        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+            from = seat + 1;
+            let Some(it) = self.seats.get_mut(seat) else { continue };
             let generation = it.generation();
-            Some(Unallocated { seat, generation, memory: it.worker_mut()?.take_memory()? })
-        });
-        taken.collect()
+            let memory = it.worker_mut().and_then(WorkerHandle::take_memory);
+            taken.extend(memory.map(|memory| Unallocated { seat, generation, memory }));
+        }
+        taken
     }
 
     /// There is no memory for a worker: it is killed, and its seat is filled once more.
@@ -272,8 +272,9 @@ impl Core {
 
     /// True if somebody must read the kernel's count of kills, without the lock, and then call
     /// [`settle_kills`](Self::settle_kills).
-    pub(crate) fn awaits_kill_count(&self) -> bool {
-        self.seats.workers().any(|worker| matches!(worker.end(), Some((_, Some(_)))))
+    pub(crate) fn awaits_kill_count(&mut self) -> bool {
+        let mut unsettled = self.seats.unsettled();
+        unsettled.any(|(_, seat)| matches!(seat.worker().and_then(WorkerHandle::end), Some((_, Some(_)))))
     }
 
     /// The kernel's count of kills because memory ran out. Reaps those that may have been among them.
@@ -281,7 +282,9 @@ impl Core {
         let has_grown = matches!((self.memory_kills, count), (Some(before), Some(now)) if now > before);
         // Two threads may read it, and the one that read first may come here last.
         self.memory_kills = count.max(self.memory_kills);
-        for seat in 0..self.seats.len() {
+        let mut from = 0;
+        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+            from = seat + 1;
             let Some(worker) = self.seats.worker_mut(seat) else { continue };
             if let Some((_, Some(cause))) = worker.end() {
                 let cause = if has_grown { Cause::OomKilled } else { cause };
@@ -295,7 +298,9 @@ impl Core {
     pub(crate) fn reap_unexplained(&mut self) -> Option<u64> {
         let now_ns = clock::now_ns();
         let mut next_ns: Option<u64> = None;
-        for seat in 0..self.seats.len() {
+        let mut from = 0;
+        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+            from = seat + 1;
             let end = self.seats.worker_mut(seat).and_then(|worker| worker.end());
             if let Some((since_ns, cause)) = end
                 && since_ns + CAUSE_WAIT_NS <= now_ns
@@ -326,9 +331,11 @@ impl Core {
     #[must_use]
     pub(crate) fn server_going(&mut self) -> Vec<Arc<Descriptor>> {
         self.server.lose();
-        for worker in self.seats.workers_mut() {
-            // One that this process may not kill dies of its parent-death signal.
-            let _ = worker.kill();
+        for seat in 0..self.seats.len() {
+            if let Some(worker) = self.seats.worker_mut(seat) {
+                // One that this process may not kill dies of its parent-death signal.
+                let _ = worker.kill();
+            }
         }
         self.pidfds()
     }
@@ -345,7 +352,7 @@ impl Core {
     }
 
     /// Since when the oldest order to the fork server has had no answer.
-    pub(crate) fn oldest_order_ns(&self) -> Option<u64> {
+    pub(crate) fn oldest_order_ns(&mut self) -> Option<u64> {
         self.seats.oldest_order_ns()
     }
 
@@ -494,7 +501,7 @@ impl Core {
             },
             None => {
                 let error = error(task.label(number), task.attempts(number));
-                task.settle(number, Settled::Failed(error))
+                task.settle_failed(number, error)
             }
         };
         self.wakes.add(wake);

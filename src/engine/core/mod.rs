@@ -17,32 +17,40 @@
 
 mod alarm;
 mod attention;
+mod blocks;
 mod collect;
 mod delayed;
 mod direct_lane;
 mod dispatch;
 mod ending;
 mod events;
+mod figures;
 mod follow;
 mod lifecycle;
 mod overdue;
 mod phase;
 mod ready_queue;
+mod reason;
 mod reserve;
+mod roster;
 pub(crate) mod seat;
+mod seats;
 mod server_link;
 mod shortage;
 mod task_state;
 mod tasks;
+mod trash;
 mod work;
 
 pub(crate) use self::attention::{Again, Observer};
+pub(crate) use self::ending::Closed;
 pub(crate) use self::events::number;
 pub(crate) use self::lifecycle::Unallocated;
 pub(crate) use self::overdue::{Answer, Question};
 pub(crate) use self::reserve::Missing;
 pub(crate) use self::server_link::ServerLink;
-pub(crate) use self::task_state::{TaskState, Want};
+pub(crate) use self::task_state::{NextFinished, TaskState, Want};
+pub(crate) use self::trash::Trash;
 
 use self::alarm::Alarm;
 use self::attention::{Attention, Guard, MAX_LOOKS, Need};
@@ -50,14 +58,17 @@ use self::collect::{Destination, Found};
 use self::delayed::Delayed;
 use self::direct_lane::{Added, DirectLane};
 use self::dispatch::Gave;
+use self::ending::Sweep;
 use self::follow::Following;
 use self::phase::Phase;
 use self::reserve::Reserve;
-use self::seat::{Seats, WorkerHandle};
+use self::seat::{Measured, WorkerHandle};
+use self::seats::Seats;
 use self::shortage::Shortage;
 use self::work::Work;
 use super::link::Buffers;
 use super::observe::Counts;
+use super::policy::hold::Hold;
 use super::policy::pace::LOOK_AHEAD_NS;
 use super::policy::patience::Patience;
 use super::policy::restart::EarlyDeaths;
@@ -68,11 +79,11 @@ use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
 use crate::protocol::lead::Waiters;
-use crate::stats::{Stats, WorkerStart, WorkerStats};
+use crate::stats::WorkerStart;
 use crate::sys::clock;
 use crate::sys::event::{Epoll, Kick};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A caller that waits.
 #[derive(Debug)]
@@ -102,6 +113,14 @@ pub(crate) struct Core {
     leader_looks: u64,
     alarm: Alarm,
     wakes: Wakes,
+    /// What was done since the lock was taken.
+    hold: Hold,
+    /// The last time that work was given out was cut: the next look gives out more, whatever it finds.
+    owes_dispatch: bool,
+    /// The seat with which the next look begins, if the last one was cut.
+    next_look: usize,
+    /// Ends of many tasks that are under way.
+    sweeps: VecDeque<Sweep>,
     server: ServerLink,
     shortage: Shortage,
     early_deaths: EarlyDeaths,
@@ -134,6 +153,10 @@ impl Core {
             leader_looks: 0,
             alarm: Alarm::new(kick_supervisor),
             wakes: Wakes::default(),
+            hold: Hold::default(),
+            owes_dispatch: false,
+            next_look: 0,
+            sweeps: VecDeque::new(),
             server: ServerLink::Absent { retry_ns: 0 },
             shortage: Shortage::default(),
             early_deaths: EarlyDeaths::default(),
@@ -171,6 +194,18 @@ impl Core {
     #[inline]
     pub(crate) fn wakes(&mut self) -> &mut Wakes {
         &mut self.wakes
+    }
+
+    /// What is to be dropped without the lock.
+    #[inline]
+    pub(crate) fn trash(&mut self) -> &mut Trash {
+        &mut self.work.trash
+    }
+
+    /// How long the lock is held.
+    #[inline]
+    pub(crate) fn hold(&mut self) -> &mut Hold {
+        &mut self.hold
     }
 
     #[inline]
@@ -229,13 +264,6 @@ impl Core {
         }
     }
 
-    /// About this many pieces will come.
-    pub(crate) fn reserve(&mut self, key: TaskKey, pieces: usize) {
-        if let Some(task) = self.task(key) {
-            task.reserve(pieces);
-        }
-    }
-
     /// Adds a piece that has failed already.
     pub(crate) fn add_failed(&mut self, key: TaskKey, site: Site, kind: ErrorKind, message: String) {
         if let Some(task) = self.work.tasks.get_mut(key) {
@@ -271,7 +299,7 @@ impl Core {
         let given = worker.link.give_records(key, first, call, pieces, ends_batch, LOOK_AHEAD_NS);
         task.add_given(given);
         if was_idle && given > 0 {
-            worker.busy_since_ns = Some(clock::now_ns());
+            worker.measured = Some(Measured::FromIdle(clock::now_ns()));
             worker.link.publish();
         }
         given
@@ -334,7 +362,7 @@ impl Core {
         if !self.collect() {
             self.dispatch();
         }
-        let seat = dispatch::choose(&self.seats, true);
+        let seat = dispatch::choose(&mut self.seats, true);
         self.lane.use_seat(seat);
         self.keep_attention();
     }
@@ -373,12 +401,20 @@ impl Core {
 
     /// Gives waiting pieces to workers that need some. True if any was given.
     pub(crate) fn dispatch(&mut self) -> bool {
-        let gave = dispatch::dispatch(&mut self.seats, &mut self.work);
+        if !matches!(self.phase, Phase::Open) {
+            // Nothing begins any more.
+            return false;
+        }
+        let gave = dispatch::dispatch(&mut self.seats, &mut self.work, &mut self.hold);
         self.note_given(gave)
     }
 
-    /// The supervisor must be awake when the first limit may end.
+    /// The supervisor must be awake when the first limit may end, and at once to give out what is left.
     fn note_given(&mut self, gave: Gave) -> bool {
+        self.owes_dispatch = gave.is_cut;
+        if gave.is_cut {
+            self.alarm.wake_now();
+        }
         if let Some(limit_ns) = gave.shortest_limit {
             self.alarm.wake_by(clock::now_ns().saturating_add(limit_ns.get()));
         }
@@ -395,21 +431,31 @@ impl Core {
         }
     }
 
-    /// Takes what workers have said, and gives them more. True if there was anything.
+    /// Takes what workers have said, and gives them more. True if there was anything, or the lock was held for long
+    /// enough and there may be more.
     pub(crate) fn collect(&mut self) -> bool {
         self.publish(self.lane.seat());
-        let mut any = false;
-        for seat in 0..self.seats.len() {
+        let (mut any, mut from) = (false, self.next_look);
+        let mut seats_left = self.seats.sorted().busy.len();
+        while seats_left > 0 && !self.hold.is_spent() {
+            let Some(seat) = self.seats.roster().busy.next(from).or_else(|| self.seats.roster().busy.first()) else {
+                break;
+            };
+            (from, seats_left) = (seat + 1, seats_left - 1);
             // A worker may answer before the fork server has told of it. Its errors must name its process, and
             // the thread that hears of that looks here next.
-            if self.seats.worker_mut(seat).is_some_and(|worker| worker.has_process()) {
+            if self.seats.worker(seat).is_some_and(|worker| worker.has_process() && worker.link.is_worth_a_look()) {
                 any |= self.collect_from(seat);
             }
+        }
+        if self.hold.is_spent() {
+            // Others get the lock first; the next look begins where this one ended.
+            (self.next_look, any) = (from, true);
         }
         if any && matches!(self.phase, Phase::Closing) {
             // The thread that collected their last replies dismisses them: no other would look again.
             self.dismiss();
-        } else if any {
+        } else if any || self.owes_dispatch {
             if self.following.any_retire() {
                 self.dismiss_retired();
             }
@@ -428,10 +474,11 @@ impl Core {
     }
 
     fn collect_from(&mut self, seat: usize) -> bool {
-        let Core { work, delayed, seats, wakes, counts, buffers, alarm, .. } = self;
+        let Core { work, delayed, seats, wakes, counts, buffers, alarm, hold, .. } = self;
         let Some(worker) = seats.worker_mut(seat) else { return false };
         let mut destination = Destination { work, delayed, wakes, counts };
         let found = collect::collect_from(seat, worker, buffers, &mut destination);
+        hold.spend(worker.link.take_copied());
         let kill_by = (found == Found::Violation).then(|| worker.distrust());
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
@@ -449,18 +496,26 @@ impl Core {
     /// not sleep yet.
     ///
     /// Workers that always have something new would hold the lock here for ever. So after the last look all others are let
-    /// in. The caller that leads then looks again; for every other thread the supervisor takes a turn.
+    /// in, and also when the lock was held for long enough ([`Hold`]). The caller that leads then looks again; for every
+    /// other thread the supervisor takes a turn.
     pub(crate) fn attend(&mut self, observer: Observer, renew: bool) -> bool {
         self.attention.pass_to(observer);
         if renew && matches!(observer, Observer::CallerParks | Observer::SupervisorParks) {
             // The thread that waits is about to sleep: the pieces that were thought to be over by now are not.
             // They are worth giving to another worker.
-            let gave = dispatch::rebalance(&mut self.seats, &mut self.work, 0);
+            let gave = dispatch::rebalance(&mut self.seats, &mut self.work, &mut self.hold, 0);
             self.note_given(gave);
         }
+        let mut must_look = self.announce(renew);
         for looks in 0..MAX_LOOKS {
-            if !self.announce(renew) || !self.collect() {
+            // A look does not read all of a long value. So one that found something is followed by another, even if nothing
+            // new was announced: the worker may have written all of it before the announcement, and signals no more.
+            if !must_look || !self.collect() {
                 return looks > 0;
+            }
+            must_look |= self.announce(renew);
+            if self.hold.is_spent() {
+                break;
             }
         }
         if !(renew && observer == Observer::CallerParks) {
@@ -487,46 +542,13 @@ impl Core {
             matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
         };
         let is_closing = matches!(self.phase, Phase::Closing);
-        let is_worth_telling = !self.work.ready.is_empty()
-            || is_closing
-            || self.seats.workers().any(|worker| worker.link.in_flight() >= 2);
+        let is_worth_telling = !self.work.ready.is_empty() || is_closing || {
+            self.seats.sorted();
+            let mut busy = self.seats.of(|roster| &roster.busy);
+            busy.any(|(_, seat)| seat.worker().is_some_and(|worker| worker.link.in_flight() >= 2))
+        };
         let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
         self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
-    }
-
-    // What others want to know.
-
-    /// The pool's figures now.
-    pub(crate) fn stats(&mut self) -> Stats {
-        let workers = self.seats.iter().map(|(number, seat)| WorkerStats {
-            worker: number,
-            pid: seat.worker().and_then(WorkerHandle::pid),
-            pieces_held: seat.worker().map_or(0, |worker| worker.link.in_flight()),
-            pieces_done: seat.worker().map_or(0, |worker| worker.pieces_done),
-            generation: seat.generation(),
-        });
-        Stats {
-            workers: workers.collect(),
-            tasks: self.work.tasks.len(),
-            pieces_waiting: self.work.tasks.iter_mut().map(|task| task.waiting()).sum(),
-            pieces_done: self.counts.pieces_done,
-            workers_lost: self.counts.workers_lost,
-            start: self.start,
-            start_time: self.last_start().map(Duration::from_nanos),
-        }
-    }
-
-    /// The fork server has said whether it starts workers by exec.
-    pub(crate) fn note_start(&mut self, executes: bool) {
-        self.start = if executes { WorkerStart::Executed } else { WorkerStart::Forked };
-    }
-
-    /// How long the worker took to become ready that was ordered last of those that are.
-    fn last_start(&mut self) -> Option<u64> {
-        let ready = self.seats.workers_mut().filter_map(|worker| worker.became_ready().then_some(&*worker));
-        let newest = ready.max_by_key(|worker| worker.made_ns())?;
-        // The worker wrote it, and may lie.
-        Some(newest.link.ready_ns().min(clock::now_ns()).saturating_sub(newest.made_ns()))
     }
 
     /// How errors name a piece.

@@ -4,6 +4,7 @@
 //! the alarm, a caller before it sleeps. What a worker's process does stands in /proc, which is not read
 //! under the lock: then the verdict is a [`Question`], which the supervisor answers.
 
+use super::reason::Reason;
 use super::{Core, Phase, dispatch};
 use crate::backend::TaskKey;
 use crate::engine::piece::WaitingPiece;
@@ -59,7 +60,10 @@ impl Core {
         }
         let is_ready = |worker: &mut super::WorkerHandle| worker.duty() != Duty::Suspect && worker.became_ready();
         let others_are_ready = self.seats.workers_mut().any(is_ready);
-        for seat in 0..self.seats.len() {
+        let mut from = 0;
+        self.seats.sorted();
+        while let Some(seat) = self.seats.roster().timed.next(from) {
+            from = seat + 1;
             self.end_leaving(seat, now_ns);
             let Some((view, question)) = self.view(seat, others_are_ready, answers, now_ns) else { continue };
             came_back |= self.act(seat, patience::judge(&view, now_ns), question, now_ns, &mut timers);
@@ -89,7 +93,8 @@ impl Core {
         if self.delayed.is_empty() {
             return false;
         }
-        let due = self.delayed.take_due(now_ns);
+        let due = self.delayed.take_due(now_ns, self.hold.pieces_left());
+        self.hold.spend_pieces(due.len());
         let any = !due.is_empty();
         for (key, piece) in due {
             self.start_again(key, piece);
@@ -98,14 +103,12 @@ impl Core {
     }
 
     fn start_again(&mut self, key: TaskKey, piece: WaitingPiece) {
-        self.work.take_back_waiting(key, piece);
-        if !matches!(self.phase, Phase::Open) {
-            // Nothing begins any more, and not again either.
-            self.work.ready.remove(key);
-            if let Some(task) = self.work.tasks.get_mut(key) {
-                task.fail_waiting(&mut self.wakes, super::ending::shut_down);
-            }
+        if matches!(self.phase, Phase::Open) {
+            return self.work.take_back_waiting(key, piece);
         }
+        // Nothing begins any more, and not again either.
+        let wake = self.work.fail_one(key, piece, &Reason::shut_down());
+        self.wakes.add(wake);
     }
 
     /// Kills a worker that is to be replaced and does not leave.

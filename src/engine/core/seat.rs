@@ -1,4 +1,4 @@
-//! The seats of a pool, and the life of the worker in each.
+//! A seat of a pool, and the life of the worker in it.
 //!
 //! ```text
 //! Vacant ─ occupy ─► Ordered ─ spawned ─► Running ─ ended ─► Ended ─ vacate ─► Vacant
@@ -12,6 +12,7 @@
 //! Invariant: a seat's generation grows with each worker in it, so a message about an earlier worker
 //! finds nobody.
 
+use super::roster::Traits;
 use crate::engine::link::Link;
 use crate::engine::policy::pace;
 use crate::engine::policy::patience::Duty;
@@ -61,6 +62,16 @@ struct Watch {
     cpu_ns: Option<u64>,
 }
 
+/// Since when the pieces of a worker are measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Measured {
+    /// It had nothing to do until then, and had to be woken. What it takes may be a wait for a core: that says
+    /// nothing of the pieces.
+    FromIdle(u64),
+    /// Its last replies came then, and it had more to do.
+    FromReply(u64),
+}
+
 /// The parent's side of one worker.
 #[derive(Debug)]
 pub(crate) struct WorkerHandle {
@@ -73,8 +84,8 @@ pub(crate) struct WorkerHandle {
     made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has allocated the pages of *back*.
     memory: Option<(Descriptor, Descriptor)>,
-    /// When replies came last, or when an idle worker got work; `None`: nothing is measured.
-    pub(crate) busy_since_ns: Option<u64>,
+    /// Since when its pieces are measured; `None`: nothing is.
+    pub(crate) measured: Option<Measured>,
     pub(crate) pieces_done: u64,
     /// It wrote what no worker writes: nothing is read from it any more.
     is_distrusted: bool,
@@ -103,7 +114,7 @@ impl WorkerHandle {
             leaves_since_ns: 0,
             made_ns: now_ns,
             memory: Some(memory),
-            busy_since_ns: None,
+            measured: None,
             pieces_done: 0,
             is_distrusted: false,
             given_up: None,
@@ -161,6 +172,11 @@ impl WorkerHandle {
             && self.kill == Kill::NotRequested
             && !matches!(self.process, Process::Ended { .. })
             && !self.link.is_streaming_out()
+    }
+
+    /// True if nothing is to be done about it: it runs, and all that belongs to its start is done.
+    fn is_settled(&self) -> bool {
+        matches!(self.process, Process::Running { .. }) && self.memory.is_none() && self.kill != Kill::Requested
     }
 
     /// The fork server has told of its process. The kill that was requested before is sent.
@@ -357,7 +373,7 @@ enum SeatState {
 }
 
 impl Seat {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 } }
     }
 
@@ -378,6 +394,18 @@ impl Seat {
         match &mut self.state {
             SeatState::Occupied(worker) => Some(worker),
             SeatState::Vacant { .. } => None,
+        }
+    }
+
+    /// What decides who visits it.
+    pub(super) fn traits(&self) -> Traits {
+        let Some(worker) = self.worker() else { return Traits { works: true, ..Traits::default() } };
+        Traits {
+            is_busy: !worker.link.is_idle(),
+            is_hungry: worker.is_hungry(),
+            has_process: worker.has_process(),
+            works: worker.duty == Duty::Works,
+            is_settled: worker.is_settled(),
         }
     }
 
@@ -416,71 +444,6 @@ impl Seat {
         if let SeatState::Vacant { retry_ns } = &mut self.state {
             *retry_ns = moment_ns;
         }
-    }
-}
-
-/// All seats of a pool.
-#[derive(Debug)]
-pub(crate) struct Seats {
-    seats: Vec<Seat>,
-}
-
-impl Seats {
-    pub(crate) fn new(count: usize) -> Self {
-        Seats { seats: (0..count).map(|_| Seat::new()).collect() }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.seats.len()
-    }
-
-    #[inline]
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Seat> {
-        self.seats.get_mut(index)
-    }
-
-    /// The worker in a seat.
-    #[inline]
-    pub(crate) fn worker_mut(&mut self, index: usize) -> Option<&mut WorkerHandle> {
-        self.seats.get_mut(index)?.worker_mut()
-    }
-
-    /// The worker in a seat, if it is of that generation.
-    pub(crate) fn worker_of(&mut self, index: usize, generation: u32) -> Option<&mut WorkerHandle> {
-        let seat = self.seats.get_mut(index)?;
-        if seat.generation == generation { seat.worker_mut() } else { None }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Seat)> {
-        self.seats.iter().enumerate()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Seat)> {
-        self.seats.iter_mut().enumerate()
-    }
-
-    pub(crate) fn workers(&self) -> impl Iterator<Item = &WorkerHandle> {
-        self.seats.iter().filter_map(Seat::worker)
-    }
-
-    pub(crate) fn workers_mut(&mut self) -> impl Iterator<Item = &mut WorkerHandle> {
-        self.seats.iter_mut().filter_map(Seat::worker_mut)
-    }
-
-    /// True if any worker's process is known.
-    pub(crate) fn has_process(&self) -> bool {
-        self.workers().any(WorkerHandle::has_process)
-    }
-
-    /// Since when the oldest order to the fork server has had no answer.
-    pub(crate) fn oldest_order_ns(&self) -> Option<u64> {
-        self.workers().filter_map(WorkerHandle::ordered_since_ns).min()
-    }
-
-    /// True if somebody must act at a moment for which nobody is woken: a cause of death that is yet to
-    /// be told, or a seat that is to be filled.
-    pub(crate) fn await_a_moment(&self) -> bool {
-        self.seats.iter().any(|seat| seat.worker().is_none_or(|worker| worker.end().is_some()))
     }
 }
 

@@ -8,11 +8,20 @@
 //! | waiting          | in `waiting`, or in `Delayed`, with its arguments    |
 //! | given            | in one worker's ledger (`link`)                      |
 //! | `Done`, `Failed` | its bytes or its error in `pieces`                   |
+//! | `FailedFor`      | its reason in `reasons`: as many others failed       |
 //! | `Taken`          | with the caller                                      |
 //!
-//! Invariant: `done` counts the pieces that are `Done`, `Failed` or `Taken`, and each piece gets there
-//! once: only [`settle`](TaskState::settle) and `settle_done` move a piece out of `Open`.
+//! Once `ended` is set, all pieces that are still `Open` have failed for that reason: a task of any length ends at once.
+//!
+//! Invariant: `done` counts the pieces that have an outcome, or had one that was taken; each gets it once. Only
+//! `settle_done`, `settle_failed` and `fail_one` move a piece out of `Open`, and none of them does
+//! once `ended` is set.
 
+mod taking;
+
+use super::blocks::{BlockQueue, Blocks};
+use super::reason::Reason;
+use super::trash::Trash;
 use crate::backend::{Settled, Site, TaskSettings};
 use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::{Terms, WaitingPiece};
@@ -20,7 +29,8 @@ use crate::engine::policy::pace;
 use crate::engine::policy::restart::{self, Loss};
 use crate::engine::unpark::{Unparker, Wake, Wakes};
 use crate::error::{Error, PieceLabel};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The state of a piece; as small as possible, because a task may have millions of them.
@@ -29,6 +39,8 @@ enum State {
     Open,
     Done(Reply),
     Failed(Error),
+    /// By its index in `reasons`.
+    FailedFor(u32),
     Taken,
 }
 
@@ -63,6 +75,15 @@ const RECYCLED_PIECES: usize = 64;
 /// each, they fill it.
 const HELD_UNKNOWN: usize = 16;
 
+/// The order in which pieces finished, for a caller who takes them so.
+#[derive(Debug)]
+struct Finished {
+    /// Those that finished since somebody asked, and are not in `scan`.
+    queue: BlockQueue<usize>,
+    /// Pieces that are looked at one by one: those that were there when somebody asked first, or all that ended at once.
+    scan: Range<usize>,
+}
+
 /// A site with the call in the form that travels.
 #[derive(Debug)]
 struct KnownSite {
@@ -73,14 +94,26 @@ struct KnownSite {
     word: Option<u64>,
 }
 
+/// What a look for the piece that finished first has found.
+#[derive(Debug)]
+pub(crate) enum NextFinished {
+    Piece(usize, Settled),
+    /// There may be one: the lock was held for long enough.
+    LookAgain,
+}
+
 #[derive(Debug)]
 pub(crate) struct TaskState {
     settings: TaskSettings,
     /// In the order of their first pieces; most tasks have one.
     sites: Vec<KnownSite>,
-    pieces: Vec<State>,
-    waiting: VecDeque<WaitingPiece>,
+    pieces: Blocks<State>,
+    waiting: BlockQueue<WaitingPiece>,
     done: usize,
+    /// Why many pieces failed at once: most tasks have none.
+    reasons: Vec<Arc<Reason>>,
+    /// The index of the reason for which all that was open then has failed.
+    ended: Option<u32>,
     /// The assumed cost of one of its pieces.
     cost_ns: u32,
     /// Pieces up to this cost may take the direct lane; 0 for a task that is limited, bounded or
@@ -91,10 +124,10 @@ pub(crate) struct TaskState {
     result_bytes: usize,
     /// The bytes of those that the caller has taken.
     taken_bytes: usize,
-    /// The lowest piece that the caller has not taken.
+    /// The lowest piece that the caller has not taken, or a lower one: it moves by at most one block at a time.
     first_unread: usize,
-    /// Pieces in the order in which they finished, from the moment at which somebody asks for that order.
-    finished: Option<VecDeque<usize>>,
+    /// From the moment at which somebody asks for it.
+    finished: Option<Finished>,
     /// How many starts of a piece were lost; most pieces lose none.
     lost_starts: BTreeMap<usize, u32>,
     /// How many workers were killed because they did not begin a piece; nearly always empty.
@@ -109,9 +142,11 @@ impl Default for TaskState {
         TaskState {
             settings: TaskSettings::default(),
             sites: Vec::new(),
-            pieces: Vec::new(),
-            waiting: VecDeque::new(),
+            pieces: Blocks::default(),
+            waiting: BlockQueue::default(),
             done: 0,
+            reasons: Vec::new(),
+            ended: None,
             cost_ns: pace::MAX_COST_NS,
             direct_ns: pace::TINY_NS,
             results: 0,
@@ -177,17 +212,11 @@ impl TaskState {
         self.sites.push(KnownSite { first: self.pieces.len(), site, word: Some(word) });
     }
 
-    /// The number of pieces that will come.
-    pub(crate) fn reserve(&mut self, pieces: usize) {
-        self.pieces.reserve(pieces);
-    }
-
     /// New pieces of the last site, which went to a worker at once.
     #[inline]
     pub(crate) fn add_given(&mut self, count: usize) {
-        match count {
-            1 => self.pieces.push(State::Open),
-            _ => self.pieces.resize_with(self.pieces.len() + count, || State::Open),
+        for _ in 0..count {
+            self.pieces.push(State::Open);
         }
     }
 
@@ -204,9 +233,10 @@ impl TaskState {
             // Whether its call can travel is asked only for a piece that does.
             self.sites.push(KnownSite { first: self.pieces.len(), site, word: None });
         }
-        let number = self.add_open();
+        let number = self.pieces.len();
         let error = error(self.label(number));
-        self.settle(number, Settled::Failed(error))
+        self.pieces.push(State::Failed(error));
+        self.count_settled(number)
     }
 
     fn add_open(&mut self) -> usize {
@@ -270,18 +300,25 @@ impl TaskState {
         self.waiting.push_front(piece);
     }
 
-    /// A piece that no worker began waits again, before those with higher numbers.
-    pub(crate) fn take_back(&mut self, piece: WaitingPiece) {
-        // The pool's end has failed it while a worker held it.
-        if !matches!(self.pieces[piece.number], State::Open) {
-            return;
+    /// A piece that no worker began waits again, before those with higher numbers. Returned if it has failed
+    /// meanwhile.
+    #[must_use]
+    pub(crate) fn take_back(&mut self, piece: WaitingPiece) -> Option<WaitingPiece> {
+        if !self.is_open(piece.number) {
+            return Some(piece);
         }
         // Revoked pieces come newest first, so each belongs to the front.
         if self.waiting.front().is_none_or(|first| piece.number < first.number) {
-            return self.waiting.push_front(piece);
+            self.waiting.push_front(piece);
+        } else {
+            self.waiting.insert_sorted(piece, |waiting| waiting.number);
         }
-        let position = self.waiting.partition_point(|waiting| waiting.number < piece.number);
-        self.waiting.insert(position, piece);
+        None
+    }
+
+    /// True if a piece has no outcome.
+    fn is_open(&self, number: usize) -> bool {
+        self.ended.is_none() && matches!(self.pieces.get(number), Some(State::Open))
     }
 
     /// True if the piece that waits first must go on waiting, because too much is unread. The piece that the
@@ -290,14 +327,20 @@ impl TaskState {
     pub(crate) fn is_full(&self) -> bool {
         let Some(most) = self.settings.max_unread_bytes else { return false };
         let next = self.waiting.front().map(|piece| piece.number);
-        if self.waiter.is_some() && next == Some(self.first_unread) {
-            return false;
-        }
         // What workers hold will be unread too: as much as a piece gave on average, and before the first
         // result an equal part of the limit.
-        let held = self.pieces.len() - self.done - self.waiting.len();
+        let held = self.held();
+        let has_nothing = held == 0 && self.unread_bytes() == 0;
+        if self.waiter.is_some() && (has_nothing || next == Some(self.first_unread)) {
+            return false;
+        }
         let each = self.result_bytes.checked_div(self.results).unwrap_or((most / HELD_UNKNOWN).max(1));
         self.unread_bytes() + held * each >= most
+    }
+
+    /// The number of its pieces that workers hold, or that start again later.
+    pub(crate) fn held(&self) -> usize {
+        self.pieces.len() - self.done - self.waiting.len()
     }
 
     /// The bytes of the results that the caller has not taken.
@@ -328,7 +371,7 @@ impl TaskState {
         error: impl FnOnce(PieceLabel, u32) -> Error,
     ) -> Result<u64, Wake> {
         let attempts = self.attempts(number);
-        if !matches!(self.pieces[number], State::Open) {
+        if !self.is_open(number) {
             return Err(Wake::NOBODY);
         }
         match restart::after_loss(attempts, self.settings.retries) {
@@ -338,29 +381,33 @@ impl TaskState {
             }
             Loss::Fails => {
                 let error = error(self.label(number), attempts);
-                Err(self.settle(number, Settled::Failed(error)))
+                Err(self.settle_failed(number, error))
             }
         }
     }
 
-    /// A piece has its outcome. What comes after the piece has failed with the pool counts no more.
-    pub(crate) fn settle(&mut self, number: usize, outcome: Settled) -> Wake {
-        match outcome {
-            Settled::Done(bytes) => self.settle_done(number, bytes),
-            Settled::Failed(error) => match self.pieces.get_mut(number) {
-                Some(state @ State::Open) => {
-                    *state = State::Failed(error);
-                    self.count_settled(number)
-                }
-                _ => Wake::NOBODY,
-            },
+    /// A piece has failed. What comes after it has failed with its task or pool counts no more.
+    pub(crate) fn settle_failed(&mut self, number: usize, error: Error) -> Wake {
+        self.settle_as(number, State::Failed(error))
+    }
+
+    fn settle_as(&mut self, number: usize, outcome: State) -> Wake {
+        match self.pieces.get_mut(number) {
+            Some(state @ State::Open) if self.ended.is_none() => {
+                *state = outcome;
+                self.count_settled(number)
+            }
+            _ => Wake::NOBODY,
         }
     }
 
-    /// The same for a result.
+    /// A piece has its result. One that counts no more goes to the trash.
     #[inline(always)]
-    pub(crate) fn settle_done(&mut self, number: usize, bytes: Reply) -> Wake {
-        let Some(state @ State::Open) = self.pieces.get_mut(number) else { return Wake::NOBODY };
+    pub(crate) fn settle_done(&mut self, number: usize, bytes: Reply, trash: &mut Trash) -> Wake {
+        let (Some(state @ State::Open), None) = (self.pieces.get_mut(number), self.ended) else {
+            trash.add_reply(bytes);
+            return Wake::NOBODY;
+        };
         self.results += 1;
         self.result_bytes += bytes.len();
         *state = State::Done(bytes);
@@ -370,8 +417,10 @@ impl TaskState {
     #[inline(always)]
     fn count_settled(&mut self, number: usize) -> Wake {
         self.done += 1;
-        if let Some(finished) = &mut self.finished {
-            finished.push_back(number);
+        if let Some(finished) = &mut self.finished
+            && !finished.scan.contains(&number)
+        {
+            finished.queue.push_back(number);
         }
         match &self.waiter {
             Some((want, unparker)) if want.includes(number) => Wake::of(unparker),
@@ -379,89 +428,55 @@ impl TaskState {
         }
     }
 
-    /// Fails every piece that waits; those that workers hold are left alone.
-    pub(crate) fn fail_waiting(&mut self, wakes: &mut Wakes, error: impl Fn(PieceLabel) -> Error) {
-        for piece in std::mem::take(&mut self.waiting) {
-            let error = error(self.label(piece.number));
-            wakes.add(self.settle(piece.number, Settled::Failed(error)));
+    // Many pieces fail at once.
+
+    /// Its index in `reasons`.
+    fn add_reason(&mut self, reason: &Arc<Reason>) -> u32 {
+        if self.reasons.last().is_none_or(|last| !Arc::ptr_eq(last, reason)) {
+            self.reasons.push(Arc::clone(reason));
         }
+        self.reasons.len() as u32 - 1
     }
 
-    /// Fails every piece that has no outcome.
-    pub(crate) fn fail_open(&mut self, wakes: &mut Wakes, error: impl Fn(PieceLabel) -> Error) {
-        self.waiting.clear();
-        for number in 0..self.pieces.len() {
-            if matches!(self.pieces[number], State::Open) {
-                let error = error(self.label(number));
-                wakes.add(self.settle(number, Settled::Failed(error)));
-            }
+    /// Fails up to `most` of the pieces that wait; those that workers hold are left alone. Gives how many.
+    pub(crate) fn fail_waiting(
+        &mut self,
+        reason: &Arc<Reason>,
+        most: usize,
+        wakes: &mut Wakes,
+        trash: &mut Trash,
+    ) -> usize {
+        let mut failed = 0;
+        while failed < most
+            && let Some(piece) = self.waiting.pop_front()
+        {
+            wakes.add(self.fail_one(piece, reason, trash));
+            failed += 1;
         }
+        failed
     }
 
-    /// Takes a piece's outcome, if it has one.
-    pub(crate) fn take(&mut self, number: usize) -> Option<Settled> {
-        let state = self.pieces.get_mut(number)?;
-        let outcome = match std::mem::replace(state, State::Taken) {
-            State::Done(bytes) => {
-                self.taken_bytes += bytes.len();
-                Settled::Done(bytes)
-            }
-            State::Failed(error) => Settled::Failed(error),
-            unchanged => {
-                *state = unchanged;
-                return None;
-            }
-        };
-        self.move_first_unread();
-        Some(outcome)
+    /// Fails a piece that waited elsewhere.
+    pub(crate) fn fail_one(&mut self, piece: WaitingPiece, reason: &Arc<Reason>, trash: &mut Trash) -> Wake {
+        let index = self.add_reason(reason);
+        trash.add_arguments(piece.arguments);
+        self.settle_as(piece.number, State::FailedFor(index))
     }
 
-    /// Takes the outcomes that are there from piece `next` on, up to the first one that is missing, `pieces` of
-    /// them, or this many `bytes`. `None` if the first one is missing.
-    pub(crate) fn take_many(&mut self, next: usize, pieces: usize, mut bytes: usize) -> Option<Vec<Settled>> {
-        let states = self.pieces.get_mut(next..)?;
-        if !matches!(states.first()?, State::Done(_) | State::Failed(_)) {
-            return None;
+    /// Fails every piece that has no outcome, however many there are.
+    pub(crate) fn end(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes, trash: &mut Trash) {
+        trash.add_waiting(std::mem::take(&mut self.waiting));
+        if self.done == self.pieces.len() {
+            return;
         }
-        let mut taken = Vec::with_capacity(states.len().min(pieces));
-        let mut taken_bytes = 0;
-        for state in states.iter_mut().take(pieces) {
-            let settled = match std::mem::replace(state, State::Taken) {
-                State::Done(reply) => {
-                    taken_bytes += reply.len();
-                    bytes = bytes.saturating_sub(reply.len());
-                    Settled::Done(reply)
-                }
-                State::Failed(error) => Settled::Failed(error),
-                unchanged => {
-                    *state = unchanged;
-                    break;
-                }
-            };
-            taken.push(settled);
-            if bytes == 0 {
-                break;
-            }
+        self.ended = Some(self.add_reason(reason));
+        self.done = self.pieces.len();
+        if let Some(finished) = &mut self.finished {
+            finished.scan = self.first_unread..self.pieces.len();
         }
-        self.taken_bytes += taken_bytes;
-        self.move_first_unread();
-        Some(taken)
-    }
-
-    fn move_first_unread(&mut self) {
-        let rest = self.pieces.get(self.first_unread..).unwrap_or_default();
-        self.first_unread += rest.iter().take_while(|state| matches!(state, State::Taken)).count();
-    }
-
-    /// Takes the piece that finished first of those not taken.
-    pub(crate) fn take_finished(&mut self) -> Option<(usize, Settled)> {
-        let finished = self.finished.get_or_insert_with(|| {
-            let states = self.pieces.iter().enumerate();
-            let settled = states.filter(|(_, state)| matches!(state, State::Done(_) | State::Failed(_)));
-            settled.map(|(number, _)| number).collect()
-        });
-        let number = finished.pop_front()?;
-        Some((number, self.take(number)?))
+        if let Some((_, unparker)) = &self.waiter {
+            wakes.add(Wake::of(unparker));
+        }
     }
 
     // The caller.
@@ -500,9 +515,14 @@ impl TaskState {
     /// Makes it new again, with the memory that it has; false if something of it is left to be dropped,
     /// or it has too much memory.
     pub(crate) fn reset(&mut self) -> bool {
-        let is_empty = self.waiting.is_empty() && self.pieces.iter().all(|state| matches!(state, State::Taken));
         // Twice: the memory of the pieces grows by doubling, so up to half of it may be unused.
-        if !is_empty || self.pieces.len() > RECYCLED_PIECES || self.pieces.capacity() > 2 * RECYCLED_PIECES {
+        let is_small = |capacity| capacity <= 2 * RECYCLED_PIECES;
+        if self.pieces.len() > RECYCLED_PIECES
+            || !is_small(self.pieces.capacity())
+            || !is_small(self.waiting.capacity())
+            || !self.waiting.is_empty()
+            || !self.pieces.block_from(0).iter().all(|state| matches!(state, State::Taken))
+        {
             return false;
         }
         // Field by field: to make a new one and drop this one takes longer than all else about a task.
@@ -512,6 +532,8 @@ impl TaskState {
             pieces,
             waiting: _,
             done,
+            reasons,
+            ended,
             cost_ns,
             direct_ns,
             results,
@@ -529,7 +551,8 @@ impl TaskState {
         pieces.clear();
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
-        (*finished, *waiter, *is_cancelled) = (None, None, false);
+        (*finished, *waiter, *is_cancelled, *ended) = (None, None, false, None);
+        reasons.clear();
         lost_starts.clear();
         not_begun.clear();
         true

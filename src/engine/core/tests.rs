@@ -24,6 +24,7 @@ use crate::task::Task;
 use crossbeam_channel::Receiver;
 
 mod ends;
+mod holds;
 
 /// The worker's side of a pair.
 struct Played {
@@ -53,7 +54,7 @@ impl PlayedPool {
         let callers = Arc::clone(&epolls.callers);
         let buffers = Buffers::new(ResultLimit::new(Some(1 << 30)));
         let mut core = Core::new(workers, epolls, Arc::clone(&kick_supervisor), buffers);
-        let played = core.seats.iter_mut().map(|(_, seat)| Played::make().sit_down(seat)).collect();
+        let played = (0..workers).map(|seat| Played::make().sit_down(core.seats.get_mut(seat).unwrap())).collect();
         let (orders, received) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared::new(
             core,
@@ -74,7 +75,11 @@ impl PlayedPool {
     /// Whatever the clock says: counting, or a busy machine, makes all slow.
     fn pieces_are_tiny(&self) {
         let mut core = self.shared.lock();
-        core.work.tasks.iter_mut().for_each(|task| (0..16).for_each(|_| task.learn_cost(0)));
+        for slot in 0..core.work.tasks.slots() {
+            if let Some((_, task)) = core.work.tasks.in_slot(slot) {
+                (0..16).for_each(|_| task.learn_cost(0));
+            }
+        }
     }
 
     /// The workers answer up to `most` of the pieces that they see, each with the sum of its two numbers.
@@ -263,6 +268,8 @@ fn a_ring_that_stands_full_is_read_with_the_lock_given_away_in_between() {
     let has_read = |core: &mut Core| core.seats.worker_mut(0).unwrap().link.has_read();
     for (observer, supervisor_goes_on) in [(Observer::CallerParks, false), (Observer::SupervisorParks, true)] {
         core.alarm.supervisor_woke();
+        // As if the lock had been given away in between.
+        core.hold.start();
         let before = has_read(&mut core);
         assert!(core.attend(observer, true), "{observer:?} must look again");
         let ring = words.len() as u64;

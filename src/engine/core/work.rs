@@ -4,15 +4,21 @@
 //! unread leaves it, and comes back when a reader takes something.
 
 use super::ready_queue::ReadyQueue;
+use super::reason::Reason;
 use super::tasks::Tasks;
+use super::trash::Trash;
 use crate::backend::TaskKey;
 use crate::engine::piece::{Returned, WaitingPiece};
 use crate::engine::policy::pace::TASKS_SUMMED;
+use crate::engine::unpark::Wake;
+use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     pub(crate) tasks: Tasks,
     pub(crate) ready: ReadyQueue,
+    /// What nobody needs any more of the pieces that were here.
+    pub(crate) trash: Trash,
 }
 
 impl Work {
@@ -37,9 +43,24 @@ impl Work {
 
     /// The same for a piece that waited elsewhere.
     pub(crate) fn take_back_waiting(&mut self, key: TaskKey, piece: WaitingPiece) {
-        if let Some(task) = self.tasks.get_mut(key) {
-            task.take_back(piece);
-            self.offer(key);
+        let unwanted = match self.tasks.get_mut(key) {
+            Some(task) => task.take_back(piece),
+            None => Some(piece),
+        };
+        match unwanted {
+            Some(piece) => self.trash.add_arguments(piece.arguments),
+            None => self.offer(key),
+        }
+    }
+
+    /// A piece that waited elsewhere fails.
+    pub(crate) fn fail_one(&mut self, key: TaskKey, piece: WaitingPiece, reason: &Arc<Reason>) -> Wake {
+        match self.tasks.get_mut(key) {
+            Some(task) => task.fail_one(piece, reason, &mut self.trash),
+            None => {
+                self.trash.add_arguments(piece.arguments);
+                Wake::NOBODY
+            }
         }
     }
 

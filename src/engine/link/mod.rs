@@ -86,6 +86,8 @@ pub(crate) struct Link {
     was_ready: bool,
     /// A state word was seen that neither side writes.
     is_damaged: bool,
+    /// What was copied since somebody asked.
+    copied: usize,
 }
 
 impl Link {
@@ -108,6 +110,7 @@ impl Link {
             signals: Signals::new(),
             was_ready: false,
             is_damaged: false,
+            copied: 0,
         };
         Ok(worker)
     }

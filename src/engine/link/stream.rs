@@ -10,11 +10,16 @@ use crate::engine::wire::record;
 use crate::failpoint::failpoint;
 use crate::protocol::ring::Header;
 
+/// The most chunks that one look sends, since the lock is held meanwhile: 256 KiB, as long as the whole ring.
+const CHUNKS_A_LOOK: usize = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     current: Option<Sending>,
     /// The arguments that streamed to the piece that runs, if it may run again.
     kept: Option<Vec<u8>>,
+    /// Arguments that are not needed any more, to be freed without the lock.
+    unwanted: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -51,12 +56,13 @@ impl Outgoing {
 
     /// The piece is answered or revoked: its arguments are not needed any more.
     pub(super) fn forget(&mut self, sequence: u32) {
-        self.current.take_if(|current| current.sequence == sequence);
+        let forgotten = self.current.take_if(|current| current.sequence == sequence);
+        self.unwanted.extend(forgotten.map(|it| it.bytes));
     }
 
     /// The piece that runs is answered.
     pub(super) fn forget_kept(&mut self) {
-        self.kept = None;
+        self.unwanted.extend(self.kept.take());
     }
 
     /// The arguments of this piece, if they are on their way or wait for a claim. The worker steps over those chunks that are in
@@ -91,8 +97,12 @@ impl Outgoing {
 
     /// The piece is claimed.
     fn claimed(&mut self, may_run_again: bool) {
-        let sent = self.current.take();
-        self.kept = sent.filter(|_| may_run_again).map(|sent| sent.bytes);
+        let sent = self.current.take().map(|sent| sent.bytes);
+        if may_run_again {
+            self.kept = sent;
+        } else {
+            self.unwanted.extend(sent);
+        }
     }
 }
 
@@ -103,18 +113,26 @@ impl Link {
         self.outgoing.is_sending()
     }
 
-    /// Sends more of the arguments that stream, as far as there is room.
+    /// Sends more of the arguments that stream, as far as there is room, but at most [`CHUNKS_A_LOOK`]: the worker may
+    /// read as quickly as they are written. True if there may be room for more.
     #[inline]
-    pub(crate) fn pump(&mut self) {
-        if !self.outgoing.is_free() {
-            self.send_chunks();
-        }
+    pub(crate) fn pump(&mut self) -> bool {
+        !self.outgoing.is_free() && self.send_chunks()
+    }
+
+    /// The arguments that are not needed any more.
+    #[inline]
+    pub(crate) fn take_unwanted(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        self.outgoing.unwanted.drain(..)
     }
 
     #[cold]
-    fn send_chunks(&mut self) {
+    fn send_chunks(&mut self) -> bool {
         let mut outgoing = std::mem::take(&mut self.outgoing);
-        while let Some((sequence, chunk)) = outgoing.next_chunk() {
+        let mut chunks = 0;
+        while let Some((sequence, chunk)) = outgoing.next_chunk().filter(|_| chunks < CHUNKS_A_LOOK) {
+            chunks += 1;
+            self.copied += chunk.len();
             let header = Header { kind: record::CHUNK, flags: 0, sequence };
             if self.push(header, &[], chunk).is_none() {
                 break;
@@ -136,6 +154,7 @@ impl Link {
             }
         }
         self.outgoing = outgoing;
+        chunks == CHUNKS_A_LOOK && self.outgoing.is_sending()
     }
 }
 

@@ -588,7 +588,9 @@ fn check_steps(steps: &[Step]) {
                     break;
                 }
             }
-            Step::Pump => worker.pump(),
+            Step::Pump => {
+                worker.pump();
+            }
             Step::RevokeNewest => {
                 if let Some(piece) = worker.revoke_newest() {
                     returned(&mut open, piece);

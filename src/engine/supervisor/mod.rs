@@ -139,6 +139,14 @@ impl Supervisor {
             observed = self.observe(questions, &events);
         }
         self.end();
+        loop {
+            let mut core = self.shared.lock();
+            let has_more = core.sweep();
+            self.shared.release(core);
+            if !has_more {
+                break;
+            }
+        }
         let reaped = self.shared.lock().take_reaped();
         // All resources are freed before `done` is dropped. An unread order is dropped with the channel, which also
         // ends the wait.
@@ -208,6 +216,7 @@ impl Supervisor {
         let given_up_ns = core.give_up_without_workers();
         let _ = core.fill_seats();
         core.dismiss_retired();
+        let sweeps_on_ns = core.sweep().then_some(0);
         let timers = core.run_timers(&observed.answers);
         core.kill_by_server();
         let unused = self.clear_buffers(&mut core, events.is_empty() && self.has_slept);
@@ -215,7 +224,8 @@ impl Supervisor {
         let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
         let guard = core.guard_again(events.iter().any(is_signal), found);
         pay_attention(&mut core);
-        let known_ns = [server_due_ns, given_up_ns, unexplained_ns, timers.next_ns].into_iter().flatten().min();
+        let known_ns =
+            [server_due_ns, given_up_ns, unexplained_ns, sweeps_on_ns, timers.next_ns].into_iter().flatten().min();
         let questions = Questions {
             workers: unanswered(timers.questions, observed),
             server: matches!(server, ServerAction::Look),

@@ -1,6 +1,7 @@
 //! Every move on the ladder of a worker's life.
 
 use super::*;
+use crate::engine::core::seats::Seats;
 use crate::engine::wire::pair::Pair;
 
 fn worker() -> WorkerHandle {

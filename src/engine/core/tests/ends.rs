@@ -151,7 +151,10 @@ fn a_piece_is_settled_once() {
     let mut core = pool.shared.lock();
     let state = core.task(key).unwrap();
     for outcome in [done(3), failed(), done(4), failed()] {
-        let _ = state.settle(0, outcome);
+        let _ = match outcome {
+            Settled::Done(bytes) => state.settle_done(0, bytes, &mut Trash::default()),
+            Settled::Failed(error) => state.settle_failed(0, error),
+        };
         assert_eq!((state.done(), state.len()), (1, 2));
     }
     pool.shared.release(core);

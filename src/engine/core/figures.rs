@@ -1,0 +1,57 @@
+//! The pool's figures: what `Pool::stats` tells.
+
+use super::Core;
+use super::seat::WorkerHandle;
+use crate::stats::{Stats, WorkerStart, WorkerStats};
+use crate::sys::clock;
+use std::time::Duration;
+
+impl Core {
+    /// The pool's figures now, but for the pieces that wait: those take a walk over all tasks.
+    pub(crate) fn stats(&mut self) -> Stats {
+        let workers = self.seats.iter().map(|(number, seat)| WorkerStats {
+            worker: number,
+            pid: seat.worker().and_then(WorkerHandle::pid),
+            pieces_held: seat.worker().map_or(0, |worker| worker.link.in_flight()),
+            pieces_done: seat.worker().map_or(0, |worker| worker.pieces_done),
+            generation: seat.generation(),
+        });
+        Stats {
+            workers: workers.collect(),
+            tasks: self.work.tasks.len(),
+            pieces_waiting: 0,
+            pieces_done: self.counts.pieces_done,
+            workers_lost: self.counts.workers_lost,
+            start: self.start,
+            start_time: self.last_start().map(Duration::from_nanos),
+        }
+    }
+
+    /// The number of pieces that wait in the tasks from this slot on, as far as one hold of the lock allows; and the
+    /// slot with which to go on.
+    pub(crate) fn count_waiting(&mut self, mut slot: usize) -> (usize, Option<usize>) {
+        let mut waiting = 0;
+        while slot < self.work.tasks.slots() {
+            if self.hold.is_spent() {
+                return (waiting, Some(slot));
+            }
+            self.hold.spend_pieces(1);
+            waiting += self.work.tasks.in_slot(slot).map_or(0, |(_, task)| task.waiting());
+            slot += 1;
+        }
+        (waiting, None)
+    }
+
+    /// The fork server has said whether it starts workers by exec.
+    pub(crate) fn note_start(&mut self, executes: bool) {
+        self.start = if executes { WorkerStart::Executed } else { WorkerStart::Forked };
+    }
+
+    /// How long the worker took to become ready that was ordered last of those that are.
+    fn last_start(&mut self) -> Option<u64> {
+        let ready = self.seats.workers_mut().filter_map(|worker| worker.became_ready().then_some(&*worker));
+        let newest = ready.max_by_key(|worker| worker.made_ns())?;
+        // The worker wrote it, and may lie.
+        Some(newest.link.ready_ns().min(clock::now_ns()).saturating_sub(newest.made_ns()))
+    }
+}

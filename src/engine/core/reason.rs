@@ -1,0 +1,45 @@
+//! Why many pieces fail at once: one reason, which becomes an error of its own for each piece when that is taken.
+//!
+//! An error has 200 bytes. Those of a cancelled task of 10,000,000 pieces once took two gigabytes and nineteen seconds,
+//! and most were never read.
+
+use crate::error::{Cause, Error, ErrorKind, PieceLabel};
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(crate) struct Reason {
+    kind: ErrorKind,
+    cause: Option<Cause>,
+    message: String,
+}
+
+impl Reason {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Arc<Reason> {
+        Arc::new(Reason { kind, cause: None, message: message.into() })
+    }
+
+    /// The task was cancelled.
+    pub(crate) fn cancelled() -> Arc<Reason> {
+        Reason::new(ErrorKind::Cancelled, "was cancelled")
+    }
+
+    /// The pool was shut down.
+    pub(crate) fn shut_down() -> Arc<Reason> {
+        Reason::new(ErrorKind::Cancelled, "was cancelled: its pool was shut down")
+    }
+
+    /// The pool ended by itself, with this error.
+    pub(crate) fn pool_failed(error: &Error) -> Arc<Reason> {
+        let message = format!("never ended: {error}");
+        Arc::new(Reason { kind: error.kind(), cause: error.cause(), message })
+    }
+
+    /// The error of one piece.
+    pub(crate) fn error(&self, label: PieceLabel) -> Error {
+        let error = Error::new(self.kind, self.message.clone()).with_piece(label, 0);
+        match self.cause {
+            Some(cause) => error.with_cause(cause),
+            None => error,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! All seats of a pool, and which of them a look must visit.
+//!
+//! Invariant: a seat that may have changed is touched, so [`sorted`](Seats::sorted) gives sets that are exact.
+
+use super::roster::{Roster, SeatSet};
+use super::seat::{Seat, WorkerHandle};
+
+#[derive(Debug)]
+pub(crate) struct Seats {
+    seats: Vec<Seat>,
+    roster: Roster,
+    /// How many times a seat was visited.
+    #[cfg(test)]
+    visits: std::cell::Cell<usize>,
+}
+
+impl Seats {
+    pub(crate) fn new(count: usize) -> Self {
+        Seats {
+            seats: (0..count).map(|_| Seat::new()).collect(),
+            roster: Roster::new(count),
+            #[cfg(test)]
+            visits: std::cell::Cell::default(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Seat> {
+        self.visited();
+        self.roster.touch(index);
+        self.seats.get_mut(index)
+    }
+
+    /// The worker in a seat.
+    #[inline]
+    pub(crate) fn worker_mut(&mut self, index: usize) -> Option<&mut WorkerHandle> {
+        self.get_mut(index)?.worker_mut()
+    }
+
+    /// The same for an announcement, which changes nothing that the sets depend on.
+    #[inline]
+    pub(crate) fn worker_to_ask(&mut self, index: usize) -> Option<&mut WorkerHandle> {
+        self.visited();
+        self.seats.get_mut(index)?.worker_mut()
+    }
+
+    /// The same for one who only reads.
+    #[inline]
+    pub(crate) fn worker(&self, index: usize) -> Option<&WorkerHandle> {
+        self.visited();
+        self.seats.get(index)?.worker()
+    }
+
+    /// The worker in a seat, if it is of that generation.
+    pub(crate) fn worker_of(&mut self, index: usize, generation: u32) -> Option<&mut WorkerHandle> {
+        let seat = self.get_mut(index)?;
+        if seat.generation() == generation { seat.worker_mut() } else { None }
+    }
+
+    // Walks over all seats: where something happens to all of them, or rarely.
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Seat)> {
+        self.seats.iter().inspect(|_| self.visited()).enumerate()
+    }
+
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &WorkerHandle> {
+        self.iter().filter_map(|(_, seat)| seat.worker())
+    }
+
+    /// The same where each that is visited may change.
+    pub(crate) fn workers_mut(&mut self) -> impl Iterator<Item = &mut WorkerHandle> {
+        let Seats { seats, roster, .. } = self;
+        seats.iter_mut().enumerate().filter_map(|(index, seat)| {
+            roster.touch(index);
+            seat.worker_mut()
+        })
+    }
+
+    /// True if any worker's process is known.
+    pub(crate) fn has_process(&self) -> bool {
+        self.workers().any(WorkerHandle::has_process)
+    }
+
+    // Walks over those that matter.
+
+    /// The sets of seats, as they are now.
+    #[inline]
+    pub(crate) fn sorted(&mut self) -> &mut Roster {
+        while let Some(index) = self.roster.next_touched() {
+            self.visited();
+            self.roster.sort_in(index, self.seats[index].traits());
+        }
+        &mut self.roster
+    }
+
+    /// The sets as they were when they were sorted last: for a walk that changes the workers that it visits.
+    #[inline]
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The seats of a set, for one who only reads.
+    pub(crate) fn of<'a>(&'a self, set: impl Fn(&'a Roster) -> &'a SeatSet) -> impl Iterator<Item = (usize, &'a Seat)> {
+        set(&self.roster).iter().inspect(|_| self.visited()).map(|index| (index, &self.seats[index]))
+    }
+
+    /// The seats about which the supervisor may have something to do.
+    pub(crate) fn unsettled(&mut self) -> impl Iterator<Item = (usize, &Seat)> {
+        self.sorted();
+        self.of(|roster| &roster.unsettled)
+    }
+
+    /// Since when the oldest order to the fork server has had no answer.
+    pub(crate) fn oldest_order_ns(&mut self) -> Option<u64> {
+        self.unsettled().filter_map(|(_, seat)| seat.worker()?.ordered_since_ns()).min()
+    }
+
+    /// True if somebody must act at a moment for which nobody is woken: a cause of death that is yet to
+    /// be told, or a seat that is to be filled.
+    pub(crate) fn await_a_moment(&mut self) -> bool {
+        self.unsettled().any(|(_, seat)| seat.worker().is_none_or(|worker| worker.end().is_some()))
+    }
+
+    /// A seat is visited: tests count what a look costs.
+    #[inline]
+    fn visited(&self) {
+        #[cfg(test)]
+        self.visits.set(self.visits.get() + 1);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn take_visits(&self) -> usize {
+        self.visits.take()
+    }
+}
