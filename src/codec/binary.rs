@@ -6,6 +6,7 @@ use crate::codec::bounded::{Bounded, Budget};
 use crate::codec::error::CodecError;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer};
+use std::any::type_name;
 use std::cell::RefCell;
 
 /// Full width needs no branch for an integer, and two `u64` take 16 bytes.
@@ -28,7 +29,11 @@ pub(super) fn append_shared<T: Serialize>(value: &T, buffer: &RefCell<Vec<u8>>) 
 #[inline]
 pub(super) fn read<'de, S: DeserializeSeed<'de>>(seed: S, bytes: &'de [u8]) -> Result<S::Value, CodecError> {
     let budget = Budget::for_input(bytes.len());
-    let (value, read) = bincode::serde::seed_decode_from_slice(Root { seed, budget: &budget }, bytes, config())?;
+    let decoded = bincode::serde::seed_decode_from_slice(Root { seed, budget: &budget }, bytes, config());
+    let (value, read) = decoded.map_err(|error| match error.into() {
+        CodecError::SelfDescribing { .. } => CodecError::SelfDescribing { type_name: type_name::<S::Value>() },
+        other => other,
+    })?;
     match bytes.len() - read {
         0 => Ok(value),
         left => Err(CodecError::LeftOver { left }),
@@ -73,7 +78,7 @@ impl bincode::enc::write::Writer for AppendShared<'_> {
 impl From<bincode::error::EncodeError> for CodecError {
     fn from(error: bincode::error::EncodeError) -> Self {
         match error {
-            bincode::error::EncodeError::OtherString(text) => CodecError::Binary(text),
+            bincode::error::EncodeError::OtherString(text) => CodecError::Custom(text),
             // bincode's other messages are only the names of its variants.
             other => CodecError::Binary(format!("bincode says {other}")),
         }
@@ -84,13 +89,13 @@ impl From<bincode::error::DecodeError> for CodecError {
     fn from(error: bincode::error::DecodeError) -> Self {
         use bincode::error::DecodeError;
         match error {
-            DecodeError::OtherString(text) => CodecError::Binary(text),
+            DecodeError::OtherString(text) => CodecError::Custom(text),
             DecodeError::UnexpectedEnd { additional } => CodecError::CutOff { missing: additional },
             DecodeError::Serde(
                 bincode::serde::DecodeError::AnyNotSupported
                 | bincode::serde::DecodeError::IdentifierNotSupported
                 | bincode::serde::DecodeError::IgnoredAnyNotSupported,
-            ) => CodecError::SelfDescribing,
+            ) => CodecError::SelfDescribing { type_name: "the value" },
             other => CodecError::Binary(format!("bincode says {other}")),
         }
     }

@@ -7,12 +7,17 @@ use std::panic::{self, AssertUnwindSafe};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CodecError {
     /// A type that needs the format to describe the value, such as an untagged enum.
-    #[error("bincode cannot decode a value that describes its own shape, such as an untagged enum: use Format::Json")]
-    SelfDescribing,
+    #[error(
+        "bincode cannot decode `{type_name}`, which describes its own shape, as an untagged enum does: use Format::Json"
+    )]
+    SelfDescribing { type_name: &'static str },
     #[error("{missing} bytes are missing at the end")]
     CutOff { missing: usize },
     #[error("{left} bytes are left over at the end")]
     LeftOver { left: usize },
+    /// What the type's own code says.
+    #[error("{0}")]
+    Custom(String),
     #[error("{0}")]
     Binary(String),
     #[error("{0}")]

@@ -46,6 +46,17 @@ use std::marker::PhantomData;
 /// A value with more bytes is reduced first. Up to there a proof takes some 0.1 ms.
 const LARGE: usize = 16 * 1024;
 
+/// How serde's own messages begin where a reader expects something else than was written (`serde::de::Error`).
+const MISMATCHES: [&str; 7] = [
+    "invalid type: ",
+    "invalid value: ",
+    "invalid length ",
+    "unknown variant ",
+    "unknown field ",
+    "missing field ",
+    "duplicate field ",
+];
+
 /// What to do instead.
 const CURE: &str = "use Format::Json, or let both halves of its serde code name the same fields";
 
@@ -186,6 +197,14 @@ enum Proof {
     OfValue,
 }
 
+/// What came of reading a value back, if it was no other value.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Same,
+    /// Its type does not read it at all.
+    Refused,
+}
+
 #[cold]
 #[inline(never)]
 fn prove<T: Serialize + DeserializeOwned + 'static>(
@@ -212,7 +231,9 @@ fn try_halves<T: Serialize + DeserializeOwned + 'static>(value: &T, bytes: Optio
     let (products, reduced) = record.into_parts();
     let bytes = bytes.unwrap_or(&reduced);
     let guide = Guide::new(&products, false);
-    read_back::<T>(bytes, digest, &guide)?;
+    if read_back::<T>(bytes, digest, &guide)? == Outcome::Refused {
+        return Ok(Proof::OfValue);
+    }
     if !guide.is_in_step() || (guide.has_aliases() && !holds_by_name::<T>(bytes, digest, &products)?) {
         return Ok(Proof::OfValue);
     }
@@ -232,21 +253,30 @@ fn read_back<T: Serialize + DeserializeOwned + 'static>(
     bytes: &[u8],
     digest: u64,
     guide: &Guide<'_>,
-) -> Result<(), CodecError> {
+) -> Result<Outcome, CodecError> {
     let read: Result<T, CodecError> = binary::read(Guided::new(PhantomData, guide), bytes);
+    let is_its_own = match &read {
+        Err(CodecError::SelfDescribing { .. }) => true,
+        Err(CodecError::Custom(text)) => !MISMATCHES.iter().any(|start| text.starts_with(start)),
+        _ => false,
+    };
+    if is_its_own && guide.finding().is_none_or(|finding| finding.text.is_empty()) {
+        // The type itself refuses what it wrote. So will it where the value is decoded, and that error is the right one.
+        return Ok(Outcome::Refused);
+    }
     let value = read.map_err(|error| {
         let Finding { type_name, text } =
             guide.finding().unwrap_or(Finding { type_name: type_name::<T>(), text: String::new() });
         match (text.as_str(), &error) {
             ("", _) => not_mirrored(type_name, format!("it cannot be read back: {error}")),
-            (_, CodecError::Binary(error)) if error == reader::REFUSED => not_mirrored(type_name, text),
+            (_, CodecError::Custom(error)) if error == reader::REFUSED => not_mirrored(type_name, text),
             _ => not_mirrored(type_name, format!("{text}: {error}")),
         }
     })?;
     if record_of(&value, Mode::Whole)?.digest() != digest {
         return Err(not_mirrored(type_name::<T>(), "it is read back as another value".to_string()));
     }
-    Ok(())
+    Ok(Outcome::Same)
 }
 
 /// True if the reader takes the same value from the fields by their names.

@@ -29,8 +29,10 @@ fn main() {
                 while task.completed() < task.len() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                println!("completed: {}", task.get().is_err());
+                // The rings need no descriptors, so the piece may still have had its result.
+                let _ = task.get();
             }
+            println!("completed");
             pool.shutdown();
             files.check();
         }
