@@ -176,3 +176,29 @@ fn a_later_start_sets_the_supervisors_alarm() {
     assert!(wakes_ns <= due_ns);
     pool.shared.release(core);
 }
+
+/// A worker had written all of a long value before it was asked for a signal, so it sent none. A look read a part of the
+/// value; another followed only if something new was announced. So the rest lay there, and the worker idled, until somebody
+/// looked by chance.
+#[test]
+fn a_long_value_that_was_there_before_the_announcement_is_read_to_its_end() {
+    const PARTS: usize = 12;
+    let mut pool = PlayedPool::new(2);
+    let (key, long) = keyed_task(&pool);
+    long.run(add, 1, 2);
+    assert!(claims(&pool, 0, 1));
+    let Played { pair, replies, .. } = &mut pool.workers[0];
+    let (words, part) = (pair.back_ring(), vec![1; CHUNK_BYTES]);
+    let header = |kind| Header { kind, flags: 0, sequence: 1 };
+    assert!(replies.push(words, header(BEGIN), &[(PARTS * CHUNK_BYTES) as u64], &part).is_ok());
+    (1..PARTS).for_each(|_| assert!(replies.push(words, header(CHUNK), &[], &part).is_ok()));
+    replies.publish(words);
+    pool.shared.lock().alarm.supervisor_woke();
+    // Two pieces in one worker: that others run low is worth a signal from now on.
+    let other = pool.task::<u64>();
+    (0..2).for_each(|_| other.run(add, 3, 4));
+    let mut core = pool.shared.lock();
+    let is_read = core.task(key).unwrap().done() == 1;
+    assert!(is_read || core.alarm.supervisor_sleeps(None) == Some(0), "somebody must go on at once");
+    pool.shared.release(core);
+}
