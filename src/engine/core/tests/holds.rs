@@ -151,3 +151,20 @@ fn a_look_is_cut_and_the_next_one_goes_on() {
     }
     assert!(looks > 1 && task.get().is_ok());
 }
+
+/// Where the lock had been held for long enough before work was given out, that waited until a worker said something.
+#[test]
+fn what_a_cut_leaves_to_give_out_is_given_at_the_next_look() {
+    let pool = PlayedPool::new(1);
+    let key = pool.shared.lock().open_task().unwrap();
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    let held = |core: &Core| core.seats.workers().map(|worker| worker.link.in_flight()).sum::<usize>();
+    let mut core = pool.shared.lock();
+    core.hold.spend(hold::MOST);
+    core.add_piece(key, site, Handed::Lent(&[1; 16]));
+    assert_eq!(held(&core), 0, "others get the lock first");
+    core.hold.start();
+    assert!(!core.collect(), "no worker has said anything");
+    assert_eq!(held(&core), 1);
+    pool.shared.release(core);
+}
