@@ -32,7 +32,7 @@ use std::marker::PhantomData;
 pub enum Format {
     /// Compact and fast; the default. It cannot carry values that describe their own shape (such as untagged enums or
     /// `serde_json::Value`), nor values that nest deeper than about a hundred levels. Names of fields do not travel, so
-    /// both halves of a type must treat the same fields: see [`Value`](crate::Value). What it cannot carry is refused.
+    /// both halves of a type must treat the same fields: see [`Value`]. What it cannot carry is refused.
     #[default]
     Bincode,
     /// Carries every value that JSON can represent, with the names of the fields. JSON has only `null` for `None`, `()`,

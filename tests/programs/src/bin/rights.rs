@@ -243,11 +243,7 @@ fn filter_later() {
     pool.renew_workers();
     let start = Instant::now();
     let refused = loop {
-        let outcome = pool.try_task::<u32>().and_then(|task| {
-            drop(task);
-            Ok(())
-        });
-        match outcome {
+        match pool.try_task::<u32>().map(drop) {
             Err(error) => break error,
             Ok(()) => assert!(start.elapsed() < DEADLINE, "the pool works on"),
         }

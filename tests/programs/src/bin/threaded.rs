@@ -113,7 +113,7 @@ fn settles(pool: &Pool) {
 
 /// A death, a limit and a retry.
 fn fails(pool: &Pool) {
-    let lost = outcome(pool, |()| std::process::abort()).map(|()| ()).unwrap_err();
+    let lost = outcome::<()>(pool, |()| std::process::abort()).unwrap_err();
     println!("death: {:?} {:?}", lost.kind(), lost.cause());
     let task: Task<()> = pool.try_task().unwrap().timeout(Duration::from_millis(100)).retries(1);
     task.call(
@@ -124,7 +124,7 @@ fn fails(pool: &Pool) {
     );
     let overran = task.get_timeout(DEADLINE).unwrap_err();
     println!("limit: {:?} {}", overran.kind(), overran.attempts());
-    let exits = outcome(pool, |()| std::process::exit(3)).map(|()| ()).unwrap_err();
+    let exits = outcome::<()>(pool, |()| std::process::exit(3)).unwrap_err();
     println!("exit: {:?}", exits.cause());
     println!("then: {:?}", outcome(pool, |()| 5_u8).unwrap());
 }

@@ -218,7 +218,7 @@ fn work_in_storm(pool: &Pool, round: u64) -> bool {
     );
     let deaths: Task<bool> = pool.try_task::<bool>().expect("the pool is open").retries(20);
     // Each process decides for itself, by its number.
-    deaths.call(|()| if std::process::id() % 2 == 0 { std::process::abort() } else { true }, ());
+    deaths.call(|()| if std::process::id().is_multiple_of(2) { std::process::abort() } else { true }, ());
     let sums: Vec<u64> = numbers.get().expect("sums do not fail");
     sums.into_iter().eq((0..500).map(|number| number + round))
         && big.get().expect("it is only copied")[0] == vec![round as u8; 3 << 20]
