@@ -22,9 +22,10 @@ pub(crate) mod number {
         kind | (seat as u64 & 0x00ff_ffff) << 8 | u64::from(generation) << 32
     }
 
-    /// True if one of them tells of a worker's death, after which another is ordered.
+    /// True if one of them may tell of a worker's death, after which another is ordered: its pidfd does, or the fork
+    /// server, whose word may come first.
     pub(crate) fn tell_of_death(events: &[u64]) -> bool {
-        events.iter().any(|&event| parts(event).0 == WORKER_DEATH)
+        events.iter().any(|&event| matches!(parts(event).0, WORKER_DEATH | SERVER_SOCKET))
     }
 
     /// Kind, seat and generation.
