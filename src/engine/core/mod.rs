@@ -405,14 +405,15 @@ impl Core {
             // Nothing begins any more.
             return false;
         }
+        self.owes_dispatch = false;
         let gave = dispatch::dispatch(&mut self.seats, &mut self.work, &mut self.hold);
         self.note_given(gave)
     }
 
     /// The supervisor must be awake when the first limit may end, and at once to give out what is left.
     fn note_given(&mut self, gave: Gave) -> bool {
-        self.owes_dispatch = gave.is_cut;
         if gave.is_cut {
+            self.owes_dispatch = true;
             self.alarm.wake_now();
         }
         if let Some(limit_ns) = gave.shortest_limit {

@@ -163,6 +163,8 @@ fn what_a_cut_leaves_to_give_out_is_given_at_the_next_look() {
     core.hold.spend(hold::MOST);
     core.add_piece(key, site, Handed::Lent(&[1; 16]));
     assert_eq!(held(&core), 0, "others get the lock first");
+    // It finds nothing to share out, which once made it forget what is to be given out.
+    core.attend(Observer::SupervisorParks, true);
     core.hold.start();
     assert!(!core.collect(), "no worker has said anything");
     assert_eq!(held(&core), 1);
