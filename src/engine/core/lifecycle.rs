@@ -445,7 +445,12 @@ impl Core {
         let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
         let mut rest = rest.into_iter();
         if let Some(piece) = lost {
-            let how = if worker.overran(piece.sequence) { How::Overran } else { How::Died };
+            let how = match () {
+                () if worker.overran(piece.sequence) => How::Overran,
+                // It was taken back before the kill, and only the worker can have changed that.
+                () if worker.did_not_begin() => How::Hid,
+                () => How::Died,
+            };
             let Lost { task, number, arguments, .. } = piece;
             self.lose(seat, worker, (task, number, arguments), how, cause);
         } else if worker.did_not_begin()
@@ -515,6 +520,8 @@ enum How {
     Overran,
     /// It was killed because it did not begin the piece, and it was not the first one.
     NotBegun,
+    /// It was killed because it did not begin the piece, and the damage that it did to the piece's word tells that it ran it.
+    Hid,
 }
 
 impl How {
@@ -535,15 +542,18 @@ impl How {
 
     /// The error of a piece with this time limit.
     fn error(self, limit: Option<Duration>) -> Error {
-        const HIDDEN: &str = "more than one worker did not begin it, or ran it and hid that, and was killed";
+        const NOT_BEGUN: &str = "more than one worker did not begin it, or ran it and hid that, and was killed";
+        const HID: &str = "its worker ran it and hid that, and was killed";
+        let no_end =
+            |limit, why| Error::new(ErrorKind::TimedOut, format!("has no end within its limit of {limit:?}: {why}"));
         match (self, limit) {
             (How::Overran, Some(limit)) => {
                 Error::new(ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}, and was killed"))
             }
-            (How::NotBegun, Some(limit)) => {
-                Error::new(ErrorKind::TimedOut, format!("has no end within its limit of {limit:?}: {HIDDEN}"))
-            }
-            (How::NotBegun, None) => Error::new(ErrorKind::WorkerLost, HIDDEN),
+            (How::NotBegun, Some(limit)) => no_end(limit, NOT_BEGUN),
+            (How::Hid, Some(limit)) => no_end(limit, HID),
+            (How::NotBegun, None) => Error::new(ErrorKind::WorkerLost, NOT_BEGUN),
+            (How::Hid, None) => Error::new(ErrorKind::WorkerLost, HID),
             (How::Died, _) | (How::Overran, None) => Error::new(ErrorKind::WorkerLost, String::new()),
         }
     }

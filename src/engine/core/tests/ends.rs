@@ -140,6 +140,30 @@ fn the_oldest_piece_of_a_distrusted_worker_counts_as_begun() {
     }
 }
 
+/// A worker that seemed not to begin its piece, with a limit, was killed. In its last moment it wiped the mark by which the
+/// piece was taken back: so it had run it. Its error once was that of a worker that somebody else killed.
+#[test]
+fn a_piece_whose_worker_hid_it_to_the_last_moment_has_run_over_its_limit() {
+    for (limit, expected) in [(Some(Duration::from_secs(1)), ErrorKind::TimedOut), (None, ErrorKind::WorkerLost)] {
+        let pool = PlayedPool::new(1);
+        let (_, mut task) = keyed_task(&pool);
+        if let Some(limit) = limit {
+            task = task.timeout(limit);
+        }
+        task.run(add, 1, 2);
+        let mut core = pool.shared.lock();
+        core.kill_unbegun(0);
+        assert!(core.seats.workers().all(WorkerHandle::was_killed));
+        pool.workers[0].pair.states().iter().for_each(|word| word.store(0, Release));
+        let generation = core.seats.get_mut(0).unwrap().generation();
+        core.died_of(0, generation, Cause::Signal(process::SIGKILL));
+        pool.shared.release(core);
+        let error = task.get_each().pop().unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.piece()), (expected, Some(0)), "{error}");
+        assert!(error.to_string().contains("hid"), "{error}");
+    }
+}
+
 #[test]
 fn a_piece_is_settled_once() {
     let pool = PlayedPool::new(1);
