@@ -50,10 +50,14 @@ pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
 }
 
 /// Runs a value's own code: if it panics, that is an error like any other.
+#[inline]
 pub(crate) fn guarded<T>(codec: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
-    panic::catch_unwind(AssertUnwindSafe(codec)).unwrap_or_else(|payload| {
-        let text = panic_text(&*payload).to_string();
-        drop_payload(payload);
-        Err(CodecError::Panicked(text))
-    })
+    panic::catch_unwind(AssertUnwindSafe(codec)).unwrap_or_else(|payload| Err(panicked(payload)))
+}
+
+#[cold]
+fn panicked(payload: Box<dyn Any + Send>) -> CodecError {
+    let text = panic_text(&*payload).to_string();
+    drop_payload(payload);
+    CodecError::Panicked(text)
 }

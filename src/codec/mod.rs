@@ -127,6 +127,7 @@ pub(crate) fn encode_pair<A: Value, B: Value>(
 }
 
 /// Encodes the pair of `run` behind what is in the buffer. If that fails, a part may be there.
+#[inline]
 pub(crate) fn append_pair<A: Value, B: Value>(
     format: Format,
     pair: &(A, B),
@@ -184,10 +185,12 @@ pub(crate) fn decode_result_owned<R: DeserializeOwned + 'static>(
 }
 
 /// Decodes a result from a borrowed buffer.
+#[inline]
 pub(crate) fn decode_result<R: DeserializeOwned + 'static>(format: Format, bytes: &[u8]) -> Result<R, CodecError> {
     if format != Format::Json && is_bytes::<R>() { from_bytes(bytes.to_vec()) } else { decode_value(format, bytes) }
 }
 
+#[inline]
 fn decode_value<T: DeserializeOwned>(format: Format, bytes: &[u8]) -> Result<T, CodecError> {
     match format {
         Format::Json => Ok(serde_json::from_slice(bytes)?),

@@ -165,7 +165,7 @@ impl<R: Value> Task<R> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn decode_reply<R: Value>(format: Format, reply: Reply) -> Result<R, CodecError> {
     match reply {
         Reply::Heap(bytes) => codec::decode_result_owned(format, bytes),

@@ -29,12 +29,32 @@ impl<T> Blocks<T> {
         self.len
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, value: T) {
         self.len += 1;
         match self.blocks.last_mut() {
             Some(last) if last.len() < BLOCK => last.push(value),
             _ => self.push_block(value),
+        }
+    }
+
+    /// Adds `count` entries.
+    #[inline]
+    pub(crate) fn push_many(&mut self, mut count: usize, value: impl Fn() -> T) {
+        while count > 0 {
+            match self.blocks.last_mut() {
+                Some(last) if last.len() < BLOCK => {
+                    let more = count.min(BLOCK - last.len());
+                    last.extend((0..more).map(|_| value()));
+                    self.len += more;
+                    count -= more;
+                }
+                _ => {
+                    self.push_block(value());
+                    self.len += 1;
+                    count -= 1;
+                }
+            }
         }
     }
 

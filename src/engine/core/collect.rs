@@ -13,6 +13,7 @@ use crate::engine::unpark::{Wake, Wakes};
 use crate::engine::wire::record::{self, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
+use crate::protocol::ring::Violation;
 use crate::sys::clock;
 
 /// Where arrivals go.
@@ -23,30 +24,31 @@ pub(crate) struct Destination<'a> {
     pub(crate) counts: &'a mut Counts,
 }
 
-/// What a look at one worker found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub(crate) enum Found {
     Nothing,
-    Something,
-    /// It wrote what no worker writes: it must be killed.
-    Violation,
+    /// It read all that was there.
+    All,
+    /// It may have left something: a look does not read all of a long value.
+    Part,
 }
 
-/// Takes what one worker has said by now.
+/// Takes what one worker has said by now. One that wrote what no worker writes must be killed.
 pub(crate) fn collect_from(
     seat: usize,
     worker: &mut WorkerHandle,
     buffers: &mut Buffers,
     to: &mut Destination<'_>,
-) -> Found {
+) -> Result<Found, Violation> {
     if worker.is_distrusted() {
-        return Found::Nothing;
+        return Ok(Found::Nothing);
     }
     if !worker.link.has_news() {
         let has_more = worker.link.pump();
         to.work.trash.add_all(worker.link.take_unwanted());
-        return if has_more { Found::Something } else { Found::Nothing };
+        return Ok(if has_more { Found::Part } else { Found::Nothing });
     }
     let mut look = Look { seat, pid: worker.pid(), to, count: 0, last_task: None, start_failure: None };
     let result = worker.link.collect(buffers, &mut look);
@@ -59,11 +61,11 @@ pub(crate) fn collect_from(
         to.work.offer_unless_full(key);
         learn_pace(worker, to.work, key, count);
     }
-    match result {
-        Err(_) => Found::Violation,
-        Ok(false) if count == 0 => Found::Nothing,
-        Ok(_) => Found::Something,
-    }
+    result.map(|has_more| match has_more {
+        true => Found::Part,
+        false if count == 0 => Found::Nothing,
+        false => Found::All,
+    })
 }
 
 /// One look at one worker.

@@ -233,6 +233,7 @@ impl Core {
     }
 
     /// Adds a piece, and gives out what can be given.
+    #[inline]
     pub(crate) fn add_piece(&mut self, key: TaskKey, site: Site, arguments: Handed<'_>) {
         let bytes = arguments.as_slice();
         if self.fill_lane(key, &site, bytes, 0, &[bytes.len()], self.lane.is_last_of_batch()) == 1 {
@@ -432,11 +433,15 @@ impl Core {
         }
     }
 
-    /// Takes what workers have said, and gives them more. True if there was anything, or the lock was held for long
-    /// enough and there may be more.
+    /// Takes what workers have said, and gives them more. True if there was anything, or there may be.
     pub(crate) fn collect(&mut self) -> bool {
+        self.look() != Found::Nothing
+    }
+
+    /// The same, and tells whether there may be more.
+    fn look(&mut self) -> Found {
         self.publish(self.lane.seat());
-        let (mut any, mut from) = (false, self.next_look);
+        let (mut found, mut from) = (Found::Nothing, self.next_look);
         let mut seats_left = self.seats.sorted().busy.len();
         while seats_left > 0 && !self.hold.is_spent() {
             let Some(seat) = self.seats.roster().busy.next(from).or_else(|| self.seats.roster().busy.first()) else {
@@ -446,13 +451,14 @@ impl Core {
             // A worker may answer before the fork server has told of it. Its errors must name its process, and
             // the thread that hears of that looks here next.
             if self.seats.worker(seat).is_some_and(|worker| worker.has_process() && worker.link.is_worth_a_look()) {
-                any |= self.collect_from(seat);
+                found = found.max(self.collect_from(seat));
             }
         }
         if self.hold.is_spent() {
             // Others get the lock first; the next look begins where this one ended.
-            (self.next_look, any) = (from, true);
+            (self.next_look, found) = (from, Found::Part);
         }
+        let any = found != Found::Nothing;
         if any && matches!(self.phase, Phase::Closing) {
             // The thread that collected their last replies dismisses them: no other would look again.
             self.dismiss();
@@ -462,32 +468,33 @@ impl Core {
             }
             self.dispatch();
         }
-        any
+        found
     }
 
     /// Takes all that one worker has said by now, but no more than its ring can hold: it may still be
     /// writing, or let the ring stand full.
     fn collect_rest_from(&mut self, seat: usize) {
         let Some(end) = self.seats.worker_mut(seat).map(|worker| worker.link.end_of_ring()) else { return };
-        while self.collect_from(seat) && self.seats.worker_mut(seat).is_some_and(|worker| worker.link.has_read() < end)
-        {
-        }
+        while self.collect_from(seat) != Found::Nothing
+            && self.seats.worker_mut(seat).is_some_and(|worker| worker.link.has_read() < end)
+        {}
     }
 
-    fn collect_from(&mut self, seat: usize) -> bool {
+    fn collect_from(&mut self, seat: usize) -> Found {
         let Core { work, delayed, seats, wakes, counts, buffers, alarm, hold, .. } = self;
-        let Some(worker) = seats.worker_mut(seat) else { return false };
+        let Some(worker) = seats.worker_mut(seat) else { return Found::Nothing };
         let mut destination = Destination { work, delayed, wakes, counts };
         let found = collect::collect_from(seat, worker, buffers, &mut destination);
         hold.spend(worker.link.take_copied());
-        let kill_by = (found == Found::Violation).then(|| worker.distrust());
+        let kill_by = found.is_err().then(|| worker.distrust());
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
         }
         if let Some(kill_by) = kill_by {
             self.see_to_kill(seat, kill_by);
         }
-        found != Found::Nothing
+        // What else it said counts no more.
+        found.unwrap_or(Found::All)
     }
 
     // Attention.
@@ -509,12 +516,13 @@ impl Core {
         }
         let mut must_look = self.announce(renew);
         for looks in 0..MAX_LOOKS {
-            // A look does not read all of a long value. So one that found something is followed by another, even if nothing
-            // new was announced: the worker may have written all of it before the announcement, and signals no more.
-            if !must_look || !self.collect() {
+            let found = if must_look { self.look() } else { Found::Nothing };
+            if found == Found::Nothing {
                 return looks > 0;
             }
-            must_look |= self.announce(renew);
+            // One that left a part is followed by another, even if nothing new was announced: the worker may have written
+            // all of it before the announcement, and signals no more.
+            must_look = self.announce(renew) || found == Found::Part;
             if self.hold.is_spent() {
                 break;
             }

@@ -33,9 +33,11 @@ impl SeatSet {
 
     fn set(&mut self, seat: usize, is_in: bool) {
         let Some(word) = self.words.get_mut(seat / 64) else { return };
-        let (before, bit) = (*word, 1 << (seat % 64));
-        *word = if is_in { before | bit } else { before & !bit };
-        self.count = self.count + usize::from(*word > before) - usize::from(*word < before);
+        let bit = 1 << (seat % 64);
+        if (*word & bit != 0) != is_in {
+            *word ^= bit;
+            self.count = if is_in { self.count + 1 } else { self.count - 1 };
+        }
     }
 
     /// The first seat of the set from this one on.
@@ -98,6 +100,10 @@ pub(crate) struct Roster {
     retired: SeatSet,
     /// Seats that may have changed since they were sorted in.
     touched: SeatSet,
+    /// One of these: what is touched again and again is nearly always the same seat.
+    last_touched: Option<usize>,
+    /// What each seat was sorted in by: most looks change nothing of it.
+    known: Box<[Option<Traits>]>,
 }
 
 impl Roster {
@@ -114,14 +120,17 @@ impl Roster {
             unsettled: empty.clone(),
             retired: empty,
             touched,
+            last_touched: None,
+            known: vec![None; seats].into_boxed_slice(),
         }
     }
 
     /// What is known of a seat may change now.
     #[inline]
     pub(crate) fn touch(&mut self, seat: usize) {
-        if !self.touched.contains(seat) {
+        if self.last_touched != Some(seat) {
             self.touched.set(seat, true);
+            self.last_touched = Some(seat);
         }
     }
 
@@ -132,7 +141,19 @@ impl Roster {
     }
 
     /// Sorts a seat in.
+    #[inline]
     pub(crate) fn sort_in(&mut self, seat: usize, traits: Traits) {
+        self.touched.set(seat, false);
+        self.last_touched = None;
+        if self.known.get(seat) != Some(&Some(traits)) {
+            self.move_to_sets(seat, traits);
+        }
+    }
+
+    fn move_to_sets(&mut self, seat: usize, traits: Traits) {
+        if let Some(known) = self.known.get_mut(seat) {
+            *known = Some(traits);
+        }
         let Traits { is_busy, is_hungry, has_process, works, is_settled } = traits;
         if self.busy.contains(seat) && !is_busy {
             self.retired.set(seat, true);
@@ -143,7 +164,6 @@ impl Roster {
         self.starting.set(seat, !is_busy && is_hungry && !has_process);
         self.timed.set(seat, is_busy || !works);
         self.unsettled.set(seat, !is_settled);
-        self.touched.set(seat, false);
     }
 
     /// Takes a worker that must be asked for nothing any more.
