@@ -271,8 +271,10 @@ impl Backend for Shared {
 
     fn close(&self, task: TaskKey, kill: bool) {
         let Some(Closed { rest, is_held }) = self.with(|core| core.close_task(task)) else { return };
-        // Its values are dropped here, without the lock.
-        drop(rest);
+        if let Some(rest) = rest {
+            // Its values are dropped here, without the lock.
+            drop(rest);
+        }
         if is_held {
             self.stop_task(task, kill);
         }

@@ -124,7 +124,7 @@ pub(crate) struct TaskState {
     result_bytes: usize,
     /// The bytes of those that the caller has taken.
     taken_bytes: usize,
-    /// The lowest piece that the caller has not taken, or a lower one: it moves by at most one block at a time.
+    /// The lowest piece that the caller has not taken, or a lower one: it moves by at most `BLOCK` at a time.
     first_unread: usize,
     /// From the moment at which somebody asks for it.
     finished: Option<Finished>,
@@ -523,7 +523,7 @@ impl TaskState {
             || !is_small(self.pieces.capacity())
             || !is_small(self.waiting.capacity())
             || !self.waiting.is_empty()
-            || !self.pieces.block_from(0).iter().all(|state| matches!(state, State::Taken))
+            || !self.pieces.part_from(0).iter().all(|state| matches!(state, State::Taken))
         {
             return false;
         }
@@ -555,8 +555,12 @@ impl TaskState {
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
         (*finished, *waiter, *is_cancelled, *ended) = (None, None, false, None);
         reasons.clear();
-        lost_starts.clear();
-        not_begun.clear();
+        // To clear a map costs something even if it is empty.
+        for map in [lost_starts, not_begun] {
+            if !map.is_empty() {
+                map.clear();
+            }
+        }
         true
     }
 }

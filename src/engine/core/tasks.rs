@@ -1,29 +1,26 @@
 //! The tasks of a pool.
 //!
-//! Invariant: a slot's generation grows when its task ends, and a slot that is new begins with a generation that none
-//! had, so a key of an ended task finds nothing.
+//! Invariant: a slot's generation is odd while a task is open there. It grows when its task ends, and a slot that is new
+//! begins with a generation that none had, so a key of an ended task finds nothing. In a slot without an open task
+//! lies none, or one that is new.
 
 use super::task_state::TaskState;
 use crate::backend::TaskKey;
 
-/// The memory of this many ended tasks is kept, for the next ones: as many as a program with a thread for each of 64
-/// cores has open. A burst of tasks gives the rest back.
+/// The first slots keep the memory of their ended tasks for the next ones: as many as a program with a thread for each of
+/// 64 cores has open. A burst of tasks gives the rest back.
 const KEPT: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// New tasks, with the memory of old ones.
-    #[expect(clippy::vec_box, reason = "a slot takes it as it is; its memory stays where it is")]
-    spare: Vec<Box<TaskState>>,
     /// The generation with which slots begin.
     first_generation: u32,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// Odd while a task is open here.
     generation: u32,
     task: Option<Box<TaskState>>,
 }
@@ -37,7 +34,7 @@ impl Tasks {
         });
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        slot.task = Some(self.spare.pop().unwrap_or_default());
+        slot.task.get_or_insert_default();
         TaskKey { index, generation: slot.generation }
     }
 
@@ -47,24 +44,22 @@ impl Tasks {
         if slot.generation != key.generation {
             return None;
         }
-        let mut task = slot.task.take()?;
         slot.generation = slot.generation.wrapping_add(1);
+        let keeps = (key.index as usize) < KEPT && slot.task.as_mut().is_some_and(|task| task.reset());
+        let rest = if keeps { None } else { slot.task.take() };
         self.free.push(key.index);
-        if self.len() == 0 && self.slots.len() > KEPT {
+        if self.slots.len() > KEPT && self.len() == 0 {
             self.forget_slots();
         }
-        if self.spare.len() < KEPT && task.reset() {
-            self.spare.push(task);
-            return None;
-        }
-        Some(task)
+        rest
     }
 
     /// No task is open: gives the memory of many slots back.
     fn forget_slots(&mut self) {
-        let generations = self.slots.iter().map(|slot| slot.generation);
-        self.first_generation = generations.max().unwrap_or(self.first_generation);
-        (self.slots, self.free) = (Vec::new(), Vec::new());
+        let forgotten = self.slots.drain(KEPT..).map(|slot| slot.generation).max();
+        self.first_generation = self.first_generation.max(forgotten.unwrap_or(0));
+        self.slots.shrink_to_fit();
+        self.free = (0..KEPT as u32).rev().collect();
     }
 
     #[inline]
@@ -81,7 +76,7 @@ impl Tasks {
 
     /// The task in a slot, if one is open there: for walks in steps. The number of slots ends the walk.
     pub(crate) fn in_slot(&mut self, index: usize) -> Option<(TaskKey, &mut TaskState)> {
-        let slot = self.slots.get_mut(index)?;
+        let slot = self.slots.get_mut(index).filter(|slot| slot.generation % 2 == 1)?;
         let key = TaskKey { index: index as u32, generation: slot.generation };
         Some((key, slot.task.as_deref_mut()?))
     }
@@ -124,7 +119,7 @@ mod tests {
             assert!(burst.iter().all(|&key| keys.insert((key.index, key.generation))));
             let returned = burst.iter().filter(|&&key| tasks.close(key).is_some()).count();
             assert_eq!(returned, 9 * KEPT, "to be dropped elsewhere");
-            assert!(tasks.spare.len() <= KEPT && tasks.slots.capacity() <= KEPT && tasks.free.capacity() <= KEPT);
+            assert!(tasks.slots.capacity() <= KEPT && tasks.free.capacity() <= KEPT);
             assert!(burst.iter().all(|&key| tasks.get(key).is_none()));
         }
     }

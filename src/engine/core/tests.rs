@@ -465,3 +465,47 @@ fn instructions_by_run() {
 fn instructions_by_run_all() {
     count_instructions(counted_run_all, 1000);
 }
+
+#[inline(never)]
+fn counted_tasks(pool: &PlayedPool) {
+    for _ in 0..COUNTED_PIECES {
+        drop(pool.task::<u64>());
+    }
+}
+
+#[test]
+#[ignore = "a driver for callgrind"]
+fn instructions_by_task() {
+    counted_tasks(&PlayedPool::new(2));
+}
+
+#[inline(never)]
+fn counted_calls(call: Call, arguments: &mut Vec<u8>, result: &mut Vec<u8>) {
+    for _ in 0..COUNTED_PIECES {
+        result.clear();
+        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            call.run(crate::Format::Bincode, arguments, result)
+        }));
+        assert!(matches!(answer, Ok(Ok(_))));
+    }
+}
+
+#[test]
+#[ignore = "a driver for callgrind"]
+fn instructions_by_call() {
+    let mut arguments = 1_u64.to_le_bytes().to_vec();
+    arguments.extend(2_u64.to_le_bytes());
+    counted_calls(Call::of_pair(add), &mut arguments, &mut Vec::new());
+}
+
+#[test]
+#[ignore = "a driver for callgrind"]
+fn instructions_by_round_trip() {
+    let mut pool = PlayedPool::new(2);
+    for number in 0..COUNTED_PIECES {
+        let task = pool.task::<u64>();
+        counted_run(&task, number..number + 1);
+        assert_eq!(pool.work(1), 1);
+        assert_eq!(counted_get(task), [number + 1]);
+    }
+}

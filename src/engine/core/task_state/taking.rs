@@ -1,6 +1,6 @@
 //! The outcomes of a task's pieces go to its caller: in `run` order, or as they finish.
 //!
-//! Invariant: a piece is taken once. Each call looks at no more than one block of pieces, since the scheduler's lock is
+//! Invariant: a piece is taken once. Each call looks at no more than [`BLOCK`] pieces, since the scheduler's lock is
 //! held meanwhile.
 
 use super::{Finished, NextFinished, State, TaskState};
@@ -38,7 +38,7 @@ impl TaskState {
     /// Takes the outcomes that are there from piece `next` on, up to the first one that is missing or the end of a block,
     /// `pieces` of them, or this many `bytes`. `None` if the first one is missing.
     pub(crate) fn take_many(&mut self, next: usize, pieces: usize, mut bytes: usize) -> Option<Vec<Settled>> {
-        let states = self.pieces.block_from_mut(next);
+        let states = self.pieces.part_from_mut(next);
         if !matches!(states.first()?, State::Done(_) | State::Failed(_)) {
             return self.take_shared(next, pieces);
         }
@@ -80,7 +80,7 @@ impl TaskState {
     }
 
     fn move_first_unread(&mut self) {
-        let rest = self.pieces.block_from(self.first_unread);
+        let rest = self.pieces.part_from(self.first_unread);
         self.first_unread += rest.iter().take_while(|state| matches!(state, State::Taken)).count();
     }
 
