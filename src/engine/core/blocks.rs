@@ -123,8 +123,15 @@ impl<T> Blocks<T> {
     }
 
     /// The memory that it has, in entries.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.blocks.iter().map(Vec::capacity).sum()
+    }
+
+    /// True if it has memory for at most this many entries.
+    #[inline]
+    pub(crate) fn is_small(&self, most: usize) -> bool {
+        self.blocks.len() <= 1 && self.blocks.first().is_none_or(|block| block.capacity() <= most)
     }
 
     /// Empties a short list, which keeps its memory.
@@ -239,7 +246,14 @@ impl<T> BlockQueue<T> {
         self.blocks.insert(at + 1, rest);
     }
 
+    /// True if it has memory for at most this many entries.
+    #[inline]
+    pub(crate) fn is_small(&self, most: usize) -> bool {
+        self.blocks.len() <= 1 && self.blocks.front().is_none_or(|block| block.capacity() <= most)
+    }
+
     /// The memory that it has, in entries.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.blocks.iter().map(VecDeque::capacity).sum()
     }

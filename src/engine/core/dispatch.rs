@@ -31,7 +31,16 @@ impl Gave {
     fn add(&mut self, other: Gave) {
         self.any |= other.any;
         self.is_cut |= other.is_cut;
-        self.shortest_limit = self.shortest_limit.into_iter().chain(other.shortest_limit).min();
+        self.shortest_limit = shorter(self.shortest_limit, other.shortest_limit);
+    }
+}
+
+/// The shorter of two limits, of which each may be none.
+#[inline]
+fn shorter(one: Option<NonZeroU64>, other: Option<NonZeroU64>) -> Option<NonZeroU64> {
+    match (one, other) {
+        (None, limit) | (limit, None) => limit,
+        (Some(one), Some(other)) => Some(one.min(other)),
     }
 }
 
@@ -65,6 +74,9 @@ pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> G
 pub(crate) fn choose(seats: &mut Seats, is_tiny: bool) -> Option<usize> {
     // Of those that hold nothing, one stands for all.
     let idle = seats.sorted().first_idle();
+    if seats.roster().hungry.is_empty() {
+        return idle;
+    }
     let candidate = |seat| {
         let worker = seats.worker(seat)?;
         let (backlog_ns, is_idle) = (worker.link.backlog_ns(), worker.link.is_idle());
@@ -78,12 +90,16 @@ pub(crate) fn choose(seats: &mut Seats, is_tiny: bool) -> Option<usize> {
 pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, least_ns: u64) -> Gave {
     let mut gave = Gave::default();
     loop {
-        let Some(idle) = seats.sorted().first_idle() else { return gave };
+        let roster = seats.sorted();
+        if roster.laden.is_empty() {
+            return gave;
+        }
+        let Some(idle) = roster.first_idle() else { return gave };
         let load = |(seat, it): (usize, &Seat)| {
             let link = &it.worker()?.link;
             Some((link.backlog_ns(), link.in_flight(), seat))
         };
-        let fullest = seats.of(|roster| &roster.busy).filter_map(load).max();
+        let fullest = seats.of(|roster| &roster.laden).filter_map(load).max();
         let Some((_, _, fullest)) = fullest else { return gave };
         let Some(fullest) = seats.worker_mut(fullest) else { return gave };
         let link = &mut fullest.link;
@@ -199,7 +215,7 @@ impl Feeding {
             failpoint!("parent-record-written");
             self.given += 1;
             self.bytes += bytes;
-            self.shortest_limit = self.shortest_limit.into_iter().chain(task.settings().limit_ns).min();
+            self.shortest_limit = shorter(self.shortest_limit, task.settings().limit_ns);
             self.left_ns = self.left_ns.saturating_sub(u64::from(cost_ns));
         }
         if task.waits() && !task.is_full() {

@@ -441,19 +441,26 @@ impl Core {
     /// The same, and tells whether there may be more.
     fn look(&mut self) -> Found {
         self.publish(self.lane.seat());
-        let (mut found, mut from) = (Found::Nothing, self.next_look);
-        let mut seats_left = self.seats.sorted().busy.len();
-        while seats_left > 0 && !self.hold.is_spent() {
-            let Some(seat) = self.seats.roster().busy.next(from).or_else(|| self.seats.roster().busy.first()) else {
-                break;
+        let (mut found, began) = (Found::Nothing, self.next_look);
+        let (mut from, mut goes_round) = (began, began > 0);
+        self.seats.sorted();
+        while !self.hold.is_spent() {
+            let seat = match self.seats.roster().busy.next(from) {
+                Some(seat) if goes_round || seat < began || began == 0 => seat,
+                _ if goes_round => {
+                    (from, goes_round) = (0, false);
+                    continue;
+                }
+                _ => break,
             };
-            (from, seats_left) = (seat + 1, seats_left - 1);
+            from = seat + 1;
             // A worker may answer before the fork server has told of it. Its errors must name its process, and
             // the thread that hears of that looks here next.
             if self.seats.worker(seat).is_some_and(|worker| worker.has_process() && worker.link.is_worth_a_look()) {
                 found = found.max(self.collect_from(seat));
             }
         }
+        self.next_look = 0;
         if self.hold.is_spent() {
             // Others get the lock first; the next look begins where this one ended.
             (self.next_look, found) = (from, Found::Part);
@@ -551,11 +558,7 @@ impl Core {
             matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
         };
         let is_closing = matches!(self.phase, Phase::Closing);
-        let is_worth_telling = !self.work.ready.is_empty() || is_closing || {
-            self.seats.sorted();
-            let mut busy = self.seats.of(|roster| &roster.busy);
-            busy.any(|(_, seat)| seat.worker().is_some_and(|worker| worker.link.in_flight() >= 2))
-        };
+        let is_worth_telling = !self.work.ready.is_empty() || is_closing || !self.seats.sorted().laden.is_empty();
         let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
         self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
     }

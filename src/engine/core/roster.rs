@@ -10,33 +10,36 @@
 #[derive(Debug, Clone)]
 pub(crate) struct SeatSet {
     words: Box<[u64]>,
-    count: usize,
 }
 
 impl SeatSet {
     /// An empty set for this number of seats.
     fn new(seats: usize) -> Self {
-        SeatSet { words: vec![0; seats.div_ceil(64)].into_boxed_slice(), count: 0 }
+        SeatSet { words: vec![0; seats.div_ceil(64)].into_boxed_slice() }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.count
-    }
-
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.words.iter().all(|&word| word == 0)
     }
 
+    #[inline]
     pub(crate) fn contains(&self, seat: usize) -> bool {
         self.words.get(seat / 64).is_some_and(|word| word >> (seat % 64) & 1 == 1)
     }
 
+    #[inline]
     fn set(&mut self, seat: usize, is_in: bool) {
-        let Some(word) = self.words.get_mut(seat / 64) else { return };
-        let bit = 1 << (seat % 64);
-        if (*word & bit != 0) != is_in {
-            *word ^= bit;
-            self.count = if is_in { self.count + 1 } else { self.count - 1 };
+        if self.contains(seat) != is_in {
+            self.flip(seat);
+        }
+    }
+
+    /// Puts a seat in, or takes it out.
+    #[inline]
+    fn flip(&mut self, seat: usize) {
+        if let Some(word) = self.words.get_mut(seat / 64) {
+            *word ^= 1 << (seat % 64);
         }
     }
 
@@ -48,10 +51,15 @@ impl SeatSet {
         if rest != 0 {
             return Some(first * 64 + rest.trailing_zeros() as usize);
         }
+        // Most pools have one word.
+        if self.words.len() == 1 {
+            return None;
+        }
         let (index, word) = self.words.iter().enumerate().skip(first + 1).find(|(_, word)| **word != 0)?;
         Some(index * 64 + word.trailing_zeros() as usize)
     }
 
+    #[inline]
     pub(crate) fn first(&self) -> Option<usize> {
         self.next(0)
     }
@@ -71,6 +79,8 @@ impl SeatSet {
 pub(crate) struct Traits {
     /// Its worker holds pieces: it may have said something, and may be worth a signal.
     pub(crate) is_busy: bool,
+    /// It holds two pieces or more: it could give some up.
+    pub(crate) is_laden: bool,
     /// It can take more pieces.
     pub(crate) is_hungry: bool,
     /// Its process is known.
@@ -81,11 +91,37 @@ pub(crate) struct Traits {
     pub(crate) is_settled: bool,
 }
 
+const BUSY: u8 = 1;
+const HUNGRY: u8 = 2;
+const IDLE: u8 = 4;
+const STARTING: u8 = 8;
+const TIMED: u8 = 16;
+const UNSETTLED: u8 = 32;
+const LADEN: u8 = 64;
+
+impl Traits {
+    /// The sets that a seat with these traits is in.
+    #[inline]
+    fn sets(self) -> u8 {
+        let Traits { is_busy, is_laden, is_hungry, has_process, works, is_settled } = self;
+        let takes = match (is_hungry, is_busy, has_process) {
+            (false, _, _) => 0,
+            (true, true, _) => HUNGRY,
+            (true, false, true) => IDLE,
+            (true, false, false) => STARTING,
+        };
+        let of = |is_in: bool, bit: u8| if is_in { bit } else { 0 };
+        of(is_busy, BUSY) | of(is_laden, LADEN) | takes | of(is_busy || !works, TIMED) | of(!is_settled, UNSETTLED)
+    }
+}
+
 /// The sets. Each is a union of seats with certain traits.
 #[derive(Debug)]
 pub(crate) struct Roster {
     /// Workers that hold pieces.
     pub(crate) busy: SeatSet,
+    /// Those of them that hold two or more.
+    pub(crate) laden: SeatSet,
     /// Those of them that can take more.
     pub(crate) hungry: SeatSet,
     /// Workers that hold nothing and can take pieces, with a process …
@@ -102,8 +138,10 @@ pub(crate) struct Roster {
     touched: SeatSet,
     /// One of these: what is touched again and again is nearly always the same seat.
     last_touched: Option<usize>,
-    /// What each seat was sorted in by: most looks change nothing of it.
-    known: Box<[Option<Traits>]>,
+    /// The number of workers that can take pieces.
+    hungry_workers: usize,
+    /// The sets of each seat: most looks change nothing of it.
+    known: Box<[u8]>,
 }
 
 impl Roster {
@@ -113,6 +151,7 @@ impl Roster {
         (0..seats).for_each(|seat| touched.set(seat, true));
         Roster {
             busy: empty.clone(),
+            laden: empty.clone(),
             hungry: empty.clone(),
             idle: empty.clone(),
             starting: empty.clone(),
@@ -121,7 +160,8 @@ impl Roster {
             retired: empty,
             touched,
             last_touched: None,
-            known: vec![None; seats].into_boxed_slice(),
+            hungry_workers: 0,
+            known: vec![0; seats].into_boxed_slice(),
         }
     }
 
@@ -137,7 +177,7 @@ impl Roster {
     /// A seat that is to be sorted in.
     #[inline]
     pub(crate) fn next_touched(&self) -> Option<usize> {
-        if self.touched.is_empty() { None } else { self.touched.first() }
+        self.touched.first()
     }
 
     /// Sorts a seat in.
@@ -145,31 +185,36 @@ impl Roster {
     pub(crate) fn sort_in(&mut self, seat: usize, traits: Traits) {
         self.touched.set(seat, false);
         self.last_touched = None;
-        if self.known.get(seat) != Some(&Some(traits)) {
-            self.move_to_sets(seat, traits);
+        let Some(known) = self.known.get_mut(seat) else { return };
+        let (before, now) = (std::mem::replace(known, traits.sets()), traits.sets());
+        let changed = before ^ now;
+        if changed == 0 {
+            return;
         }
-    }
-
-    fn move_to_sets(&mut self, seat: usize, traits: Traits) {
-        if let Some(known) = self.known.get_mut(seat) {
-            *known = Some(traits);
-        }
-        let Traits { is_busy, is_hungry, has_process, works, is_settled } = traits;
-        if self.busy.contains(seat) && !is_busy {
+        let takes = |sets: u8| usize::from(sets & (HUNGRY | IDLE | STARTING) != 0);
+        self.hungry_workers = self.hungry_workers + takes(now) - takes(before);
+        if before & !now & BUSY != 0 {
             self.retired.set(seat, true);
         }
-        self.busy.set(seat, is_busy);
-        self.hungry.set(seat, is_busy && is_hungry);
-        self.idle.set(seat, !is_busy && is_hungry && has_process);
-        self.starting.set(seat, !is_busy && is_hungry && !has_process);
-        self.timed.set(seat, is_busy || !works);
-        self.unsettled.set(seat, !is_settled);
+        let Roster { busy, laden, hungry, idle, starting, timed, unsettled, .. } = self;
+        for (bit, set) in [
+            (BUSY, busy),
+            (LADEN, laden),
+            (HUNGRY, hungry),
+            (IDLE, idle),
+            (STARTING, starting),
+            (TIMED, timed),
+            (UNSETTLED, unsettled),
+        ] {
+            if changed & bit != 0 {
+                set.flip(seat);
+            }
+        }
     }
 
     /// Takes a worker that must be asked for nothing any more.
     pub(crate) fn take_retired(&mut self) -> Option<usize> {
-        while !self.retired.is_empty() {
-            let seat = self.retired.first()?;
+        while let Some(seat) = self.retired.first() {
             self.retired.set(seat, false);
             if !self.busy.contains(seat) {
                 return Some(seat);
@@ -180,7 +225,7 @@ impl Roster {
 
     /// The number of workers that can take pieces.
     pub(crate) fn hungry_workers(&self) -> usize {
-        self.hungry.len() + self.idle.len() + self.starting.len()
+        self.hungry_workers
     }
 
     /// A worker that holds nothing and can take pieces; one that is being started only if there is no other.
@@ -205,7 +250,7 @@ mod tests {
             // No such seat.
             set.set(seats.next_multiple_of(64), true);
             assert_eq!(set.iter().collect::<Vec<_>>(), chosen, "{seats}");
-            assert_eq!((set.len(), set.next(seats)), (chosen.len(), None));
+            assert_eq!((set.iter().count(), set.next(seats)), (chosen.len(), None));
             for &seat in chosen.iter().chain(&chosen) {
                 set.set(seat, false);
                 assert!(!set.contains(seat));
@@ -217,27 +262,30 @@ mod tests {
     #[test]
     fn a_seat_is_in_the_sets_that_its_traits_name() {
         let quiet = Traits { works: true, is_settled: true, has_process: true, ..Traits::default() };
-        // Busy, hungry, idle, starting, timed, unsettled.
+        // Busy, hungry, idle, starting, timed, unsettled, laden.
         for (traits, expected) in [
-            (quiet, [false; 6]),
-            (Traits { is_busy: true, ..quiet }, [true, false, false, false, true, false]),
-            (Traits { is_busy: true, is_hungry: true, ..quiet }, [true, true, false, false, true, false]),
-            (Traits { is_hungry: true, ..quiet }, [false, false, true, false, false, false]),
+            (quiet, [false; 7]),
+            (Traits { is_busy: true, ..quiet }, [true, false, false, false, true, false, false]),
+            (
+                Traits { is_busy: true, is_laden: true, is_hungry: true, ..quiet },
+                [true, true, false, false, true, false, true],
+            ),
+            (Traits { is_hungry: true, ..quiet }, [false, false, true, false, false, false, false]),
             (
                 Traits { is_hungry: true, has_process: false, is_settled: false, ..quiet },
-                [false, false, false, true, false, true],
+                [false, false, false, true, false, true, false],
             ),
-            (Traits { works: false, ..quiet }, [false, false, false, false, true, false]),
-            (Traits { works: true, ..Traits::default() }, [false, false, false, false, false, true]),
+            (Traits { works: false, ..quiet }, [false, false, false, false, true, false, false]),
+            (Traits { works: true, ..Traits::default() }, [false, false, false, false, false, true, false]),
         ] {
             let mut roster = Roster::new(3);
             assert_eq!(roster.next_touched(), Some(0));
             // Whatever it was before.
-            let all = Traits { is_busy: true, is_hungry: true, has_process: false, works: false, is_settled: false };
+            let all = Traits { is_busy: true, is_laden: true, is_hungry: true, ..Traits::default() };
             roster.sort_in(1, all);
             roster.sort_in(1, traits);
-            let Roster { busy, hungry, idle, starting, timed, unsettled, .. } = &roster;
-            let found = [busy, hungry, idle, starting, timed, unsettled].map(|set| set.contains(1));
+            let Roster { busy, laden, hungry, idle, starting, timed, unsettled, .. } = &roster;
+            let found = [busy, hungry, idle, starting, timed, unsettled, laden].map(|set| set.contains(1));
             assert_eq!(found, expected, "{traits:?}");
             let takes = traits.is_hungry;
             assert_eq!(roster.hungry_workers(), usize::from(takes));

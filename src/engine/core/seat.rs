@@ -402,6 +402,7 @@ impl Seat {
         let Some(worker) = self.worker() else { return Traits { works: true, ..Traits::default() } };
         Traits {
             is_busy: !worker.link.is_idle(),
+            is_laden: worker.link.in_flight() >= 2,
             is_hungry: worker.is_hungry(),
             has_process: worker.has_process(),
             works: worker.duty == Duty::Works,

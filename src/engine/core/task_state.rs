@@ -518,12 +518,13 @@ impl TaskState {
     /// or it has too much memory.
     pub(crate) fn reset(&mut self) -> bool {
         // Twice: the memory of the pieces grows by doubling, so up to half of it may be unused.
-        let is_small = |capacity| capacity <= 2 * RECYCLED_PIECES;
-        if self.pieces.len() > RECYCLED_PIECES
-            || !is_small(self.pieces.capacity())
-            || !is_small(self.waiting.capacity())
+        const MOST: usize = 2 * RECYCLED_PIECES;
+        let has_untaken = self.first_unread < self.pieces.len();
+        if has_untaken
+            || self.pieces.len() > RECYCLED_PIECES
+            || !self.pieces.is_small(MOST)
             || !self.waiting.is_empty()
-            || !self.pieces.part_from(0).iter().all(|state| matches!(state, State::Taken))
+            || !self.waiting.is_small(MOST)
         {
             return false;
         }
