@@ -100,6 +100,10 @@ fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
     slot.ok_or(CodecError::NotBytes)
 }
 
+/// A pair of numbers or short texts fits. Without it a new buffer grows from 8 bytes on, and a task of one piece allocates
+/// twice or more.
+const USUAL_PAIR_BYTES: usize = 64;
+
 /// Encodes the argument of `call`.
 pub(crate) fn encode_argument<A: Value>(
     format: Format,
@@ -122,6 +126,7 @@ pub(crate) fn encode_pair<A: Value, B: Value>(
     buffer: &mut Vec<u8>,
 ) -> Result<Encoded, CodecError> {
     buffer.clear();
+    buffer.reserve(USUAL_PAIR_BYTES);
     append_pair(format, pair, buffer)?;
     Ok(Encoded::InBuffer)
 }

@@ -14,6 +14,7 @@
 //! Invariant: a thread that sleeps has announced it to every worker that holds a piece, and has looked
 //! once more after that (`protocol/sleep.rs`).
 
+use super::roster::Set;
 use super::seats::Seats;
 use crate::engine::policy::pace;
 use crate::protocol::sleep::{Interest, Listening};
@@ -160,7 +161,7 @@ impl Attention {
             }
         }
         let (mut must_look, mut from) = (false, 0);
-        while let Some(seat) = seats.roster().busy.next(from) {
+        while let Some(seat) = seats.roster().next(Set::Busy, from) {
             from = seat + 1;
             let Some(worker) = seats.worker_to_ask(seat) else { continue };
             let link = &mut worker.link;

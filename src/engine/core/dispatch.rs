@@ -3,6 +3,7 @@
 //! Tasks take turns, so that a small task is not stuck behind a huge one. Which worker, and how much, is
 //! decided in `policy::placement` and `policy::pace`.
 
+use super::roster::Set;
 use super::seat::{Measured, Seat, WorkerHandle};
 use super::seats::Seats;
 use super::work::Work;
@@ -74,7 +75,7 @@ pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> G
 pub(crate) fn choose(seats: &mut Seats, is_tiny: bool) -> Option<usize> {
     // Of those that hold nothing, one stands for all.
     let idle = seats.sorted().first_idle();
-    if seats.roster().hungry.is_empty() {
+    if seats.roster().is_empty(Set::Hungry) {
         return idle;
     }
     let candidate = |seat| {
@@ -82,7 +83,7 @@ pub(crate) fn choose(seats: &mut Seats, is_tiny: bool) -> Option<usize> {
         let (backlog_ns, is_idle) = (worker.link.backlog_ns(), worker.link.is_idle());
         Some(Candidate { seat, backlog_ns, is_idle, has_process: worker.has_process() })
     };
-    placement::choose(seats.roster().hungry.iter().chain(idle).filter_map(candidate), is_tiny)
+    placement::choose(seats.roster().iter(Set::Hungry).chain(idle).filter_map(candidate), is_tiny)
 }
 
 /// Lets idle workers have pieces that others hold and have not begun, if those have at least `least_ns` of
@@ -91,7 +92,7 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
     let mut gave = Gave::default();
     loop {
         let roster = seats.sorted();
-        if roster.laden.is_empty() {
+        if roster.is_empty(Set::Laden) {
             return gave;
         }
         let Some(idle) = roster.first_idle() else { return gave };
@@ -99,7 +100,7 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
             let link = &it.worker()?.link;
             Some((link.backlog_ns(), link.in_flight(), seat))
         };
-        let fullest = seats.of(|roster| &roster.laden).filter_map(load).max();
+        let fullest = seats.of(Set::Laden).filter_map(load).max();
         let Some((_, _, fullest)) = fullest else { return gave };
         let Some(fullest) = seats.worker_mut(fullest) else { return gave };
         let link = &mut fullest.link;

@@ -7,6 +7,7 @@
 
 use super::dispatch;
 use super::reason::Reason;
+use super::roster::Set;
 use super::seats::Seats;
 use super::task_state::TaskState;
 use super::{Core, Phase, ServerLink};
@@ -88,7 +89,7 @@ impl Core {
     /// killed. Gives the seat with which to go on in the next hold of the lock.
     #[must_use]
     pub(crate) fn stop_task(&mut self, key: TaskKey, kill: bool, mut from: usize) -> Option<usize> {
-        while let Some(seat) = self.seats.sorted().busy.next(from) {
+        while let Some(seat) = self.seats.sorted().next(Set::Busy, from) {
             if self.hold.is_spent() {
                 return Some(seat);
             }
@@ -216,7 +217,7 @@ impl Core {
                 }
                 Stage::Delayed
             }
-            Stage::Seats(from) => match seats.sorted().busy.next(from) {
+            Stage::Seats(from) => match seats.sorted().next(Set::Busy, from) {
                 None => Stage::Tasks(0),
                 Some(seat) => {
                     hold.spend_pieces(1);

@@ -2,6 +2,7 @@
 //!
 //! An event carries a number: its kind, and the seat and generation of the worker.
 
+use super::roster::Set;
 use super::seat::KillBy;
 use super::{Core, ServerLink};
 use crate::engine::wire::message::{self, FromServer};
@@ -117,7 +118,7 @@ impl Core {
         let ServerLink::Connected { socket, .. } = &self.server else { return };
         let mut again = false;
         let mut from = 0;
-        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+        while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let Some(it) = self.seats.get_mut(seat) else { continue };
             let generation = it.generation();

@@ -4,6 +4,7 @@
 
 use super::reason::Reason;
 use super::reserve::Missing;
+use super::roster::Set;
 use super::seat::{Prepared, Seat, WorkerHandle};
 use super::shortage::Verdict;
 use super::{Core, Phase, number};
@@ -75,7 +76,7 @@ impl Core {
             }
         }
         let mut from = 0;
-        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+        while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let Some(it) = self.seats.get_mut(seat) else { continue };
             if it.vacant_until_ns().is_none_or(|until_ns| until_ns > now_ns) {
@@ -114,7 +115,7 @@ impl Core {
     /// Vacant seats are not filled before that moment.
     fn retry_seats(&mut self, moment_ns: u64) {
         let mut from = 0;
-        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+        while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let Some(seat) = self.seats.get_mut(seat) else { continue };
             let until_ns = seat.vacant_until_ns().unwrap_or(0);
@@ -209,7 +210,7 @@ impl Core {
     /// The memory of workers whose pages are not allocated yet; the caller must allocate them.
     pub(crate) fn unallocated(&mut self) -> Vec<Unallocated> {
         let (mut from, mut taken) = (0, Vec::new());
-        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+        while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let Some(it) = self.seats.get_mut(seat) else { continue };
             let generation = it.generation();
@@ -283,7 +284,7 @@ impl Core {
         // Two threads may read it, and the one that read first may come here last.
         self.memory_kills = count.max(self.memory_kills);
         let mut from = 0;
-        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+        while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let Some(worker) = self.seats.worker_mut(seat) else { continue };
             if let Some((_, Some(cause))) = worker.end() {
@@ -299,7 +300,7 @@ impl Core {
         let now_ns = clock::now_ns();
         let mut next_ns: Option<u64> = None;
         let mut from = 0;
-        while let Some(seat) = self.seats.sorted().unsettled.next(from) {
+        while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let end = self.seats.worker_mut(seat).and_then(|worker| worker.end());
             if let Some((since_ns, cause)) = end

@@ -62,6 +62,7 @@ use self::ending::Sweep;
 use self::follow::Following;
 use self::phase::Phase;
 use self::reserve::Reserve;
+use self::roster::Set;
 use self::seat::{Measured, WorkerHandle};
 use self::seats::Seats;
 use self::shortage::Shortage;
@@ -445,7 +446,7 @@ impl Core {
         let (mut from, mut goes_round) = (began, began > 0);
         self.seats.sorted();
         while !self.hold.is_spent() {
-            let seat = match self.seats.roster().busy.next(from) {
+            let seat = match self.seats.roster().next(Set::Busy, from) {
                 Some(seat) if goes_round || seat < began || began == 0 => seat,
                 _ if goes_round => {
                     (from, goes_round) = (0, false);
@@ -558,7 +559,7 @@ impl Core {
             matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
         };
         let is_closing = matches!(self.phase, Phase::Closing);
-        let is_worth_telling = !self.work.ready.is_empty() || is_closing || !self.seats.sorted().laden.is_empty();
+        let is_worth_telling = !self.work.ready.is_empty() || is_closing || !self.seats.sorted().is_empty(Set::Laden);
         let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
         self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
     }

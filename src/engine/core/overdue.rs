@@ -5,6 +5,7 @@
 //! under the lock: then the verdict is a [`Question`], which the supervisor answers.
 
 use super::reason::Reason;
+use super::roster::Set;
 use super::{Core, Phase, dispatch};
 use crate::backend::TaskKey;
 use crate::engine::piece::WaitingPiece;
@@ -62,7 +63,7 @@ impl Core {
         let others_are_ready = self.seats.workers_mut().any(is_ready);
         let mut from = 0;
         self.seats.sorted();
-        while let Some(seat) = self.seats.roster().timed.next(from) {
+        while let Some(seat) = self.seats.roster().next(Set::Timed, from) {
             from = seat + 1;
             self.end_leaving(seat, now_ns);
             let Some((view, question)) = self.view(seat, others_are_ready, answers, now_ns) else { continue };

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a seat that may have changed is touched, so [`sorted`](Seats::sorted) gives sets that are exact.
 
-use super::roster::{Roster, SeatSet};
+use super::roster::{Roster, Set};
 use super::seat::{Seat, WorkerHandle};
 
 #[derive(Debug)]
@@ -104,14 +104,14 @@ impl Seats {
     }
 
     /// The seats of a set, for one who only reads.
-    pub(crate) fn of<'a>(&'a self, set: impl Fn(&'a Roster) -> &'a SeatSet) -> impl Iterator<Item = (usize, &'a Seat)> {
-        set(&self.roster).iter().inspect(|_| self.visited()).map(|index| (index, &self.seats[index]))
+    pub(crate) fn of(&self, set: Set) -> impl Iterator<Item = (usize, &Seat)> {
+        self.roster.iter(set).inspect(|_| self.visited()).map(|index| (index, &self.seats[index]))
     }
 
     /// The seats about which the supervisor may have something to do.
     pub(crate) fn unsettled(&mut self) -> impl Iterator<Item = (usize, &Seat)> {
         self.sorted();
-        self.of(|roster| &roster.unsettled)
+        self.of(Set::Unsettled)
     }
 
     /// Since when the oldest order to the fork server has had no answer.
