@@ -434,7 +434,8 @@ impl Core {
         }
     }
 
-    /// Takes what workers have said, and gives them more. True if there was anything, or there may be.
+    /// Takes what workers have said, and gives them more. True if there was anything, or there may be, or work was given out
+    /// that a cut had left.
     pub(crate) fn collect(&mut self) -> bool {
         self.look() != Found::Nothing
     }
@@ -442,7 +443,9 @@ impl Core {
     /// The same, and tells whether there may be more.
     fn look(&mut self) -> Found {
         self.publish(self.lane.seat());
-        let (mut found, began) = (Found::Nothing, self.next_look);
+        // First what a cut has left: looks that each take all of one hold would leave it for ever.
+        let mut found = if self.owes_dispatch && self.dispatch() { Found::All } else { Found::Nothing };
+        let began = self.next_look;
         let (mut from, mut goes_round) = (began, began > 0);
         self.seats.sorted();
         while !self.hold.is_spent() {
@@ -470,7 +473,7 @@ impl Core {
         if any && matches!(self.phase, Phase::Closing) {
             // The thread that collected their last replies dismisses them: no other would look again.
             self.dismiss();
-        } else if any || self.owes_dispatch {
+        } else if any {
             if self.following.any_retire() {
                 self.dismiss_retired();
             }

@@ -166,7 +166,36 @@ fn what_a_cut_leaves_to_give_out_is_given_at_the_next_look() {
     // It finds nothing to share out, which once made it forget what is to be given out.
     core.attend(Observer::SupervisorParks, true);
     core.hold.start();
-    assert!(!core.collect(), "no worker has said anything");
+    assert!(core.collect(), "the worker is yet to be asked for a signal");
     assert_eq!(held(&core), 1);
     pool.shared.release(core);
+}
+
+/// Two workers with long results kept the looks busy: each took all that one hold of the lock allows, and nothing was
+/// given out. So a third worker idled beside pieces that waited.
+#[test]
+fn long_results_hold_up_no_worker_that_needs_work() {
+    let mut pool = PlayedPool::new(3);
+    let (long, other) = (pool.task::<u64>(), pool.task::<u64>());
+    (0..2).for_each(|_| long.run(add, 1, 2));
+    (0..20).for_each(|_| other.run(add, 3, 4));
+    let part = vec![1; CHUNK_BYTES];
+    let header = |kind| Header { kind, flags: 0, sequence: 1 };
+    for Played { pair, replies, .. } in &mut pool.workers[..2] {
+        assert!(claim::claim(pair.states(), 1));
+        assert!(replies.push(pair.back_ring(), header(BEGIN), &[1 << 29], &part).is_ok());
+    }
+    while pool.workers[2].answer_one() {}
+    for _ in 0..4 {
+        for Played { pair, replies, .. } in &mut pool.workers[..2] {
+            replies.consumed_to(told::told_head(pair.back_head()));
+            while replies.push(pair.back_ring(), header(CHUNK), &[], &part).is_ok() {}
+            replies.publish(pair.back_ring());
+        }
+        let mut core = pool.shared.lock();
+        assert!(core.collect());
+        assert!(core.hold.is_spent(), "there is always more");
+        pool.shared.release(core);
+    }
+    assert!(pool.workers[2].answer_one());
 }
