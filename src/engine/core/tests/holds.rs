@@ -199,3 +199,23 @@ fn long_results_hold_up_no_worker_that_needs_work() {
     }
     assert!(pool.workers[2].answer_one());
 }
+
+/// A piece that a shut-down pool had not begun was shared out to a worker that had lost its own a step before, and began.
+#[test]
+fn nothing_is_shared_out_once_the_pool_is_shut_down() {
+    let pool = PlayedPool::new(2);
+    let task = pool.task::<u64>();
+    (0..4).for_each(|_| task.run(add, 1, 2));
+    let held = |core: &Core| core.seats.workers().map(|worker| worker.link.in_flight()).collect::<Vec<_>>();
+    let mut core = pool.shared.lock();
+    assert_eq!(held(&core), [2, 2]);
+    core.close(false);
+    // The lock is given away after the first worker.
+    core.hold.spend(hold::MOST - 1);
+    assert!(core.sweep());
+    assert_eq!(held(&core), [0, 2]);
+    core.hold.start();
+    core.attend(Observer::SupervisorParks, true);
+    assert_eq!(held(&core), [0, 2]);
+    pool.shared.release(core);
+}
