@@ -67,6 +67,7 @@ impl Core {
             from = seat + 1;
             self.end_leaving(seat, now_ns);
             let Some((view, question)) = self.view(seat, others_are_ready, answers, now_ns) else { continue };
+            let question = question.filter(|_| view.sight == Sight::NotTaken);
             came_back |= self.act(seat, patience::judge(&view, now_ns), question, now_ns, &mut timers);
         }
         if came_back && self.dispatch() {
@@ -187,8 +188,7 @@ impl Core {
                 return false;
             }
             Verdict::Look { until_ns } => {
-                timers.questions.extend(question);
-                timers.wait_until(until_ns);
+                self.ask(seat, question, until_ns, now_ns, timers);
                 return false;
             }
             Verdict::Grace { sequence, until_ns } => {
@@ -217,6 +217,18 @@ impl Core {
             Verdict::KillOverrun { sequence } => self.kill_overrun(seat, sequence),
         }
         true
+    }
+
+    /// What a worker's process does is asked, and once that is known not again until that moment: each question costs the
+    /// supervisor a turn at once. Without a question it was answered in this turn.
+    fn ask(&mut self, seat: usize, question: Option<Question>, until_ns: u64, now_ns: u64, timers: &mut Timers) {
+        let Some(worker) = self.seats.worker_mut(seat) else { return };
+        match question {
+            None => worker.see_until(until_ns),
+            Some(_) if now_ns < worker.seen_until_ns() => return timers.wait_until(worker.seen_until_ns()),
+            Some(question) => timers.questions.push(question),
+        }
+        timers.wait_until(until_ns);
     }
 
     /// A worker does not begin what it was given: others get it. With `keeps_oldest` the oldest piece stays: the worker may

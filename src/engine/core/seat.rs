@@ -60,6 +60,8 @@ struct Watch {
     since_ns: u64,
     /// The time that it had used when somebody looked first.
     cpu_ns: Option<u64>,
+    /// Until then nobody needs to look again.
+    seen_until_ns: u64,
 }
 
 /// Since when the pieces of a worker are measured.
@@ -290,7 +292,17 @@ impl WorkerHandle {
 
     /// It does something: it is watched from now on.
     pub(crate) fn watch_anew(&mut self, now_ns: u64) {
-        self.watch = Watch { since_ns: now_ns, cpu_ns: None };
+        self.watch = Watch { since_ns: now_ns, ..Watch::default() };
+    }
+
+    /// Until when nobody needs to look at its process again.
+    pub(crate) fn seen_until_ns(&self) -> u64 {
+        self.watch.seen_until_ns
+    }
+
+    /// Somebody has looked at its process, and need not again until then.
+    pub(crate) fn see_until(&mut self, until_ns: u64) {
+        self.watch.seen_until_ns = until_ns;
     }
 
     /// Kills it because it did not begin its oldest piece. `None`: it has begun it by now.

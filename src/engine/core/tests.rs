@@ -25,6 +25,7 @@ use crossbeam_channel::Receiver;
 
 mod ends;
 mod holds;
+mod turns;
 
 /// The worker's side of a pair.
 struct Played {

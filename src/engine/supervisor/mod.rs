@@ -227,7 +227,7 @@ impl Supervisor {
         let known_ns =
             [server_due_ns, given_up_ns, unexplained_ns, sweeps_on_ns, timers.next_ns].into_iter().flatten().min();
         let questions = Questions {
-            workers: unanswered(timers.questions, observed),
+            workers: timers.questions,
             server: matches!(server, ServerAction::Look),
             kill_count: core.awaits_kill_count(),
             host: core.asks_for_host(),
@@ -317,12 +317,6 @@ fn pay_attention(core: &mut Core) {
         let observer = core.unattended();
         core.attend(observer, true);
     }
-}
-
-/// The questions that this turn has not answered already.
-fn unanswered(questions: Vec<Question>, observed: &Observed) -> Vec<Question> {
-    let is_new = |question: &Question| !observed.answers.iter().any(|(answered, _)| answered.is_same(question));
-    questions.into_iter().filter(is_new).collect()
 }
 
 /// What a process does; `None` where the system cannot tell.

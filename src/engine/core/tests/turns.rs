@@ -1,0 +1,34 @@
+//! What a turn of the supervisor leaves behind: it sleeps if there is nothing to do, and wakes when there is.
+
+use super::*;
+use crate::engine::core::overdue::Timers;
+use crate::engine::policy::patience::Activity;
+
+/// A turn of the supervisor, as far as it depends on the time: what is asked in it is answered in the next one.
+fn turn(core: &mut Core, answers: &mut Vec<(Question, Answer)>, answer: Answer) -> Timers {
+    core.alarm.supervisor_woke();
+    let timers = core.run_timers(answers);
+    *answers = timers.questions.iter().map(|asked| (asked.clone(), answer)).collect();
+    timers
+}
+
+/// Of two workers that were watched since different turns one was asked about in each turn, and the next one followed at
+/// once: the supervisor took a whole core, as long as both were watched.
+#[test]
+fn the_supervisor_sleeps_between_two_looks_at_workers_that_it_watches() {
+    let pool = PlayedPool::new(3);
+    let mut core = pool.shared.lock();
+    let mut answers = Vec::new();
+    let sleeps = Some((Activity::Sleeps, 0));
+    core.seats.worker_mut(0).unwrap().dismiss(clock::now_ns());
+    let _ = turn(&mut core, &mut answers, sleeps);
+    assert_eq!(answers.len(), 1);
+    core.seats.worker_mut(1).unwrap().dismiss(clock::now_ns());
+    let has_slept = (0..10).any(|_| {
+        let timers = turn(&mut core, &mut answers, sleeps);
+        assert!(timers.next_ns.is_some());
+        answers.is_empty()
+    });
+    assert!(has_slept);
+    pool.shared.release(core);
+}
