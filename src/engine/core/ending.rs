@@ -175,9 +175,10 @@ impl Core {
 
     /// What waits fails, and the pool goes on.
     pub(super) fn fail_all_waiting(&mut self, reason: Arc<Reason>) {
-        // One that is under way takes along what was added behind it, or leaves it to the next.
+        // One that is under way takes along what was added behind it, or leaves it to the next. The supervisor comes here
+        // in each of its turns while there is no worker, and sweeps then: an alarm would make the turns follow at once.
         if self.sweeps.is_empty() {
-            self.begin_sweep(Sweep::new(reason, false, false));
+            self.sweeps.push_back(Sweep::new(reason, false, false));
         }
     }
 

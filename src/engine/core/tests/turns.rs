@@ -32,3 +32,22 @@ fn the_supervisor_sleeps_between_two_looks_at_workers_that_it_watches() {
     assert!(has_slept);
     pool.shared.release(core);
 }
+
+/// As long as no worker could be started, each turn of the supervisor made the next one follow at once.
+#[test]
+fn the_supervisor_sleeps_while_no_worker_can_be_started() {
+    let pool = PlayedPool::new(0);
+    let task = pool.task::<u64>();
+    task.run(add, 1, 2);
+    let mut core = pool.shared.lock();
+    let since_ns = clock::now_ns() - 2 * restart::NO_WORKER.as_nanos() as u64;
+    core.shortage.failed("no process is left".into(), false, since_ns);
+    for _ in 0..2 {
+        core.alarm.supervisor_woke();
+        assert_eq!(core.give_up_without_workers(), None);
+        assert!(!core.sweep());
+        assert_eq!(core.alarm.supervisor_sleeps(None), None);
+    }
+    pool.shared.release(core);
+    assert_eq!(task.get_each().pop().unwrap().unwrap_err().kind(), ErrorKind::System);
+}
