@@ -234,7 +234,7 @@ impl Core {
     /// A worker does not begin what it was given: others get it. With `keeps_oldest` the oldest piece stays: the worker may
     /// have begun it and damaged its word, and then it must not begin a second time elsewhere. What the process does is
     /// found out at once.
-    fn suspect(&mut self, seat: usize, keeps_oldest: bool, now_ns: u64) {
+    pub(super) fn suspect(&mut self, seat: usize, keeps_oldest: bool, now_ns: u64) {
         let Core { seats, work, lane, alarm, .. } = self;
         let Some(worker) = seats.worker_mut(seat) else { return };
         let kept = usize::from(keeps_oldest);

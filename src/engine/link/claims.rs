@@ -7,7 +7,8 @@
 //! | `Withdrawn` | the parent has revoked it, and leaves it with a worker that is killed | the worker's death      |
 //!
 //! Invariant: what was seen once stays, whatever the worker writes later. So a piece that runs and resets its word is taken
-//! back only if no look came between its claim and the reset; and a word that neither side writes takes its worker's trust.
+//! back only if no look came between its claim and the reset; and a word that neither side writes, or a claim that comes before that
+//! of an older piece, takes its worker's trust.
 
 use super::Link;
 use super::ledger::InFlight;

@@ -372,6 +372,8 @@ impl Link {
         let newest = self.ledger.newest_mut()?;
         if !newest.revoke(self.pair.states()) {
             self.is_damaged |= newest.look(self.pair.states());
+            // A worker takes its pieces in order, so the claim of this one comes after that of the oldest.
+            self.is_damaged |= !self.sees_claim();
             return None;
         }
         failpoint!("parent-piece-revoked");

@@ -226,3 +226,22 @@ fn a_long_value_that_was_there_before_the_announcement_is_read_to_its_end() {
     assert!(is_read || core.alarm.supervisor_sleeps(None) == Some(0), "somebody must go on at once");
     pool.shared.release(core);
 }
+
+/// A worker that hides that it runs its oldest piece, and marks a younger one as begun, could neither be suspected nor
+/// killed: the younger one could not be taken back. So the older one had no end, whatever its limit.
+#[test]
+fn a_worker_that_has_begun_a_younger_piece_than_its_oldest_has_damaged_its_words() {
+    for hides in [true, false] {
+        let mut pool = PlayedPool::new(1);
+        let task = pool.task::<u64>();
+        (0..2).for_each(|_| task.run(add, 1, 2));
+        // An honest one takes them in their order.
+        assert!(hides || pool.workers[0].answer_one());
+        assert!(claims(&pool, 0, 2));
+        let mut core = pool.shared.lock();
+        core.suspect(0, true, clock::now_ns());
+        let _ = core.run_timers(&[]);
+        assert_eq!(core.seats.workers().all(WorkerHandle::was_killed), hides);
+        pool.shared.release(core);
+    }
+}
