@@ -139,6 +139,15 @@ impl Core {
         }
     }
 
+    /// A worker that may live on is about to be reaped: it must not begin what goes to others.
+    pub(super) fn withdraw_all(&mut self, seat: usize) {
+        self.revoke_younger(seat);
+        if let Some(worker) = self.seats.worker_mut(seat) {
+            // False: it has begun the oldest, which is lost then.
+            let _ = worker.link.withdraw_oldest();
+        }
+    }
+
     // Many tasks end.
 
     /// The pool ends by itself: every open piece fails, and nothing can be run any more.

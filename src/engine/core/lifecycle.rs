@@ -256,6 +256,7 @@ impl Core {
     pub(crate) fn kill_failed(&mut self, seat: usize, generation: u32, error: &io::Error) {
         let Some(worker) = self.seats.worker_of(seat, generation) else { return };
         worker.give_up(error.to_string());
+        self.withdraw_all(seat);
         self.reap(seat, generation, Cause::Unknown);
     }
 
@@ -348,6 +349,8 @@ impl Core {
         self.following.forget_told();
         for seat in 0..self.seats.len() {
             let end = self.seats.worker_mut(seat).and_then(|worker| worker.end());
+            // One that nobody may kill can live on for a while.
+            self.withdraw_all(seat);
             self.reap_now(seat, end.and_then(|(_, cause)| cause).unwrap_or(Cause::ForkServerLost));
         }
     }

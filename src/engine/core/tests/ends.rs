@@ -245,3 +245,23 @@ fn a_worker_that_has_begun_a_younger_piece_than_its_oldest_has_damaged_its_words
         pool.shared.release(core);
     }
 }
+
+/// A worker that nobody can kill lives on. What it had not begun went to others, and it began that too.
+#[test]
+fn a_worker_that_is_given_up_begins_nothing_more() {
+    for has_begun in [true, false] {
+        let pool = PlayedPool::new(1);
+        let (key, task) = keyed_task(&pool);
+        (0..3).for_each(|_| task.run(add, 1, 2));
+        assert_eq!(held(&pool), [2]);
+        assert!(!has_begun || claims(&pool, 0, 1));
+        let mut core = pool.shared.lock();
+        let generation = core.seats.get_mut(0).unwrap().generation();
+        let _ = core.seats.worker_mut(0).unwrap().distrust();
+        core.kill_failed(0, generation, &std::io::Error::from_raw_os_error(1));
+        let state = core.task(key).unwrap();
+        assert_eq!((state.done(), state.waiting()), (1, 2), "the oldest piece of one that is distrusted is lost");
+        pool.shared.release(core);
+        assert!((1..=2).all(|sequence| !claims(&pool, 0, sequence) || has_begun && sequence == 1));
+    }
+}
