@@ -333,6 +333,7 @@ impl Core {
     #[must_use]
     pub(crate) fn server_going(&mut self) -> Vec<Arc<Descriptor>> {
         self.server.lose();
+        self.lane.use_seat(None);
         for seat in 0..self.seats.len() {
             if let Some(worker) = self.seats.worker_mut(seat) {
                 // One that this process may not kill dies of its parent-death signal.

@@ -265,3 +265,23 @@ fn a_worker_that_is_given_up_begins_nothing_more() {
         assert!((1..=2).all(|sequence| !claims(&pool, 0, sequence) || has_begun && sequence == 1));
     }
 }
+
+/// While a fork server ends, tiny pieces still went straight to a worker that was killed with it.
+#[test]
+fn no_piece_takes_the_direct_lane_to_a_worker_that_ends_with_its_fork_server() {
+    let mut pool = PlayedPool::new(1);
+    let task = pool.task::<u64>();
+    // From one place: pieces of another site do not take the lane.
+    let run = || task.run(add, 1, 2);
+    while pool.shared.lock().lane.seat().is_none() {
+        run();
+        pool.pieces_are_tiny();
+        pool.work(usize::MAX);
+    }
+    while task.completed() < task.len() {
+        pool.work(usize::MAX);
+    }
+    let _ = pool.shared.lock().server_going();
+    run();
+    assert_eq!(held(&pool), [0]);
+}
