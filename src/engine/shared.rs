@@ -312,6 +312,7 @@ impl Workers for Shared {
         self.with(|core| {
             core.follow_host(host);
             core.retire_workers();
+            core.keep_attention();
         });
     }
 

@@ -562,7 +562,11 @@ impl Core {
             matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
         };
         let is_closing = matches!(self.phase, Phase::Closing);
-        let is_worth_telling = !self.work.ready.is_empty() || is_closing || !self.seats.sorted().is_empty(Set::Laden);
+        // A worker that retires is dismissed by the thread that hears of its last reply.
+        let is_worth_telling = !self.work.ready.is_empty()
+            || is_closing
+            || self.following.any_retire()
+            || !self.seats.sorted().is_empty(Set::Laden);
         let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
         self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
     }

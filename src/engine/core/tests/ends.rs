@@ -7,7 +7,7 @@ use crate::codec::bytes::Reply;
 use std::time::Duration;
 
 /// The number of pieces that each worker holds.
-fn held(pool: &PlayedPool) -> Vec<usize> {
+pub(super) fn held(pool: &PlayedPool) -> Vec<usize> {
     pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).collect()
 }
 
@@ -18,7 +18,7 @@ fn keyed_task(pool: &PlayedPool) -> (TaskKey, Task<u64>) {
 }
 
 /// The worker's side claims the piece: true if it was not revoked before.
-fn claims(pool: &PlayedPool, worker: usize, sequence: u32) -> bool {
+pub(super) fn claims(pool: &PlayedPool, worker: usize, sequence: u32) -> bool {
     claim::claim(pool.workers[worker].pair.states(), sequence)
 }
 

@@ -1,6 +1,8 @@
 //! What a turn of the supervisor leaves behind: it sleeps if there is nothing to do, and wakes when there is.
 
+use super::ends::{claims, held};
 use super::*;
+use crate::backend::Workers;
 use crate::engine::core::overdue::Timers;
 use crate::engine::policy::patience::Activity;
 
@@ -50,4 +52,29 @@ fn the_supervisor_sleeps_while_no_worker_can_be_started() {
     }
     pool.shared.release(core);
     assert_eq!(task.get_each().pop().unwrap().unwrap_err().kind(), ErrorKind::System);
+}
+
+/// While nobody waited, the last reply of a worker that was to be replaced was seen by chance: it was not asked to signal,
+/// since nothing waited. A piece that came then waited for it.
+#[test]
+fn a_worker_that_retires_signals_that_it_is_done() {
+    for by_call in [true, false] {
+        let pool = PlayedPool::new(1);
+        let task = pool.task::<u64>();
+        task.run(add, 1, 2);
+        assert!(claims(&pool, 0, 1));
+        pool.shared.lock().attend(Observer::SupervisorParks, true);
+        if by_call {
+            pool.shared.renew_workers();
+        } else {
+            // As the supervisor does.
+            let mut core = pool.shared.lock();
+            core.retire_workers();
+            core.attend(Observer::SupervisorParks, true);
+            pool.shared.release(core);
+        }
+        assert_eq!(held(&pool), [1]);
+        let told = Listener::new().after_reply(pool.workers[0].pair.interest(), true);
+        assert_eq!(told, Some(Listening::Supervisor), "by a call: {by_call}");
+    }
 }
