@@ -209,9 +209,16 @@ impl Core {
                 self.suspect(seat, keeps_oldest, now_ns);
                 timers.wait_until(now_ns + NOT_BEGUN_NS);
             }
-            Verdict::PassOver => self.revoke_all(seat),
+            Verdict::PassOver => {
+                self.revoke_all(seat);
+                timers.wait_until(now_ns + NOT_BEGUN_NS);
+            }
             Verdict::Kill => {
                 self.kill_unbegun(seat);
+                if self.seats.worker(seat).is_some_and(|worker| !worker.was_killed()) {
+                    // It has begun at the last moment: it is trusted again, and its limit counts.
+                    timers.wait_until(now_ns);
+                }
                 return false;
             }
             Verdict::KillOverrun { sequence } => self.kill_overrun(seat, sequence),

@@ -78,3 +78,22 @@ fn a_worker_that_retires_signals_that_it_is_done() {
         assert_eq!(told, Some(Listening::Supervisor), "by a call: {by_call}");
     }
 }
+
+/// A worker that is passed over because a debugger holds it was looked at no more, so it got no pieces even when it went
+/// on.
+#[test]
+fn a_worker_that_a_debugger_holds_is_looked_at_again() {
+    let pool = PlayedPool::new(2);
+    let task = pool.task::<u64>();
+    task.run(add, 1, 2);
+    let mut core = pool.shared.lock();
+    core.suspect(0, true, clock::now_ns());
+    let mut answers = Vec::new();
+    let traced = Some((Activity::Traced, 0));
+    let _ = turn(&mut core, &mut answers, traced);
+    assert_eq!(answers.len(), 1);
+    let timers = turn(&mut core, &mut answers, traced);
+    assert!(timers.next_ns.is_some());
+    pool.shared.release(core);
+    assert_eq!(held(&pool), [0, 1]);
+}
