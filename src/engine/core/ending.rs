@@ -12,6 +12,7 @@ use super::seats::Seats;
 use super::task_state::TaskState;
 use super::{Core, Phase, ServerLink};
 use crate::backend::TaskKey;
+use crate::engine::policy::restart::RETRY_NS;
 use crate::engine::unpark::Wake;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
@@ -283,8 +284,9 @@ impl Core {
         for seat in 0..self.seats.len() {
             let Some(worker) = self.seats.worker_mut(seat) else { continue };
             are_gone = false;
-            if worker.link.is_idle() {
-                worker.dismiss(now_ns);
+            if worker.link.is_idle() && !worker.dismiss(now_ns) {
+                // It has not read yet what was taken back, and does not signal when it has.
+                self.alarm.wake_by(now_ns + RETRY_NS);
             }
         }
         are_gone
@@ -296,7 +298,7 @@ impl Core {
         let now_ns = clock::now_ns();
         let idle = self.seats.workers_mut().filter(|worker| worker.link.is_idle());
         let leaving = idle.filter_map(|worker| {
-            worker.dismiss(now_ns);
+            let _ = worker.dismiss(now_ns);
             worker.pidfd().cloned()
         });
         leaving.collect()

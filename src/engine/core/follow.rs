@@ -14,6 +14,7 @@
 
 use super::{Core, Phase};
 use crate::engine::policy::patience::Duty;
+use crate::engine::policy::restart::RETRY_NS;
 use crate::engine::wire::message::{self, ToServer};
 use crate::sys::host::HostState;
 use crate::sys::{clock, descriptors};
@@ -102,8 +103,10 @@ impl Core {
         }
         self.following.any_retire = false;
         for worker in self.seats.workers_mut().filter(|worker| worker.duty() == Duty::Retires) {
-            if worker.link.is_idle() {
-                worker.dismiss(clock::now_ns());
+            let now_ns = clock::now_ns();
+            if worker.link.is_idle() && !worker.dismiss(now_ns) {
+                // It has not read yet what was taken back, and does not signal when it has.
+                self.alarm.wake_by(now_ns + RETRY_NS);
             }
             self.following.any_retire |= worker.duty() == Duty::Retires;
         }

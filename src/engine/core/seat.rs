@@ -326,13 +326,15 @@ impl WorkerHandle {
         }
     }
 
-    /// Tells it that no more work comes.
-    pub(crate) fn dismiss(&mut self, now_ns: u64) {
+    /// Tells it that no more work comes. False if there is no room for that now.
+    #[must_use]
+    pub(crate) fn dismiss(&mut self, now_ns: u64) -> bool {
         if self.duty != Duty::Leaves && self.link.dismiss() {
             self.duty = Duty::Leaves;
             self.watch_anew(now_ns);
             self.leaves_since_ns = now_ns;
         }
+        self.duty == Duty::Leaves
     }
 
     /// Another takes its place once it has answered.

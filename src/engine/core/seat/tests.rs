@@ -86,7 +86,7 @@ fn a_suspect_is_trusted_again_and_one_that_leaves_never_is() {
     assert!(worker.duty() == Duty::Suspect && !worker.is_hungry());
     worker.become_trusted();
     assert_eq!(worker.duty(), Duty::Works);
-    worker.dismiss(0);
+    assert!(worker.dismiss(0));
     assert!(worker.duty() == Duty::Leaves && !worker.is_hungry());
     worker.become_suspect(0);
     worker.become_trusted();
@@ -97,7 +97,7 @@ fn a_suspect_is_trusted_again_and_one_that_leaves_never_is() {
 fn a_suspect_can_be_dismissed() {
     let mut worker = running();
     worker.become_suspect(0);
-    worker.dismiss(0);
+    assert!(worker.dismiss(0));
     assert_eq!(worker.duty(), Duty::Leaves);
 }
 
@@ -123,7 +123,7 @@ fn one_that_retires_gets_no_more_and_is_no_suspect_until_it_leaves() {
     worker.become_trusted();
     worker.become_suspect(6);
     assert!(worker.duty() == Duty::Retires && !worker.is_hungry() && worker.leaves_since_ns().is_none());
-    worker.dismiss(8);
+    assert!(worker.dismiss(8));
     worker.retire(7);
     assert!(worker.duty() == Duty::Leaves && worker.leaves_since_ns() == Some(8));
 }

@@ -22,10 +22,10 @@ fn the_supervisor_sleeps_between_two_looks_at_workers_that_it_watches() {
     let mut core = pool.shared.lock();
     let mut answers = Vec::new();
     let sleeps = Some((Activity::Sleeps, 0));
-    core.seats.worker_mut(0).unwrap().dismiss(clock::now_ns());
+    assert!(core.seats.worker_mut(0).unwrap().dismiss(clock::now_ns()));
     let _ = turn(&mut core, &mut answers, sleeps);
     assert_eq!(answers.len(), 1);
-    core.seats.worker_mut(1).unwrap().dismiss(clock::now_ns());
+    assert!(core.seats.worker_mut(1).unwrap().dismiss(clock::now_ns()));
     let has_slept = (0..10).any(|_| {
         let timers = turn(&mut core, &mut answers, sleeps);
         assert!(timers.next_ns.is_some());
@@ -96,4 +96,33 @@ fn a_worker_that_a_debugger_holds_is_looked_at_again() {
     assert!(timers.next_ns.is_some());
     pool.shared.release(core);
     assert_eq!(held(&pool), [0, 1]);
+}
+
+/// Where the ring of a worker stood full of what was taken back, it could not be told to leave, and nobody tried again.
+#[test]
+fn a_worker_without_room_for_the_word_to_leave_is_told_later() {
+    const LENGTH: usize = 215 * 8;
+    let pool = PlayedPool::new(1);
+    let key = pool.shared.lock().open_task().unwrap();
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    pool.pieces_are_tiny();
+    // Of 217 words each: one word of the ring is left, and the word to leave takes two.
+    for _ in 0..200 {
+        pool.shared.add_piece(key, site, Handed::Lent(&[1; LENGTH]));
+    }
+    pool.shared.lock().dispatch();
+    assert_eq!(held(&pool), [151]);
+    let mut core = pool.shared.lock();
+    core.close(false);
+    while core.sweep() {
+        core.hold.start();
+    }
+    for has_room in [false, true] {
+        core.alarm.supervisor_woke();
+        assert!(!core.dismiss());
+        let leaves = core.seats.workers().all(|worker| worker.leaves_since_ns().is_some());
+        assert_eq!((leaves, core.alarm.supervisor_sleeps(None).is_some()), (has_room, !has_room));
+        told::tell_head(pool.workers[0].pair.out_head(), 151 * 217);
+    }
+    pool.shared.release(core);
 }
