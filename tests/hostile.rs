@@ -58,6 +58,8 @@ enum Act {
     Unclaim {
         forever: bool,
     },
+    /// Writes zeros over its worker's word for being ready too, and never returns.
+    Vanish,
     /// Answers, and then hangs while its worker waits for work.
     HangLater(Hang),
 }
@@ -336,6 +338,11 @@ fn attack(marks: String, act: Act) -> u64 {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        Act::Vanish => {
+            back()[192 / 8].store(0, Ordering::SeqCst);
+            back()[STATES].iter().for_each(|states| states.store(0, Ordering::SeqCst));
+            sleep_for_ever();
+        }
         Act::HangLater(hang) => hang_later(marks, hang),
         // SAFETY: system calls that take no pointers.
         Act::LeaveGroup => unsafe {
@@ -510,6 +517,25 @@ fn a_piece_that_hides_that_it_runs_takes_no_pool_with_it() {
             // A look between its claim and its first zero tells that it runs, and then it may run for ever.
             hostile.cancel();
         }
+        assert!(marks.count() <= 2, "started {} times with no retries", marks.count());
+        support::assert_well(pool);
+    }
+}
+
+/// Fault 72, in a worker's first piece: it wiped the word for being ready too, before anybody had looked. Its worker then
+/// counted as one that is being started, which may take any time.
+#[test]
+fn a_first_piece_that_hides_that_it_runs_takes_no_pool_with_it() {
+    let _watch = watchdog();
+    // Nobody looks at the moment when that has returned.
+    let takes_a_while = || std::thread::sleep(Duration::from_millis(100));
+    for workers in [1, 2] {
+        let marks = Marks::new();
+        let pool = Pool::builder().workers(workers).on_worker_start(takes_a_while).build().unwrap();
+        let hostile = task::<u64>(&pool).timeout(Duration::from_millis(500));
+        hostile.run(attack, marks.path(), Act::Vanish);
+        let error = hostile.get_timeout(DEADLINE).unwrap_err();
+        assert_eq!((error.kind(), error.piece()), (ErrorKind::TimedOut, Some(0)), "{error}");
         assert!(marks.count() <= 2, "started {} times with no retries", marks.count());
         support::assert_well(pool);
     }

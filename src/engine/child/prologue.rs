@@ -7,7 +7,6 @@ use super::worker::{self, Worker};
 use super::{output, panics};
 use crate::engine::wire::message::{self, HostSignals, Settings};
 use crate::engine::wire::pair::{Pair, READY};
-use crate::engine::wire::record::Outcome;
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::failpoint::failpoint;
 use crate::protocol::sync::{Relaxed, Release};
@@ -103,7 +102,7 @@ pub(crate) fn run(start: NewWorker) -> ! {
     let events = (Event::from_fd(caller), Event::from_fd(supervisor));
     let mut worker = Worker::new(pair, events, calls, ResultLimit::new(settings.max_result_bytes));
     if let Err(reason) = settled.and_then(|()| prepare(&settings, calls)) {
-        worker.reply(0, Outcome::StartFailed, reason.as_bytes(), true);
+        worker.start_failed(&reason);
         output::write_all_and_end_soon();
         process::exit_now(1);
     }
@@ -112,6 +111,7 @@ pub(crate) fn run(start: NewWorker) -> ! {
     pair.ready_ns().store(clock::now_ns(), Relaxed);
     // Release (worker-ready): nothing is read through it, the parent only counts.
     pair.stage().store(READY, Release);
+    worker.tell_ready();
     failpoint!("worker-ready");
     worker.work();
     failpoint!("worker-leaving");

@@ -228,9 +228,20 @@ impl Worker {
         }
     }
 
-    /// Replies to a piece, or says that the worker could not be made ready. `notable` replies wake the parent
-    /// if it asked for such ones.
-    pub(crate) fn reply(&mut self, sequence: u32, outcome: Outcome, bytes: &[u8], notable: bool) {
+    /// Tells the parent that this worker is ready. The first piece can write over the word for that before anybody has read
+    /// it, and then nobody could tell this worker from one that is being started, which may take any time. The signal stays.
+    pub(crate) fn tell_ready(&self) {
+        self.wake(Listening::Supervisor);
+    }
+
+    /// Says why the worker could not be made ready. No signal, which only one that is ready sends: its end wakes the parent.
+    pub(crate) fn start_failed(&mut self, reason: &str) {
+        let header = Header { kind: record::REPLY, flags: Outcome::StartFailed as u8, sequence: 0 };
+        self.push(header, &[], &reason.as_bytes()[..reason.len().min(CHUNK_BYTES)]);
+    }
+
+    /// Replies to a piece. `notable` replies wake the parent if it asked for such ones.
+    fn reply(&mut self, sequence: u32, outcome: Outcome, bytes: &[u8], notable: bool) {
         let header = |kind| Header { kind, flags: outcome as u8, sequence };
         if bytes.len() <= CHUNK_BYTES {
             self.push(header(record::REPLY), &[], bytes);

@@ -82,7 +82,7 @@ pub(crate) struct Link {
     /// The position in *back* up to which the worker was told that the parent has read.
     told_head: u64,
     signals: Signals,
-    /// It was seen to be ready.
+    /// It was seen to be ready, or has signalled.
     was_ready: bool,
     /// A state word was seen that neither side writes.
     is_damaged: bool,
@@ -460,8 +460,9 @@ impl Link {
         self.signals.announce(self.pair.interest(), interest, renew)
     }
 
-    /// The worker has sent a signal. Unasked ones are allowed, but not a flood of them.
+    /// The worker has sent a signal, as only one that is ready does. Unasked ones are allowed, but not a flood of them.
     pub(crate) fn signalled(&mut self) -> Result<(), Violation> {
+        self.was_ready = true;
         self.signals.received(clock::now_ns)
     }
 

@@ -8,7 +8,7 @@
 //! | *back* | 0      | `worker_sleep` | worker, parent | `sleep.rs`  |
 //! | *back* | 64     | `out_head`     | worker         | the position up to which the worker has read *out*'s ring |
 //! | *back* | 128    | `note`         | worker         | a cause of its death, as a constant of `sys/fault.rs` |
-//! | *back* | 192    | `stage`        | worker         | 0, then [`READY`] |
+//! | *back* | 192    | `stage`        | worker         | 0, then [`READY`], which a signal tells too |
 //! | *back* | 200    | `ready_ns`     | worker         | the time when it became ready, before `stage` |
 //! | *back* | 256    | `started_ns`   | worker         | the time when it began the piece below |
 //! | *back* | 264    | `started`      | worker         | the sequence number of the last piece with a time limit that it began |
