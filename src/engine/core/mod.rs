@@ -561,14 +561,26 @@ impl Core {
             let mut waiters = self.waiters.iter();
             matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
         };
-        let is_closing = matches!(self.phase, Phase::Closing);
-        // A worker that retires is dismissed by the thread that hears of its last reply.
-        let is_worth_telling = !self.work.ready.is_empty()
-            || is_closing
-            || self.following.any_retire()
-            || !self.seats.sorted().is_empty(Set::Laden);
+        let is_worth_telling = self.attention.observer() == Observer::SupervisorParks && self.is_worth_telling();
         let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
         self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
+    }
+
+    /// True if something could be done about a worker that runs low while nobody waits.
+    fn is_worth_telling(&mut self) -> bool {
+        // A worker that retires is dismissed by the thread that hears of its last reply.
+        if !self.work.ready.is_empty() || matches!(self.phase, Phase::Closing) || self.following.any_retire() {
+            return true;
+        }
+        if !self.seats.sorted().is_empty(Set::Laden) {
+            return true;
+        }
+        let mut busy = self.seats.of(Set::Busy);
+        busy.any(|(_, seat)| {
+            let task = seat.worker().and_then(|worker| self.work.tasks.get(worker.link.newest_task()?));
+            // A task that waits and is not ready has too much unread, unless its next results are short.
+            task.is_some_and(TaskState::waits)
+        })
     }
 
     /// How errors name a piece.

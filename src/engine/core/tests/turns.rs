@@ -126,3 +126,25 @@ fn a_worker_without_room_for_the_word_to_leave_is_told_later() {
     }
     pool.shared.release(core);
 }
+
+/// A task whose first pieces were taken to fill its limit on unread results, one in each worker, went on only when somebody
+/// read: nobody was told that the results were shorter.
+#[test]
+fn a_bounded_task_goes_on_when_its_results_prove_short() {
+    let mut pool = PlayedPool::new(16);
+    let key = pool.shared.lock().open_task().unwrap();
+    pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(1600), ..TaskSettings::default() });
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    (0..20).for_each(|_| pool.shared.add_piece(key, site, Handed::Lent(&[1; 16])));
+    let mut core = pool.shared.lock();
+    assert_eq!(core.task(key).unwrap().waiting(), 4);
+    core.attend(Observer::SupervisorParks, true);
+    pool.shared.release(core);
+    assert!(pool.workers[0].answer_one());
+    let told = Listener::new().after_reply(pool.workers[0].pair.interest(), true);
+    assert_eq!(told, Some(Listening::Supervisor));
+    let mut core = pool.shared.lock();
+    assert!(core.collect());
+    assert_eq!(core.task(key).unwrap().waiting(), 0);
+    pool.shared.release(core);
+}
