@@ -578,8 +578,9 @@ impl Core {
         let mut busy = self.seats.of(Set::Busy);
         busy.any(|(_, seat)| {
             let task = seat.worker().and_then(|worker| self.work.tasks.get(worker.link.newest_task()?));
-            // A task that waits and is not ready has too much unread, unless its next results are short.
-            task.is_some_and(TaskState::waits)
+            // A task that waits and is not ready has too much unread, unless its next results are short. A piece that
+            // panics may start again.
+            task.is_some_and(|task| task.waits() || task.retries_panics())
         })
     }
 

@@ -281,6 +281,11 @@ impl TaskState {
         Terms { cost_ns: self.cost_ns, limit_ns, may_run_again: retries > 0 }
     }
 
+    /// True if a piece of it that panics may start again.
+    pub(crate) fn retries_panics(&self) -> bool {
+        self.settings.retry_panics && self.settings.retries > 0
+    }
+
     // Pieces that wait.
 
     #[inline]

@@ -148,3 +148,23 @@ fn a_bounded_task_goes_on_when_its_results_prove_short() {
     assert_eq!(core.task(key).unwrap().waiting(), 0);
     pool.shared.release(core);
 }
+
+/// A panic that counts as a lost start was seen only when somebody looked by chance: a worker with one piece was asked for no
+/// signal while nobody waited.
+#[test]
+fn a_panic_after_which_the_piece_starts_again_is_signalled() {
+    for (retries, expected) in [(1, Some(Listening::Supervisor)), (0, None)] {
+        let mut pool = PlayedPool::new(1);
+        let task = pool.task::<u64>().retries(retries).retry_panics(true);
+        task.run(add, 1, 2);
+        pool.shared.lock().attend(Observer::SupervisorParks, true);
+        pool.workers[0].outcome = Outcome::Panicked;
+        assert!(pool.workers[0].answer_one());
+        let told = Listener::new().after_reply(pool.workers[0].pair.interest(), true);
+        assert_eq!(told, expected, "{retries}");
+        let mut core = pool.shared.lock();
+        assert!(core.collect());
+        assert_eq!(core.delayed.is_empty(), retries == 0);
+        pool.shared.release(core);
+    }
+}
