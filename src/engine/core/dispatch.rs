@@ -47,7 +47,18 @@ fn shorter(one: Option<NonZeroU64>, other: Option<NonZeroU64>) -> Option<NonZero
 
 /// Gives waiting pieces to workers that are hungry, then shares out what workers hold.
 pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
+    let mut gave = give_out(seats, work, hold);
+    if !gave.is_cut && work.ready.is_empty() {
+        gave.add(rebalance(seats, work, hold, WORTH_WAKING_NS));
+    }
+    gave
+}
+
+/// Gives waiting pieces to workers that are hungry.
+fn give_out(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
     let mut gave = Gave::default();
+    // Those whose rings have no room: what was taken back lies there until it is passed.
+    let mut full = Vec::new();
     while let Some(first) = work.ready.first() {
         let hungry = seats.sorted().hungry_workers();
         if hungry == 0 {
@@ -58,24 +69,28 @@ pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> G
             return gave;
         }
         let is_tiny = work.tasks.get(first).is_some_and(|task| task.is_tiny());
-        let chosen = choose(seats, is_tiny).and_then(|seat| seats.worker_mut(seat));
-        let Some(worker) = chosen else { return gave };
+        let Some(seat) = choose(seats, is_tiny, &full) else { return gave };
+        let Some(worker) = seats.worker_mut(seat) else { return gave };
         let room_ns = LOOK_AHEAD_NS.saturating_sub(worker.link.backlog_ns());
         let fed = feed(worker, work, hold, pace::share(work.waiting_ns(), hungry, room_ns));
         gave.add(fed);
         if !fed.any {
-            return gave;
+            full.push(seat);
         }
     }
-    gave.add(rebalance(seats, work, hold, WORTH_WAKING_NS));
     gave
 }
 
-/// The seat whose worker gets the next pieces.
-pub(crate) fn choose(seats: &mut Seats, is_tiny: bool) -> Option<usize> {
+/// The seat whose worker gets the next pieces; none of those that are `full`.
+pub(crate) fn choose(seats: &mut Seats, is_tiny: bool, full: &[usize]) -> Option<usize> {
+    let has_room = |seat: &usize| !full.contains(seat);
     // Of those that hold nothing, one stands for all.
-    let idle = seats.sorted().first_idle();
-    if seats.roster().is_empty(Set::Hungry) {
+    let roster = seats.sorted();
+    let idle = match full {
+        [] => roster.first_idle(),
+        _ => roster.iter(Set::Idle).chain(roster.iter(Set::Starting)).find(has_room),
+    };
+    if roster.is_empty(Set::Hungry) {
         return idle;
     }
     let candidate = |seat| {
@@ -83,7 +98,7 @@ pub(crate) fn choose(seats: &mut Seats, is_tiny: bool) -> Option<usize> {
         let (backlog_ns, is_idle) = (worker.link.backlog_ns(), worker.link.is_idle());
         Some(Candidate { seat, backlog_ns, is_idle, has_process: worker.has_process() })
     };
-    placement::choose(seats.roster().iter(Set::Hungry).chain(idle).filter_map(candidate), is_tiny)
+    placement::choose(seats.roster().iter(Set::Hungry).filter(has_room).chain(idle).filter_map(candidate), is_tiny)
 }
 
 /// Lets idle workers have pieces that others hold and have not begun, if those have at least `least_ns` of
@@ -102,13 +117,17 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
         };
         let fullest = seats.of(Set::Laden).filter_map(load).max();
         let Some((_, _, fullest)) = fullest else { return gave };
-        let Some(fullest) = seats.worker_mut(fullest) else { return gave };
-        let link = &mut fullest.link;
+        let Some(link) = seats.worker(fullest).map(|worker| &worker.link) else { return gave };
         let Some(count) = placement::given_up(link.in_flight(), link.backlog_ns(), least_ns) else { return gave };
         if hold.is_spent() {
             gave.is_cut = true;
             return gave;
         }
+        let words = link.newest_words();
+        if !seats.worker_mut(idle).is_some_and(|idle| idle.link.has_room(words)) {
+            return gave;
+        }
+        let Some(fullest) = seats.worker_mut(fullest) else { return gave };
         let revoked = revoke_newest(fullest, work, count);
         hold.spend_pieces(revoked);
         if revoked == 0 {
@@ -118,6 +137,8 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
         let fed = feed(idle, work, hold, LOOK_AHEAD_NS);
         gave.add(fed);
         if !fed.any {
+            // It has no room. Another one takes what was taken back, which would wait here otherwise.
+            gave.add(give_out(seats, work, hold));
             return gave;
         }
     }

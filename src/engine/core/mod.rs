@@ -364,7 +364,7 @@ impl Core {
         if !self.collect() {
             self.dispatch();
         }
-        let seat = dispatch::choose(&mut self.seats, true);
+        let seat = dispatch::choose(&mut self.seats, true, &[]);
         self.lane.use_seat(seat);
         self.keep_attention();
     }

@@ -131,6 +131,24 @@ impl Link {
         self.ledger.newest().map(|piece| piece.task)
     }
 
+    /// The words that the newest piece takes in a ring, or the first chunk of its arguments if they stream.
+    pub(crate) fn newest_words(&self) -> u64 {
+        const FIRST_CHUNK: u64 = CHUNK_BYTES as u64 / 8 + 3;
+        self.ledger.newest().map_or(0, |piece| (piece.end - piece.position).min(FIRST_CHUNK))
+    }
+
+    /// True if its ring has room for this many words. What was taken back from it lies there until it has passed that.
+    pub(crate) fn has_room(&mut self, words: u64) -> bool {
+        if self.free_words() <= words {
+            self.learn_consumed();
+        }
+        self.free_words() > words
+    }
+
+    fn free_words(&self) -> u64 {
+        self.pair.out_ring().len() as u64 - (self.work.tail() - self.work.consumed())
+    }
+
     /// The estimated time for all pieces that it holds.
     #[inline]
     pub(crate) fn backlog_ns(&self) -> u64 {

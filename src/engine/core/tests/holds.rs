@@ -219,3 +219,27 @@ fn nothing_is_shared_out_once_the_pool_is_shut_down() {
     assert_eq!(held(&core), [0, 2]);
     pool.shared.release(core);
 }
+
+/// A worker whose ring was full of pieces that were taken back, and that it had not passed yet, seemed to be the one that
+/// needs work most. It had no room for the next piece, and the others were not asked.
+#[test]
+fn a_worker_without_room_holds_up_no_other() {
+    // Four of them fill a ring.
+    const LENGTH: usize = 65_000;
+    let pool = PlayedPool::new(2);
+    let key = pool.shared.lock().open_task().unwrap();
+    let next = pool.shared.lock().open_task().unwrap();
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    let add_pieces = |key, count| (0..count).for_each(|_| pool.shared.add_piece(key, site, Handed::Lent(&[1; LENGTH])));
+    let held = || pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).collect::<Vec<_>>();
+    pool.pieces_are_tiny();
+    add_pieces(key, 4);
+    assert_eq!(held(), [4, 0]);
+    pool.shared.cancel(key);
+    assert_eq!(held(), [0, 0]);
+    add_pieces(next, 3);
+    assert_eq!(held(), [0, 3]);
+    // Who is about to sleep shares out what is there. The first worker cannot take its share.
+    (0..9).for_each(|_| _ = pool.shared.lock().attend(Observer::SupervisorParks, true));
+    assert_eq!(held(), [0, 3]);
+}
