@@ -227,6 +227,23 @@ fn big_values_travel_while_nobody_waits() {
     }
 }
 
+/// Fault 81. A worker had not begun a long argument when its task was dropped, and its ring was full of that. The next long
+/// argument found no room, and nobody was told when there was some: its caller waited without an end.
+#[test]
+fn a_long_value_is_sent_after_one_that_nobody_wants_any_more() {
+    let _watch = watchdog();
+    // Nothing begins before the first task is dropped.
+    let takes_a_while = || std::thread::sleep(Duration::from_millis(100));
+    let pool = Pool::builder().workers(1).on_worker_start(takes_a_while).build().unwrap();
+    let dropped = task::<Vec<u8>>(&pool);
+    dropped.call(same, bytes(1, 200_000));
+    drop(dropped);
+    let task = task::<Vec<u8>>(&pool);
+    task.call(same, bytes(2, MIB));
+    assert_same(&task.get_timeout(DEADLINE).unwrap()[0], &bytes(2, MIB), "1 MiB");
+    support::assert_well(pool);
+}
+
 /// The resident memory of this pool's workers.
 fn resident_bytes(pool: &Pool) -> u64 {
     support::workers(pool).iter().map(support::Process::resident_bytes).sum()

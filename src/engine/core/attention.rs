@@ -166,7 +166,7 @@ impl Attention {
             let Some(worker) = seats.worker_to_ask(seat) else { continue };
             let link = &mut worker.link;
             let view = View {
-                is_idle: link.is_idle(),
+                is_idle: link.is_idle() && !link.lacks_room(),
                 is_quick: pace::is_quick(link.backlog_ns(), link.in_flight()),
                 has_flagged: link.has_flagged(),
                 is_streaming_out: link.is_streaming_out(),

@@ -46,7 +46,8 @@ pub(crate) fn collect_from(
         return Ok(Found::Nothing);
     }
     if !worker.link.has_news() {
-        let has_more = worker.link.pump();
+        let has_room = worker.link.lacks_room() && worker.link.has_read_on();
+        let has_more = worker.link.pump() || has_room;
         to.work.trash.add_all(worker.link.take_unwanted());
         return Ok(if has_more { Found::Part } else { Found::Nothing });
     }

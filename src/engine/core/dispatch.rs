@@ -169,6 +169,7 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
         let Some(key) = work.ready.pop_first() else { break };
         if feeding.take_turn(worker, work, key) == Turn::NoRoom {
             work.ready.push_first(key);
+            worker.link.note_lack();
             break;
         }
     }

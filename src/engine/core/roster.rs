@@ -48,7 +48,7 @@ const TAKING: u8 = Set::Hungry.bit() | Set::Idle.bit() | Set::Starting.bit();
 /// What of a seat decides who visits it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Traits {
-    /// Its worker holds pieces: it may have said something, and may be worth a signal.
+    /// Its worker holds pieces, or has no room for one: it may have said something, and may be worth a signal.
     pub(crate) is_busy: bool,
     /// It holds two pieces or more: it could give some up.
     pub(crate) is_laden: bool,

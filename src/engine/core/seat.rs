@@ -415,7 +415,7 @@ impl Seat {
     pub(super) fn traits(&self) -> Traits {
         let Some(worker) = self.worker() else { return Traits { works: true, ..Traits::default() } };
         Traits {
-            is_busy: !worker.link.is_idle(),
+            is_busy: !worker.link.is_idle() || worker.link.lacks_room(),
             is_laden: worker.link.in_flight() >= 2,
             is_hungry: worker.is_hungry(),
             has_process: worker.has_process(),

@@ -13,6 +13,7 @@ mod holes;
 mod ledger;
 mod progress;
 mod reading;
+mod room;
 mod signals;
 mod stream;
 
@@ -41,6 +42,7 @@ use holes::Holes;
 use ledger::{InFlight, Ledger};
 use progress::{Limits, Sightings};
 use reading::Incoming;
+use room::Lack;
 use signals::Signals;
 use stream::Outgoing;
 
@@ -77,6 +79,8 @@ pub(crate) struct Link {
     sightings: Sightings,
     next_sequence: u32,
     holes: Holes,
+    /// A piece found no room, and it has read nothing since.
+    lack: Option<Lack>,
     outgoing: Outgoing,
     incoming: Incoming,
     /// The position in *back* up to which the worker was told that the parent has read.
@@ -104,6 +108,7 @@ impl Link {
             sightings: Sightings::default(),
             next_sequence: 1,
             holes: Holes::default(),
+            lack: None,
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
             told_head: 0,
@@ -129,24 +134,6 @@ impl Link {
     /// The task of the newest piece that it holds.
     pub(crate) fn newest_task(&self) -> Option<TaskKey> {
         self.ledger.newest().map(|piece| piece.task)
-    }
-
-    /// The words that the newest piece takes in a ring, or the first chunk of its arguments if they stream.
-    pub(crate) fn newest_words(&self) -> u64 {
-        const FIRST_CHUNK: u64 = CHUNK_BYTES as u64 / 8 + 3;
-        self.ledger.newest().map_or(0, |piece| (piece.end - piece.position).min(FIRST_CHUNK))
-    }
-
-    /// True if its ring has room for this many words. What was taken back from it lies there until it has passed that.
-    pub(crate) fn has_room(&mut self, words: u64) -> bool {
-        if self.free_words() <= words {
-            self.learn_consumed();
-        }
-        self.free_words() > words
-    }
-
-    fn free_words(&self) -> u64 {
-        self.pair.out_ring().len() as u64 - (self.work.tail() - self.work.consumed())
     }
 
     /// The estimated time for all pieces that it holds.

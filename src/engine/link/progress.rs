@@ -60,13 +60,17 @@ fn first(seen: &mut Option<(u32, u64)>, sequence: u32, time_ns: impl FnOnce() ->
 }
 
 impl Link {
-    /// How its oldest piece stands, as far as the parent can tell now. `None` if it holds none.
+    /// How its oldest piece stands, as far as the parent can tell now. `None` if it holds none, and has room for
+    /// more.
     pub(crate) fn progress(&mut self, now_ns: u64) -> Result<Option<Progress>, Violation> {
         let has_begun = self.sees_claim();
         if self.is_damaged {
             return Err(Violation);
         }
-        let Some(oldest) = self.ledger.oldest() else { return Ok(None) };
+        let Some(oldest) = self.ledger.oldest() else {
+            // What waits for room in its ring waits for it.
+            return Ok(self.lacks_since_ns(now_ns).map(|since_ns| Progress::Waits { since_ns, limit_ns: None }));
+        };
         let limit_ns = if oldest.is_limited { self.limits.of_oldest(oldest.sequence) } else { None };
         if !has_begun {
             let since_ns = self.sightings.waits(oldest.sequence, now_ns);

@@ -215,10 +215,10 @@ impl Link {
         self.replies.is_ready(self.pair.back_ring())
     }
 
-    /// True if a look would find something, or could send more of what streams.
+    /// True if a look would find something, or could send more of what streams, or may find room in its ring.
     #[inline]
     pub(crate) fn is_worth_a_look(&self) -> bool {
-        self.has_news() || !self.outgoing.is_free()
+        self.has_news() || !self.outgoing.is_free() || self.lacks_room()
     }
 
     /// The bytes that were copied since the last question, and [`PIECE_COST`] for each record that was read.

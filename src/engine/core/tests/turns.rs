@@ -168,3 +168,62 @@ fn a_panic_after_which_the_piece_starts_again_is_signalled() {
         pool.shared.release(core);
     }
 }
+
+/// A worker had not begun a long piece when its task was dropped, so its ring was full of what was taken back. The next long
+/// piece found no room, and nobody was told when there was some: its caller waited without an end.
+#[test]
+fn a_piece_that_finds_no_room_is_given_when_there_is_some() {
+    // The first one fills the ring with its chunks.
+    const LENGTH: usize = 3 * CHUNK_BYTES;
+    for looks in [true, false] {
+        let mut pool = PlayedPool::new(1);
+        let dropped = pool.shared.lock().open_task().unwrap();
+        let key = pool.shared.lock().open_task().unwrap();
+        let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+        pool.shared.add_piece(dropped, site, Handed::Own(vec![1; LENGTH]));
+        pool.shared.close(dropped, false);
+        pool.shared.add_piece(key, site, Handed::Own(vec![1; LENGTH]));
+        assert_eq!(held(&pool), [0]);
+        let mut core = pool.shared.lock();
+        assert!(!core.attend(Observer::SupervisorParks, true));
+        pool.shared.release(core);
+        // It passes what was taken back.
+        let Played { pair, work, .. } = &mut pool.workers[0];
+        while let Ok(Some(record)) = work.peek(pair.out_ring()) {
+            work.pass(&record);
+        }
+        told::tell_head(pair.out_head(), work.head());
+        assert_eq!(Listener::new().after_reply(pair.interest(), true), Some(Listening::Supervisor));
+        let mut core = pool.shared.lock();
+        if looks {
+            core.collect();
+        } else {
+            core.attend(Observer::SupervisorParks, true);
+        }
+        pool.shared.release(core);
+        assert_eq!(held(&pool), [1]);
+    }
+}
+
+/// The same where the worker never reads on: it was neither watched nor replaced, since it held nothing.
+#[test]
+fn a_worker_without_room_that_reads_nothing_is_suspected() {
+    let pool = PlayedPool::new(1);
+    let dropped = pool.shared.lock().open_task().unwrap();
+    let key = pool.shared.lock().open_task().unwrap();
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    pool.shared.add_piece(dropped, site, Handed::Own(vec![1; 3 * CHUNK_BYTES]));
+    pool.shared.close(dropped, false);
+    let mut core = pool.shared.lock();
+    assert_eq!(core.run_timers(&[]).next_ns, None);
+    pool.shared.release(core);
+    pool.shared.add_piece(key, site, Handed::Own(vec![1; 3 * CHUNK_BYTES]));
+    let mut core = pool.shared.lock();
+    assert!(core.run_timers(&[]).next_ns.is_some());
+    core.suspect(0, true, clock::now_ns());
+    let mut answers = Vec::new();
+    let stopped = Some((Activity::Stopped, 0));
+    (0..2).for_each(|_| _ = turn(&mut core, &mut answers, stopped));
+    assert!(core.seats.workers().all(WorkerHandle::was_killed));
+    pool.shared.release(core);
+}
