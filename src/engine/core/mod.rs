@@ -67,7 +67,7 @@ use self::seat::{Measured, WorkerHandle};
 use self::seats::Seats;
 use self::shortage::Shortage;
 use self::work::Work;
-use super::link::Buffers;
+use super::link::{Buffers, Link};
 use super::observe::Counts;
 use super::policy::hold::Hold;
 use super::policy::pace::LOOK_AHEAD_NS;
@@ -483,11 +483,12 @@ impl Core {
     }
 
     /// Takes all that one worker has said by now, but no more than its ring can hold: it may still be
-    /// writing, or let the ring stand full.
+    /// writing, or let the ring stand full. What streams to it is not sent on for that.
     fn collect_rest_from(&mut self, seat: usize) {
         let Some(end) = self.seats.worker_mut(seat).map(|worker| worker.link.end_of_ring()) else { return };
-        while self.collect_from(seat) != Found::Nothing
-            && self.seats.worker_mut(seat).is_some_and(|worker| worker.link.has_read() < end)
+        let has_more = |link: &Link| link.has_news() && link.has_read() < end;
+        while self.seats.worker(seat).is_some_and(|worker| has_more(&worker.link))
+            && self.collect_from(seat) != Found::Nothing
         {}
     }
 

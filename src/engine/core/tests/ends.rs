@@ -285,3 +285,26 @@ fn no_piece_takes_the_direct_lane_to_a_worker_that_ends_with_its_fork_server() {
     run();
     assert_eq!(held(&pool), [0]);
 }
+
+/// Before a worker is killed its last replies are read. That also sent on the arguments that it was still receiving, with the
+/// lock held, for as long as the worker kept up.
+#[test]
+fn a_worker_that_is_about_to_be_killed_gets_no_more_arguments() {
+    let mut pool = PlayedPool::new(1);
+    let key = pool.shared.lock().open_task().unwrap();
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    pool.shared.add_piece(key, site, Handed::Own(vec![1; 20 * CHUNK_BYTES]));
+    assert!(claims(&pool, 0, 1));
+    let Played { pair, work, .. } = &mut pool.workers[0];
+    let mut records = 0;
+    while let Ok(Some(record)) = work.peek(pair.out_ring()) {
+        work.pass(&record);
+        records += 1;
+    }
+    assert!(records > 1);
+    told::tell_head(pair.out_head(), work.head());
+    pool.shared.cancel(key);
+    assert!(pool.shared.lock().seats.workers().all(WorkerHandle::was_killed));
+    let Played { pair, work, .. } = &mut pool.workers[0];
+    assert!(!work.is_ready(pair.out_ring()));
+}
