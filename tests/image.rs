@@ -56,9 +56,6 @@ fn root(image: &Path, files: &[&str]) -> tempfile::TempDir {
     for file in files {
         fs::copy(file, place(Path::new(file))).unwrap();
     }
-    if !files.is_empty() {
-        fs::copy(loader(), place(&loader())).unwrap();
-    }
     let impostor = place(image);
     fs::copy("/usr/bin/touch", &impostor).unwrap();
     fs::set_permissions(impostor, fs::Permissions::from_mode(0o755)).unwrap();
@@ -84,7 +81,9 @@ fn in_another_root_directory_only_this_program_is_started() {
     let well = "later: Ok\nanother: Ok\n";
     let image = program("image");
     let libraries = run(command(&image, &["libraries"])).stdout;
-    check(&image, &["chroot"], &libraries.lines().collect::<Vec<_>>(), well);
+    let loader_path = loader();
+    let libraries: Vec<&str> = libraries.lines().chain(loader_path.to_str()).collect();
+    check(&image, &["chroot"], &libraries, well);
     let lost = format!(
         "cannot start this program once more as fork server: its loader {} is not there: is this another root directory \
          than at its start?",
@@ -106,6 +105,73 @@ fn in_another_root_directory_only_this_program_is_started() {
         Err(error) if error.contains("-lc") => skipped("a static glibc", "no libc.a"),
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Fault 81. The loader of a fork server that lacks a library wrote its complaint to the host's standard error, at each try.
+#[test]
+fn what_the_loader_complains_of_comes_with_the_error() {
+    let image = program("image");
+    let root = root(&image, &[loader().to_str().unwrap()]);
+    let outcome = run(command(&image, &["chroot", root.path().to_str().unwrap()]));
+    if let Some(why) = outcome.find("skipped") {
+        return skipped("another root directory", why);
+    }
+    for (what, begin) in [
+        ("later", "the pool ended: its fork server died again and again; while it loaded it printed: "),
+        ("another", "System: the fork server ended while it loaded, and printed: "),
+    ] {
+        let told = outcome.answer(what);
+        assert!(told.contains(begin) && told.contains(": error while loading shared libraries: "), "{told}");
+    }
+    assert_eq!(outcome.stderr, "");
+}
+
+/// Fault 81: what a constructor prints before the crate's own goes where the host prints, once the image has loaded, and all
+/// of it.
+#[test]
+fn what_constructors_print_goes_where_the_host_prints() {
+    let said = "Ok\nthe same again: true\nown: Ok\ninline: [6]\n";
+    let text = format!("{} a warning\n", "x".repeat(100_000));
+    let mut image = command(&program("image"), &[]);
+    image.env("IMAGE_SAYS", &text);
+    let outcome = run(image);
+    // Two pools, with a fork server each.
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr), (said, text.repeat(2)));
+    let mut image = command(&program("image"), &[]);
+    image.env("IMAGE_SAYS", "a warning\n").env("IMAGE_THREAD", "1").env("MULTICORE_WORKERS", "1");
+    let outcome = run(image);
+    // A worker each beside.
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), (said, "a warning\n".repeat(4).as_str()));
+}
+
+/// Fault 81: a copy of the standard error that such a constructor keeps leads there too.
+#[test]
+fn what_is_printed_by_a_kept_standard_error_goes_where_the_host_prints() {
+    for thread in [None, Some("1")] {
+        let mut image = command(&program("image"), &["kept"]);
+        image.env("IMAGE_SAYS", "a warning\n").envs(thread.map(|thread| ("IMAGE_THREAD", thread)));
+        let outcome = run(image);
+        // The worker that is executed beside the fork server warns too.
+        let warnings = "a warning\n".repeat(1 + usize::from(thread.is_some()));
+        let expected = ("written: [true]\n", format!("{warnings}by a piece\n"));
+        assert_eq!((outcome.stdout.as_str(), outcome.stderr), expected);
+    }
+}
+
+/// Fault 81: so does what an executed worker prints, and only its own, where it ends while it loads.
+#[test]
+fn what_a_worker_prints_while_it_loads_comes_with_the_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let fails = directory.path().join("fails");
+    let mut image = command(&program("image"), &["workers-fail", fails.to_str().unwrap()]);
+    image.env("IMAGE_FAILS", &fails).env("IMAGE_THREAD", "1").env("IMAGE_SAYS", "no\ndatabase\n");
+    let outcome = run(image);
+    assert!(outcome.stdout.starts_with("first: Ok\nstart: Executed\nlost: WorkerLost\n"), "{outcome:?}");
+    let then = "the pool ended: 5 workers in a row died before they were ready, the last one (worker 0): it exited with code 3 \
+                while it loaded, and printed: no database";
+    assert!(outcome.answer("then").ends_with(then), "{outcome:?}");
+    // The fork server and the first worker loaded well.
+    assert_eq!(outcome.stderr, "no\ndatabase\n".repeat(2));
 }
 
 /// Fault 57: the descriptor of the executable is closed by its host, and its number is another program's.
@@ -140,14 +206,14 @@ fn a_program_that_loads_slowly_has_a_pool() {
 #[test]
 fn a_fork_server_that_never_loads_is_told_as_what_it_is() {
     let mut image = command(&program("image"), &[]);
-    image.env("IMAGE_HANGS", "1");
+    image.env("IMAGE_HANGS", "1").env("IMAGE_SAYS", "waiting for the licence server\n");
     let outcome = run(image);
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     for line in [lines[0], outcome.answer("own")] {
         let begin = "Unsupported: no pool can run here: this program was started once more as fork server, and did not \
                      come to the constructor of multicore within ";
         let end = " to load. It slept when it was killed: a constructor of the program or of a library, which comes first, \
-                   may wait for something there";
+                   may wait for something there. It printed: waiting for the licence server";
         assert!(line.starts_with(begin) && line.ends_with(end), "{line}");
     }
     assert_eq!((lines[1], lines[3]), ("the same again: true", "inline: [6]"));
@@ -162,10 +228,12 @@ fn a_failed_start_is_remembered() {
     fs::write(&marks, "").unwrap();
     fs::write(&fails, "").unwrap();
     let mut image = command(&program("image"), &["fails", fails.to_str().unwrap()]);
-    image.env("IMAGE_STARTS", &marks).env("IMAGE_FAILS", &fails);
+    image.env("IMAGE_STARTS", &marks).env("IMAGE_FAILS", &fails).env("IMAGE_SAYS", "no\ndatabase\n");
     let outcome = run(image);
-    let error = "System: the fork server ended before it was ready (a constructor or preload ended it?)";
-    outcome.assert_said(&format!("none: true\n{error}\nlater: Ok\n"));
+    let error = "System: the fork server ended while it loaded, and printed: no database";
+    assert_eq!(outcome.stdout, format!("none: true\n{error}\nlater: Ok\n"));
+    // Of the start that went well.
+    assert_eq!(outcome.stderr, "no\ndatabase\n");
     // The pauses double from 1 ms on, so this is enough for 17 minutes.
     let starts = fs::read(&marks).unwrap().len();
     assert!((2..=20).contains(&starts), "{starts} starts for 2,000 tasks");

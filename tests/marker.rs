@@ -69,7 +69,8 @@ fn ends() -> (OwnedFd, OwnedFd) {
 fn send_hello(socket: &OwnedFd, nonce: u64, descriptors: usize) {
     // That of a fork server, not of a worker.
     let kind = 0_u32.to_le_bytes();
-    let message = [&kind[..], &nonce.to_le_bytes(), &1_u64.to_le_bytes()].concat();
+    // Without a standard error.
+    let message = [&kind[..], &nonce.to_le_bytes(), &1_u64.to_le_bytes(), &[0]].concat();
     // Settings with no hooks, no memory to keep warm, and no limits or rights of their own.
     let mut settings = tempfile::tempfile().unwrap();
     settings.write_all(&[0; 14]).unwrap();

@@ -16,10 +16,12 @@ use super::wire::pair::Pair;
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::descriptors::Descriptor;
+use crate::sys::early_output::EarlyOutput;
 use crate::sys::event::Epoll;
 use crate::sys::executable::{self, NotProven};
 use crate::sys::image::image;
 use crate::sys::launch::{self, Launch};
+use crate::sys::raw::{self, StandardStream};
 use crate::sys::{process, random, socket};
 use rustix::io::Errno;
 use std::io;
@@ -32,6 +34,15 @@ pub(crate) const ORDERED_AHEAD: usize = 8;
 #[derive(Debug)]
 pub(crate) struct ForkServerHandle {
     pub(crate) pidfd: Descriptor,
+    /// What it prints while it loads; `None` once that is known to be over.
+    pub(super) output: Option<EarlyOutput>,
+}
+
+impl ForkServerHandle {
+    /// What it printed, if it ended while it loaded.
+    pub(super) fn printed(&self) -> Option<String> {
+        self.output.as_ref()?.printed()
+    }
 }
 
 /// Starts fork servers that are all alike.
@@ -57,6 +68,7 @@ pub(crate) struct Connection {
 pub(crate) struct Theirs {
     socket: Descriptor,
     nonce: u64,
+    output: EarlyOutput,
 }
 
 impl Launcher {
@@ -68,10 +80,13 @@ impl Launcher {
         let nonce = random::number().map_err(failed("cannot get random numbers"))?;
         let parent = process::own_pidfd()
             .map_err(failed("cannot open a pidfd of this process (pidfd_open, in Linux 5.3 or later)"))?;
-        let hello = Hello::Server { known: Known { nonce, identity: image().identity } };
-        message::send(&ours, &hello, &[parent.as_fd(), self.settings.as_fd()])
-            .map_err(|error| Error::system("cannot write to the fork server", error))?;
-        Ok(Connection { ours, theirs: Theirs { socket: theirs, nonce } })
+        let output = EarlyOutput::new(self.launch.first_beyond_passed())
+            .map_err(failed("cannot make shared memory (memfd_create)"))?;
+        let errors = raw::standard_stream(StandardStream::Error);
+        let hello = Hello::Server { known: Known { nonce, identity: image().identity }, has_errors: errors.is_some() };
+        let fds: Vec<_> = [parent.as_fd(), self.settings.as_fd()].into_iter().chain(errors).collect();
+        message::send(&ours, &hello, &fds).map_err(|error| Error::system("cannot write to the fork server", error))?;
+        Ok(Connection { ours, theirs: Theirs { socket: theirs, nonce, output } })
     }
 
     /// Starts this program's image once more.
@@ -84,13 +99,13 @@ impl Launcher {
                  started with both runs its main function, as setuid programs do",
             ));
         }
-        let Theirs { socket, nonce } = theirs;
+        let Theirs { socket, nonce, output } = theirs;
         let marker = Marker { entry: entry::offset(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
         let program = executable::open(self.launch.first_beyond_passed()).map_err(not_proven)?;
-        let (_, pidfd) =
-            launch::start_image(&self.launch, &program, marker.to_variable(), socket.as_fd()).map_err(cannot_start)?;
+        let (_, pidfd) = launch::start_image(&self.launch, &program, marker.to_variable(), socket.as_fd(), &output)
+            .map_err(cannot_start)?;
         failpoint!("parent-server-started");
-        Ok(ForkServerHandle { pidfd })
+        Ok(ForkServerHandle { pidfd, output: Some(output) })
     }
 
     /// Lets both epolls tell of it.

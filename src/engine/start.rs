@@ -46,7 +46,7 @@ pub(crate) fn start(
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
     let mut core = Core::new(workers, epolls.clone(), Arc::clone(&kick_supervisor), buffers);
     let host = Arc::new(HostReader::open());
-    let server = start_server(&launcher, &mut core, &host, workers)?;
+    let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.
     let memory_kills = MemoryKills::watch();
     if pool.max_result_bytes.is_none() {
@@ -55,6 +55,7 @@ pub(crate) fn start(
     // If a kill is refused, here and below: the end of its socket ends it.
     await_answer(&mut core, &server, launcher.load_ns).inspect_err(|_| _ = process::kill(&server.pidfd))?;
     failpoint!("parent-server-answered");
+    server.output = None;
     let (orders, received) = crossbeam_channel::unbounded();
     let events = (kick, Arc::clone(&kick_supervisor));
     let shared = Arc::new(Shared::new(core, epolls.callers, events, orders, (memory_kills, host), workers));
@@ -181,7 +182,7 @@ fn await_answer(core: &mut Core, server: &ForkServerHandle, load_ns: Option<u64>
                 looked = Some(activity(&server.pidfd));
                 continue;
             }
-            ServerStep::Kill { .. } => return Err(never_heard_of(activity(&server.pidfd), now_ns - began_ns, load_ns)),
+            ServerStep::Kill { .. } => return Err(never_heard_of(server, now_ns - began_ns, load_ns)),
         };
         let until = Duration::from_nanos(until_ns.saturating_sub(now_ns));
         let ServerLink::Connected { socket, .. } = core.server() else { return Ok(()) };
@@ -198,10 +199,11 @@ fn hear(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error> {
         Ok(Some(received)) => received,
         Err(rustix::io::Errno::AGAIN) if !process::has_ended(&server.pidfd, Duration::ZERO) => return Ok(()),
         _ => {
-            return Err(Error::new(
-                ErrorKind::System,
-                "the fork server ended before it was ready (a constructor or preload ended it?)",
-            ));
+            let message = match server.printed() {
+                Some(printed) => format!("the fork server ended while it loaded, and printed: {printed}"),
+                None => "the fork server ended before it was ready (a constructor or preload ended it?)".to_string(),
+            };
+            return Err(Error::new(ErrorKind::System, message));
         }
     };
     match message::decode(&received) {
@@ -222,10 +224,11 @@ fn hear(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error> {
 }
 
 /// Says what is known of a fork server that has not reported in `waited_ns`.
-fn never_heard_of(activity: Option<Activity>, waited_ns: u64, load_ns: Option<u64>) -> Error {
+fn never_heard_of(server: &ForkServerHandle, waited_ns: u64, load_ns: Option<u64>) -> Error {
     let seconds = |ns: u64| format!("{:.1} s", ns as f64 / 1e9);
     let own = load_ns.map_or(String::new(), |ns| format!(", although this process took {} to load", seconds(ns)));
-    let does = match activity {
+    let printed = server.printed().map_or(String::new(), |printed| format!(". It printed: {printed}"));
+    let does = match activity(&server.pidfd) {
         Some(Activity::Stopped) => "It was stopped",
         Some(Activity::Sleeps) => "It slept",
         Some(Activity::Traced) => "A debugger held it",
@@ -238,7 +241,7 @@ fn never_heard_of(activity: Option<Activity>, waited_ns: u64, load_ns: Option<u6
         format!(
             "no pool can run here: this program was started once more as fork server, and did not come to the \
              constructor of multicore within {}{own}. {does} when it was killed: a constructor of the program or of a \
-             library, which comes first, may wait for something there",
+             library, which comes first, may wait for something there{printed}",
             seconds(waited_ns)
         ),
     )

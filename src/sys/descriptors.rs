@@ -126,7 +126,8 @@ pub(crate) fn replace_streams(are_open: [bool; 2], fds: Vec<Descriptor>) {
     }
 }
 
-fn replace_by_null(streams: impl Iterator<Item = StandardStream>) {
+/// Puts /dev/null in the places of some standard streams.
+pub(super) fn replace_by_null(streams: impl Iterator<Item = StandardStream>) {
     assert_may_sleep();
     let streams: Vec<_> = streams.collect();
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
@@ -139,6 +140,19 @@ fn replace_by_null(streams: impl Iterator<Item = StandardStream>) {
         let _ = rustix::io::fcntl_setfd(&null, rustix::io::FdFlags::empty());
         let _ = null.into_raw_fd();
     }
+}
+
+/// Writes all of it, and waits for room if the file is one that waits. False if that fails.
+pub(super) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+    assert_may_sleep();
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) | Ok(0) => return false,
+            Ok(written) => bytes = &bytes[written..],
+        }
+    }
+    true
 }
 
 /// What is waited for at a descriptor.

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::descriptors::above_standard_streams;
+use super::early_output::EarlyOutput;
 use super::executable::{Executable, FileId};
 use super::may_sleep::assert_may_sleep;
 use super::process;
@@ -84,6 +85,7 @@ struct ImageStart<'a> {
     directory: Option<BorrowedFd<'a>>,
     mask: Option<Mode>,
     socket: BorrowedFd<'a>,
+    output: &'a EarlyOutput,
     passed: &'a [(RawFd, Descriptor)],
     /// The upper end of the new image's stack.
     stack: *mut c_void,
@@ -97,14 +99,15 @@ struct ImageStart<'a> {
 /// builds a failpoint also writes a file. A few KiB would do, and pages that are not touched cost nothing.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Starts this program once more, with `variable` added to the environment and `socket` open under the same number,
-/// and no other descriptor above 2. `executable` and `socket` have numbers beyond the passed ones. Gives the pid and the
+/// Starts this program once more, with `variable` added to the environment, `socket` open under the same number, `output`
+/// as its standard error, and no other descriptor above 2. `executable` and `socket` have numbers beyond the passed ones. Gives the pid and the
 /// pidfd.
 pub(crate) fn start_image(
     launch: &Launch,
     executable: &Executable,
     variable: CString,
     socket: BorrowedFd<'_>,
+    output: &EarlyOutput,
 ) -> io::Result<(u32, Descriptor)> {
     assert_may_sleep();
     let arguments = pointers(&launch.arguments, None);
@@ -121,6 +124,7 @@ pub(crate) fn start_image(
         directory: launch.directory.as_ref().map(AsFd::as_fd),
         mask: launch.mask.get().copied(),
         socket,
+        output,
         passed: &launch.passed,
         stack: middle.cast(),
         pidfd: -1,
@@ -207,6 +211,7 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
     if let Some(directory) = start.directory {
         let _ = rustix::process::fchdir(directory);
     }
+    start.output.replace_standard_error();
     close_all_at_exec();
     let _ = rustix::io::fcntl_setfd(start.socket, FdFlags::empty());
     for (number, kept) in start.passed {
@@ -226,6 +231,7 @@ struct WorkerImage<'a> {
     arguments: *const *const c_char,
     environment: *const *const c_char,
     socket: BorrowedFd<'a>,
+    output: &'a EarlyOutput,
     /// The rights of this process, and those of the host that the worker takes before the exec.
     rights: Option<(&'a Rights, &'a Rights)>,
     /// Reported: the pidfd (-1: none), and the error number (0: none).
@@ -234,12 +240,12 @@ struct WorkerImage<'a> {
 }
 
 /// Starts a worker from a fork server that cannot fork: this program once more, as a child of this process, with
-/// `variable` added to the environment and `socket` open under the same number. It inherits what is not closed at exec.
+/// `variable` added to the environment, `socket` open under the same number, and `output` as its standard error. It inherits what is not closed at exec.
 pub(crate) fn start_worker(
     launch: &Launch,
     executable: &Executable,
     variable: CString,
-    socket: BorrowedFd<'_>,
+    (socket, output): (BorrowedFd<'_>, &EarlyOutput),
     rights: Option<(&Rights, &Rights)>,
 ) -> io::Result<(Pid, Descriptor)> {
     assert_may_sleep();
@@ -249,7 +255,7 @@ pub(crate) fn start_worker(
     // SAFETY: the end of the mapping, which lives until the process has left it.
     let top = unsafe { stack.as_ptr().add(STACK_BYTES) }.cast_mut().cast();
     let (arguments, environment) = (arguments.as_ptr(), environment.as_ptr());
-    let mut start = WorkerImage { executable, arguments, environment, socket, rights, pidfd: -1, error: 0 };
+    let mut start = WorkerImage { executable, arguments, environment, socket, output, rights, pidfd: -1, error: 0 };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let pidfd = &raw mut start.pidfd;
     let signals = BlockedSignals::new();
@@ -286,6 +292,7 @@ extern "C" fn worker_image(start: *mut c_void) -> c_int {
         }
         process::end_with_parent();
     }
+    start.output.replace_standard_error();
     start.error = match rustix::io::fcntl_setfd(start.socket, FdFlags::empty()) {
         Ok(()) => execute(start.executable, start.arguments, start.environment),
         Err(error) => error.raw_os_error(),

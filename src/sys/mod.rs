@@ -5,6 +5,7 @@ pub(crate) mod allocator;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+pub(crate) mod early_output;
 pub(crate) mod event;
 pub(crate) mod executable;
 pub(crate) mod fault;

@@ -88,6 +88,25 @@ pub(crate) fn replace_standard_stream(stream: StandardStream, fd: impl AsFd) {
     unsafe { libc::dup2(fd.as_fd().as_raw_fd(), stream as c_int) };
 }
 
+/// If the descriptor of this number is a copy of `was`, which was the standard error of this process and nothing else: puts a
+/// copy of `now` in its place, which is closed at exec if that was.
+pub(crate) fn replace_copy_of_standard_error(number: RawFd, was: impl AsFd, now: impl AsFd) {
+    let file_of = |number: RawFd| {
+        // SAFETY: a valid value of the type, which the next call writes.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: writes a description; for a number without a descriptor it fails.
+        (unsafe { libc::fstat(number, &mut stat) } == 0).then_some((stat.st_dev, stat.st_ino))
+    };
+    if file_of(number).is_none_or(|file| Some(file) != file_of(was.as_fd().as_raw_fd())) {
+        return;
+    }
+    // SAFETY: only reads a flag.
+    let is_closed_at_exec = unsafe { libc::fcntl(number, libc::F_GETFD) } & libc::FD_CLOEXEC != 0;
+    let flags = if is_closed_at_exec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: the source is open, as it is borrowed; a copy of the standard error is to its owner what that is.
+    unsafe { libc::dup3(now.as_fd().as_raw_fd(), number, flags) };
+}
+
 /// A standard stream as it is now; `None` if it is closed.
 pub(crate) fn standard_stream(stream: StandardStream) -> Option<BorrowedFd<'static>> {
     // SAFETY: it is open (just asked). A program that closes it later is one that std's own streams do not allow for

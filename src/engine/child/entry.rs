@@ -16,7 +16,7 @@ use crate::failpoint::failpoint;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::image::{self, Constructor, image};
 use crate::sys::raw::{self, BeforeMain};
-use crate::sys::{descriptors, process, socket};
+use crate::sys::{descriptors, early_output, process, socket};
 use std::ffi::c_int;
 
 /// In the list of functions that the loader calls before `main`.
@@ -46,7 +46,8 @@ unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, e
     image::note_loaded();
     // SAFETY: the loader calls this constructor before `main`, and the token is gone when this statement ends.
     let intercepted = intercept(&unsafe { BeforeMain::new() });
-    let Some(Intercepted { socket, hello, fds, parent }) = intercepted else { return };
+    let Some(Intercepted { socket, hello, mut fds, parent }) = intercepted else { return };
+    early_output::pass_on(if hello.has_errors() { fds.pop() } else { None });
     let identity = hello.known().identity;
     // SAFETY: the marker proved that the socket comes from the parent, or from its fork server. That the parent runs this
     // image is checked before the token is used: in `ForkServer::new`, or just below. The parent makes its words from

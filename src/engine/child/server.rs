@@ -16,9 +16,11 @@ use crate::engine::wire::message::{self, FromServer, Hello, HostSignals, Known, 
 use crate::failpoint::failpoint;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::descriptors::{self, Readiness};
+use crate::sys::early_output::EarlyOutput;
 use crate::sys::image::{self, image};
 use crate::sys::launch::{self, Launch};
 use crate::sys::process::{self, Forked, LastWait, NotConfirmed, SingleThreaded};
+use crate::sys::raw::{self, StandardStream};
 use crate::sys::rights::{Need, Rights};
 use crate::sys::signals::{self, DeathTimer};
 use crate::sys::{executable, random, socket};
@@ -47,6 +49,8 @@ struct Child {
     pidfd: Descriptor,
     /// It has ended and cannot be reaped: a debugger holds it.
     is_held: bool,
+    /// What it prints while it loads, if it was executed; `None` once that is known to be over.
+    output: Option<EarlyOutput>,
 }
 
 /// What the fork server may find when it wakes.
@@ -215,9 +219,10 @@ impl ForkServer {
         let _ = process::kill_group(pid);
         failpoint!("server-group-killed");
         if let Some(ending) = process::reap(pid) {
-            let Child { seat, generation, .. } = self.children.swap_remove(index);
+            let Child { seat, generation, output, .. } = self.children.swap_remove(index);
             failpoint!("server-reaped");
-            self.tell(&FromServer::Died { worker: seat, generation, ending }, &[]);
+            let printed = output.and_then(|output| output.printed());
+            self.tell(&FromServer::Died { worker: seat, generation, ending, printed }, &[]);
             failpoint!("server-death-told");
         } else {
             self.children[index].is_held = true;
@@ -283,17 +288,17 @@ impl ForkServer {
                 Ok(Forked::Parent(pid)) => {
                     failpoint!("server-forked");
                     let pidfd = process::pidfd_of(pid).inspect_err(|_| process::kill_and_reap(pid));
-                    pidfd.map(|pidfd| (pid, pidfd)).map_err(io::Error::from)
+                    pidfd.map(|pidfd| (pid, pidfd, None)).map_err(io::Error::from)
                 }
                 Err(error) => Err(error),
             },
         };
         match started {
-            Ok((pid, pidfd)) => {
+            Ok((pid, pidfd, output)) => {
                 let told = FromServer::Spawned { worker: seat, generation, pid: pid.as_raw_nonzero().get() as u32 };
                 self.tell(&told, &[pidfd.as_fd()]);
                 failpoint!("server-spawn-told");
-                self.children.push(Child { seat, generation, pid, pidfd, is_held: false });
+                self.children.push(Child { seat, generation, pid, pidfd, is_held: false, output });
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
@@ -304,7 +309,13 @@ impl ForkServer {
     }
 
     /// Starts a worker by exec: what it needs waits in a socket, as for the fork server itself.
-    fn execute(&self, order: &Spawn, launch: &Launch, entry: u64) -> io::Result<(Pid, Descriptor)> {
+    fn execute(&mut self, order: &Spawn, launch: &Launch, entry: u64) -> io::Result<Started> {
+        // So the descriptors that this process may have are enough for the pidfds of as many workers.
+        for child in &mut self.children {
+            child.output.take_if(|output| output.is_taken());
+        }
+        let output = EarlyOutput::new(0)?;
+        let errors = raw::standard_stream(StandardStream::Error);
         let (ours, theirs) = socket::pair()?;
         let nonce = random::number()?;
         let rights = match &self.need {
@@ -313,12 +324,14 @@ impl ForkServer {
         };
         let hello = Hello::Worker {
             known: Known { nonce, identity: image().identity },
+            has_errors: errors.is_some(),
             worker: order.seat,
             rights: rights.cloned(),
             signals: HostSignals { host: socket::maker(&self.socket), ignores_children: self.ignores_children },
         };
         let [out, back, caller, supervisor] = &order.fds;
         let fds = [out, back, caller, supervisor, &self.settings_file].map(AsFd::as_fd);
+        let fds: Vec<_> = fds.into_iter().chain(errors).collect();
         message::send(&ours, &hello, &fds)?;
         // What was sent stays in the other end.
         drop(ours);
@@ -326,7 +339,9 @@ impl ForkServer {
         let marker = Marker { entry, nonce, socket: theirs.as_raw_fd(), parent };
         let program = executable::open(0).map_err(|_| io::Error::from(Errno::NOEXEC))?;
         let rights = rights.map(|rights| (&self.own, rights));
-        launch::start_worker(launch, &program, marker.to_variable(), theirs.as_fd(), rights)
+        let (pid, pidfd) =
+            launch::start_worker(launch, &program, marker.to_variable(), (theirs.as_fd(), &output), rights)?;
+        Ok((pid, pidfd, Some(output)))
     }
 
     /// In a process that was just forked: lets go of everything that belongs to the fork server, and runs the
@@ -362,6 +377,9 @@ impl ForkServer {
         process::end_with_group()
     }
 }
+
+/// A worker that was started; see [`Child`].
+type Started = (Pid, Descriptor, Option<EarlyOutput>);
 
 /// How workers are started.
 pub(crate) enum Way {

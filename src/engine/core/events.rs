@@ -78,11 +78,14 @@ impl Core {
                 Ok(FromServer::SpawnFailed { worker, generation, errno }) => {
                     self.spawn_failed(worker as usize, generation, &std::io::Error::from_raw_os_error(errno));
                 }
-                Ok(FromServer::Died { worker, generation, ending }) => {
+                Ok(FromServer::Died { worker, generation, ending, printed }) => {
                     let cause = match ending {
                         Ending::Exit(code) => Cause::Exit(code),
                         Ending::Signal(signal) => Cause::Signal(signal),
                     };
+                    if let Some(printed) = printed {
+                        self.did_not_load(worker as usize, generation, cause, &printed);
+                    }
                     self.died_of(worker as usize, generation, cause);
                 }
                 Ok(FromServer::KillFailed { worker, generation, errno }) => {

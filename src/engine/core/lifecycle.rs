@@ -260,6 +260,13 @@ impl Core {
         self.reap(seat, generation, Cause::Unknown);
     }
 
+    /// A worker that was started by exec ended while it loaded: what it printed says why.
+    pub(crate) fn did_not_load(&mut self, seat: usize, generation: u32, cause: Cause, printed: &str) {
+        if let Some(worker) = self.seats.worker_of(seat, generation) {
+            worker.start_failure = Some(format!("{} while it loaded, and printed: {printed}", before_any_piece(cause)));
+        }
+    }
+
     /// The fork server says how a worker ended.
     pub(crate) fn died_of(&mut self, seat: usize, generation: u32, cause: Cause) {
         let asks_kernel = self.memory_kills.is_some();
@@ -414,11 +421,7 @@ impl Core {
                 }
             }
             Refill::Never => {
-                let reason = reason.unwrap_or_else(|| match cause {
-                    // There was no piece yet, as the cause's own sentence has it.
-                    Cause::Exit(code) => format!("it exited with code {code}"),
-                    other => other.to_string(),
-                });
+                let reason = reason.unwrap_or_else(|| before_any_piece(cause));
                 let message = format!(
                     "the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {seat}): {reason}"
                 );
@@ -561,6 +564,14 @@ impl How {
             (How::Hid, None) => Error::new(ErrorKind::WorkerLost, HID),
             (How::Died, _) | (How::Overran, None) => Error::new(ErrorKind::WorkerLost, String::new()),
         }
+    }
+}
+
+/// A cause of death where there was no piece yet, as the cause's own sentence has it.
+fn before_any_piece(cause: Cause) -> String {
+    match cause {
+        Cause::Exit(code) => format!("it exited with code {code}"),
+        other => other.to_string(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Observed, Supervisor};
 use crate::engine::core::{Core, ServerLink};
 use crate::engine::launch::{ForkServerHandle, ORDERED_AHEAD, prepare_workers};
-use crate::engine::policy::patience::{self, ServerStep};
+use crate::engine::policy::patience::{self, ServerStage, ServerStep};
 use crate::engine::policy::restart::RETRY_NS;
 use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
@@ -52,6 +52,9 @@ impl Supervisor {
             ServerLink::Losing | ServerLink::Ended => return (ServerAction::Nothing, None),
             ServerLink::Connected { stage, .. } => *stage,
         };
+        if let (ServerStage::Preparing | ServerStage::Serving { .. }, Some(server)) = (stage, &mut self.server) {
+            server.output = None;
+        }
         match patience::next_step(stage, oldest_order_ns, observed.server_activity, now_ns) {
             ServerStep::Nothing => (ServerAction::Nothing, None),
             ServerStep::WaitUntil(until_ns) => (ServerAction::Nothing, Some(until_ns)),
@@ -103,8 +106,10 @@ impl Supervisor {
         for pidfd in workers {
             process::has_ended(pidfd, wait.left());
         }
+        let mut printed = None;
         if let Some(server) = self.server.take() {
             self.epoll.remove(&server.pidfd);
+            printed = server.printed();
         }
         failpoint!("parent-server-lost");
         let mut core = self.shared.lock();
@@ -112,7 +117,8 @@ impl Supervisor {
         let may_restart = self.server_deaths.may_restart(was_useful);
         core.server_lost(clock::now_ns());
         if !may_restart && core.is_open() {
-            let message = "the pool ended: its fork server died again and again";
+            let printed = printed.map_or(String::new(), |printed| format!("; while it loaded it printed: {printed}"));
+            let message = format!("the pool ended: its fork server died again and again{printed}");
             core.fail(Error::new(ErrorKind::System, message).with_cause(Cause::ForkServerLost));
         }
         self.shared.release(core);

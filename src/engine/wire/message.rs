@@ -4,13 +4,13 @@
 //!
 //! | from        | message                      | descriptors with it                                |
 //! |-------------|------------------------------|----------------------------------------------------|
-//! | parent      | [`Hello::Server`], before the start | the parent's pidfd, the settings            |
+//! | parent      | [`Hello::Server`], before the start | the parent's pidfd, the settings, its standard error |
 //! | fork server | `Intercepted`, `Ready` or `Refused` | -                                           |
 //! | parent      | `Host`, before a `Spawn`     | its standard output and error, as far as they are open |
 //! | parent      | `Spawn`                      | *out*, *back*, and the two events of that worker   |
 //! | parent      | `Kill`                       | -                                                  |
 //! | fork server | `Spawned` or `SpawnFailed`   | the worker's pidfd                                 |
-//! | fork server | [`Hello::Worker`], to a worker that it starts by exec | *out*, *back*, the two events, the settings |
+//! | fork server | [`Hello::Worker`], to a worker that it starts by exec | *out*, *back*, the two events, the settings, the standard error |
 //! | fork server | `KillFailed`                 | -                                                  |
 //! | fork server | `Died`, once it is reaped    | -                                                  |
 
@@ -25,13 +25,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// The first message. It is in the socket before the image starts.
+/// The first message. It is in the socket before the image starts. `has_errors`: its last descriptor is the standard error of
+/// the process that starts the image, which the image takes for its own (`sys/early_output.rs`).
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Hello {
     /// To a fork server.
-    Server { known: Known },
+    Server { known: Known, has_errors: bool },
     /// To a worker that is started by exec.
-    Worker { known: Known, worker: u32, rights: Option<Rights>, signals: HostSignals },
+    Worker { known: Known, has_errors: bool, worker: u32, rights: Option<Rights>, signals: HostSignals },
 }
 
 /// How the host stands to signals, for a worker that is started by exec.
@@ -54,16 +55,23 @@ pub(crate) struct Known {
 impl Hello {
     pub(crate) fn known(&self) -> Known {
         match *self {
-            Hello::Server { known } | Hello::Worker { known, .. } => known,
+            Hello::Server { known, .. } | Hello::Worker { known, .. } => known,
+        }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        match *self {
+            Hello::Server { has_errors, .. } | Hello::Worker { has_errors, .. } => has_errors,
         }
     }
 
     /// How many descriptors come with it.
     pub(crate) fn descriptors(&self) -> usize {
-        match self {
+        let others = match self {
             Hello::Server { .. } => 2,
             Hello::Worker { .. } => 5,
-        }
+        };
+        others + usize::from(self.has_errors())
     }
 }
 
@@ -117,8 +125,8 @@ pub(crate) enum FromServer {
     SpawnFailed { worker: u32, generation: u32, errno: i32 },
     /// A worker cannot be killed, with the error number: it lives on.
     KillFailed { worker: u32, generation: u32, errno: i32 },
-    /// A worker ended and was reaped.
-    Died { worker: u32, generation: u32, ending: Ending },
+    /// A worker ended and was reaped. `printed`: what it printed, if it was executed and ended while it loaded.
+    Died { worker: u32, generation: u32, ending: Ending, printed: Option<String> },
 }
 
 /// Sends a message, or fails with `WouldBlock`. It never waits: the other side may be stopped, and the sender has other

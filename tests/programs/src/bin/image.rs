@@ -4,10 +4,12 @@
 
 use multicore::{Pool, Task};
 use multicore_programs::{another_root, own_task, sum, told};
+use std::ffi::c_void;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 fn main() {
     // Started through its loader the program has the tests' arguments in their usual places.
@@ -20,6 +22,8 @@ fn main() {
         "closes-descriptors" => closes_descriptors(&path()),
         "without-proc" => without_proc(),
         "fails" => fails(&path()),
+        "workers-fail" => workers_fail(&path()),
+        "kept" => kept(),
         // Whatever else is given: it may be a program that must not be executed.
         _ => tries(),
     }
@@ -30,8 +34,9 @@ fn main() {
 #[unsafe(link_section = ".init_array.00001")]
 static EARLY: extern "C" fn() = early;
 
-/// Sleeps for as many milliseconds as `IMAGE_LOADS_MS` says. Then, in a process that is started as fork server: leaves a
-/// mark in the file that `IMAGE_STARTS` names, ends if `IMAGE_FAILS` names a file, and hangs if there is `IMAGE_HANGS`.
+/// Sleeps for as many milliseconds as `IMAGE_LOADS_MS` says, and makes a thread if there is `IMAGE_THREAD`. Then, in a
+/// process that is started as fork server or as worker: prints what `IMAGE_SAYS` says to the standard error, leaves a mark in
+/// the file that `IMAGE_STARTS` names, ends if `IMAGE_FAILS` names a file, and hangs if there is `IMAGE_HANGS`.
 extern "C" fn early() {
     // SAFETY: no other thread changes the environment before `main`, and all strings end in NUL.
     unsafe {
@@ -39,8 +44,17 @@ extern "C" fn early() {
         if !loads_ms.is_null() {
             libc::usleep(1000 * libc::atoi(loads_ms) as libc::c_uint);
         }
+        if !libc::getenv(c"IMAGE_THREAD".as_ptr()).is_null() {
+            let mut thread = std::mem::zeroed();
+            libc::pthread_create(&mut thread, std::ptr::null(), sleep, std::ptr::null_mut());
+        }
         if libc::getenv(c"MULTICORE_FORK_SERVER".as_ptr()).is_null() {
             return;
+        }
+        let says = libc::getenv(c"IMAGE_SAYS".as_ptr());
+        if !says.is_null() {
+            libc::write(2, says.cast(), libc::strlen(says));
+            KEPT.store(libc::fcntl(2, libc::F_DUPFD_CLOEXEC, 3), Ordering::Relaxed);
         }
         let marks = libc::getenv(c"IMAGE_STARTS".as_ptr());
         if !marks.is_null() {
@@ -56,6 +70,46 @@ extern "C" fn early() {
             libc::pause();
         }
     }
+}
+
+extern "C" fn sleep(_: *mut c_void) -> *mut c_void {
+    loop {
+        // SAFETY: waits for a signal.
+        unsafe { libc::pause() };
+    }
+}
+
+/// A copy of the standard error that the constructor keeps, as a logger does.
+static KEPT: AtomicI32 = AtomicI32::new(-1);
+
+/// Pieces print by that.
+fn kept() {
+    let pool = Pool::builder().workers(1).build().expect("a pool");
+    let task: Task<bool> = pool.try_task().expect("the pool is open");
+    task.call(
+        |()| {
+            let (kept, text) = (KEPT.load(Ordering::Relaxed), c"by a piece\n");
+            // SAFETY: the text has as many bytes, and the other call takes no pointer.
+            unsafe {
+                libc::write(kept, text.as_ptr().cast(), 11) == 11
+                    && libc::fcntl(kept, libc::F_GETFD) == libc::FD_CLOEXEC
+            }
+        },
+        (),
+    );
+    println!("written: {:?}", task.get().expect("it does not fail"));
+}
+
+/// Workers that are executed load well at first, and then no more.
+fn workers_fail(why: &Path) {
+    let pool = Pool::builder().workers(1).build().expect("a pool");
+    println!("first: {}", own_task(&pool));
+    println!("start: {:?}", pool.stats().start);
+    fs::write(why, "").expect("it can be made");
+    let task: Task<()> = pool.try_task().expect("the pool is open");
+    task.call(|()| std::process::abort(), ());
+    println!("lost: {:?}", task.get().expect_err("it aborts").kind());
+    println!("then: {}", own_task(&pool));
 }
 
 /// Asks for 2,000 tasks while no fork server can start, and then until one can.
