@@ -194,6 +194,23 @@ fn without_proc_at_the_first_start_nothing_is_executed() {
     outcome.assert_said(&said);
 }
 
+/// Faults 56 and 63: a server that starts as root, and gives up its rights before its first pool, is proven by another file of
+/// /proc, and its workers have its rights.
+#[test]
+fn a_program_that_gave_up_its_rights_before_its_first_pool_has_one() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("image");
+    fs::copy(program("image"), &copy).unwrap();
+    let outcome = run(command(&copy, &["without-rights"]));
+    if let Some(why) = outcome.find("skipped") {
+        return skipped("a program that gives up its rights", why);
+    }
+    let pools = "Ok\nthe same again: true\nown: Ok\ninline: [6]\n";
+    let users = "the same rights: true\nusers: Uid: 65534 65534 65534 65534\n";
+    outcome.assert_said(&format!("readable: false\n{pools}{users}"));
+}
+
 /// Fault 58. A program whose libraries take 2.5 s to load had no pool, since a fork server had 2 s to report.
 #[test]
 fn a_program_that_loads_slowly_has_a_pool() {

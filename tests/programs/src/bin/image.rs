@@ -21,6 +21,7 @@ fn main() {
         "libraries" => libraries(),
         "closes-descriptors" => closes_descriptors(&path()),
         "without-proc" => without_proc(),
+        "without-rights" => without_rights(),
         "fails" => fails(&path()),
         "workers-fail" => workers_fail(&path()),
         "kept" => kept(),
@@ -155,6 +156,35 @@ fn closes_descriptors(program: &Path) {
     let opened = (0..100).map(|_| File::open(program).expect("it can be opened").into_raw_fd());
     println!("occupied: {}", opened.filter(|fd| *fd < 103).count());
     println!("after: {}", pool());
+}
+
+/// A host that gives up its rights before its first pool. It may not read /proc/self/auxv then.
+fn without_rights() {
+    // SAFETY: system calls without pointers, or with none.
+    let given_up = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0
+            && libc::setresgid(65534, 65534, 65534) == 0
+            && libc::setresuid(65534, 65534, 65534) == 0
+    };
+    if !given_up {
+        return println!("skipped: {}", io::Error::last_os_error());
+    }
+    println!("readable: {}", File::open("/proc/self/auxv").is_ok());
+    tries();
+    let pool = Pool::builder().workers(1).build().expect("a pool");
+    let task: Task<Vec<String>> = pool.try_task().expect("the pool is open");
+    task.call(|()| rights(), ());
+    let found = task.get().expect("it reads a file").remove(0);
+    println!("the same rights: {}", found == rights());
+    println!("users: {}", found[0]);
+}
+
+/// The lines of this process's status that tell its rights.
+fn rights() -> Vec<String> {
+    let status = fs::read_to_string("/proc/self/status").expect("there is /proc");
+    let tells =
+        |line: &&str| ["Uid:", "Gid:", "Groups:", "CapPrm:", "CapEff:"].iter().any(|name| line.starts_with(name));
+    status.lines().filter(tells).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// There never was a /proc, or an empty folder stands in its place, before the first pool.
