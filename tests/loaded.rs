@@ -71,6 +71,26 @@ fn a_worker_that_is_executed_finds_what_a_forked_one_finds() {
     assert_eq!(executed.stderr, "");
 }
 
+/// Fault 61, with the libraries that it is about.
+#[test]
+fn programs_with_openblas_or_a_background_allocator_have_pools() {
+    // The number keeps OpenBLAS from making none on a machine with one core.
+    let settings = [("OPENBLAS_NUM_THREADS", "2"), ("MALLOC_CONF", "background_thread:true")];
+    for (library, multiplies) in [("libopenblas.so.0", true), ("libjemalloc.so.2", false)] {
+        let mut command = command(&program("preloaded"), &[]);
+        command.env("LD_PRELOAD", library).envs(settings);
+        let outcome = run(command);
+        if outcome.stderr.contains("cannot be preloaded") {
+            skipped(library, "it is not installed");
+            continue;
+        }
+        outcome.assert_said(&format!(
+            "threads here: true\nmultiplies: {multiplies}\nright: true\ndeath: Some(Signal(6))\nthen: true\nstart: Executed \
+             true\nglobal: true\n"
+        ));
+    }
+}
+
 /// Faults 61 to 64: workers that are executed follow their host too.
 #[test]
 fn workers_that_are_executed_follow_the_host() {

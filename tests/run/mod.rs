@@ -88,6 +88,7 @@ const PLAIN: &[&str] = &[
     "late",
     "leaver",
     "limited",
+    "preloaded",
     "printer",
     "prologue",
     "rights",
