@@ -164,7 +164,16 @@ fn tool(address: usize) -> Option<extern "C" fn()> {
 /// True if the program was built with a tool that counts what runs and writes its counts when the program ends: the coverage
 /// of `-C instrument-coverage` and clang, or of gcc. A worker must do that itself, since it ends without `exit`.
 pub(crate) fn writes_counts() -> bool {
-    weak_address!("__llvm_profile_write_file") != 0 || weak_address!("__gcov_dump") != 0
+    weak_address!("__llvm_profile_write_file") != 0 || gcov_writer() != 0
+}
+
+/// What writes gcc's counts. `__gcov_dump` is linked only where the program names it, or clang counts; `__gcov_exit` is there
+/// wherever gcc counts, and may be called once.
+fn gcov_writer() -> usize {
+    match weak_address!("__gcov_dump") {
+        0 => weak_address!("__gcov_exit"),
+        dump => dump,
+    }
 }
 
 /// Calls a function when the program ends in order, after `main` or by exit(3), if it [`writes_counts`].
@@ -176,7 +185,8 @@ pub(crate) fn call_before_last_counts(function: extern "C" fn()) {
 }
 
 /// In a process that was just forked: its counts begin at 0, since its parent writes what it has counted so far; and the
-/// name of its file gets this process's number where it has one.
+/// name of its file gets this process's number where it has one. (Where gcc counts and the program does not name
+/// `__gcov_reset`, it is not linked: then each worker counts once more what its parent has.)
 pub(crate) fn start_counts() {
     // In this mode the file itself is mapped, and holds the counts of all processes.
     if weak_address!("__llvm_profile_is_continuous_mode_enabled") != 0 && is_continuous() {
@@ -224,10 +234,10 @@ fn counts_pattern() -> Option<Vec<u8>> {
     pattern.windows(2).any(|pair| pair == b"%p").then_some(pattern)
 }
 
-/// Writes the counts of this process to their file.
+/// Writes the counts of this process to their file, at its end.
 pub(crate) fn write_counts() {
     super::may_sleep::assert_may_sleep();
-    for address in [weak_address!("__llvm_profile_write_file"), weak_address!("__gcov_dump")] {
+    for address in [weak_address!("__llvm_profile_write_file"), gcov_writer()] {
         if let Some(write) = tool(address) {
             write();
         }

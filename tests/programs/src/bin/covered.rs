@@ -1,4 +1,7 @@
-//! A program that is built with a coverage counter: `covered WAY`. Its numbers of calls are easily found in the files.
+//! A program that is built with a coverage counter: `covered WAY`. Its numbers of calls are easily found in the files. With
+//! `--cfg gcov` the functions that count are C's, and the test links them.
+
+#![allow(unsafe_code)]
 
 use multicore::{Pool, Task};
 use std::hint::black_box;
@@ -6,14 +9,30 @@ use std::hint::black_box;
 const PIECES: u64 = 12_345;
 const PRELOADED: u64 = 54_321;
 
+#[cfg(gcov)]
+unsafe extern "C" {
+    safe fn multiply(a: u64, b: u64) -> u64;
+    safe fn add_one(a: u64) -> u64;
+}
+
+#[cfg(not(gcov))]
+fn multiply(a: u64, b: u64) -> u64 {
+    a * b
+}
+
+#[cfg(not(gcov))]
+fn add_one(a: u64) -> u64 {
+    a + 1
+}
+
 #[inline(never)]
 fn in_piece(a: u64, b: u64) -> u64 {
-    black_box(a) * b
+    multiply(black_box(a), b)
 }
 
 #[inline(never)]
 fn in_preload(a: u64) -> u64 {
-    black_box(a) + 1
+    add_one(black_box(a))
 }
 
 fn main() {
