@@ -3,13 +3,14 @@
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
+/// How the errors end for which another format is the cure.
+pub(crate) const USE_JSON: &str = ": use Format::Json";
+
 /// The reason why a value could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CodecError {
     /// A type that needs the format to describe the value, such as an untagged enum.
-    #[error(
-        "bincode cannot decode `{type_name}`, which describes its own shape, as an untagged enum does: use Format::Json"
-    )]
+    #[error("bincode cannot decode `{type_name}`, which describes its own shape, as an untagged enum does{USE_JSON}")]
     SelfDescribing { type_name: &'static str },
     #[error("{missing} bytes are missing at the end")]
     CutOff { missing: usize },
@@ -31,6 +32,14 @@ pub(crate) enum CodecError {
     NotText(#[from] std::string::FromUtf8Error),
     #[error("Format::Raw carries only a String or Vec<u8> as a result; use Format::Bincode or Format::Json")]
     NotBytes,
+}
+
+impl CodecError {
+    /// What is wrong, without what to do about it, for a sentence that goes on with that.
+    pub(crate) fn reason(&self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(USE_JSON).unwrap_or(&text).to_string()
+    }
 }
 
 /// The message in a panic's payload.

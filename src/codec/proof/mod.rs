@@ -268,9 +268,9 @@ fn read_back<T: Serialize + DeserializeOwned + 'static>(
         let Finding { type_name, text } =
             guide.finding().unwrap_or(Finding { type_name: type_name::<T>(), text: String::new() });
         match (text.as_str(), &error) {
-            ("", _) => not_mirrored(type_name, format!("it cannot be read back: {error}")),
+            ("", _) => not_mirrored(type_name, format!("it cannot be read back: {}", error.reason())),
             (_, CodecError::Custom(error)) if error == reader::REFUSED => not_mirrored(type_name, text),
-            _ => not_mirrored(type_name, format!("{text}: {error}")),
+            _ => not_mirrored(type_name, format!("{text}: {}", error.reason())),
         }
     })?;
     if record_of(&value, Mode::Whole)?.digest() != digest {

@@ -348,3 +348,52 @@ fn cost_of_shapes() {
         1000,
     );
 }
+
+/// An error that came while another finding was known brought its cure along, beside that of the whole.
+#[test]
+fn an_error_names_what_to_do_once() {
+    #[derive(PartialEq, Serialize, Deserialize)]
+    struct Flat {
+        one: u8,
+        #[serde(flatten)]
+        rest: std::collections::BTreeMap<String, u8>,
+    }
+
+    #[derive(Default, PartialEq, Serialize, Deserialize)]
+    struct Order {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
+    }
+
+    #[derive(PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u64),
+    }
+
+    #[derive(PartialEq, Serialize, Deserialize)]
+    struct Lenient {
+        #[serde(deserialize_with = "or_default")]
+        order: Order,
+        number: Untagged,
+    }
+
+    fn or_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Order, D::Error> {
+        Ok(Order::deserialize(deserializer).unwrap_or_default())
+    }
+
+    let module = "multicore::codec::proof::tests::an_error_names_what_to_do_once";
+    let flat = Flat { one: 1, rest: [("two".to_string(), 2)].into() };
+    let told = format!(
+        "`{module}::Flat` is written as a list or map that does not tell its length before, as with #[serde(flatten)]: use \
+         Format::Json"
+    );
+    assert_eq!(error_of(&flat), told);
+    let lenient = Lenient { order: Order::default(), number: Untagged::Number(1) };
+    let told = format!(
+        "`{module}::Order` would not come back as it is: its field `tags` is read and not written (skip_serializing): \
+         bincode cannot decode `{module}::Lenient`, which describes its own shape, as an untagged enum does: use \
+         Format::Json, or let both halves of its serde code name the same fields"
+    );
+    assert_eq!(error_of(&lenient), told);
+}

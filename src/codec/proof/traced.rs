@@ -7,6 +7,7 @@
 //! Invariant: the inner serializer, that of the binary format, gets what the value would have written without this one.
 //! Only the observer of a proof takes elements of lists away (`record.rs`).
 
+use crate::codec::error::USE_JSON;
 use crate::codec::proof::plain::{is_plain, is_plain_list, name_of};
 use crate::codec::proof::words::{mix, word};
 use serde::ser::{self, Error, Serialize, Serializer};
@@ -303,7 +304,7 @@ impl<'o, S: Serializer, O: Observer> Serializer for Traced<'o, S, O> {
 fn known_length<O: Observer, E: Error>(observer: &O, length: Option<usize>, name: &'static str) -> Result<usize, E> {
     if length.is_none() && observer.needs_lengths() {
         return Err(E::custom(format_args!(
-            "`{name}` is written as a list or map that does not tell its length before, as with #[serde(flatten)]: use Format::Json"
+            "`{name}` is written as a list or map that does not tell its length before, as with #[serde(flatten)]{USE_JSON}"
         )));
     }
     Ok(length.unwrap_or_default())
