@@ -535,3 +535,41 @@ fn stats_show_as_a_table_and_travel_as_data() {
     assert_eq!(again, stats);
     assert_eq!(again.clone(), again);
 }
+
+/// Such a value was found out only in the workers, each of which died, and the pool with them.
+#[test]
+fn a_hooks_value_that_cannot_be_read_back_is_refused_by_build() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u64),
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        rest: std::collections::BTreeMap<String, u8>,
+    }
+
+    let cure = "hooks have no other format: send a String, such as the value's JSON";
+    let describes = format!(
+        "a hook's value cannot be sent: bincode cannot decode `pools::a_hooks_value_that_cannot_be_read_back_is_refused_by_build\
+         ::Untagged`, which describes its own shape, as an untagged enum does: {cure}"
+    );
+    for builder in [
+        Pool::builder().preload_with(drop, Untagged::Number(1)),
+        Pool::builder().on_worker_start_with(drop, Untagged::Number(1)),
+        Pool::builder().on_worker_exit_with(drop, Untagged::Number(1)),
+    ] {
+        let error = builder.workers(1).build().unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Encode, describes.clone()));
+    }
+    for error in [
+        Pool::builder().preload_with(drop, vec![serde_json::json!({ "a": 1 })]).build().unwrap_err(),
+        Pool::builder().preload_with(drop, Flat { rest: [("a".to_string(), 1)].into() }).build().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Encode);
+        let text = error.to_string();
+        assert!(text.ends_with(cure) && !text.contains("Format::Json"), "{text}");
+    }
+}

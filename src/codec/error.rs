@@ -35,6 +35,17 @@ pub(crate) enum CodecError {
 }
 
 impl CodecError {
+    /// For a value that travels in the binary format alone: names another cure than another format.
+    pub(crate) fn with_cure(&self, other: &str) -> String {
+        match self {
+            CodecError::NotMirrored { type_name, finding, .. } => {
+                format!("`{type_name}` would not come back as it is: {finding}: {other}")
+            }
+            _ if self.to_string().ends_with(USE_JSON) => format!("{}: {other}", self.reason()),
+            _ => self.to_string(),
+        }
+    }
+
     /// What is wrong, without what to do about it, for a sentence that goes on with that.
     pub(crate) fn reason(&self) -> String {
         let text = self.to_string();

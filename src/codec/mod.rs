@@ -119,6 +119,20 @@ pub(crate) fn encode_argument<A: Value>(
     }
 }
 
+/// Encodes the value of a hook, and makes sure that the type reads it: each process of the pool will, and none could say so to
+/// the value's owner. It always travels in the binary format.
+pub(crate) fn encode_hook_value<A: Value>(value: A) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::new();
+    if let Encoded::Own(own) = encode_argument(Format::Bincode, value, &mut bytes)? {
+        // A `String` or `Vec<u8>`.
+        return Ok(own);
+    }
+    if !proof::is_plain::<A>() {
+        error::guarded(|| decode_value::<A>(Format::Bincode, &bytes).map(drop))?;
+    }
+    Ok(bytes)
+}
+
 /// Encodes the pair of `run`.
 pub(crate) fn encode_pair<A: Value, B: Value>(
     format: Format,

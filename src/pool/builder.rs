@@ -1,9 +1,9 @@
 //! The settings of a pool, and its start.
 
 use crate::backend::{Hook, PoolSettings};
+use crate::codec;
 use crate::codec::call::Call;
 use crate::codec::value::Value;
-use crate::codec::{self, Encoded, Format};
 use crate::engine;
 use crate::error::{Error, ErrorKind};
 use crate::pool::Pool;
@@ -77,7 +77,7 @@ impl PoolBuilder {
         self
     }
 
-    /// As [`preload`](Self::preload), with a value sent along.
+    /// As [`preload`](Self::preload), with a value sent along, as in [`Format::Bincode`](crate::Format::Bincode).
     pub fn preload_with<V: Value>(mut self, function: fn(V), value: V) -> Self {
         self.preload = Some(hook_with(function, value));
         self
@@ -178,7 +178,7 @@ impl PoolBuilder {
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) for a setting that makes no sense, [`Encode`](ErrorKind::Encode)
-    /// if a hook's value cannot be sent, and as [`Pool::global`].
+    /// if a hook's value cannot be sent or its type cannot read it, and as [`Pool::global`].
     pub fn build(self) -> Result<Pool, Error> {
         // Counting the CPUs reads files, so they are counted only where the number is needed.
         let cpus = OnceCell::new();
@@ -238,11 +238,9 @@ fn hook(function: fn()) -> Hook {
 }
 
 fn hook_with<V: Value>(function: fn(V), value: V) -> Result<Hook, Error> {
-    let mut buffer = Vec::new();
-    let value = match codec::encode_argument(Format::Bincode, value, &mut buffer) {
-        Ok(Encoded::Own(bytes)) => bytes,
-        Ok(Encoded::InBuffer) => buffer,
-        Err(reason) => return Err(Error::new(ErrorKind::Encode, format!("a hook's value cannot be sent: {reason}"))),
-    };
+    const CURE: &str = "hooks have no other format: send a String, such as the value's JSON";
+    let value = codec::encode_hook_value(value).map_err(|error| {
+        Error::new(ErrorKind::Encode, format!("a hook's value cannot be sent: {}", error.with_cure(CURE)))
+    })?;
     Ok(Hook { call: Call::of_argument(function), value })
 }
