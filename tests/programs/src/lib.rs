@@ -6,6 +6,7 @@ use multicore::{Cause, Error, ErrorKind, Pool, Task, Value};
 use std::ffi::{CString, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The sum of the numbers of a range: a piece.
 pub fn sum(start: u64, end: u64) -> u64 {
@@ -15,6 +16,30 @@ pub fn sum(start: u64, end: u64) -> u64 {
 /// The id of the process that runs it: a piece.
 pub fn pid(_: (), _: ()) -> u32 {
     std::process::id()
+}
+
+/// A thread, as other processes know it: the numbers of its process and its own.
+pub type Thread = (u32, u32);
+
+/// The thread that calls this.
+#[must_use]
+pub fn this_thread() -> Thread {
+    // SAFETY: a system call that takes no pointer.
+    (std::process::id(), unsafe { libc::syscall(libc::SYS_gettid) } as u32)
+}
+
+/// Waits until a thread sleeps, as one does that waits for results. Three looks must find it asleep, since it may sleep for a
+/// moment for another reason.
+pub fn wait_until_asleep((process, thread): Thread) {
+    let start = Instant::now();
+    let mut looks = 0;
+    while looks < 3 {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/stat")).expect("it is there");
+        let sleeps = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'));
+        looks = if sleeps { looks + 1 } else { 0 };
+        assert!(start.elapsed() < Duration::from_secs(60), "it never sleeps");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The outcome of a task of the global pool: `Ok`, or the error's kind.

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use multicore::{Error, Pool, Task};
+use multicore_programs::{this_thread, wait_until_asleep};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -38,9 +39,12 @@ fn main() {
         }
         "waiting" => {
             let task = endless(&pool);
-            let waiter = std::thread::spawn(move || task.get());
-            // It may wait by then, and need not.
-            std::thread::sleep(Duration::from_millis(20));
+            let (tell, told) = std::sync::mpsc::channel();
+            let waiter = std::thread::spawn(move || {
+                tell.send(this_thread()).unwrap();
+                task.get()
+            });
+            wait_until_asleep(told.recv().unwrap());
             let files = close_all();
             println!("get: {}", waiter.join().unwrap().is_err());
             calls(&pool);

@@ -4,10 +4,10 @@
 #![allow(unsafe_code)]
 
 use multicore::{Format, Pool, Task, Value};
-use multicore_programs::sum;
+use multicore_programs::{Thread, sum, this_thread, wait_until_asleep};
 use std::time::Duration;
 
-/// Pieces that take a while: the caller must wait for them.
+/// Pieces that end once their caller sleeps: it must wait for them.
 const PIECES: u64 = 6;
 
 struct AtEnd(fn());
@@ -48,14 +48,14 @@ fn wait_and_use_later(later: fn()) {
     println!("before: {}", is_right(&waited.expect("sums do not fail")));
 }
 
-fn slow_sum(start: u64, end: u64) -> u64 {
-    std::thread::sleep(Duration::from_millis(5));
-    sum(start, end)
+fn slow_sum(caller: Thread, start: u64) -> u64 {
+    wait_until_asleep(caller);
+    sum(start, start + 2)
 }
 
 fn slow(task: Task<u64>) -> Task<u64> {
     for number in 0..PIECES {
-        task.run(slow_sum, number, number + 2);
+        task.run(slow_sum, this_thread(), number);
     }
     task
 }
@@ -101,16 +101,17 @@ fn collect() {
     println!("iter_completed: {}", is_right(&finished.into_iter().map(|(_, sum)| sum).collect::<Vec<_>>()));
     let text = new::<String>().format(Format::Raw);
     text.call(
-        |text: String| {
-            std::thread::sleep(Duration::from_millis(5));
+        |(caller, text): (Thread, String)| {
+            wait_until_asleep(caller);
             text
         },
-        "as it is".to_string(),
+        (this_thread(), "as it is".to_string()),
     );
     let mut written = Vec::new();
     println!("write_to: {:?}", text.write_to(&mut written).map_err(|error| error.kind()));
     let batch = new::<u64>().name("batch").timeout(Duration::from_secs(60)).retries(1);
-    batch.run_all(slow_sum, (0..PIECES).map(|number| (number, number + 2)));
+    // It does not sleep meanwhile.
+    batch.run_all(sum, (0..PIECES).map(|number| (number, number + 2)));
     while batch.completed() < batch.len() {
         std::thread::yield_now();
     }
@@ -146,7 +147,12 @@ fn follow() {
     let endless = new::<()>();
     endless.run(|(), ()| std::thread::sleep(Duration::from_secs(3600)), (), ());
     let canceller = endless.canceller();
-    let leader = std::thread::spawn(move || endless.get().map_err(|error| error.kind()));
+    let (tell, told) = std::sync::mpsc::channel();
+    let leader = std::thread::spawn(move || {
+        tell.send(this_thread()).expect("it is waited for");
+        endless.get().map_err(|error| error.kind())
+    });
+    wait_until_asleep(told.recv().expect("it says so"));
     println!("follower: {}", (0..10).all(|_| is_right(&slow(new()).get().expect("sums do not fail"))));
     canceller.cancel();
     println!("leader: {:?}", leader.join().expect("it does not panic"));
