@@ -22,7 +22,7 @@ use crate::sys::host::HostReader;
 use crate::sys::image;
 use crate::sys::launch::Launch;
 use crate::sys::signals::BlockedSignals;
-use crate::sys::{clock, descriptors, executable, memory, process, socket};
+use crate::sys::{clock, descriptors, executable, machine, memory, process, socket};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(crate) fn start(
     let launcher =
         Launcher { launch, settings: settings_file(pool)?, epolls: epolls.clone(), load_ns: image::load_ns() };
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
-    let mut core = Core::new(workers, epolls.clone(), Arc::clone(&kick_supervisor), buffers);
+    let mut core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.

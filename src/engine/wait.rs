@@ -187,6 +187,7 @@ impl<'a> Wait<'a> {
 
     /// The leader: sleeps until a worker replies or dies, or somebody kicks it.
     fn poll(&mut self, left: Option<Duration>, due_ns: Option<u64>) {
+        let due_ns = due_ns.into_iter().chain(self.core().take_stays_until_ns()).min();
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
         let left = [left, until_due, Some(LOOK)].into_iter().flatten().min();
         self.unparker.will_poll();

@@ -323,7 +323,9 @@ impl Host {
     }
 
     fn lost(&self) {
-        let task = self.pool.try_task::<u64>().unwrap().timeout(LIMIT);
+        // A process that is delayed may hear of the end only after a short limit.
+        let limit = if self.action == "stop" { LIMIT } else { DEADLINE };
+        let task = self.pool.try_task::<u64>().unwrap().timeout(limit);
         task.call(|code: i32| crate::sys::process::exit_now(code), 3);
         self.expect(task.get_timeout(DEADLINE), &[ErrorKind::WorkerLost], Some(Cause::Exit(3)));
     }

@@ -5,6 +5,7 @@
 //! | `back_head`               | *out*  | parent     | worker  | the position up to which the parent has read *back*'s ring |
 //! | `out_head`                | *back* | worker     | parent  | the position up to which the worker has read *out*'s ring |
 //! | `started_ns`, `started`   | *back* | worker     | parent  | when the worker began a piece, and which               |
+//! | `first_cost`              | *back* | worker     | parent  | how long the first piece took after the worker was woken, and which that was |
 //!
 //! Who is told a head may write over what lies before it; so all reads of that must come before. Who is told of a start
 //! reads the time that belongs to it, or that of a later piece, and then the earlier one is answered already.
@@ -38,6 +39,18 @@ pub(crate) fn tell_start(started_ns: &AtomicU64, started: &AtomicU32, sequence: 
 pub(crate) fn told_start(started_ns: &AtomicU64, started: &AtomicU32, sequence: u32) -> Option<u64> {
     // Acquire (tell-start): the time was written before.
     (started.load(Acquire) == sequence).then(|| started_ns.load(Relaxed))
+}
+
+/// The worker tells how long a piece took. It does so before its reply, which is published with Release.
+pub(crate) fn tell_cost(word: &AtomicU64, sequence: u32, cost_ns: u64) {
+    let cost_ns = u32::try_from(cost_ns).unwrap_or(u32::MAX);
+    word.store(u64::from(sequence) << 32 | u64::from(cost_ns), Relaxed);
+}
+
+/// How long a piece took, in nanoseconds, if the worker's last word is about that piece.
+pub(crate) fn told_cost(word: &AtomicU64, sequence: u32) -> Option<u64> {
+    let told = word.load(Relaxed);
+    (told >> 32 == u64::from(sequence)).then_some(told & u64::from(u32::MAX))
 }
 
 #[cfg(test)]

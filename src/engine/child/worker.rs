@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     process: process::Number,
     arguments: Vec<u8>,
     result: Vec<u8>,
+    /// It was woken, and has begun nothing since. What it begins then is measured: that is little beside a wake-up.
+    was_woken: bool,
     /// A big value was handled since freed memory was last given back.
     grew: bool,
 }
@@ -88,6 +90,7 @@ impl Worker {
             output: Output::new(),
             result_limit,
             process: process::number(),
+            was_woken: false,
             arguments: Vec::new(),
             result: Vec::new(),
             grew: false,
@@ -143,7 +146,11 @@ impl Worker {
         } else {
             self.receive(record);
         }
+        let began_ns = if std::mem::take(&mut self.was_woken) { Some(clock::now_ns()) } else { None };
         let (outcome, own) = self.run_within_limit(call, format);
+        if let Some(began_ns) = began_ns {
+            told::tell_cost(self.pair.first_cost(), sequence, clock::now_ns().saturating_sub(began_ns));
+        }
         let notable = flags & LOW_WATER != 0 || outcome != Outcome::Result;
         let result = match own {
             Some(bytes) => bytes,
@@ -326,6 +333,7 @@ impl Worker {
             self.grew = false;
             allocator::give_memory_back();
         }
+        self.was_woken = true;
         failpoint!("worker-awake");
         spin::after_wake_up();
     }

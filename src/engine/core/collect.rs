@@ -136,8 +136,12 @@ fn learn_pace(worker: &mut WorkerHandle, work: &mut Work, key: TaskKey, count: u
         task.learn_cost(match measured {
             Measured::FromReply(since_ns) => each_ns(since_ns),
             // With more workers than cores this is mostly a wait for a core. Once it counted, each worker that was
-            // woken for tiny pieces made them seem long, so the next of them woke one worker more each.
-            Measured::FromIdle(since_ns) => each_ns(since_ns).min(u64::from(task.cost_ns())),
+            // woken for tiny pieces made them seem long, so the next of them woke one worker more each. The worker's own
+            // word on it has no such wait.
+            Measured::FromIdle(since_ns, first) => {
+                let told_ns = worker.link.told_cost_ns(first);
+                told_ns.unwrap_or_else(|| each_ns(since_ns)).min(u64::from(task.cost_ns()))
+            }
         });
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Gave {
     pub(crate) shortest_limit: Option<NonZeroU64>,
     /// The lock was held for long enough, and there may be more to give out.
     pub(crate) is_cut: bool,
+    /// Until then, quick pieces stay with the workers that are awake.
+    pub(crate) stays_until_ns: Option<u64>,
 }
 
 impl Gave {
@@ -33,6 +35,7 @@ impl Gave {
         self.any |= other.any;
         self.is_cut |= other.is_cut;
         self.shortest_limit = shorter(self.shortest_limit, other.shortest_limit);
+        self.stays_until_ns = self.stays_until_ns.or(other.stays_until_ns);
     }
 }
 
@@ -69,7 +72,14 @@ fn give_out(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
             return gave;
         }
         let is_tiny = work.tasks.get(first).is_some_and(|task| task.is_tiny());
-        let Some(seat) = choose(seats, is_tiny, &full) else { return gave };
+        let seat = match choose(seats, is_tiny, &full) {
+            Choice::Seat(seat) => seat,
+            Choice::Stay { until_ns } => {
+                gave.stays_until_ns = Some(until_ns);
+                return gave;
+            }
+            Choice::Nobody => return gave,
+        };
         let Some(worker) = seats.worker_mut(seat) else { return gave };
         let room_ns = LOOK_AHEAD_NS.saturating_sub(worker.link.backlog_ns());
         let fed = feed(worker, work, hold, pace::share(work.waiting_ns(), hungry, room_ns));
@@ -81,8 +91,19 @@ fn give_out(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
     gave
 }
 
+/// Who gets the next pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Seat(usize),
+    /// Those that are awake, as soon as they can take more; until then no other is woken for it.
+    Stay {
+        until_ns: u64,
+    },
+    Nobody,
+}
+
 /// The seat whose worker gets the next pieces; none of those that are `full`.
-pub(crate) fn choose(seats: &mut Seats, is_tiny: bool, full: &[usize]) -> Option<usize> {
+pub(crate) fn choose(seats: &mut Seats, is_tiny: bool, full: &[usize]) -> Choice {
     let has_room = |seat: &usize| !full.contains(seat);
     // Of those that hold nothing, one stands for all.
     let roster = seats.sorted();
@@ -90,15 +111,27 @@ pub(crate) fn choose(seats: &mut Seats, is_tiny: bool, full: &[usize]) -> Option
         [] => roster.first_idle(),
         _ => roster.iter(Set::Idle).chain(roster.iter(Set::Starting)).find(has_room),
     };
-    if roster.is_empty(Set::Hungry) {
-        return idle;
-    }
     let candidate = |seat| {
         let worker = seats.worker(seat)?;
         let (backlog_ns, is_idle) = (worker.link.backlog_ns(), worker.link.is_idle());
         Some(Candidate { seat, backlog_ns, is_idle, has_process: worker.has_process() })
     };
-    placement::choose(seats.roster().iter(Set::Hungry).filter(has_room).chain(idle).filter_map(candidate), is_tiny)
+    let among = |idle: Option<usize>| {
+        let roster = seats.roster();
+        if roster.is_empty(Set::Hungry) {
+            return idle;
+        }
+        placement::choose(roster.iter(Set::Hungry).filter(has_room).chain(idle).filter_map(candidate), is_tiny)
+    };
+    let chosen = among(idle);
+    if is_tiny && idle.is_some() && chosen == idle {
+        let awake = among(None);
+        let of_awake = awake.or_else(|| seats.roster().first(Set::Laden));
+        if let Some(until_ns) = of_awake.and_then(|seat| seats.stays_until_ns(seat)) {
+            return awake.map_or(Choice::Stay { until_ns }, Choice::Seat);
+        }
+    }
+    chosen.map_or(Choice::Nobody, Choice::Seat)
 }
 
 /// Lets idle workers have pieces that others hold and have not begun, if those have at least `least_ns` of
@@ -121,6 +154,10 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
         let Some(count) = placement::given_up(link.in_flight(), link.backlog_ns(), least_ns) else { return gave };
         if hold.is_spent() {
             gave.is_cut = true;
+            return gave;
+        }
+        if let Some(until_ns) = seats.stays_until_ns(fullest) {
+            gave.stays_until_ns = Some(until_ns);
             return gave;
         }
         let words = link.newest_words();
@@ -163,7 +200,7 @@ pub(crate) fn revoke_all(worker: &mut WorkerHandle, work: &mut Work) -> usize {
 
 /// Gives pieces for `budget_ns`, or at least one, to one worker, task by task in turn.
 pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, budget_ns: u64) -> Gave {
-    let was_idle = worker.link.is_idle();
+    let (was_idle, first) = (worker.link.is_idle(), worker.link.next_sequence());
     let mut feeding = Feeding { left_ns: budget_ns, given: 0, bytes: 0, shortest_limit: None, half: None };
     while feeding.has_room(worker) {
         let Some(key) = work.ready.pop_first() else { break };
@@ -178,7 +215,7 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
         // Nothing needs to be learnt from a task that has one piece, and a clock costs as much as a tiny
         // piece.
         let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1);
-        worker.measured = (!is_single).then(|| Measured::FromIdle(clock::now_ns()));
+        worker.measured = (!is_single).then(|| Measured::FromIdle(clock::now_ns(), first));
     } else if worker.measured.is_none() {
         worker.measured = Some(Measured::FromReply(clock::now_ns()));
     }
@@ -186,7 +223,7 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     worker.link.pump();
     hold.spend_pieces(feeding.given);
     hold.spend(feeding.bytes + worker.link.take_copied());
-    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit, is_cut: false }
+    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit, ..Gave::default() }
 }
 
 /// What one worker is given in one call.

@@ -166,7 +166,7 @@ impl Core {
             "the pool ended: this program has closed descriptors that are the pool's",
         ));
         let seats = self.seats.len();
-        let lost = (std::mem::replace(&mut self.seats, Seats::new(seats)), std::mem::take(&mut self.reserve));
+        let lost = (std::mem::replace(&mut self.seats, Seats::new(seats, 0)), std::mem::take(&mut self.reserve));
         std::mem::forget((lost, std::mem::replace(&mut self.server, ServerLink::Ended)));
         std::mem::forget((std::mem::take(&mut self.reaped), self.epolls.clone()));
     }

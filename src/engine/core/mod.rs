@@ -57,7 +57,7 @@ use self::attention::{Attention, Guard, MAX_LOOKS, Need};
 use self::collect::{Destination, Found};
 use self::delayed::Delayed;
 use self::direct_lane::{Added, DirectLane};
-use self::dispatch::Gave;
+use self::dispatch::{Choice, Gave};
 use self::ending::Sweep;
 use self::follow::Following;
 use self::phase::Phase;
@@ -118,6 +118,8 @@ pub(crate) struct Core {
     hold: Hold,
     /// The last time that work was given out was cut: the next look gives out more, whatever it finds.
     owes_dispatch: bool,
+    /// The caller that leads looks again at that moment: until then, quick pieces stay with the workers that are awake.
+    stays_until_ns: Option<u64>,
     /// The seat with which the next look begins, if the last one was cut.
     next_look: usize,
     /// Ends of many tasks that are under way.
@@ -142,11 +144,16 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize, epolls: Epolls, kick_supervisor: Arc<Kick>, buffers: Buffers) -> Self {
+    pub(crate) fn new(
+        (workers, cpus): (usize, usize),
+        epolls: Epolls,
+        kick_supervisor: Arc<Kick>,
+        buffers: Buffers,
+    ) -> Self {
         Core {
             work: Work::default(),
             delayed: Delayed::default(),
-            seats: Seats::new(workers),
+            seats: Seats::new(workers, cpus),
             lane: DirectLane::default(),
             waiters: Waiters::new(),
             attention: Attention::new(),
@@ -156,6 +163,7 @@ impl Core {
             wakes: Wakes::default(),
             hold: Hold::default(),
             owes_dispatch: false,
+            stays_until_ns: None,
             next_look: 0,
             sweeps: VecDeque::new(),
             server: ServerLink::Absent { retry_ns: 0 },
@@ -296,12 +304,12 @@ impl Core {
         let Some(word) = task.known_word(site).filter(|_| task.goes_directly()) else { return 0 };
         let call = (word, task.settings().format, task.terms());
         let first = task.len();
-        let was_idle = worker.link.is_idle();
+        let (was_idle, first_sequence) = (worker.link.is_idle(), worker.link.next_sequence());
         let pieces = (arguments, start, ends);
         let given = worker.link.give_records(key, first, call, pieces, ends_batch, LOOK_AHEAD_NS);
         task.add_given(given);
         if was_idle && given > 0 {
-            worker.measured = Some(Measured::FromIdle(clock::now_ns()));
+            worker.measured = Some(Measured::FromIdle(clock::now_ns(), first_sequence));
             worker.link.publish();
         }
         given
@@ -364,7 +372,10 @@ impl Core {
         if !self.collect() {
             self.dispatch();
         }
-        let seat = dispatch::choose(&mut self.seats, true, &[]);
+        let seat = match dispatch::choose(&mut self.seats, true, &[]) {
+            Choice::Seat(seat) => Some(seat),
+            Choice::Stay { .. } | Choice::Nobody => None,
+        };
         self.lane.use_seat(seat);
         self.keep_attention();
     }
@@ -418,10 +429,23 @@ impl Core {
             self.owes_dispatch = true;
             self.alarm.wake_now();
         }
+        if let Some(until_ns) = gave.stays_until_ns {
+            self.owes_dispatch = true;
+            if self.waiters.has_leader() {
+                self.stays_until_ns = Some(until_ns);
+            } else {
+                self.alarm.wake_by(until_ns);
+            }
+        }
         if let Some(limit_ns) = gave.shortest_limit {
             self.alarm.wake_by(clock::now_ns().saturating_add(limit_ns.get()));
         }
         gave.any
+    }
+
+    /// When the caller that leads must look again to share out what stays with workers now.
+    pub(crate) fn take_stays_until_ns(&mut self) -> Option<u64> {
+        self.stays_until_ns.take()
     }
 
     /// A task that had too much unread may go on, because its reader took something.

@@ -91,8 +91,9 @@ pub(crate) struct Roster {
     rows: Box<[Row]>,
     /// The sets of each seat by its traits, as masks: most looks change nothing of it.
     known: Box<[u8]>,
-    /// The number of workers that can take pieces.
+    /// The number of workers that can take pieces, and of those that hold pieces.
     hungry_workers: usize,
+    busy_workers: usize,
     /// A seat that is touched: what is touched again and again is nearly always the same one.
     last_touched: Option<usize>,
 }
@@ -103,6 +104,7 @@ impl Roster {
             rows: vec![[0; Set::COUNT]; seats.div_ceil(64)].into_boxed_slice(),
             known: vec![0; seats].into_boxed_slice(),
             hungry_workers: 0,
+            busy_workers: 0,
             last_touched: None,
         };
         (0..seats).for_each(|seat| roster.touch(seat));
@@ -152,6 +154,11 @@ impl Roster {
         self.hungry_workers
     }
 
+    /// The number of workers that hold pieces.
+    pub(crate) fn busy_workers(&self) -> usize {
+        self.busy_workers
+    }
+
     /// A worker that holds nothing and can take pieces; one that is being started only if there is no other.
     pub(crate) fn first_idle(&self) -> Option<usize> {
         self.first(Set::Idle).or_else(|| self.first(Set::Starting))
@@ -192,8 +199,9 @@ impl Roster {
             *word ^= u64::from(changed >> set & 1) << place;
         }
         row[Set::Retired as usize] |= u64::from(before & !now & Set::Busy.bit()) << place;
-        let takes = |sets: u8| usize::from(sets & TAKING != 0);
-        self.hungry_workers = self.hungry_workers + takes(now) - takes(before);
+        let is_in = |sets: u8, mask: u8| usize::from(sets & mask != 0);
+        self.hungry_workers = self.hungry_workers + is_in(now, TAKING) - is_in(before, TAKING);
+        self.busy_workers = self.busy_workers + is_in(now, Set::Busy.bit()) - is_in(before, Set::Busy.bit());
     }
 
     /// Takes a worker that must be asked for nothing any more.
@@ -266,6 +274,7 @@ mod tests {
             assert_eq!(found, expected, "{traits:?}");
             let takes = traits.is_hungry;
             assert_eq!(roster.hungry_workers(), usize::from(takes));
+            assert_eq!(roster.busy_workers(), usize::from(traits.is_busy));
             assert_eq!(roster.first_idle(), (takes && !traits.is_busy).then_some(1));
         }
     }

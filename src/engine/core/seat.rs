@@ -68,8 +68,8 @@ struct Watch {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Measured {
     /// It had nothing to do until then, and had to be woken. What it takes may be a wait for a core: that says
-    /// nothing of the pieces.
-    FromIdle(u64),
+    /// nothing of the pieces. The worker tells how long the first one took, of this sequence number.
+    FromIdle(u64, u32),
     /// Its last replies came then, and it had more to do.
     FromReply(u64),
 }
@@ -174,6 +174,14 @@ impl WorkerHandle {
             && self.kill == Kill::NotRequested
             && !matches!(self.process, Process::Ended { .. })
             && !self.link.is_streaming_out()
+    }
+
+    /// If its pieces are quick: when it said something last, or was woken.
+    pub(crate) fn quick_since_ns(&self) -> Option<u64> {
+        match self.measured? {
+            _ if !pace::is_quick(self.link.backlog_ns(), self.link.in_flight()) => None,
+            Measured::FromIdle(since_ns, _) | Measured::FromReply(since_ns) => Some(since_ns),
+        }
     }
 
     /// True if nothing is to be done about it: it runs, and all that belongs to its start is done.

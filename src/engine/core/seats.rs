@@ -4,19 +4,24 @@
 
 use super::roster::{Roster, Set};
 use super::seat::{Seat, WorkerHandle};
+use crate::engine::policy::placement;
+use crate::sys::clock;
 
 #[derive(Debug)]
 pub(crate) struct Seats {
     seats: Vec<Seat>,
     roster: Roster,
+    /// The CPUs that this program may use.
+    cpus: usize,
     /// How many times a seat was visited.
     #[cfg(test)]
     visits: std::cell::Cell<usize>,
 }
 
 impl Seats {
-    pub(crate) fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize, cpus: usize) -> Self {
         Seats {
+            cpus,
             seats: (0..count).map(|_| Seat::new()).collect(),
             roster: Roster::new(count),
             #[cfg(test)]
@@ -59,6 +64,17 @@ impl Seats {
     pub(crate) fn worker_of(&mut self, index: usize, generation: u32) -> Option<&mut WorkerHandle> {
         let seat = self.get_mut(index)?;
         if seat.generation() == generation { seat.worker_mut() } else { None }
+    }
+
+    /// Until when the pieces of a worker stay there although others sleep; `None`: they are shared now.
+    #[inline]
+    pub(crate) fn stays_until_ns(&self, seat: usize) -> Option<u64> {
+        let busy = self.roster.busy_workers();
+        if busy < self.cpus {
+            return None;
+        }
+        let until_ns = self.worker(seat)?.quick_since_ns()? + placement::stays_ns(busy, self.cpus);
+        (clock::now_ns() < until_ns).then_some(until_ns)
     }
 
     // Walks over all seats: where something happens to all of them, or rarely.

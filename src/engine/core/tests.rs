@@ -25,6 +25,7 @@ use crossbeam_channel::Receiver;
 
 mod ends;
 mod holds;
+mod spread;
 mod turns;
 
 /// The worker's side of a pair.
@@ -46,6 +47,10 @@ struct PlayedPool {
 
 impl PlayedPool {
     fn new(workers: usize) -> PlayedPool {
+        PlayedPool::with_cpus(workers, usize::MAX)
+    }
+
+    fn with_cpus(workers: usize, cpus: usize) -> PlayedPool {
         // As the start of a pool does: the first look at the image takes a while.
         let _ = (crate::sys::image::image(), process::number());
         let epoll = || Arc::new(Epoll::new().unwrap());
@@ -54,7 +59,7 @@ impl PlayedPool {
         let (kick, kick_supervisor) = (kick(&epolls.callers), kick(&epolls.supervisor));
         let callers = Arc::clone(&epolls.callers);
         let buffers = Buffers::new(ResultLimit::new(Some(1 << 30)));
-        let mut core = Core::new(workers, epolls, Arc::clone(&kick_supervisor), buffers);
+        let mut core = Core::new((workers, cpus), epolls, Arc::clone(&kick_supervisor), buffers);
         let played = (0..workers).map(|seat| Played::make().sit_down(core.seats.get_mut(seat).unwrap())).collect();
         let (orders, received) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared::new(

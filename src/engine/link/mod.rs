@@ -157,6 +157,17 @@ impl Link {
         self.ledger.oldest().is_some_and(|oldest| oldest.sequence == sequence)
     }
 
+    /// The sequence number of the next piece that it is given.
+    #[inline]
+    pub(crate) fn next_sequence(&self) -> u32 {
+        self.next_sequence
+    }
+
+    /// How long a piece took, by the worker's word: it tells that of the first one after it was woken.
+    pub(crate) fn told_cost_ns(&self, sequence: u32) -> Option<u64> {
+        told::told_cost(self.pair.first_cost(), sequence)
+    }
+
     /// When it became ready, as the worker wrote, if it is.
     pub(crate) fn ready_ns(&self) -> u64 {
         self.pair.ready_ns().load(Relaxed)

@@ -36,6 +36,18 @@ pub(crate) fn choose(candidates: impl Iterator<Item = Candidate>, is_tiny: bool)
     awake.or(emptiest).map(|chosen| chosen.seat)
 }
 
+/// On a full machine a worker that merely waits for a core gets one within some milliseconds. With a tenth, such a wait
+/// would wake one worker more, which makes it longer; with ten times, pieces could wait 0.1 s behind a long one.
+pub(crate) const SILENT_NS: u64 = 10_000_000;
+
+/// How long quick pieces stay with the workers that are awake, if these are `busy` ones and as many as there are CPUs: one more
+/// would share a core with them, which makes no piece quicker, and would cost its wake-up. But one that says nothing for
+/// longer may sleep in a long piece, and others would wait behind that.
+#[must_use]
+pub(crate) fn stays_ns(busy: usize, cpus: usize) -> u64 {
+    SILENT_NS * (busy / cpus.max(1)).max(1) as u64
+}
+
 /// How many pieces the fullest worker gives up to an idle one: the newer half of what it holds, if it
 /// holds two at least and work for `least_ns`. `None`: it keeps all.
 #[must_use]
@@ -71,6 +83,13 @@ mod tests {
                 .enumerate()
                 .map(|(seat, &(backlog_ns, has_process))| candidate(seat, backlog_ns, has_process));
             assert_eq!(choose(all, is_tiny), expected, "{workers:?}, tiny: {is_tiny}");
+        }
+    }
+
+    #[test]
+    fn the_more_workers_share_a_core_the_longer_they_may_be_silent() {
+        for (busy, cpus, times) in [(0, 0, 1), (1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 2, 2), (128, 2, 64)] {
+            assert_eq!(stays_ns(busy, cpus), times * SILENT_NS, "{busy} of {cpus}");
         }
     }
 

@@ -12,6 +12,7 @@
 //! | *back* | 200    | `ready_ns`     | worker         | the time when it became ready, before `stage` |
 //! | *back* | 256    | `started_ns`   | worker         | the time when it began the piece below |
 //! | *back* | 264    | `started`      | worker         | the sequence number of the last piece with a time limit that it began |
+//! | *back* | 320    | `first_cost`   | worker         | how long the first piece took after a wake-up (`told.rs`) |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
 //! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
 //!
@@ -60,6 +61,7 @@ const STAGE: usize = 192;
 const READY_NS: usize = 200;
 const STARTED_NS: usize = 256;
 const STARTED: usize = 264;
+const FIRST_COST: usize = 320;
 const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
 const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
@@ -152,6 +154,11 @@ impl Pair {
         word32(&self.back, STARTED)
     }
 
+    /// The sequence number of the first piece after the worker was woken, and how long that took.
+    pub(crate) fn first_cost(&self) -> &AtomicU64 {
+        &words(&self.back, FIRST_COST, 1)[0]
+    }
+
     pub(crate) fn states(&self) -> &[AtomicU32] {
         assert!(STATES + claim::SLOTS * 4 <= self.back.len());
         // SAFETY: inside the mapping (asserted), aligned (the offset is a multiple of 4096), and
@@ -204,6 +211,7 @@ mod tests {
         worker.out_head().store(5, Relaxed);
         worker.note().store(6, Relaxed);
         worker.stage().store(7, Relaxed);
+        worker.first_cost().store(10, Relaxed);
         worker.states()[claim::SLOTS - 1].store(8, Relaxed);
         worker.back_ring()[0].store(9, Relaxed);
         assert_eq!(worker.interest().load(Relaxed), 1);
@@ -213,6 +221,7 @@ mod tests {
         assert_eq!(parent.out_head().load(Relaxed), 5);
         assert_eq!(parent.note().load(Relaxed), 6);
         assert_eq!(parent.stage().load(Relaxed), 7);
+        assert_eq!(parent.first_cost().load(Relaxed), 10);
         assert_eq!(parent.states()[claim::SLOTS - 1].load(Relaxed), 8);
         assert_eq!(parent.back_ring()[0].load(Relaxed), 9);
     }

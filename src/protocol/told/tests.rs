@@ -17,6 +17,16 @@ mod ordinary {
     }
 
     #[test]
+    fn a_cost_is_told_of_one_piece() {
+        let word = AtomicU64::new(0);
+        for (sequence, cost_ns, told_ns) in [(1, 0, 0), (7, 500, 500), (u32::MAX, u64::MAX, u64::from(u32::MAX))] {
+            assert_eq!(told_cost(&word, sequence), None);
+            tell_cost(&word, sequence, cost_ns);
+            assert_eq!((told_cost(&word, sequence), told_cost(&word, sequence - 1)), (Some(told_ns), None));
+        }
+    }
+
+    #[test]
     fn a_head_is_read_as_it_was_told() {
         let word = AtomicU64::new(0);
         for head in [0, 1, u64::MAX] {

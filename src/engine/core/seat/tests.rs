@@ -17,7 +17,7 @@ fn running() -> WorkerHandle {
 
 #[test]
 fn a_seat_is_occupied_and_vacated_and_its_generation_grows() {
-    let mut seats = Seats::new(1);
+    let mut seats = Seats::new(1, 1);
     let seat = seats.get_mut(0).unwrap();
     assert_eq!((seat.generation(), seat.vacant_until_ns()), (0, Some(0)));
     assert!(seat.vacate().is_none());
@@ -103,7 +103,7 @@ fn a_suspect_can_be_dismissed() {
 
 #[test]
 fn the_pool_awaits_a_moment_while_a_seat_is_vacant_or_a_cause_is_untold() {
-    let mut seats = Seats::new(1);
+    let mut seats = Seats::new(1, 1);
     assert!(seats.await_a_moment());
     seats.get_mut(0).unwrap().occupy(worker());
     assert!(!seats.await_a_moment());

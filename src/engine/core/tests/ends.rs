@@ -12,7 +12,7 @@ pub(super) fn held(pool: &PlayedPool) -> Vec<usize> {
 }
 
 /// A task, and its key, by which the scheduler knows it.
-fn keyed_task(pool: &PlayedPool) -> (TaskKey, Task<u64>) {
+pub(super) fn keyed_task(pool: &PlayedPool) -> (TaskKey, Task<u64>) {
     let key = pool.shared.lock().open_task().unwrap();
     (key, Task::opened(Arc::clone(&pool.shared) as Arc<dyn Backend>, key))
 }
