@@ -137,7 +137,7 @@ impl Shared {
         }
         drop(_held);
         wakes.unpark_all(&self.kick);
-        drop(trash);
+        trash.clear_out();
     }
 
     /// The host has closed our descriptors, as a program does that closes all that it does not know. Whatever has their
@@ -156,7 +156,7 @@ impl Shared {
     /// Does something with the pool's state. `None` in a process that was forked from the pool's: there it
     /// is a copy, whose lock may be held by a thread that is not there, and whose rings are the parent's.
     #[inline]
-    fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> Option<T> {
         if !process::is_current(self.owner) {
             return None;
         }

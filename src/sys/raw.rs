@@ -436,6 +436,15 @@ pub(crate) fn advise_large_pages(memory: &mut [std::mem::MaybeUninit<u8>]) {
     let _ = unsafe { rustix::mm::madvise(start, memory.len(), rustix::mm::Advice::LinuxHugepage) };
 }
 
+/// Allocates the pages of a range of memory. Its contents stay as they are; where there is no such memory, where it cannot be written, or
+/// where the system does not know the request (before Linux 5.14), nothing happens.
+pub(crate) fn allocate_pages(address: usize, bytes: usize) {
+    assert_may_sleep();
+    let start = std::ptr::with_exposed_provenance_mut(address);
+    // SAFETY: the call changes no byte of any memory.
+    let _ = unsafe { rustix::mm::madvise(start, bytes, rustix::mm::Advice::LinuxPopulateWrite) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,8 +14,11 @@
 //! Invariant: a thread that sleeps has announced it to every worker that holds a piece, and has looked
 //! once more after that (`protocol/sleep.rs`).
 
+use super::collect::Found;
 use super::roster::Set;
 use super::seats::Seats;
+use super::task_state::Want;
+use super::{Core, Phase, Waiter, dispatch};
 use crate::engine::policy::pace;
 use crate::protocol::sleep::{Interest, Listening};
 
@@ -174,6 +177,82 @@ impl Attention {
             must_look |= link.announce(interest(self.observer, view, need), renew);
         }
         must_look
+    }
+}
+
+impl Core {
+    /// Sets the observer, then collects until nothing is found, in at most [`MAX_LOOKS`] looks. With `renew`, what was
+    /// announced before and may have been used up is announced again. True if anything was found: then the thread must
+    /// not sleep yet.
+    ///
+    /// Workers that always have something new would hold the lock here for ever. So after the last look all others are let
+    /// in, and also when the lock was held for long enough (`Hold`). The caller that leads then looks again; for every
+    /// other thread the supervisor takes a turn.
+    pub(crate) fn attend(&mut self, observer: Observer, renew: bool) -> bool {
+        self.attention.pass_to(observer);
+        if renew && self.is_open() && matches!(observer, Observer::CallerParks | Observer::SupervisorParks) {
+            // The thread that waits is about to sleep: the pieces that were thought to be over by now are not.
+            // They are worth giving to another worker.
+            let gave = dispatch::rebalance(&mut self.seats, &mut self.work, &mut self.hold, 0);
+            self.note_given(gave);
+        }
+        let mut must_look = self.announce(renew);
+        for looks in 0..MAX_LOOKS {
+            let found = if must_look { self.look() } else { Found::Nothing };
+            if found == Found::Nothing {
+                return looks > 0;
+            }
+            // One that left a part is followed by another, even if nothing new was announced: the worker may have written
+            // all of it before the announcement, and signals no more.
+            must_look = self.announce(renew) || found == Found::Part;
+            if self.hold.is_spent() {
+                break;
+            }
+        }
+        if !(renew && observer == Observer::CallerParks) {
+            self.alarm.wake_now();
+        }
+        true
+    }
+
+    /// After work was given out by a thread that does not wait for its outcome: the thread that sleeps is
+    /// signalled.
+    pub(crate) fn keep_attention(&mut self) {
+        self.attend(self.attention.observer(), false);
+    }
+
+    /// Who looks while no caller waits.
+    pub(crate) fn unattended(&self) -> Observer {
+        if self.lane.is_polled() { Observer::SupervisorPolls } else { Observer::SupervisorParks }
+    }
+
+    /// True if the observer relies on a signal, so that a look is needed.
+    fn announce(&mut self, renew: bool) -> bool {
+        let is_patient = {
+            let mut waiters = self.waiters.iter();
+            matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
+        };
+        let is_worth_telling = self.attention.observer() == Observer::SupervisorParks && self.is_worth_telling();
+        let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
+        self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
+    }
+
+    /// True if something could be done about a worker that runs low while nobody waits.
+    fn is_worth_telling(&mut self) -> bool {
+        // A worker that retires is dismissed by the thread that hears of its last reply.
+        if !self.work.ready.is_empty() || matches!(self.phase, Phase::Closing) || self.following.any_retire() {
+            return true;
+        }
+        if !self.seats.sorted().is_empty(Set::Laden) {
+            return true;
+        }
+        let mut busy = self.seats.of(Set::Busy);
+        busy.any(|(_, seat)| {
+            let task = seat.worker().and_then(|worker| self.work.tasks.get(worker.link.newest_task()?));
+            // A task that waits and is not ready has too much unread, unless its next results are short. A piece that
+            // panics may start again.
+            task.is_some_and(|task| task.waits() || task.retries_panics())
+        })
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn collect_from(
     let mut look = Look { seat, pid: worker.pid(), to, count: 0, last_task: None, start_failure: None };
     let result = worker.link.collect(buffers, &mut look);
     let Look { count, last_task, start_failure, .. } = look;
+    to.work.trash.add_pages(worker.link.take_pages());
     to.work.trash.add_all(worker.link.take_unwanted());
     worker.start_failure = start_failure.or(worker.start_failure.take());
     to.counts.pieces_done += count;

@@ -6,12 +6,13 @@
 //! All workers of a pool share them, under the pool's lock.
 
 use crate::engine::wire::pair::CHUNK_BYTES;
-use crate::engine::wire::result_limit::{self, ResultLimit};
+use crate::engine::wire::result_limit::ResultLimit;
 use crate::sys::allocator;
 
-/// The most memory that is reserved because a worker announced a result of that length: 64 MiB. Reserved memory is not
-/// touched before the bytes come, so a false length costs addresses only. Longer results grow with their bytes.
-const BELIEVED_BYTES: usize = result_limit::ALWAYS_ALLOWED_BYTES;
+/// The most memory that is reserved because a worker announced a result of that length: 1 GiB. Reserved memory is not
+/// touched before the bytes come, so a false length costs addresses only. Longer results grow with their bytes: each time
+/// all of it may have to be copied, with the pool's lock held.
+const BELIEVED_BYTES: usize = 1 << 30;
 
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {

@@ -23,6 +23,7 @@ use crate::failpoint::failpoint;
 use crate::protocol::ring::{Header, Record, Violation};
 use crate::protocol::sync::{Acquire, AtomicU64};
 use crate::protocol::told;
+use crate::sys::allocator::Pages;
 
 /// The most records that one look reads, since the lock is held meanwhile: 512 tiny replies take about 30 us.
 const MAX_RECORDS_A_LOOK: usize = 512;
@@ -32,7 +33,11 @@ const MAX_BYTES_A_LOOK: usize = 256 * 1024;
 
 /// A reply that streams from the worker.
 #[derive(Debug, Default)]
-pub(super) struct Incoming(Option<Partial>);
+pub(super) struct Incoming {
+    partial: Option<Partial>,
+    /// The pages that it needs next.
+    pages: Option<Pages>,
+}
 
 #[derive(Debug)]
 struct Partial {
@@ -44,7 +49,7 @@ struct Partial {
 impl Incoming {
     #[inline]
     fn is_none(&self) -> bool {
-        self.0.is_none()
+        self.partial.is_none()
     }
 
     /// Reads the first or a later part. Returns the value once it is complete.
@@ -55,7 +60,7 @@ impl Incoming {
         words: &[AtomicU64],
         buffers: &mut Buffers,
     ) -> Result<Option<(Outcome, Reply)>, Violation> {
-        let partial = match (record.header.kind, self.0.take()) {
+        let partial = match (record.header.kind, self.partial.take()) {
             (record::BEGIN, None) => {
                 let outcome = outcome_of(record.header.flags)?;
                 let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
@@ -66,6 +71,7 @@ impl Incoming {
                 }
                 let mut partial = Partial { total, bytes: buffers.take(total), outcome };
                 record.append_to(words, 1, &mut partial.bytes);
+                self.pages = Pages::ahead(&partial.bytes, 0);
                 partial
             }
             (record::CHUNK, Some(mut partial)) => {
@@ -73,13 +79,15 @@ impl Incoming {
                     return Err(Violation);
                 }
                 partial.make_room(record.payload_bytes)?;
+                let before = partial.bytes.len();
                 record.append_to(words, 0, &mut partial.bytes);
+                self.pages = Pages::ahead(&partial.bytes, before).or(self.pages);
                 partial
             }
             _ => return Err(Violation),
         };
         if partial.bytes.len() < partial.total {
-            self.0 = Some(partial);
+            self.partial = Some(partial);
             return Ok(None);
         }
         Ok(Some((partial.outcome, Reply::Heap(partial.bytes))))
@@ -197,6 +205,12 @@ impl Link {
         self.work.consumed_to(oldest.end);
         self.ledger.drop_oldest();
         Some((piece, whole_reply(record, self.pair.back_ring())))
+    }
+
+    /// The pages that a result which streams needs next: to be allocated without the lock.
+    #[inline]
+    pub(crate) fn take_pages(&mut self) -> Option<Pages> {
+        self.incoming.pages.take()
     }
 
     /// The position in *back* up to which the parent has read.
