@@ -431,11 +431,9 @@ impl Core {
         }
         if let Some(until_ns) = gave.stays_until_ns {
             self.owes_dispatch = true;
-            if self.waiters.has_leader() {
-                self.stays_until_ns = Some(until_ns);
-            } else {
-                self.alarm.wake_by(until_ns);
-            }
+            // For the caller that leads, if it is about to sleep; it may sleep already.
+            self.stays_until_ns = Some(until_ns);
+            self.alarm.wake_by(until_ns);
         }
         if let Some(limit_ns) = gave.shortest_limit {
             self.alarm.wake_by(clock::now_ns().saturating_add(limit_ns.get()));
