@@ -5,7 +5,7 @@
 //! Invariant: no lock is held while a piece runs. A piece may thus use its own task, which it can
 //! reach by a thread-local variable.
 
-use crate::backend::{Backend, ReadOrder, Settled, Site, TaskKey, TaskSettings};
+use crate::backend::{Backend, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::{Encoded, Format};
@@ -155,11 +155,11 @@ impl Backend for Inline {
         self.pieces.lock().label(number)
     }
 
-    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, deadline: Option<Instant>) -> Option<Vec<Settled>> {
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return None;
         }
-        self.take(next).map(|settled| vec![settled])
+        self.take(next).map(Outcomes::One)
     }
 
     fn take_finished(&self, _: TaskKey, taken: usize) -> Option<(usize, Settled)> {

@@ -64,6 +64,34 @@ pub(crate) enum Settled {
     Failed(Error),
 }
 
+/// The outcomes of pieces in a row, one or more. One alone needs no allocation.
+#[derive(Debug)]
+pub(crate) enum Outcomes {
+    One(Settled),
+    Many(Vec<Settled>),
+}
+
+impl Outcomes {
+    /// The one, or the many.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Option<Settled>, Vec<Settled>) {
+        match self {
+            Outcomes::One(settled) => (Some(settled), Vec::new()),
+            Outcomes::Many(many) => (None, many),
+        }
+    }
+}
+
+impl IntoIterator for Outcomes {
+    type Item = Settled;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Settled>, std::vec::IntoIter<Settled>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let (one, many) = self.into_parts();
+        one.into_iter().chain(many)
+    }
+}
+
 /// Which outcomes a caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadOrder {
@@ -105,7 +133,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         next: usize,
         order: ReadOrder,
         deadline: Option<Instant>,
-    ) -> Option<Vec<Settled>>;
+    ) -> Option<Outcomes>;
 
     /// Takes the outcome of the piece that finished first of those not taken. Waits for one. `taken`
     /// outcomes were taken before. A backend that does not know the task returns its error under this number.

@@ -20,6 +20,15 @@ pub(super) fn append<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<()
     Ok(bincode::serde::encode_into_writer(value, Append(buffer), config())?)
 }
 
+/// Writes a value at the start of a buffer, and gives its length; `None` if it does not fit.
+#[inline]
+pub(super) fn write_short<T: Serialize>(value: &T, buffer: &mut [u8]) -> Option<usize> {
+    let whole = buffer.len();
+    let mut rest = Rest(buffer);
+    bincode::serde::encode_into_writer(value, &mut rest, config()).ok()?;
+    Some(whole - rest.0.len())
+}
+
 /// As [`append`], into a buffer that others look at meanwhile.
 pub(super) fn append_shared<T: Serialize>(value: &T, buffer: &RefCell<Vec<u8>>) -> Result<(), CodecError> {
     Ok(bincode::serde::encode_into_writer(value, AppendShared(buffer), config())?)
@@ -62,6 +71,21 @@ impl bincode::enc::write::Writer for Append<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
         self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// The part of a buffer that is yet to be filled. It takes a value as a whole or fails.
+struct Rest<'a>(&'a mut [u8]);
+
+impl bincode::enc::write::Writer for &mut Rest<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        let (place, rest) = std::mem::take(&mut self.0)
+            .split_at_mut_checked(bytes.len())
+            .ok_or(bincode::error::EncodeError::UnexpectedEnd)?;
+        place.copy_from_slice(bytes);
+        self.0 = rest;
         Ok(())
     }
 }

@@ -100,9 +100,8 @@ fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
     slot.ok_or(CodecError::NotBytes)
 }
 
-/// A pair of numbers or short texts fits. Without it a new buffer grows from 8 bytes on, and a task of one piece allocates
-/// twice or more.
-const USUAL_PAIR_BYTES: usize = 64;
+/// A pair of numbers or short texts fits.
+pub(crate) const SHORT_PAIR_BYTES: usize = 64;
 
 /// Encodes the argument of `call`.
 pub(crate) fn encode_argument<A: Value>(
@@ -133,6 +132,18 @@ pub(crate) fn encode_hook_value<A: Value>(value: A) -> Result<Vec<u8>, CodecErro
     Ok(bytes)
 }
 
+/// Encodes the pair of `run` at the start of the buffer, and gives its length, if it is short and of a type that the binary
+/// format always carries. Then no code of the caller's runs, and nothing is allocated.
+#[inline(always)]
+pub(crate) fn encode_short_pair<A: Value, B: Value>(
+    format: Format,
+    pair: &(A, B),
+    buffer: &mut [u8; SHORT_PAIR_BYTES],
+) -> Option<usize> {
+    let is_plain = proof::is_plain::<A>() && proof::is_plain::<B>();
+    if is_plain && format != Format::Json { binary::write_short(pair, buffer) } else { None }
+}
+
 /// Encodes the pair of `run`.
 pub(crate) fn encode_pair<A: Value, B: Value>(
     format: Format,
@@ -140,7 +151,7 @@ pub(crate) fn encode_pair<A: Value, B: Value>(
     buffer: &mut Vec<u8>,
 ) -> Result<Encoded, CodecError> {
     buffer.clear();
-    buffer.reserve(USUAL_PAIR_BYTES);
+    buffer.reserve(SHORT_PAIR_BYTES);
     append_pair(format, pair, buffer)?;
     Ok(Encoded::InBuffer)
 }

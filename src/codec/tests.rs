@@ -436,3 +436,25 @@ proptest! {
         check((number, other, whole));
     }
 }
+
+#[test]
+fn a_short_pair_of_plain_types_needs_no_buffer_of_its_own() {
+    fn check<A: Value + Clone, B: Value + Clone>(format: Format, start: A, end: B, is_short: bool) {
+        let (mut whole, mut short) = (Vec::new(), [7; SHORT_PAIR_BYTES]);
+        let pair = (start, end);
+        let length = encode_short_pair(format, &pair, &mut short);
+        assert_eq!(length.is_some(), is_short, "{}", std::any::type_name::<(A, B)>());
+        encode_pair(format, &pair, &mut whole).unwrap();
+        if let Some(length) = length {
+            assert_eq!(short[..length], whole, "the same bytes");
+        }
+    }
+    check(Format::Bincode, 1_u64, 2_u64, true);
+    check(Format::Raw, (), 2_u8, true);
+    check(Format::Bincode, "x".repeat(SHORT_PAIR_BYTES - 8 - 1), 1_u8, true);
+    check(Format::Bincode, "x".repeat(SHORT_PAIR_BYTES - 8), 1_u8, false);
+    check(Format::Bincode, vec![1_u64; 100], 1_u8, false);
+    check(Format::Json, 1_u64, 2_u64, false);
+    // A type of the user's may do anything when it is encoded.
+    check(Format::Bincode, std::time::Duration::ZERO, 2_u8, false);
+}

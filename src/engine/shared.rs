@@ -13,7 +13,7 @@
 //! [`Unparker`]: super::unpark::Unparker
 
 use super::core::{Closed, Core, NextFinished, Want};
-use crate::backend::{Backend, ReadOrder, Settled, Site, TaskKey, TaskSettings, Workers};
+use crate::backend::{Backend, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Workers};
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
@@ -230,9 +230,9 @@ impl Backend for Shared {
         next: usize,
         order: ReadOrder,
         deadline: Option<Instant>,
-    ) -> Option<Vec<Settled>> {
+    ) -> Option<Outcomes> {
         if !process::is_current(self.owner) {
-            return Some(vec![Settled::Failed(foreign())]);
+            return Some(Outcomes::One(Settled::Failed(foreign())));
         }
         let want = match order {
             ReadOrder::All => Want::InOrder(next),

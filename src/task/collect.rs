@@ -1,6 +1,6 @@
 //! Collecting a task's results: waiting for them, decoding them, writing them.
 
-use crate::backend::{ReadOrder, Settled};
+use crate::backend::{Outcomes, ReadOrder, Settled};
 use crate::codec::bytes::Reply;
 use crate::codec::error::{CodecError, guarded};
 use crate::codec::value::Value;
@@ -118,12 +118,7 @@ impl<R: Value> Task<R> {
         }
     }
 
-    pub(super) fn take_in_order(
-        &self,
-        next: usize,
-        order: ReadOrder,
-        deadline: Option<Instant>,
-    ) -> Option<Vec<Settled>> {
+    pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
         self.backend.take_in_order(self.key, next, order, deadline)
     }
 
@@ -132,15 +127,20 @@ impl<R: Value> Task<R> {
     }
 
     /// Decodes results behind those that are there, up to the first error.
-    fn decode_all(&self, batch: Vec<Settled>, results: &mut Vec<R>) -> Result<(), Error> {
+    fn decode_all(&self, batch: Outcomes, results: &mut Vec<R>) -> Result<(), Error> {
         let format = self.settings.format;
         // One guard for all: a guard for each result takes longer than to decode a number.
+        let (one, many) = batch.into_parts();
         let decoded = guarded(|| {
-            for settled in batch {
+            // One place that decodes: with two, the compiler calls what it would inline.
+            let mut many = many.into_iter();
+            let mut next = one.or_else(|| many.next());
+            while let Some(settled) = next {
                 match settled {
                     Settled::Done(reply) => results.push(decode_reply(format, reply)?),
                     Settled::Failed(error) => return Ok(Err(error)),
                 }
+                next = many.next();
             }
             Ok(Ok(()))
         });

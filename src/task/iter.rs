@@ -1,11 +1,10 @@
 //! The results of a task one by one: in `run` order, or as they come.
 
-use crate::backend::{ReadOrder, Settled};
+use crate::backend::{Outcomes, ReadOrder};
 use crate::codec::value::Value;
 use crate::error::Error;
 use crate::task::Task;
 use std::iter::FusedIterator;
-use std::vec;
 
 impl<R: Value> Task<R> {
     /// The results in `run` order, each as soon as it and those before it are there.
@@ -15,7 +14,7 @@ impl<R: Value> Task<R> {
     pub fn iter(mut self) -> Iter<R> {
         self.bound_unread();
         let pieces = self.len();
-        Iter { task: self, batch: Vec::new().into_iter(), next: 0, pieces }
+        Iter { task: self, batch: Outcomes::Many(Vec::new()).into_iter(), next: 0, pieces }
     }
 
     /// The results as pieces finish, each with its piece's number; bounded as [`iter`](Self::iter).
@@ -31,7 +30,7 @@ impl<R: Value> Task<R> {
 pub struct Iter<R> {
     task: Task<R>,
     /// Outcomes that were taken and not read.
-    batch: vec::IntoIter<Settled>,
+    batch: <Outcomes as IntoIterator>::IntoIter,
     next: usize,
     pieces: usize,
 }

@@ -12,7 +12,7 @@ use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
 use crate::codec::error::{CodecError, guarded};
 use crate::codec::value::Value;
-use crate::codec::{self, Encoded, Format};
+use crate::codec::{self, Encoded, Format, SHORT_PAIR_BYTES};
 use crate::error::ErrorKind;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -79,7 +79,7 @@ pub struct Task<R> {
     has_no_time: bool,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
-    /// Arguments are encoded here, so that short ones need no allocation.
+    /// Arguments are encoded here, but for the shortest ones, so that one allocation does for many pieces.
     scratch: RefCell<Vec<u8>>,
     result: PhantomData<fn() -> R>,
 }
@@ -195,8 +195,14 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B) {
         let site = Site { call: Call::of_pair(function), location: Location::caller() };
+        let (pair, mut short) = ((start, end), [0; SHORT_PAIR_BYTES]);
+        if let Some(length) = codec::encode_short_pair(self.settings.format, &pair, &mut short)
+            && !self.refuses()
+        {
+            return self.add_short(site, &short[..length]);
+        }
         let mut scratch = self.scratch.borrow_mut();
-        let encoded = guarded(|| codec::encode_pair(self.settings.format, &(start, end), &mut scratch));
+        let encoded = guarded(|| codec::encode_pair(self.settings.format, &pair, &mut scratch));
         self.add(site, encoded, &mut scratch);
     }
 
@@ -242,12 +248,15 @@ impl<R: Value> Task<R> {
 
     fn add(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>) {
         match encoded {
-            Ok(Encoded::InBuffer) if scratch.len() < BATCH_BYTES && !self.refuses() => {
-                self.pieces.set(self.pieces.get() + 1);
-                self.backend.add_piece(self.key, site, Handed::Lent(scratch));
-            }
+            Ok(Encoded::InBuffer) if scratch.len() < BATCH_BYTES && !self.refuses() => self.add_short(site, scratch),
             encoded => self.add_other(site, encoded, scratch),
         }
+    }
+
+    #[inline]
+    fn add_short(&self, site: Site, arguments: &[u8]) {
+        self.pieces.set(self.pieces.get() + 1);
+        self.backend.add_piece(self.key, site, Handed::Lent(arguments));
     }
 
     /// Adds a piece that is long, that has a buffer of its own, or that failed. A function of its own

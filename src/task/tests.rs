@@ -1,7 +1,7 @@
 //! Tasks on a played backend: what they ask of it, and what they make of its answers.
 
 use super::*;
-use crate::backend::{ReadOrder, Settled};
+use crate::backend::{Outcomes, ReadOrder, Settled};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
@@ -77,9 +77,9 @@ impl Backend for Played {
     }
 
     /// Batches of at most three.
-    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, _: Option<Instant>) -> Option<Vec<Settled>> {
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, _: Option<Instant>) -> Option<Outcomes> {
         let batch: Vec<_> = (next..next + 3).map_while(|number| self.settled(number)).collect();
-        (!batch.is_empty()).then_some(batch)
+        (!batch.is_empty()).then_some(Outcomes::Many(batch))
     }
 
     fn take_finished(&self, _: TaskKey, taken: usize) -> Option<(usize, Settled)> {

@@ -46,6 +46,14 @@ enum State {
 
 const _: () = assert!(size_of::<State>() == size_of::<Reply>());
 
+impl State {
+    /// It has an outcome of its own that nobody has taken.
+    #[inline]
+    fn is_settled(&self) -> bool {
+        matches!(self, State::Done(_) | State::Failed(_))
+    }
+}
+
 /// What a sleeping caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Want {

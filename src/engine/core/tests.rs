@@ -216,7 +216,9 @@ fn what_a_reader_takes_makes_room_at_once() {
         // Four results of 8 bytes, those that the worker will give included, reach the limit.
         pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(25), ..TaskSettings::default() });
         let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
-        let take = move |shared: &Shared, next| shared.take_in_order(key, next, ReadOrder::Next, None).unwrap().len();
+        let take = move |shared: &Shared, next| {
+            shared.take_in_order(key, next, ReadOrder::Next, None).unwrap().into_iter().count()
+        };
         let held =
             |pool: &PlayedPool| pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).sum::<usize>();
         pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
@@ -309,7 +311,9 @@ fn a_leader_that_never_looks_holds_up_no_other_caller() {
         }
         // It waits for the last piece, so that it does not look in between.
         let shared = Arc::clone(&pool.shared);
-        let follower = std::thread::spawn(move || shared.take_in_order(key, 2, ReadOrder::Next, None).unwrap().len());
+        let follower = std::thread::spawn(move || {
+            shared.take_in_order(key, 2, ReadOrder::Next, None).unwrap().into_iter().count()
+        });
         while !pool.shared.lock().waiters.has_followers() {
             std::thread::yield_now();
         }

@@ -4,8 +4,24 @@
 //! held meanwhile.
 
 use super::{Finished, NextFinished, State, TaskState};
-use crate::backend::Settled;
+use crate::backend::{Outcomes, Settled};
 use crate::engine::core::blocks::{BLOCK, BlockQueue};
+
+/// Takes an outcome that a piece has of its own, and the bytes of its result.
+#[inline(always)]
+fn take_own(state: &mut State) -> Option<(Settled, usize)> {
+    if !state.is_settled() {
+        return None;
+    }
+    match std::mem::replace(state, State::Taken) {
+        State::Done(reply) => {
+            let bytes = reply.len();
+            Some((Settled::Done(reply), bytes))
+        }
+        State::Failed(error) => Some((Settled::Failed(error), 0)),
+        _ => None,
+    }
+}
 
 impl TaskState {
     /// Takes a piece's outcome, if it has one.
@@ -37,46 +53,40 @@ impl TaskState {
 
     /// Takes the outcomes that are there from piece `next` on, up to the first one that is missing or the end of a block,
     /// `pieces` of them, or this many `bytes`. `None` if the first one is missing.
-    pub(crate) fn take_many(&mut self, next: usize, pieces: usize, mut bytes: usize) -> Option<Vec<Settled>> {
-        let states = self.pieces.part_from_mut(next);
-        if !matches!(states.first()?, State::Done(_) | State::Failed(_)) {
-            return self.take_shared(next, pieces);
-        }
-        let mut taken = Vec::with_capacity(states.len().min(pieces));
-        let mut taken_bytes = 0;
-        for state in states.iter_mut().take(pieces) {
-            let settled = match std::mem::replace(state, State::Taken) {
-                State::Done(reply) => {
-                    taken_bytes += reply.len();
-                    bytes = bytes.saturating_sub(reply.len());
-                    Settled::Done(reply)
-                }
-                State::Failed(error) => Settled::Failed(error),
-                unchanged => {
-                    *state = unchanged;
+    pub(crate) fn take_many(&mut self, next: usize, pieces: usize, bytes: usize) -> Option<Outcomes> {
+        let (first, rest) = self.pieces.part_from_mut(next).split_first_mut()?;
+        let Some((first, mut taken_bytes)) = take_own(first) else { return self.take_shared(next, pieces) };
+        let is_alone = pieces <= 1 || !rest.first().is_some_and(State::is_settled);
+        let outcomes = if is_alone {
+            Outcomes::One(first)
+        } else {
+            let mut taken = Vec::with_capacity((rest.len() + 1).min(pieces));
+            taken.push(first);
+            for state in rest.iter_mut().take(pieces - 1) {
+                if taken_bytes >= bytes {
                     break;
                 }
-            };
-            taken.push(settled);
-            if bytes == 0 {
-                break;
+                let Some((settled, length)) = take_own(state) else { break };
+                taken_bytes += length;
+                taken.push(settled);
             }
-        }
+            Outcomes::Many(taken)
+        };
         self.taken_bytes += taken_bytes;
         self.move_first_unread();
-        Some(taken)
+        Some(outcomes)
     }
 
     /// The same from a piece on that may have failed for a shared reason.
     #[cold]
-    fn take_shared(&mut self, next: usize, pieces: usize) -> Option<Vec<Settled>> {
+    fn take_shared(&mut self, next: usize, pieces: usize) -> Option<Outcomes> {
         let mut taken = vec![self.take(next)?];
         while taken.len() < pieces
             && let Some(settled) = self.take(next + taken.len())
         {
             taken.push(settled);
         }
-        Some(taken)
+        Some(Outcomes::Many(taken))
     }
 
     fn move_first_unread(&mut self) {

@@ -1,7 +1,7 @@
 //! The states of pieces, without a pool.
 
 use super::*;
-use crate::backend::Settled;
+use crate::backend::{Outcomes, Settled};
 use crate::codec::call::Call;
 use crate::engine::core::blocks::BLOCK;
 use crate::error::ErrorKind;
@@ -53,6 +53,33 @@ fn a_piece_is_settled_once_and_taken_once() {
     assert!(matches!(task.take(0), Some(Settled::Done(bytes)) if bytes.len() == 3));
     assert!(task.take(0).is_none());
     assert_eq!((task.done(), task.unread_bytes(), task.first_unread), (1, 0, 1));
+}
+
+#[test]
+fn outcomes_in_a_row_are_taken_up_to_the_first_gap_or_limit() {
+    // Four pieces of which the third is open, with results of 3 bytes: from where, the most pieces and bytes; how many.
+    for (next, pieces, bytes, expected, is_one) in [
+        (0, 9, 99, Some(2), false),
+        (1, 9, 99, Some(1), true),
+        (2, 9, 99, None, false),
+        (3, 9, 99, Some(1), true),
+        (4, 9, 99, None, false),
+        (0, 1, 99, Some(1), true),
+        (0, 9, 3, Some(1), false),
+        (0, 9, 4, Some(2), false),
+    ] {
+        let mut task = task(4);
+        for number in [0, 1, 3] {
+            let _ = done(&mut task, number, 3);
+        }
+        let outcomes = task.take_many(next, pieces, bytes);
+        let case = format!("from {next}, at most {pieces} of {bytes} bytes");
+        assert_eq!(outcomes.as_ref().is_some_and(|it| matches!(it, Outcomes::One(_))), is_one, "{case}");
+        let taken = outcomes.map(|outcomes| outcomes.into_iter().count());
+        assert_eq!(taken, expected, "{case}");
+        assert_eq!(task.unread_bytes(), 9 - 3 * taken.unwrap_or(0), "{case}");
+        assert!(taken.is_none_or(|taken| (next..next + taken).all(|number| task.take(number).is_none())), "{case}");
+    }
 }
 
 #[test]
@@ -210,7 +237,7 @@ fn what_waits_fails_in_steps_and_the_rest_at_once() {
     assert!(task.take_back(WaitingPiece { number: 1, arguments: Arguments::copy_of(&[]) }).is_some());
     assert_eq!(task.done(), 6);
     let outcomes = task.take_many(0, 9, 9).unwrap();
-    assert!(matches!(&outcomes[..], [Settled::Done(_)]), "up to the first one that shares its reason");
+    assert!(matches!(outcomes, Outcomes::One(Settled::Done(_))), "up to the first one that shares its reason");
     let outcomes = task.take_many(1, 9, 9).unwrap();
     let line = task.label(1).location.line();
     for (number, outcome) in (1..6).zip(outcomes) {
