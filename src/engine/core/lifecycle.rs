@@ -57,11 +57,17 @@ impl Core {
     }
 
     /// Fills every seat that is due, and for which a worker is prepared; wakes the supervisor if more must be
-    /// prepared. The first error, if any.
+    /// prepared. The first error, if any. What a dead worker has left goes to others, whatever could be ordered.
     pub(crate) fn fill_seats(&mut self) -> io::Result<()> {
         if !matches!(self.phase, Phase::Open) || !self.server.is_connected() {
             return Ok(());
         }
+        let result = self.order_workers();
+        self.dispatch();
+        result
+    }
+
+    fn order_workers(&mut self) -> io::Result<()> {
         let now_ns = clock::now_ns();
         let mut result = Ok(());
         if self.has_due_seat(now_ns) {
@@ -96,7 +102,6 @@ impl Core {
                 result = result.and(Err(error));
             }
         }
-        self.dispatch();
         result
     }
 

@@ -308,3 +308,28 @@ fn a_worker_that_is_about_to_be_killed_gets_no_more_arguments() {
     let Played { pair, work, .. } = &mut pool.workers[0];
     assert!(!work.is_ready(pair.out_ring()));
 }
+
+/// What a dead worker had not begun waited for another turn where no new worker could be ordered at that moment: the host's
+/// state had to be read first, or the fork server could not be told of it.
+#[test]
+fn what_a_dead_worker_had_not_begun_goes_to_others_although_no_worker_can_be_ordered() {
+    for (is_fresh, hears) in [(false, true), (true, false)] {
+        let pool = PlayedPool::new(2);
+        let task = pool.task::<u64>();
+        (0..2).for_each(|_| task.run(add, 1, 2));
+        assert_eq!(held(&pool), [1, 1]);
+        let (socket, theirs) = crate::sys::socket::pair().unwrap();
+        let theirs = Some(theirs).filter(|_| hears);
+        let host = is_fresh.then(|| HostReader::open().read());
+        let mut core = pool.shared.lock();
+        core.server.connect(socket, u64::MAX);
+        if let Some(host) = host {
+            core.follow_host(host);
+        }
+        let generation = core.seats.get_mut(1).unwrap().generation();
+        core.died_of(1, generation, Cause::Signal(process::SIGKILL));
+        pool.shared.release(core);
+        assert_eq!(held(&pool), [2], "fresh: {is_fresh}, hears: {hears}");
+        drop(theirs);
+    }
+}
