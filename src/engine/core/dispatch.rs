@@ -143,7 +143,9 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
         if roster.is_empty(Set::Laden) {
             return gave;
         }
-        let Some(idle) = roster.first_idle() else { return gave };
+        if roster.first_idle().is_none() {
+            return gave;
+        }
         let load = |(seat, it): (usize, &Seat)| {
             let link = &it.worker()?.link;
             Some((link.backlog_ns(), link.in_flight(), seat))
@@ -161,9 +163,7 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
             return gave;
         }
         let words = link.newest_words();
-        if !seats.worker_mut(idle).is_some_and(|idle| idle.link.has_room(words)) {
-            return gave;
-        }
+        let Some(idle) = idle_with_room(seats, words) else { return gave };
         let Some(fullest) = seats.worker_mut(fullest) else { return gave };
         let revoked = revoke_newest(fullest, work, count);
         hold.spend_pieces(revoked);
@@ -179,6 +179,20 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
             return gave;
         }
     }
+}
+
+/// The first idle worker whose ring has room for this many words: what was taken back from one may fill its ring.
+fn idle_with_room(seats: &mut Seats, words: u64) -> Option<usize> {
+    for set in [Set::Idle, Set::Starting] {
+        let mut from = 0;
+        while let Some(seat) = seats.roster().next(set, from) {
+            from = seat + 1;
+            if seats.worker_mut(seat).is_some_and(|idle| idle.link.has_room(words)) {
+                return Some(seat);
+            }
+        }
+    }
+    None
 }
 
 /// Takes up to `count` pieces back that the worker has not begun, the newest first. Gives how many.

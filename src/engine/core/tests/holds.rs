@@ -1,5 +1,6 @@
 //! How long the lock is held, and which workers a look visits: counted, not timed.
 
+use super::ends::held;
 use super::*;
 use crate::engine::core::reason::Reason;
 use crate::engine::policy::hold;
@@ -242,4 +243,31 @@ fn a_worker_without_room_holds_up_no_other() {
     // Who is about to sleep shares out what is there. The first worker cannot take its share.
     (0..9).for_each(|_| _ = pool.shared.lock().attend(Observer::SupervisorParks, true));
     assert_eq!(held(), [0, 3]);
+}
+
+/// The first of the idle workers was the only one that was asked to take a share of what another holds. Here its ring is full
+/// of what was taken back.
+#[test]
+fn an_idle_worker_without_room_keeps_no_share_from_another() {
+    // Four of them fill a ring.
+    const LENGTH: usize = 65_000;
+    let mut pool = PlayedPool::new(3);
+    let ended = pool.shared.lock().open_task().unwrap();
+    let next = pool.shared.lock().open_task().unwrap();
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    let add_pieces = |pool: &PlayedPool, key, count| {
+        (0..count).for_each(|_| pool.shared.add_piece(key, site, Handed::Lent(&[0; LENGTH])));
+    };
+    pool.pieces_are_tiny();
+    add_pieces(&pool, ended, 4);
+    // It gets nothing meanwhile, so nobody finds that there is no room.
+    pool.shared.lock().seats.worker_mut(0).unwrap().become_suspect(clock::now_ns());
+    pool.shared.lock().task(next).unwrap().learn_cost(u64::MAX);
+    add_pieces(&pool, next, 4);
+    pool.shared.cancel(ended);
+    pool.shared.lock().seats.worker_mut(0).unwrap().become_trusted();
+    assert_eq!(held(&pool), [0, 2, 2]);
+    while pool.workers[2].answer_one() {}
+    assert!(pool.shared.lock().collect());
+    assert_eq!(held(&pool), [0, 1, 1]);
 }
