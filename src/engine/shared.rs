@@ -208,6 +208,7 @@ impl Backend for Shared {
         let completed = self.with(|core| {
             core.collect();
             core.run_timers_of_caller();
+            core.keep_owed_attention();
             (core.task(task).map_or(0, |task| task.done()), core.alarm().is_lost())
         });
         match completed {
@@ -293,6 +294,7 @@ impl Workers for Shared {
     fn stats(&self) -> Stats {
         let stats = self.with(|core| {
             core.collect();
+            core.keep_owed_attention();
             core.stats()
         });
         let mut stats = stats.unwrap_or_default();

@@ -66,6 +66,7 @@ impl Shared {
         }
         if value.is_some() {
             core.reader_came(key);
+            core.keep_owed_attention();
             self.release(core);
             return value;
         }

@@ -221,6 +221,14 @@ impl Core {
         self.attend(self.attention.observer(), false);
     }
 
+    /// After a look of a thread that goes on whatever it found: the same, if work was given out in it.
+    #[inline]
+    pub(crate) fn keep_owed_attention(&mut self) {
+        if self.owes_attention {
+            self.keep_attention();
+        }
+    }
+
     /// Who looks while no caller waits.
     pub(crate) fn unattended(&self) -> Observer {
         if self.lane.is_polled() { Observer::SupervisorPolls } else { Observer::SupervisorParks }
@@ -228,6 +236,7 @@ impl Core {
 
     /// True if the observer relies on a signal, so that a look is needed.
     fn announce(&mut self, renew: bool) -> bool {
+        self.owes_attention = false;
         let is_patient = {
             let mut waiters = self.waiters.iter();
             matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))

@@ -118,6 +118,8 @@ pub(crate) struct Core {
     hold: Hold,
     /// The last time that work was given out was cut: the next look gives out more, whatever it finds.
     owes_dispatch: bool,
+    /// A look has given work out since the last announcement: its worker may be asked for no signal.
+    owes_attention: bool,
     /// The caller that leads looks again at that moment: until then, quick pieces stay with the workers that are awake.
     stays_until_ns: Option<u64>,
     /// The seat with which the next look begins, if the last one was cut.
@@ -163,6 +165,7 @@ impl Core {
             wakes: Wakes::default(),
             hold: Hold::default(),
             owes_dispatch: false,
+            owes_attention: false,
             stays_until_ns: None,
             next_look: 0,
             sweeps: VecDeque::new(),
@@ -466,7 +469,9 @@ impl Core {
     fn look(&mut self) -> Found {
         self.publish(self.lane.seat());
         // First what a cut has left: looks that each take all of one hold would leave it for ever.
-        let mut found = if self.owes_dispatch && self.dispatch() { Found::All } else { Found::Nothing };
+        let gave = self.owes_dispatch && self.dispatch();
+        self.owes_attention |= gave;
+        let mut found = if gave { Found::All } else { Found::Nothing };
         let began = self.next_look;
         let (mut from, mut goes_round) = (began, began > 0);
         self.seats.sorted();
@@ -499,7 +504,7 @@ impl Core {
             if self.following.any_retire() {
                 self.dismiss_retired();
             }
-            self.dispatch();
+            self.owes_attention |= self.dispatch();
         }
         found
     }

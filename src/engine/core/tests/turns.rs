@@ -4,6 +4,7 @@ use super::ends::{claims, held};
 use super::*;
 use crate::backend::Workers;
 use crate::engine::core::overdue::Timers;
+use crate::engine::policy::hold;
 use crate::engine::policy::patience::Activity;
 
 /// A turn of the supervisor, as far as it depends on the time: what is asked in it is answered in the next one.
@@ -226,4 +227,38 @@ fn a_worker_without_room_that_reads_nothing_is_suspected() {
     (0..2).for_each(|_| _ = turn(&mut core, &mut answers, stopped));
     assert!(core.seats.workers().all(WorkerHandle::was_killed));
     pool.shared.release(core);
+}
+
+/// A caller that looked and went on gave work to a worker that was asked for no signal. Its reply was seen by chance, by a
+/// leader that slept a second later.
+#[test]
+fn work_that_a_caller_in_passing_gives_out_is_signalled() {
+    type Looks = fn(&Shared, TaskKey);
+    let looks: [(&str, Looks); 3] = [
+        ("completed", |shared, key| _ = shared.completed(key)),
+        ("stats", |shared, _| _ = shared.stats()),
+        ("get", |shared, key| _ = shared.take_in_order(key, 0, ReadOrder::All, None)),
+    ];
+    for (name, look) in looks {
+        let mut pool = PlayedPool::new(1);
+        let done = pool.shared.lock().open_task().unwrap();
+        let key = pool.shared.lock().open_task().unwrap();
+        let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+        pool.shared.add_piece(done, site, Handed::Lent(&[1; 16]));
+        assert_eq!(pool.work(1), 1);
+        pool.shared.lock().collect();
+        let mut core = pool.shared.lock();
+        // The lock was held for long enough, so this waits for the next look.
+        core.hold.spend(hold::MOST);
+        core.add_piece(key, site, Handed::Lent(&[1; 16]));
+        core.hold.start();
+        let leader = core.waiters.enter(Waiter { unparker: Arc::default(), want: Want::Any });
+        core.attention.pass_to(Observer::CallerParks);
+        pool.shared.release(core);
+        look(&pool.shared, done);
+        assert_eq!(held(&pool), [1], "{name}");
+        let told = Listener::new().after_reply(pool.workers[0].pair.interest(), false);
+        assert_eq!(told, Some(Listening::Caller), "{name}");
+        assert!(pool.shared.lock().waiters.leave(leader).is_none());
+    }
 }
