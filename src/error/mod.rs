@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 pub enum ErrorKind {
     /// The piece's function panicked; the worker lives on.
     Panicked,
-    /// The worker died while it ran the piece: see [`Error::cause`].
+    /// The worker died while it ran the piece, or one worker after another died before it was ready: see [`Error::cause`].
     WorkerLost,
     /// A time limit expired. An error of [`get_timeout`](crate::Task::get_timeout) names no piece.
     TimedOut,
@@ -296,7 +296,8 @@ impl fmt::Display for Error {
         let Some(subject) = self.subject() else { return f.write_str(&inner.message) };
         match inner.kind {
             ErrorKind::Panicked => write!(f, "{subject} panicked: {}", inner.message),
-            ErrorKind::WorkerLost => {
+            // One that was not started lost no worker. Its message tells what happened to the pool.
+            ErrorKind::WorkerLost if inner.attempts > 0 => {
                 write!(f, "{subject} lost its worker")?;
                 if let Some(worker) = inner.worker {
                     write!(f, " {worker}")?;

@@ -333,3 +333,35 @@ fn what_a_dead_worker_had_not_begun_goes_to_others_although_no_worker_can_be_ord
         drop(theirs);
     }
 }
+
+/// The error of a piece that no worker had begun said that it lost its worker, which ended while it ran the piece.
+#[test]
+fn a_piece_that_no_worker_could_begin_did_not_lose_one() {
+    let mut pool = PlayedPool::new(1);
+    let task = pool.task::<u64>();
+    let line = line!() + 1;
+    task.run(add, 1, 2);
+    for _ in 0..restart::MAX_EARLY_DEATHS {
+        pool.workers[0].pair.stage().store(0, Release);
+        let newcomer = Played::make();
+        let mut core = pool.shared.lock();
+        let generation = core.seats.get_mut(0).unwrap().generation();
+        core.died_of(0, generation, Cause::Exit(3));
+        while core.sweep() {}
+        let played = newcomer.sit_down(core.seats.get_mut(0).unwrap());
+        pool.shared.release(core);
+        pool.workers[0] = played;
+    }
+    task.run(add, 1, 2);
+    let because = "the pool ended: 5 workers in a row died before they were ready, the last one (worker 0): it exited with code 3";
+    for ((number, outcome), how) in task.get_each().into_iter().enumerate().zip(["never ended", "never began"]) {
+        let error = outcome.unwrap_err();
+        assert_eq!((error.kind(), error.piece(), error.attempts()), (ErrorKind::WorkerLost, Some(number), 0));
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("piece {number} (")) && text.ends_with(&format!(") {how}: {because}")),
+            "{text}"
+        );
+        assert!(number > 0 || text.contains(&format!("ends.rs:{line}")), "{text}");
+    }
+}
