@@ -66,7 +66,7 @@ fn a_new_worker_has_the_rights_that_the_host_has_now() {
 /// Fault 63: a host that says so gets new workers at once; what runs comes to its end, and nothing is lost.
 #[test]
 fn workers_are_renewed_on_request() {
-    check("renew", "what ran: [1]\nwhat waited: [65534]\nafter: true\nlost: 0\n");
+    check("renew", "busy: true\nwhat ran: [1]\nwhat waited: [65534]\nafter: true\nlost: 0\n");
 }
 
 /// Fault 63: four users and groups that all differ, some capabilities kept, one gone for good.

@@ -4,7 +4,8 @@
 #![allow(unsafe_code)]
 
 use multicore::{Error, Pool, Task};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// Nobody's number on every Linux.
@@ -73,6 +74,12 @@ fn uid(_: (), _: ()) -> u32 {
 fn running(pool: &Pool, set: impl FnOnce(Task<u32>) -> Task<u32>) -> Task<u32> {
     let task = set(pool.try_task().unwrap());
     task.run(spin, (), ());
+    wait_for_begun(pool);
+    task
+}
+
+/// Waits until a piece has told that it has begun.
+fn wait_for_begun(pool: &Pool) {
     let start = Instant::now();
     let has_begun = || {
         let pid = pool.stats().workers[0].pid.unwrap_or_default();
@@ -82,7 +89,6 @@ fn running(pool: &Pool, set: impl FnOnce(Task<u32>) -> Task<u32>) -> Task<u32> {
         assert!(start.elapsed() < DEADLINE, "the piece has not begun");
         std::thread::sleep(Duration::from_millis(1));
     }
-    task
 }
 
 fn told(outcome: Result<Vec<u32>, Error>) -> String {
@@ -175,22 +181,35 @@ fn follow() {
     pool.shutdown();
 }
 
+/// Tells that it has begun, and ends once something is written to the file.
+fn wait_at(path: String, _: ()) -> u32 {
+    let file = File::open(path).unwrap();
+    // SAFETY: the name ends in NUL.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"begun".as_ptr()) };
+    let start = Instant::now();
+    while file.metadata().unwrap().len() == 0 {
+        assert!(start.elapsed() < DEADLINE, "nothing is written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    1
+}
+
 /// No worker dies, and one is busy at that time.
 fn renew() {
+    let path = std::env::temp_dir().join(format!("multicore-rights-{}", std::process::id()));
+    let mut file = File::create(&path).unwrap();
     let pool = pool();
     let task: Task<u32> = pool.try_task().unwrap();
-    task.run(
-        |_: (), _: ()| {
-            std::thread::sleep(Duration::from_millis(50));
-            1
-        },
-        (),
-        (),
-    );
+    task.run(wait_at, path.to_str().unwrap().to_string(), ());
+    wait_for_begun(&pool);
+    // Both have it open. Later it may be another user's.
+    std::fs::remove_file(path).unwrap();
     let waiting: Task<u32> = pool.try_task().unwrap();
     waiting.run(uid, (), ());
     give_up_rights();
     pool.renew_workers();
+    println!("busy: {}", task.completed() == 0);
+    file.write_all(b"go on").unwrap();
     println!("what ran: {}", told(task.get_timeout(DEADLINE)));
     println!("what waited: {}", told(waiting.get_timeout(DEADLINE)));
     println!("after: {}", follows(&pool));
