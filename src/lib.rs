@@ -103,7 +103,7 @@ pub use crate::{
     codec::{Format, value::Value},
     error::{Cause, Error, ErrorKind, Failure},
     pool::{Pool, builder::PoolBuilder, global::ranges, ranges::Ranges},
-    stats::{Stats, WorkerStart, WorkerStats},
+    stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},
     task::{
         Task,
         canceller::Canceller,

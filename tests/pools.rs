@@ -515,22 +515,31 @@ fn stats_show_as_a_table_and_travel_as_data() {
     let stats = pool.stats();
     let table = stats.to_string();
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["worker", "pid", "held", "done", "generation"]);
+    assert_eq!(lines[0], ["worker", "pid", "state", "held", "done", "age", "replaced"]);
     for (number, worker) in stats.workers.iter().enumerate() {
         let expected = [
             number.to_string(),
             workers[number].pid.to_string(),
+            "idle".to_string(),
             "0".to_string(),
             worker.pieces_done.to_string(),
-            "1".to_string(),
+            format!("{:.1}", worker.age.expect("it is there").as_secs_f64()),
+            "s".to_string(),
+            "-".to_string(),
         ];
         assert_eq!(lines[1 + number], expected);
     }
     let took_ms = stats.start_time.expect("all workers are ready").as_secs_f64() * 1000.0;
-    let last = format!("0 tasks, 0 pieces waiting, 100 done, 0 workers lost; workers are forked, in {took_ms:.1} ms");
+    let last = format!(
+        "0 tasks, 0 pieces waiting, 100 done; 0 workers recycled, 0 lost; workers are forked, in {took_ms:.1} ms"
+    );
     assert_eq!((table.lines().last(), stats.start), (Some(&*last), WorkerStart::Forked));
     // The columns are aligned with their heads.
-    assert!(table.lines().take(3).all(|line| line.len() == table.lines().next().unwrap().len()), "{table}");
+    let columns = |line: &str| [line.find("idle").or(line.find("state")), line.rfind([' '])];
+    let heads = columns(table.lines().next().unwrap());
+    assert!(table.lines().skip(1).take(2).all(|line| columns(line) == heads), "{table}");
+    workers[1].kill(libc::SIGKILL);
+    wait_for("the worker is replaced", || pool.stats().to_string().contains("1 (died)"));
     let again: Stats = serde_json::from_str(&serde_json::to_string(&stats).unwrap()).unwrap();
     assert_eq!(again, stats);
     assert_eq!(again.clone(), again);

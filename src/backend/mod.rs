@@ -168,6 +168,9 @@ pub(crate) trait Workers: Backend {
     /// Replaces each worker once it is idle. What is handed out from now on runs in new ones.
     fn renew_workers(&self);
 
+    /// Replaces each worker that there is now, one after the other, by one that is ready.
+    fn recycle(&self);
+
     /// Ends the pool: with `kill` at once, else when the running pieces have ended. Returns when
     /// its processes are gone. In a process that was forked from its owner it does nothing.
     fn shut_down(&self, kill: bool);
@@ -192,4 +195,10 @@ pub(crate) struct PoolSettings {
     /// A worker that crashes may leave a core file.
     pub(crate) core_files: bool,
     pub(crate) no_new_privileges: bool,
+    /// The most pieces of one worker process.
+    pub(crate) max_pieces_per_worker: Option<u64>,
+    pub(crate) max_worker_age_ns: Option<u64>,
+    /// The signals that have all workers replaced.
+    #[cfg(feature = "signal")]
+    pub(crate) recycle_signals: Vec<i32>,
 }

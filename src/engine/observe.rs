@@ -6,4 +6,6 @@ pub(crate) struct Counts {
     pub(crate) pieces_done: u64,
     /// Workers that died before their time.
     pub(crate) workers_lost: u64,
+    /// Workers that were replaced because they were due.
+    pub(crate) workers_recycled: u64,
 }

@@ -318,6 +318,10 @@ impl Workers for Shared {
         });
     }
 
+    fn recycle(&self) {
+        self.with(Core::recycle);
+    }
+
     fn check_process(&self) -> Result<(), Error> {
         if process::is_current(self.owner) { Ok(()) } else { Err(foreign()) }
     }

@@ -5,7 +5,10 @@ use super::core::{Core, Epolls, ServerLink, number};
 use super::launch::{ForkServerHandle, Launcher, ORDERED_AHEAD, not_proven, prepare_workers};
 use super::link::Buffers;
 use super::policy::patience::{self, Activity, ServerStep};
+use super::policy::recycle::LifeLimits;
 use super::shared::Shared;
+#[cfg(feature = "signal")]
+use super::supervisor::RecycleSignals;
 use super::supervisor::{Supervisor, activity};
 use super::travel;
 use super::wire::marker;
@@ -39,12 +42,16 @@ pub(crate) fn start(
     let new_kick = |epoll| Kick::new(epoll, number::KICK).map(Arc::new).map_err(failed("cannot make an eventfd"));
     let epolls = Epolls { callers: new_epoll()?, supervisor: new_epoll()? };
     let (kick, kick_supervisor) = (new_kick(&epolls.callers)?, new_kick(&epolls.supervisor)?);
+    #[cfg(feature = "signal")]
+    let signals = RecycleSignals::watch(&pool.recycle_signals, &kick_supervisor)?;
     let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default(), passed)
         .map_err(failed("cannot keep a descriptor for the workers"))?;
     let launcher =
         Launcher { launch, settings: settings_file(pool)?, epolls: epolls.clone(), load_ns: image::load_ns() };
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
-    let mut core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
+    let limits = LifeLimits { pieces: pool.max_pieces_per_worker, age_ns: pool.max_worker_age_ns };
+    let core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
+    let mut core = core.with_limits(limits);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.
@@ -60,6 +67,8 @@ pub(crate) fn start(
     let events = (kick, Arc::clone(&kick_supervisor));
     let shared = Arc::new(Shared::new(core, epolls.callers, events, orders, (memory_kills, host), workers));
     let supervisor = Supervisor::new(Arc::clone(&shared), epolls.supervisor, received, server, launcher);
+    #[cfg(feature = "signal")]
+    let supervisor = supervisor.with_signals(signals);
     let signals = BlockedSignals::new();
     let thread = std::thread::Builder::new().name("multicore".to_string()).spawn(move || supervisor.run());
     drop(signals);

@@ -10,7 +10,7 @@ mod process;
 
 use self::process::{DEADLINE, Outcome, Run, comes_true};
 use super::VARIABLE;
-use crate::{Cause, Error, ErrorKind, Pool, Task};
+use crate::{Cause, Error, ErrorKind, Pool, Stats, Task, WorkerState};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -264,6 +264,7 @@ impl Host {
         self.shared_and_cancelled();
         self.overrun();
         self.lost();
+        self.replaced();
         self.without_server();
         // However it went: the pool works.
         self.small(100);
@@ -340,6 +341,27 @@ impl Host {
         let is_late = self.action == "delay" && error.cause() == Some(Cause::Unknown);
         assert!(cause.is_none() || error.cause() == cause || by_failpoint || is_late, "{error}");
         assert_eq!((error.piece(), error.attempts()), (Some(0), 1), "{error}");
+    }
+
+    /// Each worker gives its place to another while pieces run.
+    fn replaced(&self) {
+        // The workers are there.
+        self.small(20);
+        let gone = |stats: &Stats| stats.workers_recycled + stats.workers_lost;
+        let before = gone(&self.pool.stats());
+        self.pool.recycle();
+        self.small(20);
+        if self.action == "stop" {
+            // A successor that is stopped may be so for long: the others do its work.
+            return;
+        }
+        let mut stats = self.pool.stats();
+        let is_at_rest = comes_true(|| {
+            stats = self.pool.stats();
+            let are_idle = stats.workers.iter().all(|worker| worker.state == WorkerState::Idle);
+            are_idle && stats.workers.len() == self.pool.workers() && gone(&stats) > before
+        });
+        assert!(is_at_rest, "{stats}");
     }
 
     fn without_server(&self) {

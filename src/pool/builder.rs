@@ -11,6 +11,7 @@ use crate::pool::environment::{self, MAX_WORKERS};
 use crate::pool::gate::load::Gate;
 use crate::sys::machine;
 use std::cell::OnceCell;
+use std::time::Duration;
 
 /// 64 MiB hold the longest result that is always allowed, so the next one costs no page faults. With a tenth, big
 /// results would pay for their pages each time; with ten times, 16 busy workers could keep 10 GiB.
@@ -29,6 +30,10 @@ impl Pool {
             max_result_bytes: None,
             core_files: false,
             no_new_privileges: false,
+            max_pieces_per_worker: None,
+            max_worker_age: None,
+            #[cfg(feature = "signal")]
+            recycle_signals: Vec::new(),
             #[cfg(unix)]
             passed: Vec::new(),
         }
@@ -48,6 +53,10 @@ pub struct PoolBuilder {
     max_result_bytes: Option<usize>,
     core_files: bool,
     no_new_privileges: bool,
+    max_pieces_per_worker: Option<u64>,
+    max_worker_age: Option<Duration>,
+    #[cfg(feature = "signal")]
+    recycle_signals: Vec<i32>,
     #[cfg(unix)]
     passed: Vec<std::io::Result<Passed>>,
 }
@@ -141,6 +150,54 @@ impl PoolBuilder {
         self
     }
 
+    /// The most pieces that a worker process runs; then another takes its place. Default: any number. 0 is refused.
+    ///
+    /// Some are replaced up to a tenth earlier, so that not all are at once. The successor is started ahead, and is ready
+    /// when its predecessor goes, so the pool always has all its workers, unless they live shorter than a start takes.
+    /// For code that leaks a little in each piece; [`Pool::recycle`] does the same once.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let pool = multicore::Pool::builder().workers(2).max_pieces_per_worker(1000).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_pieces_per_worker(mut self, pieces: u64) -> Self {
+        self.max_pieces_per_worker = Some(pieces);
+        self
+    }
+
+    /// How long a worker process lives; then another takes its place, as for
+    /// [`max_pieces_per_worker`](Self::max_pieces_per_worker). Default: any time. Zero is refused.
+    ///
+    /// It is looked at when a piece is handed to a worker or ends: an idle pool keeps its workers, and a piece that runs is
+    /// not interrupted.
+    pub fn max_worker_age(mut self, age: Duration) -> Self {
+        self.max_worker_age = Some(age);
+        self
+    }
+
+    /// A signal that does what [`Pool::recycle`] does, such as SIGUSR1, as uWSGI and Celery know it. Default: none. May be
+    /// called more than once. Needs the feature `signal`.
+    ///
+    /// What the program did at this signal before it does as well, but the signal does not end it any more, even after the
+    /// pool has ended. A handler that it installs later takes the signal from the pool. The workers do not see the signal,
+    /// so it may be sent to all processes of a service. A signal that cannot be handled (SIGKILL, SIGSTOP, SIGSEGV, SIGFPE,
+    /// SIGILL) is refused.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// # #[cfg(target_os = "linux")]
+    /// let pool = multicore::Pool::builder().workers(2).recycle_on_signal(libc::SIGUSR1).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "signal")]
+    pub fn recycle_on_signal(mut self, signal: i32) -> Self {
+        self.recycle_signals.push(signal);
+        self
+    }
+
     /// Descriptors that the workers get too, under the same numbers: a jobserver's, for example, or those
     /// that a service manager passed to this program. Of all other descriptors, the workers have only the
     /// standard streams. Default: none. Each is duplicated at once, so it may be closed afterwards. Numbers
@@ -201,7 +258,24 @@ impl PoolBuilder {
             max_result_bytes: self.max_result_bytes.map(|bytes| bytes as u64),
             core_files: self.core_files,
             no_new_privileges: self.no_new_privileges,
+            max_pieces_per_worker: self.max_pieces_per_worker,
+            // 500 years are for ever.
+            max_worker_age_ns: self.max_worker_age.and_then(|age| u64::try_from(age.as_nanos()).ok()),
+            #[cfg(feature = "signal")]
+            recycle_signals: self.recycle_signals,
         };
+        if settings.max_pieces_per_worker == Some(0) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "workers of at most 0 pieces make no sense: leave max_pieces_per_worker out, or give at least 1",
+            ));
+        }
+        if settings.max_worker_age_ns == Some(0) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "workers that live for 0 s make no sense: leave max_worker_age out, or give more",
+            ));
+        }
         if settings.max_result_bytes == Some(0) {
             return Err(Error::new(
                 ErrorKind::Config,

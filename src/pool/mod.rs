@@ -105,6 +105,25 @@ impl Pool {
         self.workers.renew_workers();
     }
 
+    /// Replaces every worker that there is now, one after the other: memory that it has leaked goes back to the system.
+    /// Returns at once.
+    ///
+    /// Each goes on until its successor is ready, so the pool has all its workers meanwhile, and one process more. What it
+    /// runs comes to its end; what it has not begun goes to others; and it runs its
+    /// [`on_worker_exit`](builder::PoolBuilder::on_worker_exit). It does not count as lost, but in
+    /// [`Stats::workers_recycled`]. In a process that was forked from the pool's this does nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let pool = multicore::Pool::builder().workers(2).build()?;
+    /// pool.recycle();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recycle(&self) {
+        self.workers.recycle();
+    }
+
     /// Ends the pool: running pieces come to their end, workers run their
     /// [`on_worker_exit`](builder::PoolBuilder::on_worker_exit), and what has not begun ends in
     /// [`Cancelled`](crate::ErrorKind::Cancelled). Returns when no process of the pool is left.

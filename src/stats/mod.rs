@@ -25,6 +25,9 @@ pub struct Stats {
     pub pieces_done: u64,
     /// Workers that died without being asked to end since the pool was made.
     pub workers_lost: u64,
+    /// Workers that were replaced in order since the pool was made: after their number of pieces, at their age, or because
+    /// the program asked for it.
+    pub workers_recycled: u64,
     /// How workers are started.
     pub start: WorkerStart,
     /// How long the last start of a worker took, from the order until it was ready for pieces: `preload` included where
@@ -44,6 +47,36 @@ pub enum WorkerStart {
     Executed,
 }
 
+/// What a worker does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It is being started, and gets no pieces yet; or its place is empty, and is about to be filled.
+    #[default]
+    Starting,
+    /// It waits for pieces.
+    Idle,
+    /// It runs a piece.
+    Running,
+    /// It was asked to end, and runs [`on_worker_exit`](crate::PoolBuilder::on_worker_exit).
+    Leaving,
+}
+
+/// Why a worker took the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Replaced {
+    /// The other had done its number of pieces: [`max_pieces_per_worker`](crate::PoolBuilder::max_pieces_per_worker).
+    Pieces,
+    /// It had lived long enough: [`max_worker_age`](crate::PoolBuilder::max_worker_age).
+    Age,
+    /// The program asked for it: [`Pool::recycle`](crate::Pool::recycle) or
+    /// [`Pool::renew_workers`](crate::Pool::renew_workers). Or its rights or streams had changed.
+    Asked,
+    /// The other had died.
+    Died,
+}
+
 /// One worker's figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -58,6 +91,12 @@ pub struct WorkerStats {
     pub pieces_done: u64,
     /// The number of processes that this worker has had, the current one included.
     pub generation: u32,
+    /// What it does.
+    pub state: WorkerState,
+    /// How long ago it was started; `None` while its place is empty.
+    pub age: Option<Duration>,
+    /// Why the process before this one was replaced, if there was one.
+    pub last_replaced: Option<Replaced>,
 }
 
 impl fmt::Display for WorkerStart {
@@ -69,16 +108,48 @@ impl fmt::Display for WorkerStart {
     }
 }
 
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            WorkerState::Starting => "starting",
+            WorkerState::Idle => "idle",
+            WorkerState::Running => "running",
+            WorkerState::Leaving => "leaving",
+        })
+    }
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Replaced::Pieces => "pieces",
+            Replaced::Age => "age",
+            Replaced::Asked => "asked",
+            Replaced::Died => "died",
+        })
+    }
+}
+
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:>6}  {:>8}  {:>6}  {:>12}  {:>10}", "worker", "pid", "held", "done", "generation")?;
+        writeln!(
+            f,
+            "{:>6}  {:>8}  {:<8}  {:>6}  {:>12}  {:>8}  replaced",
+            "worker", "pid", "state", "held", "done", "age"
+        )?;
         for worker in &self.workers {
             let pid = worker.pid.map_or("-".to_string(), |pid| pid.to_string());
-            let WorkerStats { worker, pieces_held, pieces_done, generation, .. } = worker;
-            writeln!(f, "{worker:>6}  {pid:>8}  {pieces_held:>6}  {pieces_done:>12}  {generation:>10}")?;
+            let WorkerStats { worker, pieces_held, pieces_done, state, generation, age, last_replaced, .. } = worker;
+            let age = age.map_or("-".to_string(), |age| format!("{:.1} s", age.as_secs_f64()));
+            write!(f, "{worker:>6}  {pid:>8}  {state:<8}  {pieces_held:>6}  {pieces_done:>12}  {age:>8}  ")?;
+            match last_replaced {
+                Some(why) => writeln!(f, "{} ({why})", generation.saturating_sub(1))?,
+                None => writeln!(f, "-")?,
+            }
         }
-        let Stats { tasks, pieces_waiting, pieces_done, workers_lost, start, start_time, .. } = self;
-        write!(f, "{tasks} tasks, {pieces_waiting} pieces waiting, {pieces_done} done, {workers_lost} workers lost")?;
+        let Stats { tasks, pieces_waiting, pieces_done, workers_lost, workers_recycled, start, start_time, .. } = self;
+        write!(f, "{tasks} tasks, {pieces_waiting} pieces waiting, {pieces_done} done; ")?;
+        write!(f, "{workers_recycled} workers recycled, {workers_lost} lost")?;
         match start_time {
             Some(time) => write!(f, "; workers are {start}, in {:.1} ms", time.as_secs_f64() * 1000.0),
             None => write!(f, "; workers are {start}"),

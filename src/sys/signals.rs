@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(feature = "signal")]
+use super::event::Kick;
 use super::{proc, process};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::ffi::c_int;
@@ -10,6 +12,10 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
+#[cfg(feature = "signal")]
+use std::sync::Arc;
+#[cfg(feature = "signal")]
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -47,6 +53,40 @@ impl BlockedSignals {
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
         set_blocked(&self.former);
+    }
+}
+
+/// What is done when a signal comes to this process, beside what was done before, until this is dropped.
+#[cfg(feature = "signal")]
+#[derive(Debug)]
+pub(crate) struct SignalAction(signal_hook_registry::SigId);
+
+#[cfg(feature = "signal")]
+impl SignalAction {
+    /// Sets the word and wakes the thread that the kick wakes.
+    pub(crate) fn new(signal: c_int, asked: Arc<AtomicBool>, kick: Arc<Kick>) -> std::io::Result<Self> {
+        if signal_hook_registry::FORBIDDEN.contains(&signal) {
+            return Err(rustix::io::Errno::INVAL.into());
+        }
+        let owner = process::number();
+        let act = move || {
+            // In a child that was forked the descriptors are this process's.
+            if process::is_current(owner) {
+                // Relaxed: the word is all that there is to see. A system call, and what it wakes, come after it.
+                asked.store(true, Relaxed);
+                kick.signal();
+            }
+        };
+        // SAFETY: `act` may run in a signal handler: it reads and writes words that are there already, and makes one system call,
+        // epoll_ctl. It allocates nothing, takes no lock and does not panic.
+        unsafe { signal_hook_registry::register(signal, act) }.map(SignalAction)
+    }
+}
+
+#[cfg(feature = "signal")]
+impl Drop for SignalAction {
+    fn drop(&mut self) {
+        signal_hook_registry::unregister(self.0);
     }
 }
 

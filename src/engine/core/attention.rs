@@ -249,7 +249,11 @@ impl Core {
     /// True if something could be done about a worker that runs low while nobody waits.
     fn is_worth_telling(&mut self) -> bool {
         // A worker that retires is dismissed by the thread that hears of its last reply.
-        if !self.work.ready.is_empty() || matches!(self.phase, Phase::Closing) || self.following.any_retire() {
+        if !self.work.ready.is_empty()
+            || matches!(self.phase, Phase::Closing)
+            || self.following.any_retire()
+            || self.recycling.awaits_end()
+        {
             return true;
         }
         if !self.seats.sorted().is_empty(Set::Laden) {
@@ -257,6 +261,10 @@ impl Core {
         }
         let mut busy = self.seats.of(Set::Busy);
         busy.any(|(_, seat)| {
+            // One that may be given no more is to be replaced after its last piece.
+            if seat.worker().is_some_and(|worker| worker.pieces_left() == 0) {
+                return true;
+            }
             let task = seat.worker().and_then(|worker| self.work.tasks.get(worker.link.newest_task()?));
             // A task that waits and is not ready has too much unread, unless its next results are short. A piece that
             // panics may start again.

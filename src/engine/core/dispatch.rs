@@ -28,11 +28,14 @@ pub(crate) struct Gave {
     pub(crate) is_cut: bool,
     /// Until then, quick pieces stay with the workers that are awake.
     pub(crate) stays_until_ns: Option<u64>,
+    /// A worker that was given something has lived long enough.
+    pub(crate) is_overdue: bool,
 }
 
 impl Gave {
     fn add(&mut self, other: Gave) {
         self.any |= other.any;
+        self.is_overdue |= other.is_overdue;
         self.is_cut |= other.is_cut;
         self.shortest_limit = shorter(self.shortest_limit, other.shortest_limit);
         self.stays_until_ns = self.stays_until_ns.or(other.stays_until_ns);
@@ -233,11 +236,12 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     } else if worker.measured.is_none() {
         worker.measured = Some(Measured::FromReply(clock::now_ns()));
     }
+    let is_overdue = was_idle && worker.is_overdue();
     worker.link.publish();
     worker.link.pump();
     hold.spend_pieces(feeding.given);
     hold.spend(feeding.bytes + worker.link.take_copied());
-    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit, ..Gave::default() }
+    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit, is_overdue, ..Gave::default() }
 }
 
 /// What one worker is given in one call.
@@ -260,7 +264,7 @@ enum Turn {
 
 impl Feeding {
     fn has_room(&self, worker: &WorkerHandle) -> bool {
-        self.left_ns > 0 && worker.link.in_flight() < MAX_LOOK_AHEAD
+        self.left_ns > 0 && worker.link.in_flight() < MAX_LOOK_AHEAD && worker.pieces_left() > 0
     }
 
     /// One turn of a task.

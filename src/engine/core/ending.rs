@@ -165,8 +165,8 @@ impl Core {
             ErrorKind::System,
             "the pool ended: this program has closed descriptors that are the pool's",
         ));
-        let seats = self.seats.len();
-        let lost = (std::mem::replace(&mut self.seats, Seats::new(seats, 0)), std::mem::take(&mut self.reserve));
+        let workers = self.seats.len() - 1;
+        let lost = (std::mem::replace(&mut self.seats, Seats::new(workers, 0)), std::mem::take(&mut self.reserve));
         std::mem::forget((lost, std::mem::replace(&mut self.server, ServerLink::Ended)));
         std::mem::forget((std::mem::take(&mut self.reaped), self.epolls.clone()));
     }

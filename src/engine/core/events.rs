@@ -43,7 +43,13 @@ impl Core {
             let (kind, seat, generation) = number::parts(event);
             match kind {
                 number::SERVER_SOCKET => hears_server = true,
-                number::WORKER_EVENT => self.signalled(seat, generation),
+                number::WORKER_EVENT => {
+                    self.signalled(seat, generation);
+                    if seat == self.seats.beyond() {
+                        // The successor may be ready.
+                        self.replace_due();
+                    }
+                }
                 number::WORKER_DEATH => {
                     self.died(seat, generation);
                     has_death = true;

@@ -2,26 +2,40 @@
 
 use super::Core;
 use super::seat::WorkerHandle;
-use crate::stats::{Stats, WorkerStart, WorkerStats};
+use crate::stats::{Stats, WorkerStart, WorkerState, WorkerStats};
 use crate::sys::clock;
 use std::time::Duration;
 
 impl Core {
     /// The pool's figures now, but for the pieces that wait: those take a walk over all tasks.
     pub(crate) fn stats(&mut self) -> Stats {
-        let workers = self.seats.iter().map(|(number, seat)| WorkerStats {
-            worker: number,
-            pid: seat.worker().and_then(WorkerHandle::pid),
-            pieces_held: seat.worker().map_or(0, |worker| worker.link.in_flight()),
-            pieces_done: seat.worker().map_or(0, |worker| worker.pieces_done),
-            generation: seat.generation(),
-        });
+        let now_ns = clock::now_ns();
+        let mut workers = Vec::with_capacity(self.seats.len());
+        for number in 0..self.seats.len() {
+            let Some(seat) = self.seats.get_mut(number).filter(|seat| !seat.is_spare()) else { continue };
+            let past = seat.past();
+            let first = u32::from(seat.generation() > 0);
+            let worker = seat.worker_mut();
+            let state = worker.map_or(WorkerState::Starting, WorkerHandle::state);
+            let worker = seat.worker();
+            workers.push(WorkerStats {
+                worker: number,
+                pid: worker.and_then(WorkerHandle::pid),
+                pieces_held: worker.map_or(0, |worker| worker.link.in_flight()),
+                pieces_done: worker.map_or(0, |worker| worker.pieces_done),
+                generation: past.workers + first,
+                state,
+                age: worker.map(|worker| Duration::from_nanos(now_ns.saturating_sub(worker.made_ns()))),
+                last_replaced: past.last,
+            });
+        }
         Stats {
-            workers: workers.collect(),
+            workers,
             tasks: self.work.tasks.len(),
             pieces_waiting: 0,
             pieces_done: self.counts.pieces_done,
             workers_lost: self.counts.workers_lost,
+            workers_recycled: self.counts.workers_recycled,
             start: self.start,
             start_time: self.last_start().map(Duration::from_nanos),
         }

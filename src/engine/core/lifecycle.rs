@@ -8,20 +8,17 @@ use super::roster::Set;
 use super::seat::{Prepared, Seat, WorkerHandle};
 use super::shortage::Verdict;
 use super::{Core, Phase, number};
-use crate::backend::TaskKey;
-use crate::codec::bytes::Arguments;
-use crate::engine::piece::{Lost, Returned, WaitingPiece};
 use crate::engine::policy::patience::{CAUSE_DUE_NS, CAUSE_WAIT_NS, Duty, SPAWN_DEADLINE_NS};
 use crate::engine::policy::restart::{Death, MAX_EARLY_DEATHS, MORE_ORDERS_NS, RETRY_NS, Refill};
 use crate::engine::wire::message::{self, ToServer};
 use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
+use crate::stats::Replaced;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::{clock, process};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The memory of a worker whose pages are not allocated yet.
 #[derive(Debug)]
@@ -156,7 +153,8 @@ impl Core {
         }
         failpoint!("parent-worker-ordered");
         let Prepared { link, memory } = prepared;
-        it.occupy(WorkerHandle::new(link, memory, now_ns));
+        let limits = self.recycling.next_limits();
+        it.occupy(WorkerHandle::new(link, memory, limits, now_ns));
         self.alarm.wake_by(now_ns + SPAWN_DEADLINE_NS);
         Ok(())
     }
@@ -185,6 +183,9 @@ impl Core {
         if let Some(mut worker) = self.take_dead(seat) {
             self.return_pieces_of(seat, &mut worker, Cause::Unknown);
             self.reaped.push(worker);
+        }
+        if seat == self.seats.beyond() {
+            return self.beyond_is_empty(seat, true);
         }
         self.cannot_fill(seat, format!("it could not be forked: {error}"));
         let _ = self.give_up_without_workers();
@@ -405,12 +406,20 @@ impl Core {
         let death = death_of(&mut worker, cause);
         let reason = worker.start_failure.take();
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
+        let why = worker.life.due().map(super::recycle::replaced_for);
         self.reaped.push(worker);
         if !matches!(self.phase, Phase::Open) {
             return;
         }
+        self.counts.workers_recycled += u64::from(was_leaving && why.is_some());
+        if seat == self.seats.beyond() {
+            self.beyond_is_empty(seat, !was_leaving);
+            let _ = self.fill_seats();
+            return;
+        }
         if was_leaving {
             // It was replaced: that is no loss. An error is tried again by the supervisor.
+            self.seat_is_vacant(seat, why.unwrap_or(Replaced::Asked));
             let _ = self.fill_seats();
             return;
         }
@@ -433,8 +442,18 @@ impl Core {
                 return self.fail(Error::new(ErrorKind::WorkerLost, message).with_cause(cause));
             }
         }
+        self.seat_is_vacant(seat, Replaced::Died);
         // An error is tried again by the supervisor, later.
         let _ = self.fill_seats();
+    }
+
+    /// The worker in a seat of the set is gone.
+    fn seat_is_vacant(&mut self, seat: usize, why: Replaced) {
+        if !self.use_successor_for(seat, why)
+            && let Some(seat) = self.seats.get_mut(seat)
+        {
+            seat.replaced(why);
+        }
     }
 
     /// Takes a dead worker from its seat: nobody is told of it any more.
@@ -451,124 +470,6 @@ impl Core {
         // The worker has left its seat. If it had run, its last replies were collected before.
         failpoint!("parent-rest-collected");
         Some(worker)
-    }
-
-    /// The piece that a dead worker ran is lost; what it had not begun goes to others.
-    fn return_pieces_of(&mut self, seat: usize, worker: &mut WorkerHandle, cause: Cause) {
-        let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
-        let mut rest = rest.into_iter();
-        if let Some(piece) = lost {
-            let how = match () {
-                () if worker.overran(piece.sequence) => How::Overran,
-                // It was taken back before the kill, and only the worker can have changed that.
-                () if worker.did_not_begin() => How::Hid,
-                () => How::Died,
-            };
-            let Lost { task, number, arguments, .. } = piece;
-            self.lose(seat, worker, (task, number, arguments), how, cause);
-        } else if worker.did_not_begin()
-            && let Some(piece) = rest.next()
-        {
-            self.not_begun(seat, worker, piece, cause);
-        }
-        for piece in rest {
-            self.work.take_back(piece);
-        }
-    }
-
-    /// A worker was killed because it did not begin this piece: another gets it, unless that has happened before.
-    fn not_begun(&mut self, seat: usize, worker: &WorkerHandle, piece: Returned, cause: Cause) {
-        let Some(task) = self.work.tasks.get_mut(piece.task) else { return };
-        if !task.counts_as_start(piece.number) {
-            return self.work.take_back(piece);
-        }
-        let again = task.terms().may_run_again;
-        let Returned { task, number, arguments } = piece;
-        self.lose(seat, worker, (task, number, again.then_some(arguments)), How::NotBegun, cause);
-    }
-
-    /// A piece lost its worker: it starts again later, if its arguments are there, or fails.
-    fn lose(
-        &mut self,
-        seat: usize,
-        worker: &WorkerHandle,
-        (key, number, arguments): (TaskKey, usize, Option<Arguments>),
-        how: How,
-        cause: Cause,
-    ) {
-        let Some(task) = self.work.tasks.get_mut(key) else { return };
-        let limit = task.settings().limit_ns.map(|limit| Duration::from_nanos(limit.get()));
-        let pid = worker.pid();
-        let error = |label, attempts| {
-            let error = match worker.given_up() {
-                Some(reason) => How::given_up(limit.filter(|_| how == How::Overran), reason),
-                None => how.error(limit),
-            };
-            error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
-        };
-        // One that lives on must not run twice at a time.
-        let wake = match arguments.filter(|_| worker.given_up().is_none()) {
-            Some(arguments) => match task.lose_start(number, error) {
-                Ok(pause_ns) => {
-                    let due_ns = clock::now_ns() + pause_ns;
-                    self.delayed.push(due_ns, key, WaitingPiece { number, arguments });
-                    self.alarm.wake_by(due_ns);
-                    return;
-                }
-                Err(wake) => wake,
-            },
-            None => {
-                let error = error(task.label(number), task.attempts(number));
-                task.settle_failed(number, error)
-            }
-        };
-        self.wakes.add(wake);
-    }
-}
-
-/// How a piece lost its worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    Died,
-    Overran,
-    /// It was killed because it did not begin the piece, and it was not the first one.
-    NotBegun,
-    /// It was killed because it did not begin the piece, and the damage that it did to the piece's word tells that it ran it.
-    Hid,
-}
-
-impl How {
-    /// The error of a piece whose worker lives on; with the limit that it ran over.
-    fn given_up(limit: Option<Duration>, reason: &str) -> Error {
-        match limit {
-            Some(limit) => {
-                let message =
-                    format!("ran longer than its limit of {limit:?}, and its worker could not be killed: {reason}");
-                Error::new(ErrorKind::TimedOut, message)
-            }
-            None => {
-                let message = format!("was given up, since its worker could not be killed: {reason}");
-                Error::new(ErrorKind::System, message)
-            }
-        }
-    }
-
-    /// The error of a piece with this time limit.
-    fn error(self, limit: Option<Duration>) -> Error {
-        const NOT_BEGUN: &str = "more than one worker did not begin it, or ran it and hid that, and was killed";
-        const HID: &str = "its worker ran it and hid that, and was killed";
-        let no_end =
-            |limit, why| Error::new(ErrorKind::TimedOut, format!("has no end within its limit of {limit:?}: {why}"));
-        match (self, limit) {
-            (How::Overran, Some(limit)) => {
-                Error::new(ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}, and was killed"))
-            }
-            (How::NotBegun, Some(limit)) => no_end(limit, NOT_BEGUN),
-            (How::Hid, Some(limit)) => no_end(limit, HID),
-            (How::NotBegun, None) => Error::new(ErrorKind::WorkerLost, NOT_BEGUN),
-            (How::Hid, None) => Error::new(ErrorKind::WorkerLost, HID),
-            (How::Died, _) | (How::Overran, None) => Error::new(ErrorKind::WorkerLost, String::new()),
-        }
     }
 }
 

@@ -26,11 +26,14 @@ mod ending;
 mod events;
 mod figures;
 mod follow;
+mod life;
 mod lifecycle;
+mod loss;
 mod overdue;
 mod phase;
 mod ready_queue;
 mod reason;
+mod recycle;
 mod reserve;
 mod roster;
 pub(crate) mod seat;
@@ -61,6 +64,7 @@ use self::dispatch::{Choice, Gave};
 use self::ending::Sweep;
 use self::follow::Following;
 use self::phase::Phase;
+use self::recycle::Recycling;
 use self::reserve::Reserve;
 use self::roster::Set;
 use self::seat::{Measured, WorkerHandle};
@@ -72,6 +76,7 @@ use super::observe::Counts;
 use super::policy::hold::Hold;
 use super::policy::pace::LOOK_AHEAD_NS;
 use super::policy::patience::Patience;
+use super::policy::recycle::LifeLimits;
 use super::policy::restart::EarlyDeaths;
 use super::travel;
 use super::unpark::{Unparker, Wakes};
@@ -131,6 +136,7 @@ pub(crate) struct Core {
     early_deaths: EarlyDeaths,
     patience: Patience,
     following: Following,
+    recycling: Recycling,
     /// How the fork server starts workers.
     start: WorkerStart,
     epolls: Epolls,
@@ -174,6 +180,7 @@ impl Core {
             early_deaths: EarlyDeaths::default(),
             patience: Patience::default(),
             following: Following::default(),
+            recycling: Recycling::default(),
             start: WorkerStart::default(),
             epolls,
             buffers,
@@ -183,6 +190,11 @@ impl Core {
             reaped: Vec::new(),
             memory_kills: None,
         }
+    }
+
+    /// The same with limits for the lives of workers.
+    pub(crate) fn with_limits(self, limits: LifeLimits) -> Self {
+        Core { recycling: Recycling::new(limits), ..self }
     }
 
     // The parts that others use directly.
@@ -308,7 +320,8 @@ impl Core {
         let call = (word, task.settings().format, task.terms());
         let first = task.len();
         let (was_idle, first_sequence) = (worker.link.is_idle(), worker.link.next_sequence());
-        let pieces = (arguments, start, ends);
+        let most = usize::try_from(worker.pieces_left()).unwrap_or(usize::MAX).min(ends.len());
+        let pieces = (arguments, start, &ends[..most]);
         let given = worker.link.give_records(key, first, call, pieces, ends_batch, LOOK_AHEAD_NS);
         task.add_given(given);
         if was_idle && given > 0 {
@@ -428,6 +441,9 @@ impl Core {
 
     /// The supervisor must be awake when the first limit may end, and at once to give out what is left.
     fn note_given(&mut self, gave: Gave) -> bool {
+        if gave.is_overdue {
+            self.judge_busy();
+        }
         if gave.is_cut {
             self.owes_dispatch = true;
             self.alarm.wake_now();
@@ -504,6 +520,7 @@ impl Core {
             if self.following.any_retire() {
                 self.dismiss_retired();
             }
+            self.replace_due();
             self.owes_attention |= self.dispatch();
         }
         found
@@ -522,15 +539,20 @@ impl Core {
     fn collect_from(&mut self, seat: usize) -> Found {
         let Core { work, delayed, seats, wakes, counts, buffers, alarm, hold, .. } = self;
         let Some(worker) = seats.worker_mut(seat) else { return Found::Nothing };
+        let done = worker.pieces_done;
         let mut destination = Destination { work, delayed, wakes, counts };
         let found = collect::collect_from(seat, worker, buffers, &mut destination);
         hold.spend(worker.link.take_copied());
         let kill_by = found.is_err().then(|| worker.distrust());
+        let judges = self.recycling.judges() && worker.pieces_done != done;
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
         }
         if let Some(kill_by) = kill_by {
             self.see_to_kill(seat, kill_by);
+        }
+        if judges {
+            self.judge_life(seat);
         }
         // What else it said counts no more.
         found.unwrap_or(Found::All)

@@ -2,24 +2,28 @@
 //!
 //! ```text
 //! Vacant ─ occupy ─► Ordered ─ spawned ─► Running ─ ended ─► Ended ─ vacate ─► Vacant
-//!                       └────────────────────┴───────────── vacate ──────────────▲
+//!    ▲                  └────────────────────┴───────────── vacate ──────────────▲ │
+//!    └─────────────────────────────── order_successor ── Spare ◄──── leave_empty ──┘
 //! ```
 //!
-//! `vacate` follows when the worker is declared dead (`Core::reap`) or could not be forked (`spawn_failed`). Beside
+//! One seat of a pool lies beyond the set (`core/recycle.rs`): it is spare unless a worker is being replaced. `vacate` follows when the worker is declared dead (`Core::reap`) or could not be forked (`spawn_failed`). Beside
 //! that ladder a worker has a [`Duty`] (works, suspect, retires, leaves), and a [`Kill`] that is requested once
 //! and sent once its process is known.
 //!
 //! Invariant: a seat's generation grows with each worker in it, so a message about an earlier worker
 //! finds nobody.
 
+use super::life::Life;
 use super::roster::Traits;
 use crate::engine::link::Link;
 use crate::engine::policy::pace;
 use crate::engine::policy::patience::Duty;
+use crate::engine::policy::recycle::{self, LifeLimits};
 use crate::engine::wire::pair::Made;
 use crate::error::Cause;
+use crate::stats::{Replaced, WorkerState};
 use crate::sys::descriptors::Descriptor;
-use crate::sys::process;
+use crate::sys::{clock, process};
 use std::sync::Arc;
 
 /// The process of a worker, as far as the parent knows.
@@ -103,11 +107,17 @@ pub(crate) struct WorkerHandle {
     did_not_begin: bool,
     /// Why it could not become ready, as it said.
     pub(crate) start_failure: Option<String>,
+    pub(crate) life: Life,
 }
 
 impl WorkerHandle {
-    /// A worker that is ordered now.
-    pub(crate) fn new(link: Link, memory: (Descriptor, Descriptor), now_ns: u64) -> Self {
+    /// A worker that is ordered now, with its own limits and those of all workers.
+    pub(crate) fn new(
+        link: Link,
+        memory: (Descriptor, Descriptor),
+        limits: (LifeLimits, LifeLimits),
+        now_ns: u64,
+    ) -> Self {
         WorkerHandle {
             link,
             process: Process::Ordered,
@@ -125,6 +135,7 @@ impl WorkerHandle {
             watch: Watch::default(),
             did_not_begin: false,
             start_failure: None,
+            life: Life::new(limits),
         }
     }
 
@@ -166,6 +177,17 @@ impl WorkerHandle {
         self.pieces_done > 0 || self.link.is_ready()
     }
 
+    /// What it does, for the pool's figures.
+    pub(crate) fn state(&mut self) -> WorkerState {
+        let starts = !self.has_process() || !self.became_ready();
+        match self.duty {
+            Duty::Leaves | Duty::Retires => WorkerState::Leaving,
+            _ if starts => WorkerState::Starting,
+            _ if self.link.is_idle() => WorkerState::Idle,
+            _ => WorkerState::Running,
+        }
+    }
+
     /// True if it can take more work.
     #[inline]
     pub(crate) fn is_hungry(&self) -> bool {
@@ -174,6 +196,34 @@ impl WorkerHandle {
             && self.kill == Kill::NotRequested
             && !matches!(self.process, Process::Ended { .. })
             && !self.link.is_streaming_out()
+            && !self.life.is_awaited()
+            && self.pieces_left() > 0
+    }
+
+    /// The pieces that it may be given yet.
+    #[inline]
+    pub(crate) fn pieces_left(&self) -> u64 {
+        self.life.pieces_left(self.pieces_done + self.link.in_flight() as u64)
+    }
+
+    /// True if it has lived long enough, and nobody has noticed.
+    #[inline]
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.life.is_overdue(|| clock::coarse_ns().saturating_sub(self.made_ns))
+    }
+
+    /// After it has answered something: whether it is to be replaced.
+    pub(crate) fn judge_life(&mut self) -> recycle::Verdict {
+        if !self.life.needs_judgement(self.pieces_done, clock::coarse_ns()) {
+            return recycle::Verdict::GoesOn;
+        }
+        let age_ns = clock::now_ns().saturating_sub(self.made_ns);
+        self.life.judge(&recycle::Life { pieces: self.pieces_done, age_ns, start_ns: self.start_ns().min(age_ns) })
+    }
+
+    /// How long it took to become ready, by its own word.
+    pub(crate) fn start_ns(&self) -> u64 {
+        self.link.ready_ns().saturating_sub(self.made_ns)
     }
 
     /// If its pieces are quick: when it said something last, or was woken.
@@ -383,6 +433,22 @@ impl Prepared {
 pub(crate) struct Seat {
     generation: u32,
     state: SeatState,
+    past: Past,
+}
+
+/// The workers before this one, whose place it took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Past {
+    pub(crate) workers: u32,
+    /// Why the last of them was replaced.
+    pub(crate) last: Option<Replaced>,
+}
+
+impl Past {
+    /// The same after one more.
+    fn and(self, why: Replaced) -> Past {
+        Past { workers: self.workers.saturating_add(1), last: Some(why) }
+    }
 }
 
 #[derive(Debug)]
@@ -391,12 +457,51 @@ enum SeatState {
     Vacant {
         retry_ns: u64,
     },
+    /// Not to be filled: the seat beyond the set, while no worker is replaced.
+    Spare,
     Occupied(Box<WorkerHandle>),
 }
 
 impl Seat {
     pub(super) fn new() -> Self {
-        Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 } }
+        Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 }, past: Past::default() }
+    }
+
+    /// One that is not to be filled now.
+    pub(super) fn spare() -> Self {
+        Seat { generation: 0, state: SeatState::Spare, past: Past::default() }
+    }
+
+    pub(crate) fn past(&self) -> Past {
+        self.past
+    }
+
+    /// Its worker was replaced, or died; the next one comes to this seat.
+    pub(crate) fn replaced(&mut self, why: Replaced) {
+        self.past = self.past.and(why);
+    }
+
+    /// The worker in this seat takes the place of another's, which was replaced.
+    pub(super) fn take_place_of(&mut self, other: &mut Seat, why: Replaced) {
+        self.past = std::mem::take(&mut other.past).and(why);
+    }
+
+    pub(crate) fn is_spare(&self) -> bool {
+        matches!(self.state, SeatState::Spare)
+    }
+
+    /// If it is spare: it is to be filled.
+    pub(crate) fn order_successor(&mut self) {
+        if self.is_spare() {
+            self.state = SeatState::Vacant { retry_ns: 0 };
+        }
+    }
+
+    /// If it is vacant: it is not to be filled now.
+    pub(crate) fn leave_empty(&mut self) {
+        if matches!(self.state, SeatState::Vacant { .. }) {
+            self.state = SeatState::Spare;
+        }
     }
 
     pub(crate) fn generation(&self) -> u32 {
@@ -407,7 +512,7 @@ impl Seat {
     pub(crate) fn worker(&self) -> Option<&WorkerHandle> {
         match &self.state {
             SeatState::Occupied(worker) => Some(worker),
-            SeatState::Vacant { .. } => None,
+            SeatState::Vacant { .. } | SeatState::Spare => None,
         }
     }
 
@@ -415,17 +520,19 @@ impl Seat {
     pub(crate) fn worker_mut(&mut self) -> Option<&mut WorkerHandle> {
         match &mut self.state {
             SeatState::Occupied(worker) => Some(worker),
-            SeatState::Vacant { .. } => None,
+            SeatState::Vacant { .. } | SeatState::Spare => None,
         }
     }
 
-    /// What decides who visits it.
-    pub(super) fn traits(&self) -> Traits {
-        let Some(worker) = self.worker() else { return Traits { works: true, ..Traits::default() } };
+    /// What decides who visits it; `is_beyond`: it lies beyond the set, so its worker gets no pieces.
+    pub(super) fn traits(&self, is_beyond: bool) -> Traits {
+        let Some(worker) = self.worker() else {
+            return Traits { works: true, is_settled: self.is_spare(), ..Traits::default() };
+        };
         Traits {
             is_busy: !worker.link.is_idle() || worker.link.lacks_room(),
             is_laden: worker.link.in_flight() >= 2,
-            is_hungry: worker.is_hungry(),
+            is_hungry: !is_beyond && worker.is_hungry(),
             has_process: worker.has_process(),
             works: worker.duty == Duty::Works,
             is_settled: worker.is_settled(),
@@ -436,7 +543,7 @@ impl Seat {
     pub(crate) fn vacant_until_ns(&self) -> Option<u64> {
         match self.state {
             SeatState::Vacant { retry_ns } => Some(retry_ns),
-            SeatState::Occupied(_) => None,
+            SeatState::Occupied(_) | SeatState::Spare => None,
         }
     }
 
@@ -455,8 +562,8 @@ impl Seat {
     pub(crate) fn vacate(&mut self) -> Option<WorkerHandle> {
         match std::mem::replace(&mut self.state, SeatState::Vacant { retry_ns: 0 }) {
             SeatState::Occupied(worker) => Some(*worker),
-            vacant => {
-                self.state = vacant;
+            empty => {
+                self.state = empty;
                 None
             }
         }

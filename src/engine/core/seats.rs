@@ -1,15 +1,19 @@
 //! All seats of a pool, and which of them a look must visit.
 //!
-//! Invariant: a seat that may have changed is touched, so [`sorted`](Seats::sorted) gives sets that are exact.
+//! Invariant: a seat that may have changed is touched, so [`sorted`](Seats::sorted) gives sets that are exact. One seat lies
+//! beyond the set of workers (`core/recycle.rs`).
 
 use super::roster::{Roster, Set};
 use super::seat::{Seat, WorkerHandle};
 use crate::engine::policy::placement;
+use crate::stats::Replaced;
 use crate::sys::clock;
 
 #[derive(Debug)]
 pub(crate) struct Seats {
     seats: Vec<Seat>,
+    /// The seat beyond the set.
+    beyond: usize,
     roster: Roster,
     /// The CPUs that this program may use.
     cpus: usize,
@@ -19,11 +23,13 @@ pub(crate) struct Seats {
 }
 
 impl Seats {
-    pub(crate) fn new(count: usize, cpus: usize) -> Self {
+    /// Seats for this many workers, and the one beyond.
+    pub(crate) fn new(workers: usize, cpus: usize) -> Self {
         Seats {
             cpus,
-            seats: (0..count).map(|_| Seat::new()).collect(),
-            roster: Roster::new(count),
+            seats: (0..workers).map(|_| Seat::new()).chain([Seat::spare()]).collect(),
+            beyond: workers,
+            roster: Roster::new(workers + 1),
             #[cfg(test)]
             visits: std::cell::Cell::default(),
         }
@@ -31,6 +37,21 @@ impl Seats {
 
     pub(crate) fn len(&self) -> usize {
         self.seats.len()
+    }
+
+    /// The seat beyond the set.
+    pub(crate) fn beyond(&self) -> usize {
+        self.beyond
+    }
+
+    /// Another seat lies beyond the set from now on, and that which did takes its place.
+    pub(crate) fn move_beyond(&mut self, seat: usize, why: Replaced) {
+        let former = std::mem::replace(&mut self.beyond, seat);
+        self.roster.touch(former);
+        self.roster.touch(seat);
+        if let Ok([new, old]) = self.seats.get_disjoint_mut([former, seat]) {
+            new.take_place_of(old, why);
+        }
     }
 
     #[inline]
@@ -108,7 +129,8 @@ impl Seats {
     pub(crate) fn sorted(&mut self) -> &mut Roster {
         while let Some(index) = self.roster.next_touched() {
             self.visited();
-            self.roster.sort_in(index, self.seats[index].traits());
+            let traits = self.seats[index].traits(index == self.beyond);
+            self.roster.sort_in(index, traits);
         }
         &mut self.roster
     }

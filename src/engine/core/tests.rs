@@ -107,7 +107,7 @@ struct Newcomer(Played, Prepared);
 impl Newcomer {
     fn sit_down(self, seat: &mut Seat) -> Played {
         let Newcomer(played, Prepared { link, memory }) = self;
-        seat.occupy(WorkerHandle::new(link, memory, 0));
+        seat.occupy(WorkerHandle::new(link, memory, Default::default(), 0));
         let _ = seat.worker_mut().unwrap().spawned(1, None);
         played
     }

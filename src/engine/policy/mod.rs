@@ -6,6 +6,7 @@
 //! | `pace`      | how much work a worker gets in advance, and what a piece costs            |
 //! | `placement` | which worker gets the next pieces, and which one gives some up            |
 //! | `patience`  | when a worker or fork server is overdue, stopped, or ran over its limit   |
+//! | `recycle`   | when a worker is replaced, and when its successor is ordered              |
 //! | `restart`   | when a lost piece, a worker or a fork server starts again, and when no more |
 //!
 //! The parts of `core` and `supervisor` ask, and act on the verdict.
@@ -14,4 +15,5 @@ pub(crate) mod hold;
 pub(crate) mod pace;
 pub(crate) mod patience;
 pub(crate) mod placement;
+pub(crate) mod recycle;
 pub(crate) mod restart;

@@ -9,6 +9,11 @@
 //! made due is seen to before the supervisor sleeps.
 
 mod server;
+#[cfg(feature = "signal")]
+mod signals;
+
+#[cfg(feature = "signal")]
+pub(super) use self::signals::RecycleSignals;
 
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
@@ -60,6 +65,8 @@ pub(crate) struct Supervisor {
     has_slept: bool,
     /// Who closed the pool, and waits for its end.
     closing: Option<Sender<()>>,
+    #[cfg(feature = "signal")]
+    signals: RecycleSignals,
 }
 
 /// What the last turn wants to know.
@@ -118,7 +125,15 @@ impl Supervisor {
             host_read_at: Instant::now(),
             has_slept: false,
             closing: None,
+            #[cfg(feature = "signal")]
+            signals: RecycleSignals::default(),
         }
+    }
+
+    /// The same, with signals that have all workers replaced.
+    #[cfg(feature = "signal")]
+    pub(super) fn with_signals(self, signals: RecycleSignals) -> Self {
+        Supervisor { signals, ..self }
     }
 
     /// Runs until the pool has ended.
@@ -214,6 +229,7 @@ impl Supervisor {
             return None;
         }
         let given_up_ns = core.give_up_without_workers();
+        self.replace_workers(&mut core);
         let _ = core.fill_seats();
         core.dismiss_retired();
         let sweeps_on_ns = core.sweep().then_some(0);
@@ -224,8 +240,9 @@ impl Supervisor {
         let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
         let guard = core.guard_again(events.iter().any(is_signal), found);
         pay_attention(&mut core);
-        let known_ns =
-            [server_due_ns, given_up_ns, unexplained_ns, sweeps_on_ns, timers.next_ns].into_iter().flatten().min();
+        let moments =
+            [server_due_ns, given_up_ns, unexplained_ns, sweeps_on_ns, timers.next_ns, core.successor_due_ns()];
+        let known_ns = moments.into_iter().flatten().min();
         let questions = Questions {
             workers: timers.questions,
             server: matches!(server, ServerAction::Look),
@@ -244,6 +261,15 @@ impl Supervisor {
         };
         shared.release(core);
         Some(turn)
+    }
+
+    /// Goes on to replace workers that are due, or all if a signal asked for it.
+    fn replace_workers(&self, core: &mut Core) {
+        #[cfg(feature = "signal")]
+        if self.signals.came() {
+            core.recycle();
+        }
+        core.replace_due();
     }
 
     /// If no piece finished during one sleep of 200 ms, the kept buffers are freed.

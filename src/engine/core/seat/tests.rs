@@ -6,7 +6,7 @@ use crate::engine::wire::pair::Pair;
 
 fn worker() -> WorkerHandle {
     let Prepared { link, memory } = Prepared::create(Pair::create().unwrap()).unwrap();
-    WorkerHandle::new(link, memory, 5)
+    WorkerHandle::new(link, memory, Default::default(), 5)
 }
 
 fn running() -> WorkerHandle {

@@ -1,0 +1,132 @@
+//! What a dead worker leaves: the piece that it ran is lost, starts again later or fails, and the others go to other workers.
+//!
+//! Invariant: a piece whose worker lives on (nobody can kill it) does not start again.
+
+use super::Core;
+use super::seat::WorkerHandle;
+use crate::backend::TaskKey;
+use crate::codec::bytes::Arguments;
+use crate::engine::piece::{Lost, Returned, WaitingPiece};
+use crate::error::{Cause, Error, ErrorKind};
+use crate::sys::clock;
+use std::time::Duration;
+
+impl Core {
+    /// The piece that a dead worker ran is lost; what it had not begun goes to others.
+    pub(super) fn return_pieces_of(&mut self, seat: usize, worker: &mut WorkerHandle, cause: Cause) {
+        let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
+        let mut rest = rest.into_iter();
+        if let Some(piece) = lost {
+            let how = match () {
+                () if worker.overran(piece.sequence) => How::Overran,
+                // It was taken back before the kill, and only the worker can have changed that.
+                () if worker.did_not_begin() => How::Hid,
+                () => How::Died,
+            };
+            let Lost { task, number, arguments, .. } = piece;
+            self.lose(seat, worker, (task, number, arguments), how, cause);
+        } else if worker.did_not_begin()
+            && let Some(piece) = rest.next()
+        {
+            self.not_begun(seat, worker, piece, cause);
+        }
+        for piece in rest {
+            self.work.take_back(piece);
+        }
+    }
+
+    /// A worker was killed because it did not begin this piece: another gets it, unless that has happened before.
+    fn not_begun(&mut self, seat: usize, worker: &WorkerHandle, piece: Returned, cause: Cause) {
+        let Some(task) = self.work.tasks.get_mut(piece.task) else { return };
+        if !task.counts_as_start(piece.number) {
+            return self.work.take_back(piece);
+        }
+        let again = task.terms().may_run_again;
+        let Returned { task, number, arguments } = piece;
+        self.lose(seat, worker, (task, number, again.then_some(arguments)), How::NotBegun, cause);
+    }
+
+    /// A piece lost its worker: it starts again later, if its arguments are there, or fails.
+    fn lose(
+        &mut self,
+        seat: usize,
+        worker: &WorkerHandle,
+        (key, number, arguments): (TaskKey, usize, Option<Arguments>),
+        how: How,
+        cause: Cause,
+    ) {
+        let Some(task) = self.work.tasks.get_mut(key) else { return };
+        let limit = task.settings().limit_ns.map(|limit| Duration::from_nanos(limit.get()));
+        let pid = worker.pid();
+        let error = |label, attempts| {
+            let error = match worker.given_up() {
+                Some(reason) => How::given_up(limit.filter(|_| how == How::Overran), reason),
+                None => how.error(limit),
+            };
+            error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
+        };
+        // One that lives on must not run twice at a time.
+        let wake = match arguments.filter(|_| worker.given_up().is_none()) {
+            Some(arguments) => match task.lose_start(number, error) {
+                Ok(pause_ns) => {
+                    let due_ns = clock::now_ns() + pause_ns;
+                    self.delayed.push(due_ns, key, WaitingPiece { number, arguments });
+                    self.alarm.wake_by(due_ns);
+                    return;
+                }
+                Err(wake) => wake,
+            },
+            None => {
+                let error = error(task.label(number), task.attempts(number));
+                task.settle_failed(number, error)
+            }
+        };
+        self.wakes.add(wake);
+    }
+}
+
+/// How a piece lost its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Died,
+    Overran,
+    /// It was killed because it did not begin the piece, and it was not the first one.
+    NotBegun,
+    /// It was killed because it did not begin the piece, and the damage that it did to the piece's word tells that it ran it.
+    Hid,
+}
+
+impl How {
+    /// The error of a piece whose worker lives on; with the limit that it ran over.
+    fn given_up(limit: Option<Duration>, reason: &str) -> Error {
+        match limit {
+            Some(limit) => {
+                let message =
+                    format!("ran longer than its limit of {limit:?}, and its worker could not be killed: {reason}");
+                Error::new(ErrorKind::TimedOut, message)
+            }
+            None => {
+                let message = format!("was given up, since its worker could not be killed: {reason}");
+                Error::new(ErrorKind::System, message)
+            }
+        }
+    }
+
+    /// The error of a piece with this time limit.
+    fn error(self, limit: Option<Duration>) -> Error {
+        const NOT_BEGUN: &str = "more than one worker did not begin it, or ran it and hid that, and was killed";
+        const HID: &str = "its worker ran it and hid that, and was killed";
+        let no_end =
+            |limit, why| Error::new(ErrorKind::TimedOut, format!("has no end within its limit of {limit:?}: {why}"));
+        match (self, limit) {
+            (How::Overran, Some(limit)) => {
+                Error::new(ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}, and was killed"))
+            }
+            (How::NotBegun, Some(limit)) => no_end(limit, NOT_BEGUN),
+            (How::Hid, Some(limit)) => no_end(limit, HID),
+            (How::NotBegun, None) => Error::new(ErrorKind::WorkerLost, NOT_BEGUN),
+            (How::Hid, None) => Error::new(ErrorKind::WorkerLost, HID),
+            (How::Died, _) | (How::Overran, None) => Error::new(ErrorKind::WorkerLost, String::new()),
+        }
+    }
+}
