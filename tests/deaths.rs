@@ -9,7 +9,7 @@ use multicore::{Cause, ErrorKind, Pool};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{DEADLINE, Door, Marks, Random, add, mark, pool, task, wait_at, wait_for, watchdog};
+use support::{DEADLINE, Door, Marks, Random, SmallGroup, add, mark, pool, task, wait_at, wait_for, watchdog};
 
 /// How a piece ends. The crate has a handler for SIGSEGV and SIGBUS. Before this was fixed, the handler ignored the first
 /// such signal that another process sent.
@@ -590,52 +590,8 @@ fn a_worker_that_the_kernel_killed_for_memory_is_told_apart() {
         }
         return;
     }
-    let Some(group) = SmallGroup::make() else {
-        eprintln!("SKIPPED: no memory control group can be created here");
-        return;
-    };
-    let test = std::env::current_exe().unwrap();
-    let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", script]).arg(&group.0).arg(test).env(INNER, "1");
-    command.args(["--exact", "a_worker_that_the_kernel_killed_for_memory_is_told_apart", "--nocapture"]);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A control group whose processes may use 256 MiB. It is removed at the end of the test.
-struct SmallGroup(std::path::PathBuf);
-
-impl SmallGroup {
-    fn make() -> Option<Self> {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        for line in groups.lines() {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?.trim_start_matches('/'));
-            let (root, limit) = match controllers {
-                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-                "" => ("/sys/fs/cgroup", "memory.max"),
-                _ => continue,
-            };
-            let directory =
-                std::path::Path::new(root).join(path).join(format!("multicore-test-{}", std::process::id()));
-            if std::fs::create_dir(&directory).is_err() {
-                continue;
-            }
-            let group = SmallGroup(directory);
-            if std::fs::write(group.0.join(limit), (256_u64 << 20).to_string()).is_ok() {
-                return Some(group);
-            }
-        }
-        None
-    }
-}
-
-impl Drop for SmallGroup {
-    fn drop(&mut self) {
-        // Its last process may still be exiting.
-        wait_for("the group is empty", || !self.0.exists() || std::fs::remove_dir(&self.0).is_ok());
-    }
+    let Some(group) = SmallGroup::make(256 << 20) else { return };
+    group.run(&group.folder, "a_worker_that_the_kernel_killed_for_memory_is_told_apart", INNER);
 }
 
 /// A panic's error has its location, and a backtrace if the environment requests it.

@@ -332,3 +332,63 @@ pub fn assert_gone(processes: &[Process]) {
 pub fn task<R: multicore::Value>(pool: &Pool) -> Task<R> {
     pool.try_task().expect("the pool is open")
 }
+
+/// A control group below that of this process, whose processes together may use some memory. It is removed at the end of
+/// the test.
+pub struct SmallGroup {
+    pub folder: PathBuf,
+}
+
+impl SmallGroup {
+    /// `None`, and a message, where no such group can be made.
+    pub fn make(bytes: u64) -> Option<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        for line in groups.lines() {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+            let (root, limit) = match controllers {
+                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                "" => ("/sys/fs/cgroup", "memory.max"),
+                _ => continue,
+            };
+            let own = Path::new(root).join(path.trim_start_matches('/'));
+            let folder = own.join(format!("multicore-test-{}-{bytes}", std::process::id()));
+            if fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let group = SmallGroup { folder };
+            if fs::write(group.folder.join(limit), bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        eprintln!("SKIPPED: no memory control group can be created here");
+        None
+    }
+
+    /// A group in this one, without a limit of its own.
+    pub fn inner(&self) -> PathBuf {
+        let folder = self.folder.join("inner");
+        fs::create_dir(&folder).expect("what could make a group can make one in it");
+        folder
+    }
+
+    /// Runs a test of this program once more, in the group of this folder and with a variable that tells it so.
+    #[track_caller]
+    pub fn run(&self, folder: &Path, test: &str, variable: &str) {
+        let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]).arg(folder).arg(std::env::current_exe().unwrap());
+        let output = command.args(["--exact", test, "--nocapture"]).env(variable, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for SmallGroup {
+    fn drop(&mut self) {
+        // Its last process may still be exiting.
+        wait_for("the group is empty", || {
+            let _ = fs::remove_dir(self.folder.join("inner"));
+            !self.folder.exists() || fs::remove_dir(&self.folder).is_ok()
+        });
+    }
+}
