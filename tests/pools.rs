@@ -9,7 +9,7 @@ use multicore::{ErrorKind, Pool, PoolBuilder, Stats, Task, WorkerStart};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use support::{Door, Marks, Process, Random, add, mark, pool, task, wait_at, wait_for, watchdog};
+use support::{Door, Marks, Process, Random, SmallGroup, add, mark, pool, task, wait_at, wait_for, watchdog};
 
 fn held(number: u64, (marks, door): (String, String)) -> u64 {
     mark(&marks, number);
@@ -354,6 +354,25 @@ fn a_result_is_as_long_as_it_may_be_and_no_longer() {
         assert_eq!(lengths, [most, 1]);
         assert_eq!(pool.stats().workers_lost, 0);
     }
+}
+
+/// Only the limit of the mount's first group had counted, so a pool in a group of 300 MiB allowed half of the machine's memory.
+#[test]
+fn a_result_may_take_half_of_what_each_control_group_above_allows() {
+    let _watch = watchdog();
+    const INNER: &str = "MULTICORE_TEST_IN_A_GROUP_OF_A_SMALL_GROUP";
+    const LIMIT: usize = 300 << 20;
+    if std::env::var_os(INNER).is_some() {
+        let pool = pool(1);
+        let task: Task<Vec<u8>> = task(&pool);
+        task.call(|length: usize| vec![0; length], LIMIT / 2 + 1);
+        let error = task.get().unwrap_err();
+        let told = format!("takes {} bytes, and this pool allows {}:", LIMIT / 2 + 1, LIMIT / 2);
+        assert!(error.to_string().contains(&told), "{error}");
+        return;
+    }
+    let Some(group) = SmallGroup::make(LIMIT as u64) else { return };
+    group.run(&group.inner(), "a_result_may_take_half_of_what_each_control_group_above_allows", INNER);
 }
 
 /// The contents of the files behind these descriptors in a worker, or the error of reading them.

@@ -126,8 +126,8 @@ impl PoolBuilder {
         self
     }
 
-    /// The most bytes that a result may have, encoded. Default: half of the memory of the machine, or of the
-    /// control group that this program runs in; no limit where neither is known. A piece whose result is
+    /// The most bytes that a result may have, encoded. Default: half of the memory of the machine, or of what the
+    /// control groups that this program runs in allow, the inner and the outer ones; no limit where neither is known. A piece whose result is
     /// longer ends in [`Encode`](ErrorKind::Encode). A worker that sends more all the same is killed, so that
     /// no worker can take all the memory of this process. 0 is refused.
     pub fn max_result_bytes(mut self, bytes: usize) -> Self {

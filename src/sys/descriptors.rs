@@ -66,7 +66,7 @@ impl Drop for Descriptor {
 
 /// The same descriptor under a number above 2. Every descriptor that this crate keeps passes here: where the host
 /// has closed a standard stream, a descriptor with its number would be taken for that stream. (The files of /proc
-/// and /sys/fs/cgroup that std opens, in `proc.rs` and `cgroup.rs`, can have such a number while they are read.)
+/// and /sys/fs/cgroup that std opens, in `proc.rs` and `cgroup.rs`, and `meminfo.rs`'s can have such a number while they are read.)
 pub(crate) fn above_standard_streams(fd: OwnedFd) -> rustix::io::Result<Descriptor> {
     let fd = if fd.as_raw_fd() > 2 { fd } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3)? };
     Ok(Descriptor::from(fd))

@@ -15,6 +15,7 @@ pub(crate) mod image;
 pub(crate) mod launch;
 pub(crate) mod machine;
 pub(crate) mod may_sleep;
+pub(crate) mod meminfo;
 pub(crate) mod memory;
 pub(crate) mod proc;
 pub(crate) mod process;

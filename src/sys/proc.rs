@@ -10,6 +10,20 @@ use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
+/// The text of a file of /proc, from its beginning. Such a file gives all that it has room for in one read; what is longer
+/// than the buffer is cut off. Nothing is allocated.
+pub(super) fn text_of(file: impl AsFd, buffer: &mut [u8]) -> Option<&str> {
+    let length = rustix::io::pread(file, &mut *buffer, 0).ok()?;
+    std::str::from_utf8(&buffer[..length]).ok()
+}
+
+/// The number of bytes in the line that begins with `name`, in a text that counts in kB.
+pub(super) fn bytes_in(text: &str, name: &str) -> Option<u64> {
+    let kilobytes: u64 =
+        text.lines().find_map(|line| line.strip_prefix(name))?.strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
 /// How many threads this process has; `None` where /proc cannot tell.
 pub(crate) fn thread_count() -> Option<usize> {
     assert_may_sleep();

@@ -6,6 +6,35 @@ pub(crate) mod machine;
 #[path = "may_sleep.rs"]
 pub(crate) mod may_sleep;
 
+pub(crate) mod cgroup {
+    /// Control groups are Linux's.
+    pub(crate) fn limit_bytes() -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn available_bytes(_: u64) -> Option<u64> {
+        None
+    }
+}
+
+pub(crate) mod meminfo {
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct MemoryInfo {
+        pub(crate) total_bytes: u64,
+        pub(crate) available_bytes: Option<u64>,
+    }
+
+    impl MemoryInfo {
+        /// `None` where the system does not tell.
+        pub(crate) fn read() -> Option<Self> {
+            let mut system = sysinfo::System::new();
+            system.refresh_memory();
+            let total_bytes = system.total_memory();
+            (total_bytes > 0).then(|| MemoryInfo { total_bytes, available_bytes: Some(system.available_memory()) })
+        }
+    }
+}
+
 pub(crate) mod image {
     /// There is no global pool that would have to end before.
     pub(crate) fn call_before_last_counts(_: extern "C" fn()) {}
