@@ -428,6 +428,32 @@ pub(crate) fn give_freed_memory_back() {
     }
 }
 
+/// How many bytes this program has allocated from glibc's malloc and not freed, modulo 2^32. What a thread keeps for its next
+/// allocations counts as not freed. `None` with another C library.
+pub(crate) fn allocated_bytes() -> Option<u32> {
+    assert_may_sleep();
+    #[cfg(target_env = "gnu")]
+    {
+        // glibc 2.33 has `mallinfo2` with wider fields, and older ones must do too.
+        // SAFETY: takes no pointer, and reads the allocator's state under its own locks.
+        let told = unsafe { libc::mallinfo() };
+        Some(told.uordblks.cast_unsigned().wrapping_add(told.hblkhd.cast_unsigned()))
+    }
+    #[cfg(not(target_env = "gnu"))]
+    None
+}
+
+/// The most memory that was resident in this process at once since the kernel was told to count anew, and at least what its
+/// process had when it executed this program.
+pub(crate) fn peak_resident_bytes() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: valid for writing; if the call fails, it leaves zeroes.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    // SAFETY: the type consists of integers, so it is valid zeroed and as the call left it.
+    let usage = unsafe { usage.assume_init() };
+    usage.ru_maxrss.cast_unsigned().saturating_mul(1024)
+}
+
 /// Asks for large pages under a range of memory, whose contents stay as they are; without them, or where
 /// the range is not whole pages, only the time differs.
 pub(crate) fn advise_large_pages(memory: &mut [std::mem::MaybeUninit<u8>]) {
