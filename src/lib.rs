@@ -102,7 +102,8 @@ pub mod fuzz {
 pub use crate::{
     codec::{Format, value::Value},
     error::{Cause, Error, ErrorKind, Failure},
-    pool::{Pool, builder::PoolBuilder, global::ranges, ranges::Ranges},
+    pool::{Pool, builder::PoolBuilder, global::ranges, memory::Memory, ranges::Ranges},
+    stats::memory::{MemoryAction, MemoryEvent},
     stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},
     task::{
         Task,

@@ -13,6 +13,7 @@ use crate::codec::bytes::{Handed, Reply};
 use crate::codec::call::Call;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
+use crate::stats::memory::MemoryEvent;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
@@ -183,6 +184,53 @@ pub(crate) struct Hook {
     pub(crate) value: Vec<u8>,
 }
 
+/// A limit of a worker's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryLimit {
+    Bytes(u64),
+    /// Above what it had when it was ready.
+    Growth(u64),
+}
+
+impl MemoryLimit {
+    /// The limit in bytes of a worker that had `at_start` when it was ready.
+    #[must_use]
+    pub(crate) fn bytes(self, at_start: u64) -> u64 {
+        match self {
+            MemoryLimit::Bytes(bytes) => bytes,
+            MemoryLimit::Growth(bytes) => at_start.saturating_add(bytes),
+        }
+    }
+}
+
+/// The limits of the memory of each worker, and of all together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MemoryLimits {
+    /// Above it a worker is replaced after its piece …
+    pub(crate) worker_high: Option<MemoryLimit>,
+    /// … and above this one it is killed.
+    pub(crate) worker_max: Option<MemoryLimit>,
+    pub(crate) high: Option<u64>,
+    pub(crate) max: Option<u64>,
+    /// Checks in a row before a kill; at least 1.
+    pub(crate) checks: u32,
+    /// Nothing is replaced or killed.
+    pub(crate) only_reports: bool,
+}
+
+impl MemoryLimits {
+    #[must_use]
+    pub(crate) fn any(&self) -> bool {
+        self.need_checks() || self.worker_high.is_some()
+    }
+
+    /// True if somebody must check while pieces run.
+    #[must_use]
+    pub(crate) fn need_checks(&self) -> bool {
+        self.worker_max.is_some() || self.high.is_some() || self.max.is_some()
+    }
+}
+
 /// The settings of a pool that concern its processes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PoolSettings {
@@ -198,6 +246,8 @@ pub(crate) struct PoolSettings {
     /// The most pieces of one worker process.
     pub(crate) max_pieces_per_worker: Option<u64>,
     pub(crate) max_worker_age_ns: Option<u64>,
+    pub(crate) memory: MemoryLimits,
+    pub(crate) on_memory: Option<fn(&MemoryEvent)>,
     /// The signals that have all workers replaced.
     #[cfg(feature = "signal")]
     pub(crate) recycle_signals: Vec<i32>,

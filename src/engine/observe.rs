@@ -6,6 +6,8 @@ pub(crate) struct Counts {
     pub(crate) pieces_done: u64,
     /// Workers that died before their time.
     pub(crate) workers_lost: u64,
+    /// Workers that were killed because of their memory.
+    pub(crate) workers_over_limit: u64,
     /// Workers that were replaced because they were due.
     pub(crate) workers_recycled: u64,
 }

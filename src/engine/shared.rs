@@ -21,7 +21,7 @@ use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
 use crate::sys::may_sleep::LockHeld;
-use crate::sys::process;
+use crate::sys::{machine, process};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
@@ -298,6 +298,11 @@ impl Workers for Shared {
             core.stats()
         });
         let mut stats = stats.unwrap_or_default();
+        let files = self.with(|core| core.memory_files()).unwrap_or_default();
+        let read = files.into_iter().filter_map(|(seat, generation, files)| Some((seat, generation, files.bytes()?)));
+        let readings: Vec<_> = read.collect();
+        self.with(|core| core.tell_memory(&readings, &mut stats));
+        stats.memory_available = machine::available_bytes();
         let mut next = Some(0);
         while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot))) {
             stats.pieces_waiting += waiting;

@@ -9,7 +9,7 @@ use super::policy::recycle::LifeLimits;
 use super::shared::Shared;
 #[cfg(feature = "signal")]
 use super::supervisor::RecycleSignals;
-use super::supervisor::{Supervisor, activity};
+use super::supervisor::{Supervisor, activity, news};
 use super::travel;
 use super::wire::marker;
 use super::wire::message::{self, FromServer};
@@ -51,7 +51,8 @@ pub(crate) fn start(
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
     let limits = LifeLimits { pieces: pool.max_pieces_per_worker, age_ns: pool.max_worker_age_ns };
     let core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
-    let mut core = core.with_limits(limits);
+    let news = pool.on_memory.map(news::start).transpose()?;
+    let mut core = core.with_limits(limits, pool.memory, news);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.

@@ -134,6 +134,14 @@ pub(crate) struct PieceLabel {
     pub(crate) location: &'static Location<'static>,
 }
 
+impl PieceLabel {
+    /// The name of its function. It reads the executable's symbol table.
+    pub(crate) fn function_name(self) -> Option<String> {
+        let PieceLabel { name, address, .. } = self;
+        Function { given: name, address, found: OnceLock::new() }.name().map(str::to_string)
+    }
+}
+
 #[derive(Clone)]
 struct Function {
     /// The task's name, if the user set one.

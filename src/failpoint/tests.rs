@@ -10,7 +10,7 @@ mod process;
 
 use self::process::{DEADLINE, Outcome, Run, comes_true};
 use super::VARIABLE;
-use crate::{Cause, Error, ErrorKind, Pool, Stats, Task, WorkerState};
+use crate::{Cause, Error, ErrorKind, Memory, Pool, Stats, Task, WorkerState};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -202,22 +202,26 @@ fn host() {
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     // The first pool opens the executable, which is kept.
     let before = descriptors() + 1;
-    let host = Host { pool: build(workers.parse().unwrap()), action: action.to_string(), marks: marks.clone() };
+    let host = Host { pool: build(workers.parse().unwrap(), None), action: action.to_string(), marks: marks.clone() };
     host.use_all();
     host.pool.shutdown();
     // A second pool ends in the other way: it is dropped.
-    let host = Host { pool: build(1), action: action.to_string(), marks };
+    let host = Host { pool: build(1, Some(Memory::growth(24 << 20))), action: action.to_string(), marks };
     host.small(5);
+    host.too_large();
     drop(host.pool);
     assert_eq!(descriptors(), before, "descriptors are left");
     println!("all: well");
 }
 
 /// Makes a pool. If its start fails, the error has a reason that fits, and a later try succeeds.
-fn build(workers: usize) -> Pool {
+fn build(workers: usize, memory: Option<Memory>) -> Pool {
     let mut failures = Vec::new();
     loop {
-        let builder = Pool::builder().workers(workers).preload(nothing);
+        let mut builder = Pool::builder().workers(workers).preload(nothing);
+        if let Some(most) = memory {
+            builder = builder.worker_memory_max(most);
+        }
         match builder.on_worker_start(nothing).on_worker_exit(nothing).build() {
             Ok(pool) => return pool,
             Err(error) => failures.push(error),
@@ -321,6 +325,22 @@ impl Host {
         let task = self.pool.try_task::<u64>().unwrap().timeout(Duration::from_millis(20));
         task.run(spin, 0, 0);
         self.expect(task.get_timeout(DEADLINE), &[ErrorKind::TimedOut], None);
+    }
+
+    fn too_large(&self) {
+        let limit = if self.action == "stop" { LIMIT } else { DEADLINE };
+        let task = self.pool.try_task::<u64>().unwrap().timeout(limit);
+        task.call(
+            |()| {
+                let mut kept: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    kept.push(vec![1; 1 << 20]);
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            },
+            (),
+        );
+        self.expect(task.get_timeout(DEADLINE), &[ErrorKind::MemoryLimit], None);
     }
 
     fn lost(&self) {

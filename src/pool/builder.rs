@@ -9,6 +9,8 @@ use crate::error::{Error, ErrorKind};
 use crate::pool::Pool;
 use crate::pool::environment::{self, MAX_WORKERS};
 use crate::pool::gate::load::Gate;
+use crate::pool::memory::{Limits, Memory};
+use crate::stats::memory::MemoryEvent;
 use crate::sys::machine;
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -32,6 +34,8 @@ impl Pool {
             no_new_privileges: false,
             max_pieces_per_worker: None,
             max_worker_age: None,
+            memory: Limits::default(),
+            on_memory: None,
             #[cfg(feature = "signal")]
             recycle_signals: Vec::new(),
             #[cfg(unix)]
@@ -55,6 +59,8 @@ pub struct PoolBuilder {
     no_new_privileges: bool,
     max_pieces_per_worker: Option<u64>,
     max_worker_age: Option<Duration>,
+    memory: Limits,
+    on_memory: Option<fn(&MemoryEvent)>,
     #[cfg(feature = "signal")]
     recycle_signals: Vec<i32>,
     #[cfg(unix)]
@@ -177,6 +183,84 @@ impl PoolBuilder {
         self
     }
 
+    /// The memory of all workers together above which the largest of them is replaced, after its piece. Default: 70/85 of
+    /// [`memory_max`](Self::memory_max) where that is set, else no limit. It must be below that.
+    ///
+    /// What counts is what workers have written or allocated, with the freed memory that their allocators keep
+    /// ([`warm_memory`](Self::warm_memory)); what they share with their fork server counts once, and this program's own does not.
+    /// For this limit alone a worker lives at least ten times as long as its start took, unless it has grown by half of the
+    /// limit.
+    pub fn memory_high(mut self, limit: Memory) -> Self {
+        self.memory.high = Some(limit);
+        self
+    }
+
+    /// The memory of all workers together above which the largest of them is killed, in mid-piece too, once it was found in
+    /// [`memory_checks`](Self::memory_checks) in a row. Default: no limit.
+    ///
+    /// The piece ends in [`MemoryLimit`](ErrorKind::MemoryLimit), or runs again if its task has
+    /// [`retries`](crate::Task::retries) left. While pieces run, the memory is looked at each 2 to 250 ms, the more often the
+    /// less is left. With this line alone, workers are replaced at 70 % and killed at 85 % of what the machine, or the control
+    /// group, has:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// # #[cfg(target_os = "linux")]
+    /// let pool = multicore::Pool::builder().memory_max(multicore::Memory::percent(85.0)).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn memory_max(mut self, limit: Memory) -> Self {
+        self.memory.max = Some(limit);
+        self
+    }
+
+    /// The same as [`memory_high`](Self::memory_high) for each worker. It leaves out what the worker shares with its fork
+    /// server. Default: 70/85 of [`worker_memory_max`](Self::worker_memory_max) where that is set, else no limit. A worker
+    /// that is above it when it is ready is replaced at twice the size that it had then.
+    pub fn worker_memory_high(mut self, limit: Memory) -> Self {
+        self.memory.worker_high = Some(limit);
+        self
+    }
+
+    /// The same as [`memory_max`](Self::memory_max) for each worker. Default: no limit.
+    pub fn worker_memory_max(mut self, limit: Memory) -> Self {
+        self.memory.worker_max = Some(limit);
+        self
+    }
+
+    /// The number of checks in a row that must find a maximum exceeded before a worker is killed. Default: 2. The second comes 5 ms
+    /// after the first. 0 is refused.
+    pub fn memory_checks(mut self, checks: u32) -> Self {
+        self.memory.checks = Some(checks);
+        self
+    }
+
+    /// Is called for each thing that the pool does about memory, on a thread of its own, so that a slow function delays nothing.
+    /// A panic in it is ignored. Default: nothing is called.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// # #[cfg(target_os = "linux")]
+    /// let pool = multicore::Pool::builder()
+    ///     .memory_max(multicore::Memory::percent(85.0))
+    ///     .on_memory(|event| eprintln!("{event}"))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_memory(mut self, tell: fn(&MemoryEvent)) -> Self {
+        self.on_memory = Some(tell);
+        self
+    }
+
+    /// Whether the limits of memory only report to [`on_memory`](Self::on_memory), once each time that one is exceeded: no worker
+    /// is replaced or killed for them. Default: false.
+    pub fn memory_advisory(mut self, only_reports: bool) -> Self {
+        self.memory.only_reports = only_reports;
+        self
+    }
+
     /// A signal that does what [`Pool::recycle`] does, such as SIGUSR1, as uWSGI and Celery know it. Default: none. May be
     /// called more than once. Needs the feature `signal`.
     ///
@@ -263,6 +347,8 @@ impl PoolBuilder {
             max_worker_age_ns: self.max_worker_age.and_then(|age| u64::try_from(age.as_nanos()).ok()),
             #[cfg(feature = "signal")]
             recycle_signals: self.recycle_signals,
+            memory: self.memory.resolve()?,
+            on_memory: self.on_memory,
         };
         if settings.max_pieces_per_worker == Some(0) {
             return Err(Error::new(

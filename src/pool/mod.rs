@@ -5,6 +5,7 @@ mod environment;
 mod failed;
 mod gate;
 pub(crate) mod global;
+pub(crate) mod memory;
 pub(crate) mod ranges;
 
 use self::gate::load::Gate;

@@ -1,5 +1,7 @@
 //! A pool's figures at one moment. Only data: the engine fills it in.
 
+pub(crate) mod memory;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +30,17 @@ pub struct Stats {
     /// Workers that were replaced in order since the pool was made: after their number of pieces, at their age, or because
     /// the program asked for it.
     pub workers_recycled: u64,
+    /// Workers that were killed because they, or all together, had more memory than a `memory_max` allows.
+    pub workers_over_limit: u64,
+    /// The memory of all workers, in bytes: what each has for itself, and once what they share with their fork server.
+    /// `None` where the system does not tell.
+    pub memory: Option<u64>,
+    /// The limit of that above which the largest worker is replaced, in bytes.
+    pub memory_high: Option<u64>,
+    /// The limit of that above which the largest worker is killed, in bytes.
+    pub memory_max: Option<u64>,
+    /// The memory that the machine, and the control groups of this process, can still give, in bytes.
+    pub memory_available: Option<u64>,
     /// How workers are started.
     pub start: WorkerStart,
     /// How long the last start of a worker took, from the order until it was ready for pieces: `preload` included where
@@ -73,6 +86,10 @@ pub enum Replaced {
     /// The program asked for it: [`Pool::recycle`](crate::Pool::recycle) or
     /// [`Pool::renew_workers`](crate::Pool::renew_workers). Or its rights or streams had changed.
     Asked,
+    /// The other had more memory than a `memory_high` allows.
+    MemoryHigh,
+    /// The other was killed because it had more memory than a `memory_max` allows.
+    MemoryMax,
     /// The other had died.
     Died,
 }
@@ -95,6 +112,11 @@ pub struct WorkerStats {
     pub state: WorkerState,
     /// How long ago it was started; `None` while its place is empty.
     pub age: Option<Duration>,
+    /// The memory that it has for itself, in bytes: what it has written or allocated, with what its allocator keeps. Swapped
+    /// memory counts. `None` where the system does not tell.
+    pub memory: Option<u64>,
+    /// The same when it was ready.
+    pub memory_at_start: Option<u64>,
     /// Why the process before this one was replaced, if there was one.
     pub last_replaced: Option<Replaced>,
 }
@@ -125,6 +147,8 @@ impl fmt::Display for Replaced {
             Replaced::Pieces => "pieces",
             Replaced::Age => "age",
             Replaced::Asked => "asked",
+            Replaced::MemoryHigh => "memory high",
+            Replaced::MemoryMax => "memory max",
             Replaced::Died => "died",
         })
     }

@@ -22,7 +22,6 @@ pub(crate) fn memory_bytes() -> Option<u64> {
 
 /// The memory that this process can still get: the least of what the machine has left and what each of those limits leaves.
 /// `None` where the system does not tell. It reads some files.
-#[cfg_attr(not(test), expect(dead_code, reason = "the gate before new pieces will ask it"))]
 pub(crate) fn available_bytes() -> Option<u64> {
     assert_may_sleep();
     let machine = MemoryInfo::read()?;

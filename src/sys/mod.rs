@@ -28,8 +28,4 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spin;
 pub(crate) mod symbol;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the supervisor's checks of memory, and the scheduler before it gives a piece")
-)]
 pub(crate) mod usage;

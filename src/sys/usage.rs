@@ -40,6 +40,11 @@ impl Usage {
         usage.anonymous_bytes().and(usage.swapped_bytes()).map(|_| usage)
     }
 
+    /// Its anonymous memory, swapped or resident. `None` once it has ended.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        Some(self.anonymous_bytes()? + self.swapped_bytes().unwrap_or(0))
+    }
+
     /// Its anonymous memory that is resident. `None` once it has ended.
     ///
     /// May be called under the scheduler's lock: see `may_sleep.rs`. Two threads that read at once wait for each other.

@@ -178,6 +178,7 @@ impl Core {
             return;
         }
         failpoint!("parent-pool-closed");
+        self.watched.end_news();
         self.lane.use_seat(None);
         self.begin_sweep(Sweep::new(Reason::shut_down(), kill, true));
         self.wake_all();

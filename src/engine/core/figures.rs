@@ -1,9 +1,11 @@
 //! The pool's figures: what `Pool::stats` tells.
 
 use super::Core;
-use super::seat::WorkerHandle;
+use super::seat::{Seat, WorkerHandle};
 use crate::stats::{Stats, WorkerStart, WorkerState, WorkerStats};
 use crate::sys::clock;
+use crate::sys::usage::Usage;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Core {
@@ -26,6 +28,8 @@ impl Core {
                 generation: past.workers + first,
                 state,
                 age: worker.map(|worker| Duration::from_nanos(now_ns.saturating_sub(worker.made_ns()))),
+                memory: None,
+                memory_at_start: worker.filter(|it| it.memory.files().is_some()).map(|it| it.memory.at_start()),
                 last_replaced: past.last,
             });
         }
@@ -36,9 +40,36 @@ impl Core {
             pieces_done: self.counts.pieces_done,
             workers_lost: self.counts.workers_lost,
             workers_recycled: self.counts.workers_recycled,
+            workers_over_limit: self.counts.workers_over_limit,
+            memory: None,
+            memory_high: self.watched.limits().high,
+            memory_max: self.watched.limits().max,
+            memory_available: None,
             start: self.start,
             start_time: self.last_start().map(Duration::from_nanos),
         }
+    }
+
+    /// The files that tell what each worker has of memory, to be read without the lock.
+    pub(crate) fn memory_files(&self) -> Vec<(usize, u32, Arc<Usage>)> {
+        let files = |(number, seat): (usize, &Seat)| {
+            Some((number, seat.generation(), Arc::clone(seat.worker()?.memory.files()?)))
+        };
+        self.seats.iter().filter_map(files).collect()
+    }
+
+    /// What was read of them: seat, generation and bytes.
+    pub(crate) fn tell_memory(&mut self, readings: &[(usize, u32, u64)], stats: &mut Stats) {
+        let now_ns = clock::now_ns();
+        for &(seat, generation, all) in readings {
+            let Some(worker) = self.seats.worker_of(seat, generation) else { continue };
+            worker.memory.read(all, now_ns);
+            let least = worker.memory.least();
+            if let Some(told) = stats.workers.iter_mut().find(|told| told.worker == seat) {
+                told.memory = Some(least);
+            }
+        }
+        stats.memory = (!readings.is_empty()).then(|| self.sum_of_memory());
     }
 
     /// The number of pieces that wait in the tasks from this slot on, as far as one hold of the lock allows; and the

@@ -407,6 +407,7 @@ impl Core {
         let reason = worker.start_failure.take();
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         let why = worker.life.due().map(super::recycle::replaced_for);
+        let over_limit = worker.too_large.map(|_| Replaced::MemoryMax);
         self.reaped.push(worker);
         if !matches!(self.phase, Phase::Open) {
             return;
@@ -423,7 +424,11 @@ impl Core {
             let _ = self.fill_seats();
             return;
         }
-        self.counts.workers_lost += 1;
+        let why = if let Some(over) = over_limit { over } else { Replaced::Died };
+        match why {
+            Replaced::MemoryMax => self.counts.workers_over_limit += 1,
+            _ => self.counts.workers_lost += 1,
+        }
         let one_became_ready =
             self.seats.workers_mut().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
         let now_ns = clock::now_ns();
@@ -442,7 +447,7 @@ impl Core {
                 return self.fail(Error::new(ErrorKind::WorkerLost, message).with_cause(cause));
             }
         }
-        self.seat_is_vacant(seat, Replaced::Died);
+        self.seat_is_vacant(seat, why);
         // An error is tried again by the supervisor, later.
         let _ = self.fill_seats();
     }

@@ -8,6 +8,7 @@ use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
 use crate::engine::piece::{Lost, Returned, WaitingPiece};
 use crate::error::{Cause, Error, ErrorKind};
+use crate::stats::memory::mebibytes;
 use crate::sys::clock;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ impl Core {
         if let Some(piece) = lost {
             let how = match () {
                 () if worker.overran(piece.sequence) => How::Overran,
+                () if worker.too_large.is_some() => How::TooLarge,
                 // It was taken back before the kill, and only the worker can have changed that.
                 () if worker.did_not_begin() => How::Hid,
                 () => How::Died,
@@ -61,6 +63,7 @@ impl Core {
         let error = |label, attempts| {
             let error = match worker.given_up() {
                 Some(reason) => How::given_up(limit.filter(|_| how == How::Overran), reason),
+                None if how == How::TooLarge => too_large(seat, worker),
                 None => how.error(limit),
             };
             error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
@@ -90,6 +93,8 @@ impl Core {
 enum How {
     Died,
     Overran,
+    /// It was killed because it, or all workers together, had too much memory.
+    TooLarge,
     /// It was killed because it did not begin the piece, and it was not the first one.
     NotBegun,
     /// It was killed because it did not begin the piece, and the damage that it did to the piece's word tells that it ran it.
@@ -126,7 +131,15 @@ impl How {
             (How::Hid, Some(limit)) => no_end(limit, HID),
             (How::NotBegun, None) => Error::new(ErrorKind::WorkerLost, NOT_BEGUN),
             (How::Hid, None) => Error::new(ErrorKind::WorkerLost, HID),
-            (How::Died, _) | (How::Overran, None) => Error::new(ErrorKind::WorkerLost, String::new()),
+            (How::Died | How::TooLarge, _) | (How::Overran, None) => Error::new(ErrorKind::WorkerLost, String::new()),
         }
     }
+}
+
+/// The error of a piece whose worker was killed because of its memory.
+fn too_large(seat: usize, worker: &WorkerHandle) -> Error {
+    let (bytes, limit) = worker.too_large.unwrap_or_default();
+    let pid = worker.pid().map_or(String::new(), |pid| format!(" (pid {pid})"));
+    let (bytes, limit) = (mebibytes(bytes), mebibytes(limit));
+    Error::new(ErrorKind::MemoryLimit, format!("was killed with its worker {seat}{pid}: {bytes}, limit {limit}"))
 }

@@ -29,6 +29,7 @@ mod follow;
 mod life;
 mod lifecycle;
 mod loss;
+mod memory;
 mod overdue;
 mod phase;
 mod ready_queue;
@@ -44,16 +45,19 @@ mod task_state;
 mod tasks;
 mod trash;
 mod work;
+mod worker_memory;
 
 pub(crate) use self::attention::{Again, Observer};
 pub(crate) use self::ending::Closed;
 pub(crate) use self::events::number;
 pub(crate) use self::lifecycle::Unallocated;
+pub(crate) use self::memory::{MemoryAnswer, MemoryNews, MemoryQuestion, Unmeasured};
 pub(crate) use self::overdue::{Answer, Question};
 pub(crate) use self::reserve::Missing;
 pub(crate) use self::server_link::ServerLink;
 pub(crate) use self::task_state::{NextFinished, TaskState, Want};
 pub(crate) use self::trash::Trash;
+pub(crate) use self::worker_memory::FilesOf;
 
 use self::alarm::Alarm;
 use self::attention::{Attention, Guard};
@@ -63,6 +67,7 @@ use self::direct_lane::{Added, DirectLane};
 use self::dispatch::{Choice, Gave};
 use self::ending::Sweep;
 use self::follow::Following;
+use self::memory::Watched;
 use self::phase::Phase;
 use self::recycle::Recycling;
 use self::reserve::Reserve;
@@ -80,7 +85,7 @@ use super::policy::recycle::LifeLimits;
 use super::policy::restart::EarlyDeaths;
 use super::travel;
 use super::unpark::{Unparker, Wakes};
-use crate::backend::{Site, TaskKey, TaskSettings};
+use crate::backend::{MemoryLimits, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
@@ -88,6 +93,7 @@ use crate::protocol::lead::Waiters;
 use crate::stats::WorkerStart;
 use crate::sys::clock;
 use crate::sys::event::{Epoll, Kick};
+use crossbeam_channel::Sender;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -137,6 +143,7 @@ pub(crate) struct Core {
     patience: Patience,
     following: Following,
     recycling: Recycling,
+    watched: Watched,
     /// How the fork server starts workers.
     start: WorkerStart,
     epolls: Epolls,
@@ -181,6 +188,7 @@ impl Core {
             patience: Patience::default(),
             following: Following::default(),
             recycling: Recycling::default(),
+            watched: Watched::default(),
             start: WorkerStart::default(),
             epolls,
             buffers,
@@ -192,9 +200,9 @@ impl Core {
         }
     }
 
-    /// The same with limits for the lives of workers.
-    pub(crate) fn with_limits(self, limits: LifeLimits) -> Self {
-        Core { recycling: Recycling::new(limits), ..self }
+    /// The same with limits for the lives of workers and for their memory. `news` takes what the user is told.
+    pub(crate) fn with_limits(self, lives: LifeLimits, memory: MemoryLimits, news: Option<Sender<MemoryNews>>) -> Self {
+        Core { recycling: Recycling::new(lives), watched: Watched::new(memory, news), ..self }
     }
 
     // The parts that others use directly.
@@ -444,6 +452,9 @@ impl Core {
         if gave.is_overdue {
             self.judge_busy();
         }
+        if gave.any && self.watched.must_begin() {
+            self.begin_checks();
+        }
         if gave.is_cut {
             self.owes_dispatch = true;
             self.alarm.wake_now();
@@ -544,15 +555,18 @@ impl Core {
         let found = collect::collect_from(seat, worker, buffers, &mut destination);
         hold.spend(worker.link.take_copied());
         let kill_by = found.is_err().then(|| worker.distrust());
-        let judges = self.recycling.judges() && worker.pieces_done != done;
+        let has_answered = worker.pieces_done != done;
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
         }
         if let Some(kill_by) = kill_by {
             self.see_to_kill(seat, kill_by);
         }
-        if judges {
+        if has_answered && self.recycling.judges() {
             self.judge_life(seat);
+        }
+        if has_answered && self.watched.judges() {
+            self.judge_memory(seat);
         }
         // What else it said counts no more.
         found.unwrap_or(Found::All)

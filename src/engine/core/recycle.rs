@@ -77,7 +77,7 @@ impl Core {
     /// Every worker that there is now is replaced, one after the other.
     pub(crate) fn recycle(&mut self) {
         for seat in 0..self.seats.len() {
-            self.become_due(seat, Reason::Asked);
+            let _ = self.become_due(seat, Reason::Asked);
         }
         self.replace_due();
         if self.dispatch() {
@@ -87,13 +87,11 @@ impl Core {
 
     /// A worker has answered something, or was given something.
     pub(super) fn judge_life(&mut self, seat: usize) {
-        let Some(it) = self.seats.get_mut(seat) else { return };
-        let generation = it.generation();
-        let Some(worker) = it.worker_mut() else { return };
+        let Some(worker) = self.seats.worker_mut(seat) else { return };
         match worker.judge_life() {
             Verdict::GoesOn => {}
-            Verdict::DueSoon(reason) => self.recycling.soon = Some((seat, generation, reason)),
-            Verdict::Due(reason) => self.become_due(seat, reason),
+            Verdict::DueSoon(reason) => self.due_soon(seat, reason),
+            Verdict::Due(reason) => _ = self.become_due(seat, reason),
         }
     }
 
@@ -104,16 +102,44 @@ impl Core {
         self.replace_due();
     }
 
-    fn become_due(&mut self, seat: usize, reason: Reason) {
-        let Some(it) = self.seats.get_mut(seat) else { return };
+    /// A worker is to be replaced. False if that was known, or it leaves already.
+    pub(super) fn become_due(&mut self, seat: usize, reason: Reason) -> bool {
+        let Some(it) = self.seats.get_mut(seat) else { return false };
         let generation = it.generation();
-        if let Some(worker) = it.worker_mut()
-            && worker.life.due().is_none()
-            && worker.duty() != Duty::Leaves
-        {
-            worker.life.become_due(reason);
+        let is_new = it.worker_mut().is_some_and(|worker| {
+            let is_new = worker.life.due().is_none() && worker.duty() != Duty::Leaves;
+            if is_new {
+                worker.life.become_due(reason);
+            }
+            is_new
+        });
+        if is_new {
             self.recycling.due.push((seat, generation));
         }
+        is_new
+    }
+
+    /// Its successor will be needed soon.
+    pub(super) fn due_soon(&mut self, seat: usize, reason: Reason) {
+        if let Some(it) = self.seats.get_mut(seat)
+            && it.worker().is_some_and(|worker| worker.life.due().is_none())
+        {
+            self.recycling.soon = Some((seat, it.generation(), reason));
+        }
+    }
+
+    /// A worker that is due loses what it has not begun, and gets no more until it is known that no successor comes.
+    pub(super) fn stop_giving(&mut self, seat: usize) {
+        if self.seats.worker_mut(seat).is_some_and(|worker| !worker.life.await_its_end(true)) {
+            self.revoke_all(seat);
+            self.lane.leave_seat(seat);
+            self.owes_dispatch = true;
+        }
+    }
+
+    /// A worker is being replaced, or is about to be.
+    pub(super) fn is_recycling(&self) -> bool {
+        !self.recycling.due.is_empty() || !self.seats.is_spare(self.seats.beyond())
     }
 
     /// Takes the next step for workers that are due.
@@ -202,18 +228,14 @@ impl Core {
         if let (Some((seat, _, reason)), true) = (self.recycling.soon, self.recycling.due.is_empty()) {
             // If no piece comes, its successor would stay beside it. It goes a little early instead.
             if is_idle(seat) && self.work.ready.is_empty() {
-                self.become_due(seat, reason);
+                let _ = self.become_due(seat, reason);
                 return self.replace(seat);
             }
         }
         self.recycling.awaits_end = true;
         for index in 0..self.recycling.due.len() {
             let (seat, _) = self.recycling.due[index];
-            if self.seats.worker_mut(seat).is_some_and(|worker| !worker.life.await_its_end(true)) {
-                self.revoke_all(seat);
-                self.lane.leave_seat(seat);
-                self.owes_dispatch = true;
-            }
+            self.stop_giving(seat);
         }
     }
 
@@ -311,6 +333,7 @@ pub(super) fn replaced_for(reason: Reason) -> Replaced {
     match reason {
         Reason::Pieces => Replaced::Pieces,
         Reason::Age => Replaced::Age,
+        Reason::MemoryHigh => Replaced::MemoryHigh,
         Reason::Asked => Replaced::Asked,
     }
 }

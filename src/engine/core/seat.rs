@@ -15,6 +15,7 @@
 
 use super::life::Life;
 use super::roster::Traits;
+use super::worker_memory::WorkerMemory;
 use crate::engine::link::Link;
 use crate::engine::policy::pace;
 use crate::engine::policy::patience::Duty;
@@ -89,7 +90,7 @@ pub(crate) struct WorkerHandle {
     /// When it was ordered.
     made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has allocated the pages of *back*.
-    memory: Option<(Descriptor, Descriptor)>,
+    pages: Option<(Descriptor, Descriptor)>,
     /// Since when its pieces are measured; `None`: nothing is.
     pub(crate) measured: Option<Measured>,
     pub(crate) pieces_done: u64,
@@ -108,13 +109,16 @@ pub(crate) struct WorkerHandle {
     /// Why it could not become ready, as it said.
     pub(crate) start_failure: Option<String>,
     pub(crate) life: Life,
+    pub(crate) memory: WorkerMemory,
+    /// It was killed because of its memory: what it had, or all workers, and the limit.
+    pub(crate) too_large: Option<(u64, u64)>,
 }
 
 impl WorkerHandle {
     /// A worker that is ordered now, with its own limits and those of all workers.
     pub(crate) fn new(
         link: Link,
-        memory: (Descriptor, Descriptor),
+        pages: (Descriptor, Descriptor),
         limits: (LifeLimits, LifeLimits),
         now_ns: u64,
     ) -> Self {
@@ -125,7 +129,7 @@ impl WorkerHandle {
             kill: Kill::NotRequested,
             leaves_since_ns: 0,
             made_ns: now_ns,
-            memory: Some(memory),
+            pages: Some(pages),
             measured: None,
             pieces_done: 0,
             is_distrusted: false,
@@ -136,6 +140,8 @@ impl WorkerHandle {
             did_not_begin: false,
             start_failure: None,
             life: Life::new(limits),
+            memory: WorkerMemory::default(),
+            too_large: None,
         }
     }
 
@@ -236,7 +242,10 @@ impl WorkerHandle {
 
     /// True if nothing is to be done about it: it runs, and all that belongs to its start is done.
     fn is_settled(&self) -> bool {
-        matches!(self.process, Process::Running { .. }) && self.memory.is_none() && self.kill != Kill::Requested
+        matches!(self.process, Process::Running { .. })
+            && self.pages.is_none()
+            && !self.memory.is_unopened()
+            && self.kill != Kill::Requested
     }
 
     /// The fork server has told of its process. The kill that was requested before is sent.
@@ -287,6 +296,12 @@ impl WorkerHandle {
     /// Its piece ran over its limit: it is killed.
     pub(crate) fn kill_overrun(&mut self, sequence: u32) -> KillBy {
         self.overran = Some(sequence);
+        self.kill()
+    }
+
+    /// It, or all workers together, have more memory than allowed: it is killed.
+    pub(crate) fn kill_for_memory(&mut self, bytes: u64, limit: u64) -> KillBy {
+        self.too_large = Some((bytes, limit));
         self.kill()
     }
 
@@ -410,7 +425,7 @@ impl WorkerHandle {
 
     /// Its memory, for somebody who allocates the pages.
     pub(crate) fn take_memory(&mut self) -> Option<(Descriptor, Descriptor)> {
-        self.memory.take()
+        self.pages.take()
     }
 }
 

@@ -39,6 +39,11 @@ impl Seats {
         self.seats.len()
     }
 
+    /// True if nobody is to sit there now.
+    pub(crate) fn is_spare(&self, seat: usize) -> bool {
+        self.seats.get(seat).is_some_and(Seat::is_spare)
+    }
+
     /// The seat beyond the set.
     pub(crate) fn beyond(&self) -> usize {
         self.beyond

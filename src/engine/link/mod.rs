@@ -152,6 +152,11 @@ impl Link {
         self.ledger.iter().any(|piece| piece.task == task)
     }
 
+    /// The oldest piece that it holds.
+    pub(crate) fn oldest_piece(&self) -> Option<(TaskKey, usize)> {
+        self.ledger.oldest().map(|piece| (piece.task, piece.number))
+    }
+
     /// True if this is the oldest piece that it holds.
     pub(crate) fn runs(&self, sequence: u32) -> bool {
         self.ledger.oldest().is_some_and(|oldest| oldest.sequence == sequence)

@@ -3,6 +3,7 @@
 //! | file        | decides                                                                   |
 //! |-------------|---------------------------------------------------------------------------|
 //! | `hold`      | how much is done in one hold of the scheduler's lock                      |
+//! | `memory`    | what follows from the memory that workers use                             |
 //! | `pace`      | how much work a worker gets in advance, and what a piece costs            |
 //! | `placement` | which worker gets the next pieces, and which one gives some up            |
 //! | `patience`  | when a worker or fork server is overdue, stopped, or ran over its limit   |
@@ -12,6 +13,7 @@
 //! The parts of `core` and `supervisor` ask, and act on the verdict.
 
 pub(crate) mod hold;
+pub(crate) mod memory;
 pub(crate) mod pace;
 pub(crate) mod patience;
 pub(crate) mod placement;

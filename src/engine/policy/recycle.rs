@@ -34,6 +34,8 @@ pub(crate) fn start_limit_ns(start_ns: u64) -> u64 {
 pub(crate) enum Reason {
     Pieces,
     Age,
+    /// It, or all workers together, have too much memory.
+    MemoryHigh,
     Asked,
 }
 

@@ -8,6 +8,7 @@
 //! Invariant: an act that changed the scheduler's state is followed by another turn at once, so whatever it
 //! made due is seen to before the supervisor sleeps.
 
+pub(crate) mod news;
 mod server;
 #[cfg(feature = "signal")]
 mod signals;
@@ -17,14 +18,18 @@ pub(super) use self::signals::RecycleSignals;
 
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
-use super::core::{Again, Answer, Core, Missing, Question, Unallocated, number};
+use super::core::{
+    Again, Answer, Core, FilesOf, MemoryAnswer, MemoryQuestion, Missing, Question, Unallocated, Unmeasured, number,
+};
 use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
 use super::policy::patience::Activity;
 use super::policy::restart::ServerDeaths;
 use super::shared::{Command, Shared};
 use super::wire::pair::Pair;
+use crate::sys::descriptors::Descriptor;
 use crate::sys::event::Epoll;
 use crate::sys::host::HostState;
+use crate::sys::usage::{Private, Usage};
 use crate::sys::{clock, proc, process};
 use crossbeam_channel::{Receiver, Sender};
 use std::os::fd::AsFd;
@@ -76,6 +81,14 @@ struct Questions {
     server: bool,
     kill_count: bool,
     host: bool,
+    /// The workers whose memory is checked, if that is due.
+    memory: Option<Vec<MemoryQuestion>>,
+}
+
+impl Questions {
+    fn any(&self) -> bool {
+        self.server || self.kill_count || self.host || !self.workers.is_empty() || self.memory.is_some()
+    }
 }
 
 /// What was found out without the lock.
@@ -88,6 +101,8 @@ struct Observed {
     server_activity: Option<Option<Activity>>,
     /// The kernel's count of kills because memory ran out, if that was asked.
     kill_count: Option<Option<u64>>,
+    /// What workers use of memory, if that was asked.
+    memory: Option<Vec<MemoryAnswer>>,
     /// What new workers take from this process, if that was asked, or some time has passed.
     host: Option<HostState>,
 }
@@ -96,6 +111,7 @@ struct Observed {
 struct Turn {
     server: ServerAction,
     unallocated: Vec<Unallocated>,
+    unmeasured: Vec<Unmeasured>,
     missing: Missing,
     /// What takes a while to drop.
     dropped: (Vec<WorkerHandle>, Vec<Vec<u8>>),
@@ -200,6 +216,7 @@ impl Supervisor {
             server_ended: server.is_some_and(|server| process::has_ended(&server.pidfd, Duration::ZERO)),
             server_activity: server.filter(|_| questions.server).map(|server| activity(&server.pidfd)),
             kill_count: questions.kill_count.then(|| self.shared.memory_kills.read()),
+            memory: questions.memory.map(|asked| asked.into_iter().filter_map(read_memory).collect()),
             host: reads_host.then(|| self.shared.host.read()),
         }
     }
@@ -229,7 +246,7 @@ impl Supervisor {
             return None;
         }
         let given_up_ns = core.give_up_without_workers();
-        self.replace_workers(&mut core);
+        self.replace_workers(&mut core, observed);
         let _ = core.fill_seats();
         core.dismiss_retired();
         let sweeps_on_ns = core.sweep().then_some(0);
@@ -240,18 +257,19 @@ impl Supervisor {
         let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
         let guard = core.guard_again(events.iter().any(is_signal), found);
         pay_attention(&mut core);
-        let moments =
-            [server_due_ns, given_up_ns, unexplained_ns, sweeps_on_ns, timers.next_ns, core.successor_due_ns()];
+        let moments = [server_due_ns, given_up_ns, unexplained_ns, sweeps_on_ns, timers.next_ns, core.limits_due_ns()];
         let known_ns = moments.into_iter().flatten().min();
         let questions = Questions {
             workers: timers.questions,
             server: matches!(server, ServerAction::Look),
             kill_count: core.awaits_kill_count(),
             host: core.asks_for_host(),
+            memory: core.memory_questions(),
         };
         let turn = Turn {
             server,
             unallocated: core.unallocated(),
+            unmeasured: core.unmeasured(),
             missing: core.missing(),
             dropped: (core.take_reaped(), unused),
             questions,
@@ -264,12 +282,35 @@ impl Supervisor {
     }
 
     /// Goes on to replace workers that are due, or all if a signal asked for it.
-    fn replace_workers(&self, core: &mut Core) {
+    fn replace_workers(&self, core: &mut Core, observed: &Observed) {
         #[cfg(feature = "signal")]
         if self.signals.came() {
             core.recycle();
         }
+        if let Some(answers) = &observed.memory {
+            core.check_memory(answers);
+        }
         core.replace_due();
+    }
+
+    /// Opens the files that tell what new workers use of memory, and reads what they have now.
+    fn measure(&self, unmeasured: Vec<Unmeasured>) {
+        if unmeasured.is_empty() {
+            return;
+        }
+        let first = |pidfd: &Descriptor| {
+            let (shared, of_lock) = (Arc::new(Usage::open(pidfd)?), Usage::open(pidfd)?);
+            let bytes = shared.bytes()?;
+            Some((FilesOf { shared, of_lock }, bytes))
+        };
+        let server = self.server.as_ref().and_then(|server| Usage::open(&server.pidfd)?.bytes());
+        let server_bytes = server.unwrap_or(0);
+        for Unmeasured { seat, generation, pidfd } in unmeasured {
+            let measured = first(&pidfd);
+            let mut core = self.shared.lock();
+            core.measured(seat, generation, measured, server_bytes);
+            self.shared.release(core);
+        }
     }
 
     /// If no piece finished during one sleep of 200 ms, the kept buffers are freed.
@@ -283,9 +324,10 @@ impl Supervisor {
 
     /// Does what is left, and says how long to sleep and what to find out then.
     fn act(&mut self, turn: Turn) -> (Option<Duration>, Questions) {
-        let Turn { server, unallocated, missing, dropped, questions, polls, guard, due_ns } = turn;
+        let Turn { server, unallocated, unmeasured, missing, dropped, questions, polls, guard, due_ns } = turn;
         drop(dropped);
         let mut again = self.act_on_server(server);
+        self.measure(unmeasured);
         for Unallocated { seat, generation, memory } in unallocated {
             if Pair::allocate(&memory.1).is_err() {
                 self.shared.lock().no_memory(seat, generation);
@@ -298,7 +340,7 @@ impl Supervisor {
         if missing.spare {
             self.prepare_spare();
         }
-        if again || questions.server || questions.kill_count || questions.host || !questions.workers.is_empty() {
+        if again || questions.any() {
             return (Some(Duration::ZERO), questions);
         }
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
@@ -333,6 +375,16 @@ impl Supervisor {
         }
         self.shared.release(core);
     }
+}
+
+fn read_memory(question: MemoryQuestion) -> Option<MemoryAnswer> {
+    let MemoryQuestion { seat, generation, files, exactly } = question;
+    let exactly = exactly.and_then(|pidfd| {
+        let start_ns = clock::now_ns();
+        let private = Private::read(&*pidfd)?;
+        Some((private, clock::now_ns() - start_ns))
+    });
+    Some(MemoryAnswer { seat, generation, all: files.bytes()?, exactly })
 }
 
 /// The thread that sleeps now is signalled of what it needs.

@@ -1,0 +1,209 @@
+//! What is known of one worker's memory.
+//!
+//! | figure     | is                                                                                              |
+//! |------------|-------------------------------------------------------------------------------------------------|
+//! | `all`      | its anonymous memory by the last reading, with what it shares with its fork server             |
+//! | `shared`   | the most of that which it can share: what the fork server had when the worker was measured first |
+//! | `unshared` | what it was found to have for itself beyond `all - shared`, when that was read exactly             |
+//!
+//! Invariant: what it has for itself lies between [`least`](WorkerMemory::least) and `all`. A worker writes no word of it.
+
+use crate::engine::policy::memory::{Checks, WorkerMemory as View};
+use crate::sys::usage::{Private, Usage};
+use std::sync::Arc;
+
+/// The scheduler reads a worker's memory at most once in this time: it takes 1 us, under the lock.
+const READ_EACH_NS: u64 = 100_000;
+
+/// An exact reading takes at most this part of the time: it stops the worker's mappings for up to 15 ms a GiB.
+const EXACT_DIVISOR: u64 = 50;
+
+#[derive(Debug, Default)]
+pub(crate) struct WorkerMemory {
+    files: Files,
+    /// When it was measured first: about when it was ready.
+    since_ns: u64,
+    at_start: u64,
+    all: u64,
+    shared: u64,
+    unshared: u64,
+    read_ns: u64,
+    /// No exact reading before that.
+    exact_after_ns: u64,
+    checks: Checks,
+    high_crossing: Crossing,
+    max_crossing: Crossing,
+}
+
+#[derive(Debug, Default)]
+enum Files {
+    #[default]
+    NotOpened,
+    Open(FilesOf),
+    /// The system does not tell.
+    Refused,
+}
+
+/// The files of a worker's process.
+#[derive(Debug)]
+pub(crate) struct FilesOf {
+    /// For readings without the lock.
+    pub(crate) shared: Arc<Usage>,
+    /// For those under the lock: two threads that read one open file wait for each other.
+    pub(crate) of_lock: Usage,
+}
+
+impl WorkerMemory {
+    /// True if somebody must still open its files.
+    pub(crate) fn is_unopened(&self) -> bool {
+        matches!(self.files, Files::NotOpened)
+    }
+
+    /// Its files, to be read without the lock.
+    pub(crate) fn files(&self) -> Option<&Arc<Usage>> {
+        match &self.files {
+            Files::Open(files) => Some(&files.shared),
+            Files::NotOpened | Files::Refused => None,
+        }
+    }
+
+    /// It was measured for the first time. `shared`: what its fork server has.
+    pub(crate) fn open(&mut self, first: Option<(FilesOf, u64)>, shared: u64, now_ns: u64) {
+        let Some((files, all)) = first else {
+            self.files = Files::Refused;
+            return;
+        };
+        (self.files, self.since_ns, self.shared) = (Files::Open(files), now_ns, shared.min(all));
+        self.all = all;
+        self.at_start = self.least();
+    }
+
+    pub(crate) fn at_start(&self) -> u64 {
+        self.at_start
+    }
+
+    /// What it has, with all that it may share.
+    pub(crate) fn all(&self) -> u64 {
+        self.all
+    }
+
+    /// What it has for itself, at least; after an exact reading, about that.
+    pub(crate) fn least(&self) -> u64 {
+        (self.all.saturating_sub(self.shared) + self.unshared).min(self.all)
+    }
+
+    /// A reading.
+    pub(crate) fn read(&mut self, all: u64, now_ns: u64) {
+        (self.all, self.read_ns) = (all, now_ns);
+    }
+
+    /// An exact reading, which took a while.
+    pub(crate) fn read_exactly(&mut self, private: Private, took_ns: u64, now_ns: u64) {
+        let exact = private.resident_bytes + private.swapped_bytes;
+        self.unshared = exact.saturating_sub(self.all.saturating_sub(self.shared));
+        self.exact_after_ns = now_ns + took_ns * EXACT_DIVISOR;
+    }
+
+    /// True if only an exact reading tells whether it is above this limit, and one may be made.
+    pub(crate) fn needs_exact(&self, limit: u64, now_ns: u64) -> bool {
+        self.least() <= limit && self.all > limit && now_ns >= self.exact_after_ns
+    }
+
+    /// Reads it now, unless that was done a moment ago. Under the lock.
+    pub(crate) fn read_now(&mut self, now_ns: u64) -> bool {
+        if now_ns < self.read_ns + READ_EACH_NS {
+            return false;
+        }
+        let Files::Open(files) = &self.files else { return false };
+        let Some(all) = files.of_lock.anonymous_bytes() else { return false };
+        self.read(all, now_ns);
+        true
+    }
+
+    pub(crate) fn view(&self, start_ns: u64, now_ns: u64) -> View {
+        let lived_ns = now_ns.saturating_sub(self.since_ns);
+        View { bytes: self.least(), at_start: self.at_start, lived_ns, start_ns }
+    }
+
+    pub(crate) fn checks(&mut self) -> &mut Checks {
+        &mut self.checks
+    }
+
+    pub(crate) fn high_crossing(&mut self) -> &mut Crossing {
+        &mut self.high_crossing
+    }
+
+    pub(crate) fn max_crossing(&mut self) -> &mut Crossing {
+        &mut self.max_crossing
+    }
+}
+
+/// Whether the user was told that a limit is exceeded: once each time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Crossing {
+    is_told: bool,
+}
+
+impl Crossing {
+    /// `is_above`: the limit is exceeded; `acts`: something would be done about it. True if that is to be told.
+    #[must_use]
+    pub(crate) fn is_new(&mut self, is_above: bool, acts: bool) -> bool {
+        let is_new = acts && !self.is_told;
+        self.is_told = is_above && (acts || self.is_told);
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crossing_is_told_once_until_the_limit_is_kept_again() {
+        let mut crossing = Crossing::default();
+        for (number, (is_above, acts, expected)) in [
+            (true, false, false),
+            (true, true, true),
+            (true, true, false),
+            (true, false, false),
+            (true, true, false),
+            (false, false, false),
+            (true, true, true),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(crossing.is_new(is_above, acts), expected, "check {number}");
+        }
+    }
+
+    #[test]
+    fn what_a_worker_has_for_itself_lies_between_the_readings() {
+        let usage = || Usage::open(crate::sys::process::own_pidfd().unwrap()).unwrap();
+        let private = |resident_bytes| Private { resident_bytes, swapped_bytes: 0 };
+        let mut memory = WorkerMemory::default();
+        assert!(memory.is_unopened() && memory.files().is_none());
+        memory.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: usage() }, 450)), 400, 7);
+        assert_eq!((memory.at_start(), memory.least(), memory.all()), (50, 50, 450));
+        memory.read(520, 8);
+        assert_eq!(memory.least(), 120);
+        // The limit, and whether only an exact reading tells.
+        for (limit, expected) in [(119, false), (120, true), (519, true), (520, false)] {
+            assert_eq!(memory.needs_exact(limit, 8), expected, "{limit}");
+        }
+        // It has written to 200 that it shared. That took 3 ns, so the next exact reading may come 150 ns later.
+        memory.read_exactly(private(320), 3, 10);
+        assert_eq!(memory.least(), 320);
+        assert!(!memory.needs_exact(320, 159) && memory.needs_exact(320, 160) && !memory.needs_exact(319, 160));
+        memory.read(600, 170);
+        assert_eq!(memory.least(), 400);
+        memory.read(100, 180);
+        assert_eq!(memory.least(), 100, "no more than it has");
+        // A fork server that has more than the worker shares no more than that.
+        let mut small = WorkerMemory::default();
+        small.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: usage() }, 30)), 400, 7);
+        assert_eq!((small.at_start(), small.least()), (0, 0));
+        small.open(None, 0, 8);
+        assert!(!small.is_unopened() && small.files().is_none());
+    }
+}
