@@ -143,7 +143,7 @@ impl<T> Blocks<T> {
     }
 }
 
-/// The entries of the largest block of a [`BlockQueue`]: to make room in the middle of one moves half of it, 1.3 MB.
+/// The entries of the largest block of a [`BlockQueue`]: to split one moves half of it, 1.3 MB.
 const LARGEST: usize = 64 * BLOCK;
 
 /// A list that grows and shrinks at both ends.
@@ -225,25 +225,33 @@ impl<T> BlockQueue<T> {
     /// Puts an entry where it belongs in a list that is sorted by `key`.
     pub(crate) fn insert_sorted(&mut self, value: T, key: impl Fn(&T) -> usize) {
         let own = key(&value);
-        let is_before = |block: &VecDeque<T>| block.back().is_some_and(|last| key(last) < own);
-        let mut at = self.blocks.partition_point(is_before);
-        if self.blocks.get(at).is_some_and(|block| !has_room(block)) {
-            self.split(at);
-            at += usize::from(is_before(&self.blocks[at]));
-        }
+        let at = self.blocks.partition_point(|block| block.back().is_some_and(|last| key(last) < own));
         let Some(block) = self.blocks.get_mut(at) else { return self.push_back(value) };
         let position = block.partition_point(|it| key(it) < own);
-        block.insert(position, value);
         self.len += 1;
+        if block.len() < BLOCK {
+            return block.insert(position, value);
+        }
+        match at.checked_sub(1).map(|before| &mut self.blocks[before]) {
+            Some(before) if position == 0 && has_room(before) => before.push_back(value),
+            _ => self.split(at, position, value),
+        }
     }
 
-    /// Makes two blocks of a full one.
-    fn split(&mut self, at: usize) {
+    /// Puts an entry into a long block, which is split there: to make room in it would move up to half of it for each entry
+    /// that comes. What lies next to this one has a short block from now on.
+    fn split(&mut self, at: usize, position: usize, value: T) {
         let block = &mut self.blocks[at];
-        let half = block.len() / 2;
-        let mut rest = VecDeque::with_capacity(block.capacity());
-        rest.extend(block.drain(half..));
-        self.blocks.insert(at + 1, rest);
+        if position <= block.len() / 2 {
+            let mut first = VecDeque::with_capacity(position + 1);
+            first.extend(block.drain(..position));
+            first.push_back(value);
+            self.blocks.insert(at, first);
+        } else {
+            let last = block.drain(position..).collect();
+            block.push_back(value);
+            self.blocks.insert(at + 1, last);
+        }
     }
 
     /// True if it has memory for at most this many entries.
@@ -367,5 +375,30 @@ mod tests {
         }
         assert!(queue.blocks.iter().all(|block| (1..=LARGEST).contains(&block.len())));
         assert!(std::iter::from_fn(|| queue.pop_front()).eq(0..count));
+    }
+
+    /// Where thousands of pieces started again, each one moved all that had come back before: 1,000 of them took 5 ms.
+    #[test]
+    fn an_entry_that_comes_back_moves_few_others() {
+        const COUNT: usize = if cfg!(miri) { 3 * BLOCK } else { 30 * BLOCK };
+        type Order = fn(usize) -> usize;
+        let orders: [(&str, Order); 3] =
+            [("up", |step| step), ("down", |step| COUNT - 1 - step), ("mixed", |step| step * 7919 % COUNT)];
+        for (name, order) in orders {
+            let mut queue = BlockQueue::default();
+            (0..3 * COUNT).for_each(|number| queue.push_back(number));
+            (0..COUNT).for_each(|_| _ = queue.pop_front());
+            let (mut moved, mut allowed) = (0, 0);
+            for number in (0..COUNT).map(order) {
+                queue.insert_sorted(number, |&it| it);
+                let block = queue.blocks.iter().find(|block| block.back() >= Some(&number)).unwrap();
+                let position = block.binary_search(&number).unwrap();
+                moved += position.min(block.len() - 1 - position);
+                allowed += BLOCK / 2;
+            }
+            assert!(moved <= allowed, "{name}: {moved} of {allowed}");
+            assert_eq!(queue.len(), 3 * COUNT);
+            assert!(std::iter::from_fn(|| queue.pop_front()).eq(0..3 * COUNT), "{name}");
+        }
     }
 }
