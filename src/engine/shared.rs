@@ -321,6 +321,7 @@ impl Workers for Shared {
             core.retire_workers();
             core.keep_attention();
         });
+        while self.with(Core::revoke_on) == Some(true) {}
     }
 
     fn recycle(&self) {

@@ -133,11 +133,39 @@ impl Core {
 
     /// The same for all pieces but the oldest.
     pub(super) fn revoke_younger(&mut self, seat: usize) {
-        let Core { seats, work, .. } = self;
+        let Core { seats, work, hold, .. } = self;
         if let Some(worker) = seats.worker_mut(seat) {
             let younger = worker.link.in_flight().saturating_sub(1);
-            dispatch::revoke_newest(worker, work, younger);
+            hold.spend_pieces(dispatch::revoke_newest(worker, work, younger));
         }
+    }
+
+    /// Begins with what `revocations` lists; the supervisor goes on with it.
+    pub(super) fn begin_revoking(&mut self) {
+        if self.revoke_on() {
+            self.alarm.wake_now();
+        }
+    }
+
+    /// Workers that retire lose what they have not begun, and dead ones all but the oldest piece, as far as one hold of the
+    /// lock allows. True if there is more to do.
+    #[must_use]
+    pub(crate) fn revoke_on(&mut self) -> bool {
+        let mut any = false;
+        while !self.hold.is_spent()
+            && let Some((seat, generation)) = self.revocations.pop_front()
+        {
+            any = true;
+            match self.seats.worker_of(seat, generation).map(|worker| worker.end().is_some()) {
+                Some(true) => self.revoke_younger(seat),
+                Some(false) => self.revoke_all(seat),
+                None => {}
+            }
+        }
+        if any && self.dispatch() {
+            self.keep_attention();
+        }
+        !self.revocations.is_empty()
     }
 
     /// A worker that may live on is about to be reaped: it must not begin what goes to others.

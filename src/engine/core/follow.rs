@@ -83,15 +83,19 @@ impl Core {
         Ok(())
     }
 
-    /// Every worker is replaced as soon as it is idle.
+    /// Every worker is replaced as soon as it is idle. What one has not begun by then is taken back at once, or by
+    /// [`revoke_on`](Self::revoke_on).
     pub(crate) fn retire_workers(&mut self) {
         for seat in 0..self.seats.len() {
-            self.revoke_all(seat);
             self.lane.leave_seat(seat);
-            if let Some(worker) = self.seats.worker_mut(seat) {
+            let Some(it) = self.seats.get_mut(seat) else { continue };
+            let generation = it.generation();
+            if let Some(worker) = it.worker_mut() {
                 worker.retire(clock::now_ns());
+                self.revocations.push_back((seat, generation));
             }
         }
+        self.begin_revoking();
         self.following.any_retire = true;
         self.dismiss_retired();
     }

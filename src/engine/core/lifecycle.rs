@@ -253,7 +253,8 @@ impl Core {
             failpoint!("parent-death-seen");
             // Who tells why may be slow: that holds up only the piece that it may have run.
             self.lane.leave_seat(seat);
-            self.revoke_younger(seat);
+            self.revocations.push_back((seat, generation));
+            self.begin_revoking();
         }
     }
 

@@ -137,6 +137,8 @@ pub(crate) struct Core {
     next_look: usize,
     /// Ends of many tasks that are under way.
     sweeps: VecDeque<Sweep>,
+    /// Workers that are yet to lose what they have not begun, by seat and generation.
+    revocations: VecDeque<(usize, u32)>,
     server: ServerLink,
     shortage: Shortage,
     early_deaths: EarlyDeaths,
@@ -182,6 +184,7 @@ impl Core {
             stays_until_ns: None,
             next_look: 0,
             sweeps: VecDeque::new(),
+            revocations: VecDeque::new(),
             server: ServerLink::Absent { retry_ns: 0 },
             shortage: Shortage::default(),
             early_deaths: EarlyDeaths::default(),

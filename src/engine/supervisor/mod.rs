@@ -235,6 +235,8 @@ impl Supervisor {
             core.follow_host(host.clone());
         }
         core.handle_events(events);
+        // First, so that no look takes all of the hold: it comes to an end.
+        let revokes_on_ns = core.revoke_on().then_some(0);
         let found = core.collect();
         let (server, server_due_ns) = self.judge_server(&mut core, observed);
         let unexplained_ns = core.reap_unexplained();
@@ -257,7 +259,15 @@ impl Supervisor {
         let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
         let guard = core.guard_again(events.iter().any(is_signal), found);
         pay_attention(&mut core);
-        let moments = [server_due_ns, given_up_ns, unexplained_ns, sweeps_on_ns, timers.next_ns, core.limits_due_ns()];
+        let moments = [
+            server_due_ns,
+            given_up_ns,
+            unexplained_ns,
+            revokes_on_ns,
+            sweeps_on_ns,
+            timers.next_ns,
+            core.limits_due_ns(),
+        ];
         let known_ns = moments.into_iter().flatten().min();
         let questions = Questions {
             workers: timers.questions,
