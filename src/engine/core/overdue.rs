@@ -9,6 +9,7 @@ use super::roster::Set;
 use super::{Core, Phase, dispatch};
 use crate::backend::TaskKey;
 use crate::engine::piece::WaitingPiece;
+use crate::engine::policy::hold;
 use crate::engine::policy::patience::{self, Activity, Duty, LEAVE_NS, NOT_BEGUN_NS, Sight, Verdict, WorkerView};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
@@ -63,7 +64,14 @@ impl Core {
         let others_are_ready = self.seats.workers_mut().any(is_ready);
         let mut from = 0;
         self.seats.sorted();
+        let before = self.hold.spent();
         while let Some(seat) = self.seats.roster().next(Set::Timed, from) {
+            if self.hold.spent() - before >= hold::MOST {
+                // What came back is a hold's work by itself. The workers before this one have nothing more to lose.
+                timers.wait_until(now_ns);
+                self.alarm.wake_now();
+                break;
+            }
             from = seat + 1;
             self.end_leaving(seat, now_ns);
             let Some((view, question)) = self.view(seat, others_are_ready, answers, now_ns) else { continue };
@@ -91,7 +99,7 @@ impl Core {
     }
 
     /// Pieces that may start again now do. True if any does.
-    fn start_delayed(&mut self, now_ns: u64) -> bool {
+    pub(super) fn start_delayed(&mut self, now_ns: u64) -> bool {
         if self.delayed.is_empty() {
             return false;
         }
@@ -242,10 +250,10 @@ impl Core {
     /// have begun it and damaged its word, and then it must not begin a second time elsewhere. What the process does is
     /// found out at once.
     pub(super) fn suspect(&mut self, seat: usize, keeps_oldest: bool, now_ns: u64) {
-        let Core { seats, work, lane, alarm, .. } = self;
+        let Core { seats, work, lane, alarm, hold, .. } = self;
         let Some(worker) = seats.worker_mut(seat) else { return };
         let kept = usize::from(keeps_oldest);
-        dispatch::revoke_newest(worker, work, worker.link.in_flight().saturating_sub(kept));
+        hold.spend_pieces(dispatch::revoke_newest(worker, work, worker.link.in_flight().saturating_sub(kept)));
         if worker.link.in_flight() <= kept {
             worker.become_suspect(now_ns);
             lane.leave_seat(seat);

@@ -44,6 +44,11 @@ impl Hold {
         self.spent += pieces * PIECE_COST;
     }
 
+    /// What was done since the lock was taken.
+    pub(crate) fn spent(&self) -> usize {
+        self.spent
+    }
+
     /// The number of pieces that may still be handled.
     pub(crate) fn pieces_left(&self) -> usize {
         MOST.saturating_sub(self.spent).div_ceil(PIECE_COST)

@@ -237,7 +237,7 @@ impl Supervisor {
         core.handle_events(events);
         // First, so that no look takes all of the hold: it comes to an end.
         let revokes_on_ns = core.revoke_on().then_some(0);
-        let found = core.collect();
+        let found = core.collect_in_turn();
         let (server, server_due_ns) = self.judge_server(&mut core, observed);
         let unexplained_ns = core.reap_unexplained();
         let server =

@@ -272,18 +272,16 @@ fn an_idle_worker_without_room_keeps_no_share_from_another() {
     assert_eq!(held(&pool), [0, 1, 1]);
 }
 
-/// Eight workers with 500 pieces each, and more that wait.
-fn full_pool() -> PlayedPool {
-    let pool = PlayedPool::new(8);
+/// Gives each worker this many tiny pieces; more of them wait.
+fn fill(pool: &PlayedPool, each: usize) {
     let key = pool.shared.lock().open_task().unwrap();
     let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
     let (bytes, ends): (Vec<u8>, Vec<usize>) = (vec![1; 16 * 100], (1..=100).map(|it| 16 * it).collect());
     pool.pieces_are_tiny();
     (0..100).for_each(|_| pool.shared.add_pieces(key, site, &bytes, &ends));
-    while held(&pool).into_iter().min() < Some(500) {
+    while held(pool).into_iter().min() < Some(each) {
         pool.shared.with(Core::dispatch);
     }
-    pool
 }
 
 /// Where many workers retired, or died, at once, all that they had not begun came back in one hold of the lock: 14 ms of 128
@@ -294,7 +292,8 @@ fn what_many_workers_lose_comes_back_in_more_than_one_hold() {
     let retire: Lose = Core::retire_workers;
     let die: Lose = |core| (0..8).for_each(|seat| core.died(seat, 1));
     for (lose, kept) in [(retire, 0), (die, 1)] {
-        let pool = full_pool();
+        let pool = PlayedPool::new(8);
+        fill(&pool, 500);
         let mut core = pool.shared.lock();
         core.alarm.supervisor_woke();
         core.hold.start();
@@ -313,5 +312,83 @@ fn what_many_workers_lose_comes_back_in_more_than_one_hold() {
         assert!(core.hold.most_spent <= 3 * hold::MOST, "{}", core.hold.most_spent);
         assert_eq!(held(&core), [kept; 8]);
         pool.shared.release(core);
+    }
+}
+
+/// Where a control group had been frozen, all workers ran over their limits at once, and all that they held came back in one
+/// hold of the lock.
+#[test]
+fn limits_that_pass_at_once_are_seen_to_in_more_than_one_hold() {
+    let pool = PlayedPool::new(8);
+    let limited = pool.shared.lock().open_task().unwrap();
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    let limit_ns = std::num::NonZeroU64::new(1_000_000);
+    pool.shared.configure(limited, TaskSettings { limit_ns, ..TaskSettings::default() });
+    // Not tiny, so each goes to another worker.
+    (0..9).for_each(|_| pool.shared.lock().task(limited).unwrap().learn_cost(30_000));
+    (0..8).for_each(|_| pool.shared.add_piece(limited, site, Handed::Lent(&[1; 16])));
+    assert_eq!(held(&pool), [1; 8]);
+    fill(&pool, 400);
+    for Played { pair, .. } in &pool.workers {
+        told::tell_start(pair.started_ns(), pair.started(), 1, clock::now_ns() - 2_000_000);
+        assert!(claim::claim(pair.states(), 1));
+    }
+    let killed = |core: &Core| core.seats.workers().filter(|worker| worker.was_killed()).count();
+    let mut core = pool.shared.lock();
+    core.hold.most_spent = 0;
+    let timers = core.run_timers(&[]);
+    assert!((1..8).contains(&killed(&core)) && timers.next_ns.is_some_and(|next_ns| next_ns <= clock::now_ns()));
+    while killed(&core) < 8 {
+        core.hold.start();
+        let _ = core.run_timers(&[]);
+    }
+    core.hold.start();
+    assert!(core.hold.most_spent <= 3 * hold::MOST, "{}", core.hold.most_spent);
+    pool.shared.release(core);
+}
+
+/// Two workers with long results took all of each hold of the supervisor. So a lost piece did not start again, and no
+/// end of tasks went on, as long as these results came.
+#[test]
+fn long_results_hold_up_neither_a_piece_that_starts_again_nor_an_end() {
+    for is_end in [false, true] {
+        let mut pool = PlayedPool::new(3);
+        let (long, again) = (pool.task::<u64>(), pool.task::<u64>().retries(1).retry_panics(true));
+        (0..2).for_each(|_| long.run(add, 1, 2));
+        again.run(add, 3, 4);
+        let part = vec![1; CHUNK_BYTES];
+        let header = |kind| Header { kind, flags: 0, sequence: 1 };
+        for Played { pair, replies, .. } in &mut pool.workers[..2] {
+            assert!(claim::claim(pair.states(), 1));
+            assert!(replies.push(pair.back_ring(), header(BEGIN), &[1 << 29], &part).is_ok());
+        }
+        let mut core = pool.shared.lock();
+        if is_end {
+            core.fail_all_waiting(Reason::new(ErrorKind::System, "no worker"));
+        } else {
+            pool.workers[2].outcome = Outcome::Panicked;
+            assert!(pool.workers[2].answer_one());
+            core.collect();
+            let due_ns = core.delayed.next_ns().unwrap();
+            while clock::now_ns() < due_ns {
+                std::thread::yield_now();
+            }
+        }
+        pool.shared.release(core);
+        let is_left = (0..6).all(|_| {
+            for Played { pair, replies, .. } in &mut pool.workers[..2] {
+                replies.consumed_to(told::told_head(pair.back_head()));
+                while replies.push(pair.back_ring(), header(CHUNK), &[], &part).is_ok() {}
+                replies.publish(pair.back_ring());
+            }
+            let mut core = pool.shared.lock();
+            // As the supervisor does.
+            assert!(core.collect_in_turn() && core.hold.is_spent(), "there is always more");
+            let _ = (core.sweep(), core.run_timers(&[]));
+            let is_left = !core.delayed.is_empty() || !core.sweeps.is_empty();
+            pool.shared.release(core);
+            is_left
+        });
+        assert!(!is_left, "an end: {is_end}");
     }
 }
