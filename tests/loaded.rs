@@ -103,7 +103,7 @@ fn workers_that_are_executed_follow_the_host() {
     };
     said("limit", "limit: TimedOut Some(Signal(9))\ngoes on: true\n");
     said("follow", "before: true\nafter a death: true\nlost: 1\n");
-    said("renew", "what ran: [1]\nwhat waited: [65534]\nafter: true\nlost: 0\n");
+    said("renew", "busy: true\nwhat ran: [1]\nwhat waited: [65534]\nafter: true\nlost: 0\n");
     said("streams", "to the old one\n");
     let why = "its effective user or group is not its real one, and no worker can be started by exec with both";
     if let Some(outcome) = run_with_agent("rights", &["keep"]).filter(|outcome| outcome.find("skipped").is_none()) {

@@ -433,19 +433,6 @@ impl Core {
         self.collect();
     }
 
-    /// The supervisor looks. Looks that each take all of one hold would leave nothing of it for lost pieces that start again,
-    /// and for ends that are under way. So in two of three turns one of these comes first.
-    pub(crate) fn collect_in_turn(&mut self) -> bool {
-        self.turns += 1;
-        match self.turns % 3 {
-            0 => self.owes_dispatch |= self.start_delayed(clock::now_ns()),
-            // The turn goes on with it, and asks then.
-            1 => _ = self.sweep(),
-            _ => {}
-        }
-        self.collect()
-    }
-
     /// Shows a worker what it was given without a look.
     fn publish(&mut self, seat: Option<usize>) {
         if let Some(worker) = seat.and_then(|seat| self.seats.worker_mut(seat)) {

@@ -234,6 +234,10 @@ impl Core {
         }
         self.recycling.awaits_end = true;
         for index in 0..self.recycling.due.len() {
+            if self.hold.is_spent() {
+                // The supervisor goes on with it.
+                return self.alarm.wake_now();
+            }
             let (seat, _) = self.recycling.due[index];
             self.stop_giving(seat);
         }

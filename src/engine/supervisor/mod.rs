@@ -227,28 +227,24 @@ impl Supervisor {
         let mut core = shared.lock();
         // The alarm may have gone off: what is due is found below, and what is ordered meanwhile is added.
         core.alarm().supervisor_woke();
-        // Before the events: a death that they tell of may be later than this count.
-        if let Some(count) = observed.kill_count {
-            core.settle_kills(count);
-        }
-        if let Some(host) = &observed.host {
-            core.follow_host(host.clone());
-        }
+        self.tell_observed(&mut core, observed);
         core.handle_events(events);
         // First, so that no look takes all of the hold: it comes to an end.
         let revokes_on_ns = core.revoke_on().then_some(0);
         let found = core.collect_in_turn();
         let (server, server_due_ns) = self.judge_server(&mut core, observed);
         let unexplained_ns = core.reap_unexplained();
-        let server =
-            if matches!(server, ServerAction::Nothing) && core.is_cause_due() { ServerAction::Resume } else { server };
+        let server = match server {
+            ServerAction::Nothing if core.is_cause_due() => ServerAction::Resume,
+            other => other,
+        };
         if core.is_over() {
             core.close(true);
             shared.release(core);
             return None;
         }
         let given_up_ns = core.give_up_without_workers();
-        self.replace_workers(&mut core, observed);
+        core.replace_due();
         let _ = core.fill_seats();
         core.dismiss_retired();
         let sweeps_on_ns = core.sweep().then_some(0);
@@ -259,16 +255,8 @@ impl Supervisor {
         let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
         let guard = core.guard_again(events.iter().any(is_signal), found);
         pay_attention(&mut core);
-        let moments = [
-            server_due_ns,
-            given_up_ns,
-            unexplained_ns,
-            revokes_on_ns,
-            sweeps_on_ns,
-            timers.next_ns,
-            core.limits_due_ns(),
-        ];
-        let known_ns = moments.into_iter().flatten().min();
+        let of_workers_ns = [unexplained_ns, revokes_on_ns, sweeps_on_ns, timers.next_ns, core.limits_due_ns()];
+        let known_ns = [server_due_ns, given_up_ns].into_iter().chain(of_workers_ns).flatten().min();
         let questions = Questions {
             workers: timers.questions,
             server: matches!(server, ServerAction::Look),
@@ -291,8 +279,15 @@ impl Supervisor {
         Some(turn)
     }
 
-    /// Goes on to replace workers that are due, or all if a signal asked for it.
-    fn replace_workers(&self, core: &mut Core, observed: &Observed) {
+    /// What was found out, or asked for by a signal. Before the events: a death that they tell of may be later than the
+    /// kernel's count of kills.
+    fn tell_observed(&self, core: &mut Core, observed: &Observed) {
+        if let Some(count) = observed.kill_count {
+            core.settle_kills(count);
+        }
+        if let Some(host) = &observed.host {
+            core.follow_host(host.clone());
+        }
         #[cfg(feature = "signal")]
         if self.signals.came() {
             core.recycle();
@@ -300,7 +295,6 @@ impl Supervisor {
         if let Some(answers) = &observed.memory {
             core.check_memory(answers);
         }
-        core.replace_due();
     }
 
     /// Opens the files that tell what new workers use of memory, and reads what they have now.
