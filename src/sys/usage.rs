@@ -16,6 +16,11 @@ use super::proc;
 use std::fs::File;
 use std::os::fd::AsFd;
 
+/// True if the machine has swap.
+pub(crate) fn machine_swaps() -> bool {
+    MemoryInfo::read().is_some_and(|machine| machine.swap_bytes > 0)
+}
+
 /// The files of one process. They stay those of that process when its number is given to another one.
 #[derive(Debug)]
 pub(crate) struct Usage {
@@ -25,12 +30,9 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Opens the files of a pidfd's process. `None` if that has ended, or where /proc is missing or hides it.
-    pub(crate) fn open(pidfd: impl AsFd) -> Option<Usage> {
-        Self::open_with(pidfd, MemoryInfo::read().is_some_and(|machine| machine.swap_bytes > 0))
-    }
-
-    fn open_with(pidfd: impl AsFd, swaps: bool) -> Option<Usage> {
+    /// Opens the files of a pidfd's process; `swaps`: the machine has swap. `None` if it has ended, or where /proc is missing
+    /// or hides it.
+    pub(crate) fn open(pidfd: impl AsFd, swaps: bool) -> Option<Usage> {
         assert_may_sleep();
         let usage = of_process(pidfd, |number| {
             let open = |name| above_standard_streams(File::open(format!("/proc/{number}/{name}")).ok()?.into()).ok();

@@ -32,6 +32,8 @@ pub(crate) struct Unmeasured {
     pub(crate) seat: usize,
     pub(crate) generation: u32,
     pub(crate) pidfd: Arc<Descriptor>,
+    /// It will be read under the lock too.
+    pub(crate) is_judged: bool,
 }
 
 /// A worker whose memory is to be read without the lock.
@@ -116,7 +118,7 @@ impl Core {
 
     /// The workers that are ready and were never measured.
     pub(crate) fn unmeasured(&mut self) -> Vec<Unmeasured> {
-        let (mut from, mut found) = (0, Vec::new());
+        let (mut from, mut found, is_judged) = (0, Vec::new(), self.watched.judges());
         while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let Some(it) = self.seats.get_mut(seat) else { continue };
@@ -126,7 +128,7 @@ impl Core {
                 && worker.became_ready()
                 && let Some(pidfd) = worker.pidfd().cloned()
             {
-                found.push(Unmeasured { seat, generation, pidfd });
+                found.push(Unmeasured { seat, generation, pidfd, is_judged });
             }
         }
         found

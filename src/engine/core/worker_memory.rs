@@ -50,7 +50,7 @@ pub(crate) struct FilesOf {
     /// For readings without the lock.
     pub(crate) shared: Arc<Usage>,
     /// For those under the lock: two threads that read one open file wait for each other.
-    pub(crate) of_lock: Usage,
+    pub(crate) of_lock: Option<Usage>,
 }
 
 impl WorkerMemory {
@@ -114,8 +114,8 @@ impl WorkerMemory {
         if now_ns < self.read_ns + READ_EACH_NS {
             return false;
         }
-        let Files::Open(files) = &self.files else { return false };
-        let Some(all) = files.of_lock.anonymous_bytes() else { return false };
+        let Files::Open(FilesOf { of_lock: Some(files), .. }) = &self.files else { return false };
+        let Some(all) = files.anonymous_bytes() else { return false };
         self.read(all, now_ns);
         true
     }
@@ -179,11 +179,11 @@ mod tests {
 
     #[test]
     fn what_a_worker_has_for_itself_lies_between_the_readings() {
-        let usage = || Usage::open(crate::sys::process::own_pidfd().unwrap()).unwrap();
+        let usage = || Usage::open(crate::sys::process::own_pidfd().unwrap(), false).unwrap();
         let private = |resident_bytes| Private { resident_bytes, swapped_bytes: 0 };
         let mut memory = WorkerMemory::default();
         assert!(memory.is_unopened() && memory.files().is_none());
-        memory.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: usage() }, 450)), 400, 7);
+        memory.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: None }, 450)), 400, 7);
         assert_eq!((memory.at_start(), memory.least(), memory.all()), (50, 50, 450));
         memory.read(520, 8);
         assert_eq!(memory.least(), 120);
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(memory.least(), 100, "no more than it has");
         // A fork server that has more than the worker shares no more than that.
         let mut small = WorkerMemory::default();
-        small.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: usage() }, 30)), 400, 7);
+        small.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: None }, 30)), 400, 7);
         assert_eq!((small.at_start(), small.least()), (0, 0));
         small.open(None, 0, 8);
         assert!(!small.is_unopened() && small.files().is_none());

@@ -8,6 +8,7 @@
 //! Invariant: an act that changed the scheduler's state is followed by another turn at once, so whatever it
 //! made due is seen to before the supervisor sleeps.
 
+mod meter;
 pub(crate) mod news;
 mod server;
 #[cfg(feature = "signal")]
@@ -16,20 +17,19 @@ mod signals;
 #[cfg(feature = "signal")]
 pub(super) use self::signals::RecycleSignals;
 
+use self::meter::Meter;
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
 use super::core::{
-    Again, Answer, Core, FilesOf, MemoryAnswer, MemoryQuestion, Missing, Question, Unallocated, Unmeasured, number,
+    Again, Answer, Core, MemoryAnswer, MemoryQuestion, Missing, Question, Unallocated, Unmeasured, number,
 };
 use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
 use super::policy::patience::Activity;
 use super::policy::restart::ServerDeaths;
 use super::shared::{Command, Shared};
 use super::wire::pair::Pair;
-use crate::sys::descriptors::Descriptor;
 use crate::sys::event::Epoll;
 use crate::sys::host::HostState;
-use crate::sys::usage::{Private, Usage};
 use crate::sys::{clock, proc, process};
 use crossbeam_channel::{Receiver, Sender};
 use std::os::fd::AsFd;
@@ -70,6 +70,7 @@ pub(crate) struct Supervisor {
     has_slept: bool,
     /// Who closed the pool, and waits for its end.
     closing: Option<Sender<()>>,
+    meter: Meter,
     #[cfg(feature = "signal")]
     signals: RecycleSignals,
 }
@@ -141,6 +142,7 @@ impl Supervisor {
             host_read_at: Instant::now(),
             has_slept: false,
             closing: None,
+            meter: Meter::default(),
             #[cfg(feature = "signal")]
             signals: RecycleSignals::default(),
         }
@@ -216,7 +218,7 @@ impl Supervisor {
             server_ended: server.is_some_and(|server| process::has_ended(&server.pidfd, Duration::ZERO)),
             server_activity: server.filter(|_| questions.server).map(|server| activity(&server.pidfd)),
             kill_count: questions.kill_count.then(|| self.shared.memory_kills.read()),
-            memory: questions.memory.map(|asked| asked.into_iter().filter_map(read_memory).collect()),
+            memory: questions.memory.map(|asked| asked.into_iter().filter_map(meter::answer).collect()),
             host: reads_host.then(|| self.shared.host.read()),
         }
     }
@@ -297,26 +299,6 @@ impl Supervisor {
         }
     }
 
-    /// Opens the files that tell what new workers use of memory, and reads what they have now.
-    fn measure(&self, unmeasured: Vec<Unmeasured>) {
-        if unmeasured.is_empty() {
-            return;
-        }
-        let first = |pidfd: &Descriptor| {
-            let (shared, of_lock) = (Arc::new(Usage::open(pidfd)?), Usage::open(pidfd)?);
-            let bytes = shared.bytes()?;
-            Some((FilesOf { shared, of_lock }, bytes))
-        };
-        let server = self.server.as_ref().and_then(|server| Usage::open(&server.pidfd)?.bytes());
-        let server_bytes = server.unwrap_or(0);
-        for Unmeasured { seat, generation, pidfd } in unmeasured {
-            let measured = first(&pidfd);
-            let mut core = self.shared.lock();
-            core.measured(seat, generation, measured, server_bytes);
-            self.shared.release(core);
-        }
-    }
-
     /// If no piece finished during one sleep of 200 ms, the kept buffers are freed.
     fn clear_buffers(&mut self, core: &mut Core, was_quiet: bool) -> Vec<Vec<u8>> {
         let done = core.counts().pieces_done;
@@ -331,7 +313,7 @@ impl Supervisor {
         let Turn { server, unallocated, unmeasured, missing, dropped, questions, polls, guard, due_ns } = turn;
         drop(dropped);
         let mut again = self.act_on_server(server);
-        self.measure(unmeasured);
+        self.meter.measure(unmeasured, self.server.as_ref().map(|server| &server.pidfd), &self.shared);
         for Unallocated { seat, generation, memory } in unallocated {
             if Pair::allocate(&memory.1).is_err() {
                 self.shared.lock().no_memory(seat, generation);
@@ -379,16 +361,6 @@ impl Supervisor {
         }
         self.shared.release(core);
     }
-}
-
-fn read_memory(question: MemoryQuestion) -> Option<MemoryAnswer> {
-    let MemoryQuestion { seat, generation, files, exactly } = question;
-    let exactly = exactly.and_then(|pidfd| {
-        let start_ns = clock::now_ns();
-        let private = Private::read(&*pidfd)?;
-        Some((private, clock::now_ns() - start_ns))
-    });
-    Some(MemoryAnswer { seat, generation, all: files.bytes()?, exactly })
 }
 
 /// The thread that sleeps now is signalled of what it needs.

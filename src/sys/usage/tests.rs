@@ -41,7 +41,7 @@ fn what_a_worker_shares_with_its_fork_server_is_not_its_own() {
     let pool = Pool::builder().workers(1).preload(inherit).build().unwrap();
     write(&pool, 0, 0);
     let pidfd = pidfd_of(Pid::from_raw(pool.stats().workers[0].pid.unwrap() as i32).unwrap()).unwrap();
-    let usage = Usage::open(&pidfd).unwrap();
+    let usage = Usage::open(&pidfd, machine_swaps()).unwrap();
     let read = || (usage.anonymous_bytes().unwrap(), Private::read(&pidfd).unwrap().resident_bytes);
     let (all, own) = read();
     assert_near(all, 50 * MB);
@@ -56,18 +56,27 @@ fn what_a_worker_shares_with_its_fork_server_is_not_its_own() {
 fn a_process_that_has_ended_has_no_memory() {
     let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let pidfd = pidfd_of(Pid::from_child(&child)).unwrap();
-    let usage = Usage::open_with(&pidfd, true).unwrap();
+    let usage = Usage::open(&pidfd, true).unwrap();
     let anonymous = usage.anonymous_bytes().unwrap();
     assert!(anonymous > 0 && anonymous.is_multiple_of(rustix::param::page_size() as u64), "{anonymous}");
-    assert_eq!((usage.swapped_bytes(), Usage::open(&pidfd).unwrap().status.is_none()), (Some(0), !has_swap()));
+    assert_eq!(
+        (usage.swapped_bytes(), Usage::open(&pidfd, machine_swaps()).unwrap().status.is_none()),
+        (Some(0), !has_swap())
+    );
     kill(&pidfd).unwrap();
-    let gone =
-        || (usage.anonymous_bytes(), usage.swapped_bytes(), Private::read(&pidfd), Usage::open(&pidfd).is_none());
+    let gone = || {
+        (
+            usage.anonymous_bytes(),
+            usage.swapped_bytes(),
+            Private::read(&pidfd),
+            Usage::open(&pidfd, machine_swaps()).is_none(),
+        )
+    };
     assert!(crate::sys::process::has_ended(&pidfd, std::time::Duration::from_secs(60)));
     assert_eq!(gone(), (None, None, None, true), "it is not reaped");
     child.wait().unwrap();
     assert_eq!(gone(), (None, None, None, true), "it is reaped");
-    assert!(Usage::open(File::open("/dev/null").unwrap()).is_none(), "no process");
+    assert!(Usage::open(File::open("/dev/null").unwrap(), false).is_none(), "no process");
 }
 
 fn has_swap() -> bool {
@@ -77,17 +86,17 @@ fn has_swap() -> bool {
 #[test]
 fn only_the_quick_reading_may_be_made_under_the_lock() {
     let own = own_pidfd().unwrap();
-    let usage = Usage::open(&own).unwrap();
+    let usage = Usage::open(&own, machine_swaps()).unwrap();
     let _held = LockHeld::new();
     assert!(usage.anonymous_bytes().unwrap() > 0);
     std::panic::catch_unwind(|| usage.swapped_bytes()).unwrap_err();
-    std::panic::catch_unwind(|| Usage::open(&own)).unwrap_err();
+    std::panic::catch_unwind(|| Usage::open(&own, machine_swaps())).unwrap_err();
     std::panic::catch_unwind(|| Private::read(&own)).unwrap_err();
 }
 
 #[test]
 fn another_file_under_the_number_is_not_read() {
-    let usage = Usage::open_with(own_pidfd().unwrap(), true).unwrap();
+    let usage = Usage::open(own_pidfd().unwrap(), true).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"9 8 7 6 5 4 3\nVmSwap: 9 kB\n").unwrap();
     for kept in [&usage.statm, usage.status.as_ref().unwrap()] {
