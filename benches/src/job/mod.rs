@@ -4,6 +4,7 @@ pub mod faults;
 pub mod gate;
 pub mod idle;
 pub mod lock;
+pub mod memory;
 pub mod payload;
 pub mod round_trip;
 pub mod scaling;
@@ -18,7 +19,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 11] = [
+pub const ALL: [(&str, Jobs); 12] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -29,6 +30,7 @@ pub const ALL: [(&str, Jobs); 11] = [
     ("gate", gate::jobs),
     ("faults", faults::jobs),
     ("lock", lock::jobs),
+    ("memory", memory::jobs),
     ("workers", workers::jobs),
 ];
 

@@ -236,7 +236,7 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     } else if worker.measured.is_none() {
         worker.measured = Some(Measured::FromReply(clock::now_ns()));
     }
-    let is_overdue = was_idle && worker.is_overdue();
+    let is_overdue = matches!(worker.measured, Some(Measured::FromIdle(now_ns, _)) if worker.is_overdue(now_ns));
     worker.link.publish();
     worker.link.pump();
     hold.spend_pieces(feeding.given);

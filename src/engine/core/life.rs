@@ -4,12 +4,15 @@
 
 use crate::engine::policy::recycle::{self, LifeLimits, Reason, Verdict};
 
+/// A tiny piece must not cost more because workers have limits, and no life ends by a tenth of a millisecond.
+const JUDGED_EACH_NS: u64 = 100_000;
+
 #[derive(Debug)]
 pub(crate) struct Life {
     limits: LifeLimits,
     /// It gets no more pieces than this, whether its successor is ready or not.
     most_pieces: u64,
-    /// When it was judged last, by the coarse clock.
+    /// When it was judged last.
     judged_ns: u64,
     due: Option<Reason>,
     /// Its successor is ready, and takes its place once it holds no piece: it gets no more.
@@ -49,17 +52,20 @@ impl Life {
         std::mem::replace(&mut self.is_awaited, is_awaited)
     }
 
-    /// True if it has lived long enough, and nobody has noticed. `age_ns` is asked for only if that counts.
+    /// True if it has lived long enough, and nobody has noticed.
     #[inline]
-    pub(crate) fn is_overdue(&self, age_ns: impl FnOnce() -> u64) -> bool {
-        self.due.is_none() && self.limits.age_ns.is_some_and(|most_ns| age_ns() >= most_ns)
+    pub(crate) fn is_overdue(&self, age_ns: u64) -> bool {
+        self.due.is_none() && self.limits.age_ns.is_some_and(|most_ns| age_ns >= most_ns)
     }
 
-    /// Whether it is to be judged now, after it has answered something: once in a tick of the coarse clock, and each time if
-    /// its pieces may be used up soon.
+    /// Whether it is to be judged now, after it has answered something: once in [`JUDGED_EACH_NS`], and each time if its pieces
+    /// may be used up soon.
     #[inline]
-    pub(crate) fn needs_judgement(&mut self, pieces: u64, coarse_ns: u64) -> bool {
-        let is_new = std::mem::replace(&mut self.judged_ns, coarse_ns) != coarse_ns;
+    pub(crate) fn needs_judgement(&mut self, pieces: u64, now_ns: u64) -> bool {
+        let is_new = now_ns >= self.judged_ns + JUDGED_EACH_NS;
+        if is_new {
+            self.judged_ns = now_ns;
+        }
         self.due.is_none() && (is_new || self.limits.ends_soon(pieces))
     }
 
@@ -73,18 +79,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_is_judged_once_in_a_tick_and_often_towards_its_end() {
+    fn a_worker_is_judged_now_and_then_and_often_towards_its_end() {
         let limits = LifeLimits { pieces: Some(100), age_ns: None };
         let mut life = Life::new((limits, limits));
-        // The pieces that it has answered, the tick, whether it is judged.
-        for (pieces, tick, expected) in
+        // The pieces that it has answered, the time in tenths of a ms, whether it is judged.
+        for (pieces, tenths, expected) in
             [(1, 5, true), (2, 5, false), (74, 5, false), (75, 5, true), (76, 5, true), (3, 6, true), (3, 6, false)]
         {
-            assert_eq!(life.needs_judgement(pieces, tick), expected, "{pieces} pieces, tick {tick}");
+            assert_eq!(life.needs_judgement(pieces, tenths * 100_000), expected, "{pieces} pieces, at {tenths}");
         }
         life.become_due(Reason::Asked);
         life.become_due(Reason::Pieces);
-        assert!(!life.needs_judgement(99, 7) && life.due() == Some(Reason::Asked));
+        assert!(!life.needs_judgement(99, 700_000) && life.due() == Some(Reason::Asked));
     }
 
     #[test]
@@ -92,10 +98,10 @@ mod tests {
         let all = LifeLimits { pieces: Some(100), age_ns: Some(1_000) };
         let mut life = Life::new((all.of_worker(u32::MAX), all));
         assert_eq!([0, 91, 100, 101].map(|given| life.pieces_left(given)), [100, 9, 0, 0]);
-        assert!(!life.is_overdue(|| 900) && life.is_overdue(|| 901));
+        assert!(!life.is_overdue(900) && life.is_overdue(901));
         life.become_due(Reason::Pieces);
-        assert!(!life.is_overdue(|| 901), "somebody has noticed");
+        assert!(!life.is_overdue(901), "somebody has noticed");
         let none = Life::new(Default::default());
-        assert!(none.pieces_left(u64::MAX / 2) > 0 && !none.is_overdue(|| unreachable!("no age counts")));
+        assert!(none.pieces_left(u64::MAX / 2) > 0 && !none.is_overdue(u64::MAX));
     }
 }

@@ -11,7 +11,7 @@
 //! Invariant: while a worker holds pieces and there are limits that need checks, one is due.
 
 use super::roster::Set;
-use super::seat::{Measured, WorkerHandle};
+use super::seat::WorkerHandle;
 use super::worker_memory::{Crossing, FilesOf};
 use super::{Core, Phase};
 use crate::backend::MemoryLimits;
@@ -153,14 +153,9 @@ impl Core {
     // After a piece.
 
     /// A worker has answered something: it may be above its `high`.
-    pub(super) fn judge_memory(&mut self, seat: usize) {
+    pub(super) fn judge_memory(&mut self, seat: usize, now_ns: u64) {
         let (Some(limit), Some(worker)) = (self.watched.limits.worker_high, self.seats.worker_mut(seat)) else {
             return;
-        };
-        // Where the pace was measured a moment ago, the time is known without a look at the clock.
-        let now_ns = match worker.measured {
-            Some(Measured::FromReply(now_ns)) => now_ns,
-            _ => clock::coarse_ns(),
         };
         if worker.memory.read_now(now_ns) {
             self.judge_memory_now(seat, limit, now_ns);

@@ -568,11 +568,8 @@ impl Core {
         if let Some(kill_by) = kill_by {
             self.see_to_kill(seat, kill_by);
         }
-        if has_answered && self.recycling.judges() {
-            self.judge_life(seat);
-        }
-        if has_answered && self.watched.judges() {
-            self.judge_memory(seat);
+        if has_answered && (self.recycling.judges() || self.watched.judges()) {
+            self.judge(seat);
         }
         // What else it said counts no more.
         found.unwrap_or(Found::All)

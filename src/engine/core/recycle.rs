@@ -16,6 +16,7 @@
 //!
 //! [`Seats::beyond`]: super::seats::Seats::beyond
 
+use super::seat::Measured;
 use super::{Core, Phase};
 use crate::engine::policy::patience::Duty;
 use crate::engine::policy::recycle::{self, LifeLimits, Reason, Verdict};
@@ -85,10 +86,25 @@ impl Core {
         }
     }
 
-    /// A worker has answered something, or was given something.
-    pub(super) fn judge_life(&mut self, seat: usize) {
+    /// A worker has answered something: it may be due.
+    pub(super) fn judge(&mut self, seat: usize) {
         let Some(worker) = self.seats.worker_mut(seat) else { return };
-        match worker.judge_life() {
+        // Where the pace was measured a moment ago, the time is known without a look at a clock.
+        let now_ns = match worker.measured {
+            Some(Measured::FromReply(now_ns)) => now_ns,
+            _ => clock::coarse_ns(),
+        };
+        if self.recycling.judges() {
+            self.judge_life(seat, now_ns);
+        }
+        if self.watched.judges() {
+            self.judge_memory(seat, now_ns);
+        }
+    }
+
+    fn judge_life(&mut self, seat: usize, now_ns: u64) {
+        let Some(worker) = self.seats.worker_mut(seat) else { return };
+        match worker.judge_life(now_ns) {
             Verdict::GoesOn => {}
             Verdict::DueSoon(reason) => self.due_soon(seat, reason),
             Verdict::Due(reason) => _ = self.become_due(seat, reason),
@@ -98,7 +114,8 @@ impl Core {
     /// The same for all workers that hold pieces.
     pub(super) fn judge_busy(&mut self) {
         let busy: Vec<usize> = self.seats.sorted().iter(super::Set::Busy).collect();
-        busy.into_iter().for_each(|seat| self.judge_life(seat));
+        let now_ns = clock::now_ns();
+        busy.into_iter().for_each(|seat| self.judge_life(seat, now_ns));
         self.replace_due();
     }
 

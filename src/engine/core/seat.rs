@@ -24,7 +24,7 @@ use crate::engine::wire::pair::Made;
 use crate::error::Cause;
 use crate::stats::{Replaced, WorkerState};
 use crate::sys::descriptors::Descriptor;
-use crate::sys::{clock, process};
+use crate::sys::process;
 use std::sync::Arc;
 
 /// The process of a worker, as far as the parent knows.
@@ -214,16 +214,16 @@ impl WorkerHandle {
 
     /// True if it has lived long enough, and nobody has noticed.
     #[inline]
-    pub(crate) fn is_overdue(&self) -> bool {
-        self.life.is_overdue(|| clock::coarse_ns().saturating_sub(self.made_ns))
+    pub(crate) fn is_overdue(&self, now_ns: u64) -> bool {
+        self.life.is_overdue(now_ns.saturating_sub(self.made_ns))
     }
 
     /// After it has answered something: whether it is to be replaced.
-    pub(crate) fn judge_life(&mut self) -> recycle::Verdict {
-        if !self.life.needs_judgement(self.pieces_done, clock::coarse_ns()) {
+    pub(crate) fn judge_life(&mut self, now_ns: u64) -> recycle::Verdict {
+        if !self.life.needs_judgement(self.pieces_done, now_ns) {
             return recycle::Verdict::GoesOn;
         }
-        let age_ns = clock::now_ns().saturating_sub(self.made_ns);
+        let age_ns = now_ns.saturating_sub(self.made_ns);
         self.life.judge(&recycle::Life { pieces: self.pieces_done, age_ns, start_ns: self.start_ns().min(age_ns) })
     }
 
