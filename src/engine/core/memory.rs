@@ -77,6 +77,8 @@ pub(super) struct Watched {
     server_bytes: u64,
     /// The next check. `None` while no worker holds pieces.
     due_ns: Option<u64>,
+    /// How long after work begins the first check follows: what the last one found, and new workers.
+    after_ns: u64,
     /// A check found no worker at work: the next one is the last.
     is_last: bool,
     checks: Checks,
@@ -88,7 +90,7 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(limits: MemoryLimits, news: Option<Sender<MemoryNews>>) -> Self {
-        Watched { limits, news, ..Watched::default() }
+        Watched { limits, news, after_ns: memory::next_check_ns(u64::MAX), ..Watched::default() }
     }
 
     /// Workers are judged after each piece.
@@ -142,6 +144,9 @@ impl Core {
         let Some(worker) = self.seats.worker_of(seat, generation) else { return };
         worker.memory.open(first, shared, clock::now_ns());
         let at_start = worker.memory.at_start();
+        if let Some(max) = self.watched.limits.worker_max {
+            self.check_in(memory::next_check_ns(max.bytes(at_start).saturating_sub(at_start)));
+        }
         let limit = self.watched.limits.worker_high.or(self.watched.limits.worker_max);
         if let Some(limit) = limit.map(|limit| limit.bytes(at_start)).filter(|&limit| at_start > limit)
             && !std::mem::replace(&mut self.watched.has_told_large, true)
@@ -206,9 +211,16 @@ impl Core {
 
     /// Something was given out while no check was due.
     pub(super) fn begin_checks(&mut self) {
-        // What the workers have is not known: the first check tells.
-        self.check_memory_by(clock::now_ns() + memory::next_check_ns(u64::MAX));
         self.watched.is_last = false;
+        self.check_memory_by(clock::now_ns() + self.watched.after_ns);
+    }
+
+    /// A check follows that long after work begins, or from now if it has.
+    fn check_in(&mut self, after_ns: u64) {
+        self.watched.after_ns = self.watched.after_ns.min(after_ns);
+        if self.watched.due_ns.is_some() {
+            self.check_memory_by(clock::now_ns() + after_ns);
+        }
     }
 
     fn check_memory_by(&mut self, moment_ns: u64) {
@@ -269,12 +281,14 @@ impl Core {
 
     /// After a check: the next one, if pieces run, or ran until now.
     fn end_check(&mut self, after_ns: u64) {
+        let after_ns = after_ns.min(memory::next_check_ns(u64::MAX));
+        self.watched.after_ns = after_ns;
         let is_at_work = self.seats.sorted().busy_workers() > 0;
         let goes_on = is_at_work || !std::mem::replace(&mut self.watched.is_last, true);
         self.watched.is_last &= !is_at_work;
         self.watched.due_ns = None;
         if goes_on && self.watched.limits.need_checks() {
-            self.check_memory_by(clock::now_ns() + after_ns.min(memory::next_check_ns(u64::MAX)));
+            self.check_memory_by(clock::now_ns() + after_ns);
         }
     }
 
