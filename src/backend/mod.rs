@@ -246,6 +246,8 @@ pub(crate) struct PoolSettings {
     /// The most pieces of one worker process.
     pub(crate) max_pieces_per_worker: Option<u64>,
     pub(crate) max_worker_age_ns: Option<u64>,
+    /// The bytes of arguments that may wait.
+    pub(crate) max_queued_bytes: Option<usize>,
     pub(crate) memory: MemoryLimits,
     pub(crate) on_memory: Option<fn(&MemoryEvent)>,
     /// The signals that have all workers replaced.

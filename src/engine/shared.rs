@@ -61,6 +61,7 @@ pub(crate) struct Shared {
     /// Reads what new workers take from this process.
     pub(super) host: Arc<HostReader>,
     workers: usize,
+    limits_queue: bool,
     /// The process that made it. In a child that was forked from it everything here is a copy.
     owner: process::Number,
 }
@@ -95,6 +96,7 @@ impl Shared {
         orders: Sender<Command>,
         (memory_kills, host): (MemoryKills, Arc<HostReader>),
         workers: usize,
+        limits_queue: bool,
     ) -> Self {
         Shared {
             core: Mutex::new(core),
@@ -105,6 +107,7 @@ impl Shared {
             memory_kills,
             host,
             workers,
+            limits_queue,
             owner: process::number(),
         }
     }
@@ -168,6 +171,24 @@ impl Shared {
 }
 
 impl Shared {
+    /// Where the bytes that wait are limited: waits until another piece may be added.
+    #[inline]
+    fn await_room(&self, task: TaskKey) {
+        if self.limits_queue && process::is_current(self.owner) {
+            self.await_room_in_queue(task);
+        }
+    }
+
+    #[cold]
+    fn await_room_in_queue(&self, task: TaskKey) {
+        if self.with(|core| core.has_room_in_queue()) != Some(false) {
+            return;
+        }
+        self.with(|core| core.waits_for_room(true));
+        self.wait(task, Want::Room, None, |core| core.has_room_in_queue().then_some(()));
+        self.with(|core| core.waits_for_room(false));
+    }
+
     /// Takes the pieces of a task that has ended back from the workers.
     fn stop_task(&self, task: TaskKey, kill: bool) {
         let mut next = Some(0);
@@ -187,10 +208,12 @@ impl Backend for Shared {
     }
 
     fn add_piece(&self, task: TaskKey, site: Site, arguments: Handed<'_>) {
+        self.await_room(task);
         self.with(|core| core.add_piece(task, site, arguments));
     }
 
     fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize]) {
+        self.await_room(task);
         self.with(|core| {
             let mut start = 0;
             for chunk in ends.chunks(BATCH_ADDED) {

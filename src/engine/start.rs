@@ -52,7 +52,7 @@ pub(crate) fn start(
     let limits = LifeLimits { pieces: pool.max_pieces_per_worker, age_ns: pool.max_worker_age_ns };
     let core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
     let news = pool.on_memory.map(news::start).transpose()?;
-    let mut core = core.with_limits(limits, pool.memory, news);
+    let mut core = core.with_limits(limits, pool.memory, news).with_queue(pool.max_queued_bytes);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.
@@ -66,7 +66,15 @@ pub(crate) fn start(
     server.output = None;
     let (orders, received) = crossbeam_channel::unbounded();
     let events = (kick, Arc::clone(&kick_supervisor));
-    let shared = Arc::new(Shared::new(core, epolls.callers, events, orders, (memory_kills, host), workers));
+    let shared = Arc::new(Shared::new(
+        core,
+        epolls.callers,
+        events,
+        orders,
+        (memory_kills, host),
+        workers,
+        pool.max_queued_bytes.is_some(),
+    ));
     let supervisor = Supervisor::new(Arc::clone(&shared), epolls.supervisor, received, server, launcher);
     #[cfg(feature = "signal")]
     let supervisor = supervisor.with_signals(signals);

@@ -87,7 +87,9 @@ impl<'a> Wait<'a> {
     fn enter(shared: &'a Shared, mut core: Guard<'a>, key: TaskKey, want: Want) -> Self {
         let unparker = unparker();
         let id = core.waiters().enter(Waiter { unparker: Arc::clone(&unparker), want });
-        if let Some(task) = core.task(key) {
+        if want != Want::Room
+            && let Some(task) = core.task(key)
+        {
             task.wait(want, &unparker);
         }
         if core.waiters().leads(id) {

@@ -34,6 +34,7 @@ impl Pool {
             no_new_privileges: false,
             max_pieces_per_worker: None,
             max_worker_age: None,
+            max_queued_bytes: None,
             memory: Limits::default(),
             on_memory: None,
             #[cfg(feature = "signal")]
@@ -59,6 +60,7 @@ pub struct PoolBuilder {
     no_new_privileges: bool,
     max_pieces_per_worker: Option<u64>,
     max_worker_age: Option<Duration>,
+    max_queued_bytes: Option<usize>,
     memory: Limits,
     on_memory: Option<fn(&MemoryEvent)>,
     #[cfg(feature = "signal")]
@@ -261,6 +263,23 @@ impl PoolBuilder {
         self
     }
 
+    /// The bytes of arguments that may wait in this program, a piece counting as 64 more. While more wait, `run`, `call` and `run_all`
+    /// wait until workers have taken some. Default: they never wait. With 0 they wait until nothing does.
+    ///
+    /// They do not wait where no worker can make room: while all that waits is barred by too much unread
+    /// ([`max_unread`](crate::Task::max_unread)), or there is no worker. For imports whose rows are read faster than they are worked on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let pool = multicore::Pool::builder().workers(2).max_queued_bytes(64 << 20).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_queued_bytes(mut self, bytes: usize) -> Self {
+        self.max_queued_bytes = Some(bytes);
+        self
+    }
+
     /// A signal that does what [`Pool::recycle`] does, such as SIGUSR1, as uWSGI and Celery know it. Default: none. May be
     /// called more than once. Needs the feature `signal`.
     ///
@@ -347,6 +366,7 @@ impl PoolBuilder {
             max_worker_age_ns: self.max_worker_age.and_then(|age| u64::try_from(age.as_nanos()).ok()),
             #[cfg(feature = "signal")]
             recycle_signals: self.recycle_signals,
+            max_queued_bytes: self.max_queued_bytes,
             memory: self.memory.resolve()?,
             on_memory: self.on_memory,
         };

@@ -3,9 +3,11 @@
 //! Tasks take turns, so that a small task is not stuck behind a huge one. Which worker, and how much, is
 //! decided in `policy::placement` and `policy::pace`.
 
+use super::ready_queue::ReadyQueue;
 use super::roster::Set;
 use super::seat::{Measured, Seat, WorkerHandle};
 use super::seats::Seats;
+use super::task_state::TaskState;
 use super::work::Work;
 use crate::backend::TaskKey;
 use crate::engine::piece::{Given, WaitingPiece};
@@ -269,8 +271,21 @@ impl Feeding {
 
     /// One turn of a task.
     fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
-        let Work { tasks, ready, .. } = work;
+        let Work { tasks, ready, queue, .. } = work;
         let Some(task) = tasks.get_mut(key) else { return Turn::Over };
+        let before = task.waiting_bytes();
+        let turn = self.take_turn_of(worker, (task, key), ready);
+        queue.changed(before, task.waiting_bytes());
+        turn
+    }
+
+    #[inline(always)]
+    fn take_turn_of(
+        &mut self,
+        worker: &mut WorkerHandle,
+        (task, key): (&mut TaskState, TaskKey),
+        ready: &mut ReadyQueue,
+    ) -> Turn {
         let cost_ns = task.cost_ns();
         let half = *self
             .half

@@ -66,10 +66,12 @@ impl Core {
     pub(crate) fn cancel_task(&mut self, key: TaskKey) -> bool {
         let Core { work, wakes, .. } = self;
         let Some(task) = work.tasks.get_mut(key) else { return false };
-        let is_held = task.held() > 0;
+        let (is_held, before) = (task.held() > 0, task.waiting_bytes());
         task.cancel();
         task.end(&Reason::cancelled(), wakes, &mut work.trash);
+        work.queue.changed(before, task.waiting_bytes());
         work.ready.remove(key);
+        self.wake_for_room();
         is_held
     }
 
@@ -79,10 +81,13 @@ impl Core {
         let Some(task) = self.work.tasks.get(key) else { return Closed { rest: None, is_held: false } };
         // Of a task that is over, none of its pieces is anywhere any more, unless it was cancelled.
         let is_held = task.held() > 0;
+        let waiting_bytes = task.waiting_bytes();
         if task.done() < task.len() || self.work.ready.contains(key) {
             failpoint!("parent-task-closed");
             self.work.ready.remove(key);
         }
+        self.work.queue.changed(waiting_bytes, 0);
+        self.wake_for_room();
         Closed { rest: self.work.tasks.close(key), is_held }
     }
 
@@ -230,6 +235,12 @@ impl Core {
     /// Goes on with the ends that are under way, as far as one hold of the lock allows. True if there is more to do.
     #[must_use]
     pub(crate) fn sweep(&mut self) -> bool {
+        let has_more = self.sweep_all();
+        self.wake_for_room();
+        has_more
+    }
+
+    fn sweep_all(&mut self) -> bool {
         while let Some(mut sweep) = self.sweeps.pop_front() {
             while !self.hold.is_spent() && !matches!(sweep.stage, Stage::Over) {
                 sweep.stage = self.sweep_on(&sweep);
@@ -269,11 +280,14 @@ impl Core {
             Stage::Tasks(slot) => {
                 hold.spend_pieces(1);
                 let Some((key, task)) = work.tasks.in_slot(slot) else { return Stage::Tasks(slot + 1) };
+                let before = task.waiting_bytes();
                 if sweep.all {
                     task.end(&sweep.reason, wakes, &mut work.trash);
+                    work.queue.changed(before, task.waiting_bytes());
                 } else {
                     let failed = task.fail_waiting(&sweep.reason, hold.pieces_left(), wakes, &mut work.trash);
                     hold.spend_pieces(failed);
+                    work.queue.changed(before, task.waiting_bytes());
                     if task.waits() {
                         return Stage::Tasks(slot);
                     }
@@ -334,7 +348,7 @@ impl Core {
     }
 
     /// Every waiter has something to look at.
-    fn wake_all(&mut self) {
+    pub(super) fn wake_all(&mut self) {
         let Core { waiters, wakes, .. } = self;
         for waiter in waiters.iter() {
             wakes.add(Wake::of(&waiter.unparker));

@@ -32,10 +32,12 @@ mod loss;
 mod memory;
 mod overdue;
 mod phase;
+mod queue;
 mod ready_queue;
 mod reason;
 mod recycle;
 mod reserve;
+mod room;
 mod roster;
 pub(crate) mod seat;
 mod seats;
@@ -69,6 +71,7 @@ use self::ending::Sweep;
 use self::follow::Following;
 use self::memory::Watched;
 use self::phase::Phase;
+use self::queue::Queue;
 use self::recycle::Recycling;
 use self::reserve::Reserve;
 use self::roster::Set;
@@ -209,6 +212,12 @@ impl Core {
     /// The same with limits for the lives of workers and for their memory. `news` takes what the user is told.
     pub(crate) fn with_limits(self, lives: LifeLimits, memory: MemoryLimits, news: Option<Sender<MemoryNews>>) -> Self {
         Core { recycling: Recycling::new(lives), watched: Watched::new(memory, news), ..self }
+    }
+
+    /// The same with a limit of the bytes that wait.
+    pub(crate) fn with_queue(mut self, most: Option<usize>) -> Self {
+        self.work.queue = Queue::new(most);
+        self
     }
 
     // The parts that others use directly.
@@ -370,7 +379,9 @@ impl Core {
                 }
             }
         }
+        let before = task.waiting_bytes();
         task.add_waiting(arguments.into_arguments());
+        self.work.queue.changed(before, task.waiting_bytes());
         failpoint!("parent-piece-queued");
         self.work.ready.push_last(key);
         true
@@ -455,6 +466,7 @@ impl Core {
 
     /// The supervisor must be awake when the first limit may end, and at once to give out what is left.
     fn note_given(&mut self, gave: Gave) -> bool {
+        self.wake_for_room();
         if gave.is_overdue {
             self.judge_busy();
         }

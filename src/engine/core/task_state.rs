@@ -17,6 +17,7 @@
 //! `settle_done`, `settle_failed` and `fail_one` move a piece out of `Open`, and none of them does
 //! once `ended` is set.
 
+mod failing;
 mod taking;
 
 use super::blocks::{BlockQueue, Blocks};
@@ -27,7 +28,7 @@ use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::{Terms, WaitingPiece};
 use crate::engine::policy::pace;
 use crate::engine::policy::restart::{self, Loss};
-use crate::engine::unpark::{Unparker, Wake, Wakes};
+use crate::engine::unpark::{Unparker, Wake};
 use crate::error::{Error, PieceLabel};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -63,6 +64,8 @@ pub(crate) enum Want {
     Piece(usize),
     /// Any piece that nobody has taken.
     Any,
+    /// Room for another piece.
+    Room,
 }
 
 impl Want {
@@ -71,6 +74,7 @@ impl Want {
         match self {
             Want::InOrder(wanted) | Want::Piece(wanted) => wanted == number,
             Want::Any => true,
+            Want::Room => false,
         }
     }
 }
@@ -82,6 +86,9 @@ const RECYCLED_PIECES: usize = 64;
 /// The pieces of a bounded task that run before the size of any result is known: at 1/16 of the limit
 /// each, they fill it.
 const HELD_UNKNOWN: usize = 16;
+
+/// What a piece that waits takes beside the bytes of its arguments, about.
+const PIECE_BYTES: usize = 64;
 
 /// The order in which pieces finished, for a caller who takes them so.
 #[derive(Debug)]
@@ -117,6 +124,8 @@ pub(crate) struct TaskState {
     sites: Vec<KnownSite>,
     pieces: Blocks<State>,
     waiting: BlockQueue<WaitingPiece>,
+    /// The bytes of the arguments in `waiting`.
+    argument_bytes: usize,
     done: usize,
     /// Why many pieces failed at once: most tasks have none.
     reasons: Vec<Arc<Reason>>,
@@ -152,6 +161,7 @@ impl Default for TaskState {
             sites: Vec::new(),
             pieces: Blocks::default(),
             waiting: BlockQueue::default(),
+            argument_bytes: 0,
             done: 0,
             reasons: Vec::new(),
             ended: None,
@@ -233,6 +243,7 @@ impl TaskState {
     #[inline]
     pub(crate) fn add_waiting(&mut self, arguments: Arguments) {
         let number = self.add_open();
+        self.argument_bytes += arguments.len();
         self.waiting.push_back(WaitingPiece { number, arguments });
     }
 
@@ -305,12 +316,22 @@ impl TaskState {
         self.waiting.len()
     }
 
+    /// What the pieces that wait take, about.
+    #[inline]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.argument_bytes + self.waiting.len() * PIECE_BYTES
+    }
+
+    #[inline]
     pub(crate) fn pop_waiting(&mut self) -> Option<WaitingPiece> {
-        self.waiting.pop_front()
+        let piece = self.waiting.pop_front()?;
+        self.argument_bytes -= piece.arguments.len();
+        Some(piece)
     }
 
     /// The worker had no room for it: it stays the first.
     pub(crate) fn unpop_waiting(&mut self, piece: WaitingPiece) {
+        self.argument_bytes += piece.arguments.len();
         self.waiting.push_front(piece);
     }
 
@@ -321,6 +342,7 @@ impl TaskState {
         if !self.is_open(piece.number) {
             return Some(piece);
         }
+        self.argument_bytes += piece.arguments.len();
         // Revoked pieces come newest first, so each belongs to the front.
         if self.waiting.front().is_none_or(|first| piece.number < first.number) {
             self.waiting.push_front(piece);
@@ -443,57 +465,6 @@ impl TaskState {
         }
     }
 
-    // Many pieces fail at once.
-
-    /// Its index in `reasons`.
-    fn add_reason(&mut self, reason: &Arc<Reason>) -> u32 {
-        if self.reasons.last().is_none_or(|last| !Arc::ptr_eq(last, reason)) {
-            self.reasons.push(Arc::clone(reason));
-        }
-        self.reasons.len() as u32 - 1
-    }
-
-    /// Fails up to `most` of the pieces that wait; those that workers hold are left alone. Gives how many.
-    pub(crate) fn fail_waiting(
-        &mut self,
-        reason: &Arc<Reason>,
-        most: usize,
-        wakes: &mut Wakes,
-        trash: &mut Trash,
-    ) -> usize {
-        let mut failed = 0;
-        while failed < most
-            && let Some(piece) = self.waiting.pop_front()
-        {
-            wakes.add(self.fail_one(piece, reason, trash));
-            failed += 1;
-        }
-        failed
-    }
-
-    /// Fails a piece that waited elsewhere.
-    pub(crate) fn fail_one(&mut self, piece: WaitingPiece, reason: &Arc<Reason>, trash: &mut Trash) -> Wake {
-        let index = self.add_reason(reason);
-        trash.add_arguments(piece.arguments);
-        self.settle_as(piece.number, State::FailedFor(index))
-    }
-
-    /// Fails every piece that has no outcome, however many there are.
-    pub(crate) fn end(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes, trash: &mut Trash) {
-        trash.add_waiting(std::mem::take(&mut self.waiting));
-        if self.done == self.pieces.len() {
-            return;
-        }
-        self.ended = Some(self.add_reason(reason));
-        self.done = self.pieces.len();
-        if let Some(finished) = &mut self.finished {
-            finished.scan = self.first_unread..self.pieces.len();
-        }
-        if let Some((_, unparker)) = &self.waiter {
-            wakes.add(Wake::of(unparker));
-        }
-    }
-
     // The caller.
 
     /// A caller waits for that.
@@ -547,6 +518,7 @@ impl TaskState {
             sites,
             pieces,
             waiting: _,
+            argument_bytes: _,
             done,
             reasons,
             ended,

@@ -70,6 +70,7 @@ impl PlayedPool {
             orders,
             (MemoryKills::default(), Arc::new(HostReader::open())),
             workers,
+            false,
         ));
         PlayedPool { shared, workers: played, _orders: received }
     }

@@ -3,6 +3,7 @@
 //! Invariant: a task that has waiting pieces which may run is in `ready`. A bounded task with too much
 //! unread leaves it, and comes back when a reader takes something.
 
+use super::queue::Queue;
 use super::ready_queue::ReadyQueue;
 use super::reason::Reason;
 use super::tasks::Tasks;
@@ -19,6 +20,7 @@ pub(crate) struct Work {
     pub(crate) ready: ReadyQueue,
     /// What nobody needs any more of the pieces that were here.
     pub(crate) trash: Trash,
+    pub(crate) queue: Queue,
 }
 
 impl Work {
@@ -44,7 +46,12 @@ impl Work {
     /// The same for a piece that waited elsewhere.
     pub(crate) fn take_back_waiting(&mut self, key: TaskKey, piece: WaitingPiece) {
         let unwanted = match self.tasks.get_mut(key) {
-            Some(task) => task.take_back(piece),
+            Some(task) => {
+                let before = task.waiting_bytes();
+                let unwanted = task.take_back(piece);
+                self.queue.changed(before, task.waiting_bytes());
+                unwanted
+            }
             None => Some(piece),
         };
         match unwanted {

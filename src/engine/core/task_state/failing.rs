@@ -1,0 +1,62 @@
+//! Many pieces of a task fail at once, for a reason that they share.
+//!
+//! Invariant: no error is made for a piece before somebody reads it.
+
+use super::{State, TaskState};
+use crate::engine::core::reason::Reason;
+use crate::engine::core::trash::Trash;
+use crate::engine::piece::WaitingPiece;
+use crate::engine::unpark::{Wake, Wakes};
+use std::sync::Arc;
+
+impl TaskState {
+    /// Its index in `reasons`.
+    fn add_reason(&mut self, reason: &Arc<Reason>) -> u32 {
+        if self.reasons.last().is_none_or(|last| !Arc::ptr_eq(last, reason)) {
+            self.reasons.push(Arc::clone(reason));
+        }
+        self.reasons.len() as u32 - 1
+    }
+
+    /// Fails up to `most` of the pieces that wait; those that workers hold are left alone. Gives how many.
+    pub(crate) fn fail_waiting(
+        &mut self,
+        reason: &Arc<Reason>,
+        most: usize,
+        wakes: &mut Wakes,
+        trash: &mut Trash,
+    ) -> usize {
+        let mut failed = 0;
+        while failed < most
+            && let Some(piece) = self.pop_waiting()
+        {
+            wakes.add(self.fail_one(piece, reason, trash));
+            failed += 1;
+        }
+        failed
+    }
+
+    /// Fails a piece that waited elsewhere.
+    pub(crate) fn fail_one(&mut self, piece: WaitingPiece, reason: &Arc<Reason>, trash: &mut Trash) -> Wake {
+        let index = self.add_reason(reason);
+        trash.add_arguments(piece.arguments);
+        self.settle_as(piece.number, State::FailedFor(index))
+    }
+
+    /// Fails every piece that has no outcome, however many there are.
+    pub(crate) fn end(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes, trash: &mut Trash) {
+        trash.add_waiting(std::mem::take(&mut self.waiting));
+        self.argument_bytes = 0;
+        if self.done == self.pieces.len() {
+            return;
+        }
+        self.ended = Some(self.add_reason(reason));
+        self.done = self.pieces.len();
+        if let Some(finished) = &mut self.finished {
+            finished.scan = self.first_unread..self.pieces.len();
+        }
+        if let Some((_, unparker)) = &self.waiter {
+            wakes.add(Wake::of(unparker));
+        }
+    }
+}
