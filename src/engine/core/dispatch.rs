@@ -35,6 +35,12 @@ pub(crate) struct Gave {
 }
 
 impl Gave {
+    /// True if something follows beside that anything was given.
+    #[inline]
+    pub(crate) fn has_consequences(&self) -> bool {
+        self.is_cut || self.is_overdue || self.stays_until_ns.is_some() || self.shortest_limit.is_some()
+    }
+
     fn add(&mut self, other: Gave) {
         self.any |= other.any;
         self.is_overdue |= other.is_overdue;

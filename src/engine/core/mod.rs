@@ -323,7 +323,7 @@ impl Core {
     /// Puts tiny pieces straight into the ring of the lane's worker, as many as it takes; gives how many. Another
     /// site than that of the piece before takes the other way, where its call is looked at. With `ends_batch` the
     /// worker signals after the last one.
-    #[inline]
+    #[inline(always)]
     fn fill_lane(
         &mut self,
         key: TaskKey,
@@ -343,8 +343,10 @@ impl Core {
         let call = (word, task.settings().format, task.terms());
         let first = task.len();
         let (was_idle, first_sequence) = (worker.link.is_idle(), worker.link.next_sequence());
-        let most = usize::try_from(worker.pieces_left()).unwrap_or(usize::MAX).min(ends.len());
-        let pieces = (arguments, start, &ends[..most]);
+        // Nearly always there is no limit of a worker's pieces.
+        let left = worker.pieces_left();
+        let ends = if ends.len() as u64 <= left { ends } else { &ends[..left as usize] };
+        let pieces = (arguments, start, ends);
         let given = worker.link.give_records(key, first, call, pieces, ends_batch, LOOK_AHEAD_NS);
         task.add_given(given);
         if was_idle && given > 0 {
@@ -464,8 +466,18 @@ impl Core {
         self.note_given(gave)
     }
 
-    /// The supervisor must be awake when the first limit may end, and at once to give out what is left.
+    /// Notes what follows from what was given out. True if anything was.
+    #[inline]
     fn note_given(&mut self, gave: Gave) -> bool {
+        if gave.has_consequences() || self.watched.must_begin() || self.work.queue.has_room_again() {
+            self.note_consequences(gave);
+        }
+        gave.any
+    }
+
+    /// The supervisor must be awake when the first limit may end, and at once to give out what is left.
+    #[inline(never)]
+    fn note_consequences(&mut self, gave: Gave) {
         self.wake_for_room();
         if gave.is_overdue {
             self.judge_busy();
@@ -486,7 +498,6 @@ impl Core {
         if let Some(limit_ns) = gave.shortest_limit {
             self.alarm.wake_by(clock::now_ns().saturating_add(limit_ns.get()));
         }
-        gave.any
     }
 
     /// When the caller that leads must look again to share out what stays with workers now.

@@ -35,6 +35,12 @@ impl Queue {
         self.waiters = if begins { self.waiters + 1 } else { self.waiters.saturating_sub(1) };
     }
 
+    /// True if there is room again for callers that wait.
+    #[inline]
+    pub(super) fn has_room_again(&self) -> bool {
+        self.has_room_again
+    }
+
     /// True once after there is room again for callers that wait.
     #[inline]
     pub(super) fn take_room_again(&mut self) -> bool {

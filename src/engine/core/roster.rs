@@ -184,7 +184,7 @@ impl Roster {
     }
 
     /// Sorts a seat in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sort_in(&mut self, seat: usize, traits: Traits) {
         let (Some(row), Some(known)) = (self.rows.get_mut(seat / 64), self.known.get_mut(seat)) else { return };
         let (before, now, place) = (*known, traits.sets(), seat % 64);

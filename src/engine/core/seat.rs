@@ -540,6 +540,7 @@ impl Seat {
     }
 
     /// What decides who visits it; `is_beyond`: it lies beyond the set, so its worker gets no pieces.
+    #[inline(always)]
     pub(super) fn traits(&self, is_beyond: bool) -> Traits {
         let Some(worker) = self.worker() else {
             return Traits { works: true, is_settled: self.is_spare(), ..Traits::default() };

@@ -130,14 +130,21 @@ impl Seats {
     // Walks over those that matter.
 
     /// The sets of seats, as they are now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sorted(&mut self) -> &mut Roster {
+        if self.roster.next_touched().is_some() {
+            self.sort_touched();
+        }
+        &mut self.roster
+    }
+
+    #[inline(never)]
+    fn sort_touched(&mut self) {
         while let Some(index) = self.roster.next_touched() {
             self.visited();
             let traits = self.seats[index].traits(index == self.beyond);
             self.roster.sort_in(index, traits);
         }
-        &mut self.roster
     }
 
     /// The sets as they were when they were sorted last: for a walk that changes the workers that it visits.

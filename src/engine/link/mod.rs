@@ -229,7 +229,7 @@ impl Link {
     /// are visible after [`publish`](Self::publish). Stops where there is no room, or work for `most_ns`. Gives how
     /// many were written. With `ends_batch` the worker signals after the last one. `call` is the call's word, its
     /// format and its terms.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_records(
         &mut self,
         task: TaskKey,

@@ -159,6 +159,7 @@ impl<F: FnMut(Arrival)> Arrivals for F {
 impl Link {
     /// Reads what the worker wrote since the last look, at most [`MAX_RECORDS_A_LOOK`] records. True if there may be
     /// more.
+    #[inline]
     pub(crate) fn collect(&mut self, buffers: &mut Buffers, arrivals: &mut impl Arrivals) -> Result<bool, Violation> {
         let mut more = true;
         let (mut records, mut bytes) = (0, 0);
