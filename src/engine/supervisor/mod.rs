@@ -183,8 +183,10 @@ impl Supervisor {
         let reaped = self.shared.lock().take_reaped();
         // All resources are freed before `done` is dropped. An unread order is dropped with the channel, which also
         // ends the wait.
-        let Supervisor { shared, epoll, orders, launcher, server, closing, .. } = self;
-        drop((reaped, shared, epoll, server, launcher));
+        #[cfg(feature = "signal")]
+        drop(self.signals);
+        let Supervisor { shared, epoll, orders, launcher, server, closing, meter, .. } = self;
+        drop((reaped, shared, epoll, server, launcher, meter));
         drop((orders, closing));
     }
 
