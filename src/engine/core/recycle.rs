@@ -150,8 +150,18 @@ impl Core {
         if self.seats.worker_mut(seat).is_some_and(|worker| !worker.life.await_its_end(true)) {
             self.revoke_all(seat);
             self.lane.leave_seat(seat);
-            self.owes_dispatch = true;
+            self.owe_dispatch();
         }
+    }
+
+    /// There may be something to give out. The thread that finds that may never look.
+    fn owe_dispatch(&mut self) {
+        self.owes_dispatch = true;
+        self.alarm.wake_now();
+    }
+
+    fn is_idle(&self, seat: usize) -> bool {
+        self.seats.worker(seat).is_some_and(|worker| worker.link.is_idle())
     }
 
     /// A worker is being replaced, or is about to be.
@@ -238,13 +248,12 @@ impl Core {
 
     /// A successor is ready: of the workers that are due, one that holds no piece goes. If all hold some, they get no more.
     fn use_successor(&mut self) {
-        let is_idle = |seat| self.seats.worker(seat).is_some_and(|worker| worker.link.is_idle());
-        if let Some(&(seat, _)) = self.recycling.due.iter().find(|&&(seat, _)| is_idle(seat)) {
+        if let Some(&(seat, _)) = self.recycling.due.iter().find(|&&(seat, _)| self.is_idle(seat)) {
             return self.replace(seat);
         }
         if let (Some((seat, _, reason)), true) = (self.recycling.soon, self.recycling.due.is_empty()) {
             // If no piece comes, its successor would stay beside it. It goes a little early instead.
-            if is_idle(seat) && self.work.ready.is_empty() {
+            if self.is_idle(seat) && self.work.ready.is_empty() {
                 let _ = self.become_due(seat, reason);
                 return self.replace(seat);
             }
@@ -257,6 +266,10 @@ impl Core {
             }
             let (seat, _) = self.recycling.due[index];
             self.stop_giving(seat);
+            if self.is_idle(seat) {
+                // It had begun nothing, so no end of a piece follows.
+                return self.replace(seat);
+            }
         }
     }
 
@@ -279,7 +292,7 @@ impl Core {
                 worker.life.await_its_end(false);
             }
         }
-        self.owes_dispatch = true;
+        self.owe_dispatch();
     }
 
     /// False if it could not be told.

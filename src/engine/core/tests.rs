@@ -26,6 +26,7 @@ use crossbeam_channel::Receiver;
 
 mod ends;
 mod holds;
+mod recycle;
 mod spread;
 mod turns;
 
