@@ -75,7 +75,11 @@ impl Core {
             }
             if let Err(error) = self.tell_host() {
                 self.retry_seats(now_ns + MORE_ORDERS_NS);
-                return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    return Ok(());
+                }
+                self.no_successor();
+                return Err(error);
             }
         }
         let mut from = 0;
@@ -106,6 +110,7 @@ impl Core {
     pub(crate) fn cannot_prepare(&mut self, error: &io::Error) {
         self.retry_seats(clock::now_ns() + RETRY_NS);
         self.start_failed(error.to_string());
+        self.no_successor();
     }
 
     /// The worker that is to stand ready could not be prepared: that delays nothing else.
@@ -127,10 +132,13 @@ impl Core {
     }
 
     fn cannot_fill(&mut self, seat: usize, reason: String) {
-        if let Some(seat) = self.seats.get_mut(seat) {
-            seat.retry_at(clock::now_ns() + RETRY_NS);
+        if let Some(it) = self.seats.get_mut(seat) {
+            it.retry_at(clock::now_ns() + RETRY_NS);
         }
         self.start_failed(reason);
+        if seat == self.seats.beyond() {
+            self.no_successor();
+        }
     }
 
     /// Orders a worker of the fork server.

@@ -192,13 +192,16 @@ impl Core {
         }
     }
 
-    /// A worker is too large: it gets no more, and is replaced once it has ended its piece.
-    fn replace_for_memory(&mut self, seat: usize, bytes: u64, limit: u64) {
+    /// A worker is too large: it gets no more unless its successor would be long in coming, and is replaced once it has ended its
+    /// piece.
+    pub(super) fn replace_for_memory(&mut self, seat: usize, bytes: u64, limit: u64) {
         if !self.become_due(seat, Reason::MemoryHigh) {
             return;
         }
         self.tell(seat, MemoryAction::Recycled, bytes, limit);
-        self.stop_giving(seat);
+        if self.successor_may_come() {
+            self.stop_giving(seat);
+        }
         self.replace_due();
     }
 

@@ -164,6 +164,16 @@ impl Core {
         self.seats.worker(seat).is_some_and(|worker| worker.link.is_idle())
     }
 
+    /// A successor is on its way, or can be ordered now.
+    pub(super) fn successor_may_come(&self) -> bool {
+        let beyond = self.seats.beyond();
+        match self.seats.worker(beyond) {
+            Some(worker) => worker.duty() == Duty::Works,
+            None if self.seats.is_spare(beyond) => clock::now_ns() >= self.recycling.retry_ns,
+            None => true,
+        }
+    }
+
     /// A worker is being replaced, or is about to be.
     pub(super) fn is_recycling(&self) -> bool {
         !self.recycling.due.is_empty() || !self.seats.is_spare(self.seats.beyond())
@@ -205,7 +215,18 @@ impl Core {
             self.recycling.failures = 0;
             failpoint!("parent-successor-ready");
             self.use_successor();
-        } else if self.successor_due_ns().is_some_and(|due_ns| due_ns <= clock::now_ns())
+        } else if let Some((wait_ns, start_ns)) = self.successor_limits_ns() {
+            self.judge_start(wait_ns, start_ns);
+        }
+    }
+
+    /// A successor is not ready, and may take until these moments.
+    fn judge_start(&mut self, wait_ns: u64, start_ns: u64) {
+        let (beyond, now_ns) = (self.seats.beyond(), clock::now_ns());
+        if wait_ns <= now_ns && self.is_awaited() {
+            self.due_go_on();
+        }
+        if start_ns <= now_ns
             && let Some(worker) = self.seats.worker_mut(beyond)
         {
             // It hangs in its start: another attempt may not.
@@ -214,8 +235,20 @@ impl Core {
         }
     }
 
-    /// When a successor must be ready that is being started.
+    /// Workers that are due get nothing, since a successor comes.
+    fn is_awaited(&self) -> bool {
+        let mut due = self.recycling.due.iter().filter_map(|&(seat, _)| self.seats.worker(seat));
+        due.any(|worker| worker.life.is_awaited())
+    }
+
+    /// When somebody must act if a successor that is being started is not ready by then.
     pub(crate) fn successor_due_ns(&mut self) -> Option<u64> {
+        let (wait_ns, start_ns) = self.successor_limits_ns()?;
+        Some(if self.is_awaited() { wait_ns } else { start_ns })
+    }
+
+    /// Until when pieces wait for a successor that is being started, and until when it must be ready.
+    fn successor_limits_ns(&mut self) -> Option<(u64, u64)> {
         if !self.recycling.is_active() {
             return None;
         }
@@ -225,7 +258,8 @@ impl Core {
         let beyond = self.seats.beyond();
         let worker = self.seats.worker_mut(beyond)?;
         let starts = worker.duty() == Duty::Works && !worker.was_killed() && !worker.became_ready();
-        starts.then(|| worker.made_ns().saturating_add(recycle::start_limit_ns(start_ns)))
+        let after = |limit_ns| worker.made_ns().saturating_add(limit_ns);
+        starts.then(|| (after(recycle::wait_limit_ns(start_ns)), after(recycle::start_limit_ns(start_ns))))
     }
 
     /// Has the seat beyond the set filled, unless the last attempt failed a moment ago.
@@ -339,6 +373,14 @@ impl Core {
             self.due_go_on();
         }
         self.replace_due();
+    }
+
+    /// What a successor needs could not be made, or it could not be ordered.
+    pub(super) fn no_successor(&mut self) {
+        let beyond = self.seats.beyond();
+        if self.seats.get_mut(beyond).is_some_and(|seat| seat.vacant_until_ns().is_some()) {
+            self.beyond_is_empty(beyond, true);
+        }
     }
 
     /// A worker of the set is gone, and its seat is to be filled: a successor that was ordered for another takes its place. False

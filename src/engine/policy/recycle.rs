@@ -23,6 +23,16 @@ const START_NS: u64 = 60_000_000_000;
 /// Where it does, it takes as long in each worker; ten times that is a busy machine at most.
 const STARTS: u64 = 10;
 
+/// A worker that has too much memory gets no more while its successor starts, but for no longer than this: one that is stopped, or
+/// waits for something, would hold up its pieces as long as it does.
+const WAIT_NS: u64 = 1_000_000_000;
+
+/// How long pieces wait for a successor, if its predecessor took `start_ns` to start.
+#[must_use]
+pub(crate) fn wait_limit_ns(start_ns: u64) -> u64 {
+    start_ns.saturating_mul(AHEAD).max(WAIT_NS)
+}
+
 /// How long a successor may take until it is ready, if its predecessor took `start_ns`.
 #[must_use]
 pub(crate) fn start_limit_ns(start_ns: u64) -> u64 {
@@ -180,6 +190,9 @@ mod tests {
             assert_eq!(start_limit_ns(start_s * 1_000 * MS), limit_s * 1_000 * MS, "{start_s}");
         }
         assert_eq!(start_limit_ns(u64::MAX), u64::MAX);
+        for (start_ms, wait_ms) in [(0, 1_000), (500, 1_000), (501, 1_002), (9_000, 18_000)] {
+            assert_eq!(wait_limit_ns(start_ms * MS), wait_ms * MS, "{start_ms}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The seat beyond the set, with played workers: nobody looks afterwards, no clock repairs what was forgotten.
 
-use super::ends::held;
+use super::ends::{claims, held};
 use super::*;
 use crate::engine::policy::patience::Duty;
 use crate::sys::descriptors::Descriptor;
@@ -53,4 +53,71 @@ fn a_worker_that_has_begun_nothing_is_replaced_at_once() {
     assert_eq!(held(&pool), [0, 2]);
     while pool.workers[1].answer_one() {}
     assert_eq!(task.get().unwrap(), [1, 2]);
+}
+
+/// One worker, and two pieces, of which it runs the first. It has too much memory, so it gets no more.
+fn too_large() -> (PlayedPool, Task<u64>, Descriptor) {
+    let (pool, socket) = pool(1);
+    let task = pool.task::<u64>();
+    (0..2).for_each(|number| task.run(add, number, 1));
+    assert!(claims(&pool, 0, 1));
+    pool.shared.lock().replace_for_memory(0, 2, 1);
+    assert_eq!(held(&pool), [1]);
+    (pool, task, socket)
+}
+
+/// A worker that had too much memory waited for its successor for as long as this process had no descriptor left for one.
+#[test]
+fn a_worker_goes_on_if_no_successor_can_be_made() {
+    let (pool, _task, _socket) = too_large();
+    let mut core = pool.shared.lock();
+    core.cannot_prepare(&std::io::Error::from_raw_os_error(libc::EMFILE));
+    assert!(core.seats.is_spare(core.seats.beyond()), "it is ordered once more after a pause");
+    core.collect();
+    pool.shared.release(core);
+    assert_eq!(held(&pool), [2]);
+}
+
+/// It waited for one that hung in its start for a minute.
+#[test]
+fn a_worker_goes_on_if_its_successor_is_long_in_coming() {
+    for (ago_ms, expected) in [(900, 1), (1_100, 2)] {
+        let (pool, _task, _socket) = too_large();
+        let Newcomer(played, Prepared { link, memory }) = Played::make();
+        played.pair.stage().store(0, Release);
+        let made_ns = clock::now_ns() - ago_ms * 1_000_000;
+        let mut core = pool.shared.lock();
+        let beyond = core.seats.beyond();
+        core.seats.get_mut(beyond).unwrap().occupy(WorkerHandle::new(link, memory, Default::default(), made_ns));
+        assert_eq!(core.successor_due_ns(), Some(made_ns + 1_000_000_000));
+        core.replace_due();
+        core.collect();
+        assert!(core.seats.worker(beyond).is_some_and(|worker| !worker.was_killed()));
+        // That of the kill comes next.
+        let next_ns = core.successor_due_ns().unwrap() - made_ns;
+        assert_eq!(next_ns > 1_000_000_000, expected == 2);
+        pool.shared.release(core);
+        assert_eq!(held(&pool)[0], expected);
+    }
+}
+
+/// After some successors that could not be started the next one came after up to 10 s. A worker whose memory had grown too
+/// large meanwhile got nothing until then.
+#[test]
+fn a_worker_goes_on_while_no_successor_may_be_ordered() {
+    let (pool, _socket) = pool(1);
+    for _ in 0..15 {
+        let newcomer = Played::make();
+        let mut core = pool.shared.lock();
+        let beyond = core.seats.beyond();
+        let it = core.seats.get_mut(beyond).unwrap();
+        let _played = newcomer.sit_down(it);
+        let generation = it.generation();
+        core.spawn_failed(beyond, generation, &std::io::Error::from_raw_os_error(libc::EAGAIN));
+        pool.shared.release(core);
+    }
+    let task = pool.task::<u64>();
+    (0..2).for_each(|number| task.run(add, number, 1));
+    pool.shared.lock().replace_for_memory(0, 2, 1);
+    assert_eq!(held(&pool), [2]);
 }
