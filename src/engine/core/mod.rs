@@ -429,6 +429,9 @@ impl Core {
         let polls = self.lane.poll_on();
         if !polls {
             self.publish(seat);
+        } else if self.watched.must_begin() {
+            // What takes the lane is given without a look.
+            self.begin_checks();
         }
         polls
     }

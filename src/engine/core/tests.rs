@@ -24,6 +24,7 @@ use crate::sys::process;
 use crate::task::Task;
 use crossbeam_channel::Receiver;
 
+mod checks;
 mod ends;
 mod holds;
 mod recycle;
