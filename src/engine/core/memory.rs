@@ -340,7 +340,7 @@ impl Core {
             after_ns = match verdict {
                 CheckVerdict::Again { after_ns } => after_ns,
                 CheckVerdict::Kill => {
-                    match self.largest(|_| true) {
+                    match self.largest(|_, _| true) {
                         Some(seat) if !only_reports => self.kill_for_memory(seat, sum, max),
                         Some(seat) if tells => self.tell(seat, MemoryAction::WouldKill, sum, max),
                         _ => {}
@@ -350,25 +350,37 @@ impl Core {
             };
         }
         let Some(high) = high else { return after_ns };
-        let tells = self.watched.high_crossing.is_new(sum > high, sum > high);
-        if sum > high && !self.is_recycling() {
-            let may_go = |worker: &WorkerHandle| {
-                memory::may_be_replaced(&worker.memory.view(worker.start_ns(), now_ns), high)
-                    && worker.life.due().is_none()
-            };
-            // An idle one is replaced without a wait.
-            let largest =
-                self.largest(|worker| worker.link.is_idle() && may_go(worker)).or_else(|| self.largest(may_go));
-            match largest {
-                Some(seat) if only_reports && tells => self.tell(seat, MemoryAction::WouldRecycle, sum, high),
-                Some(seat) if !only_reports && self.become_due(seat, Reason::MemoryHigh) => {
-                    self.tell(seat, MemoryAction::Recycled, sum, high);
-                    self.replace_due();
-                }
-                _ => {}
+        let largest = if sum > high { self.to_be_replaced(high, now_ns) } else { None };
+        let tells = self.watched.high_crossing.is_new(sum > high, largest.is_some());
+        match largest {
+            Some(seat) if only_reports && tells => self.tell(seat, MemoryAction::WouldRecycle, sum, high),
+            Some(seat) if !only_reports && self.become_due(seat, Reason::MemoryHigh) => {
+                self.tell(seat, MemoryAction::Recycled, sum, high);
+                self.replace_due();
             }
+            _ => {}
         }
         after_ns.min(memory::next_check_ns(high.saturating_sub(sum)))
+    }
+
+    /// All together are above their `high`: the worker that is to be replaced. None while another one is, unless those have long
+    /// pieces: then their successor takes the place of the first that ends one.
+    fn to_be_replaced(&self, high: u64, now_ns: u64) -> Option<usize> {
+        if self.is_recycling() && !self.recycling.awaits_end() {
+            return None;
+        }
+        let gain = |worker: &WorkerHandle| memory::gain_of(worker.memory.least(), worker.memory.at_start());
+        let may_go = |seat: usize, worker: &WorkerHandle| {
+            seat != self.seats.beyond()
+                && worker.life.due().is_none()
+                && gain(worker).is_some()
+                && memory::may_be_replaced(&worker.memory.view(worker.start_ns(), now_ns), high)
+        };
+        let largest = self.largest(may_go)?;
+        // An idle one is replaced without a wait.
+        let idle = self.largest(|seat, worker| worker.link.is_idle() && may_go(seat, worker));
+        let gain_of = |seat| self.seats.worker(seat).and_then(gain).unwrap_or(0);
+        idle.filter(|&idle| memory::goes_first(gain_of(idle), gain_of(largest))).or(Some(largest))
     }
 
     /// The memory of all workers: what they share counts once. One that was killed counts no more.
@@ -386,7 +398,7 @@ impl Core {
     }
 
     /// The largest worker that lives and stays, of those that may be taken.
-    fn largest(&self, may_be: impl Fn(&WorkerHandle) -> bool) -> Option<usize> {
+    fn largest(&self, may_be: impl Fn(usize, &WorkerHandle) -> bool) -> Option<usize> {
         let stays = |worker: &WorkerHandle| {
             !worker.was_killed()
                 && worker.end().is_none()
@@ -394,7 +406,7 @@ impl Core {
                 && worker.memory.files().is_some()
         };
         let workers = self.seats.iter().filter_map(|(seat, it)| Some((seat, it.worker()?)));
-        let candidates = workers.filter(|(_, worker)| stays(worker) && may_be(worker));
+        let candidates = workers.filter(|&(seat, worker)| stays(worker) && may_be(seat, worker));
         candidates.max_by_key(|(_, worker)| worker.memory.least()).map(|(seat, _)| seat)
     }
 

@@ -79,6 +79,27 @@ pub(crate) fn may_be_replaced(memory: &WorkerMemory, limit_bytes: u64) -> bool {
     lived_ns >= start_ns.saturating_mul(LIVES_STARTS) || bytes.saturating_sub(at_start) >= limit_bytes / 2
 }
 
+/// Another worker has what this one had when it was ready, so the replacement gives back what it has grown by. That must be worth a
+/// start: 1 MiB is what a worker's first pieces take for good.
+const LEAST_GAIN: u64 = 1 << 20;
+
+/// … and this part of what it had: with a hundredth, workers that are large from their start would be replaced all the time.
+const GAIN_DIVISOR: u64 = 8;
+
+/// What is gained if a worker is replaced, if that is worth it.
+#[must_use]
+pub(crate) fn gain_of(bytes: u64, at_start: u64) -> Option<u64> {
+    let grown = bytes.saturating_sub(at_start);
+    (grown >= LEAST_GAIN.max(at_start / GAIN_DIVISOR)).then_some(grown)
+}
+
+/// True if an idle worker, which gains `idle`, is replaced before the largest one, which gains `largest`: the idle one goes without a
+/// wait. With a tenth as much, the large one would stay while its neighbours are replaced again and again.
+#[must_use]
+pub(crate) fn goes_first(idle: u64, largest: u64) -> bool {
+    idle >= largest / 2
+}
+
 /// When to check again what is below its limit by this number of bytes.
 #[must_use]
 pub(crate) fn next_check_ns(headroom: u64) -> u64 {
@@ -153,6 +174,22 @@ mod tests {
         }
         let most = WorkerMemory { bytes: u64::MAX, at_start: 0, lived_ns: u64::MAX, start_ns: u64::MAX };
         assert_eq!(judge_worker(&most, u64::MAX), DueSoon);
+    }
+
+    #[test]
+    fn a_worker_is_replaced_for_all_if_that_gives_enough_back() {
+        // In KB: what it has, what it had; the gain.
+        for (bytes, at_start, gain) in [
+            (5_000, 5_000, None),
+            (4_000, 5_000, None),
+            (6_000, 5_000, None),
+            (6_100, 5_000, Some(1_100)),
+            (112_000, 100_000, None),
+            (112_500, 100_000, Some(12_500)),
+        ] {
+            assert_eq!(gain_of(bytes * 1_000, at_start * 1_000), gain.map(|gain| gain * 1_000), "{bytes}, {at_start}");
+        }
+        assert!(goes_first(50, 100) && goes_first(100, 100) && !goes_first(49, 100));
     }
 
     #[test]

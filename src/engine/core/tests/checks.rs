@@ -1,7 +1,84 @@
 //! Checks of memory, with played workers whose figures are made up.
 
+use super::ends::claims;
 use super::*;
 use crate::backend::MemoryLimits;
+use crate::engine::policy::recycle::Reason;
+use crate::sys::usage::Usage;
+
+const MIB: u64 = 1 << 20;
+
+/// A pool with these limits, and a fork server that hears nothing.
+fn pool(workers: usize, limits: MemoryLimits) -> (PlayedPool, crate::sys::descriptors::Descriptor) {
+    let pool = PlayedPool::new(workers);
+    let (socket, theirs) = crate::sys::socket::pair().unwrap();
+    let mut core = pool.shared.lock();
+    core.server.connect(socket, u64::MAX);
+    core.watched = Watched::new(limits, None);
+    pool.shared.release(core);
+    for seat in 0..workers {
+        let files =
+            FilesOf { shared: Arc::new(Usage::open(process::own_pidfd().unwrap(), false).unwrap()), of_lock: None };
+        let mut core = pool.shared.lock();
+        core.seats.worker_mut(seat).unwrap().memory.open(Some((files, MIB)), 0, 0);
+        pool.shared.release(core);
+    }
+    (pool, theirs)
+}
+
+/// A check finds that the workers have this number of MiB.
+fn check(pool: &PlayedPool, found: &[u64]) {
+    let mut core = pool.shared.lock();
+    let answer = |(seat, &mib): (usize, &u64)| {
+        let generation = core.seats.get_mut(seat).unwrap().generation();
+        MemoryAnswer { seat, generation, all: mib * MIB, exactly: None }
+    };
+    let answers: Vec<_> = found.iter().enumerate().map(answer).collect();
+    core.check_memory(&answers);
+    pool.shared.release(core);
+}
+
+fn due(pool: &PlayedPool) -> Vec<Option<Reason>> {
+    pool.shared.lock().seats.workers().map(|worker| worker.life.due()).collect()
+}
+
+/// A worker that ran a long piece was marked for what all had together. Until its end no other was replaced, however large it became;
+/// and while it was not marked, idle workers that had nothing to give back were replaced in its place.
+#[test]
+fn a_long_piece_delays_no_other_replacement_and_who_has_not_grown_is_not_replaced() {
+    let limits = MemoryLimits { high: Some(100 * MIB), checks: 2, ..MemoryLimits::default() };
+    let (pool, _socket) = pool(3, limits);
+    let task = pool.task::<u64>();
+    task.run(add, 1, 2);
+    assert!(claims(&pool, 0, 1));
+    let (no, yes) = (None, Some(Reason::MemoryHigh));
+    check(&pool, &[50, 1, 1]);
+    assert_eq!(due(&pool), [no, no, no]);
+    check(&pool, &[120, 1, 1]);
+    assert_eq!(due(&pool), [yes, no, no], "the others have nothing to give back");
+    check(&pool, &[120, 60, 1]);
+    assert_eq!(due(&pool), [yes, no, no], "its successor starts");
+    let newcomer = Played::make();
+    let mut core = pool.shared.lock();
+    let beyond = core.seats.beyond();
+    let _played = newcomer.sit_down(core.seats.get_mut(beyond).unwrap());
+    core.replace_due();
+    pool.shared.release(core);
+    check(&pool, &[120, 60, 1]);
+    assert_eq!(due(&pool)[..3], [yes, yes, no]);
+    assert_eq!(pool.shared.lock().seats.beyond(), 1, "the successor takes its place at once");
+}
+
+/// Workers that are large from their start were replaced one after the other, for ever.
+#[test]
+fn workers_that_are_too_large_together_from_their_start_are_not_replaced_for_ever() {
+    let limits = MemoryLimits { high: Some(MIB), checks: 2, ..MemoryLimits::default() };
+    let (pool, _socket) = pool(2, limits);
+    check(&pool, &[1, 1]);
+    assert_eq!(due(&pool), [None, None]);
+    check(&pool, &[1, 2]);
+    assert_eq!(due(&pool), [None, Some(Reason::MemoryHigh)]);
+}
 
 /// Checks stopped once two of them in a row found no worker at work. Those who give tiny pieces straight to a worker never began them
 /// again: it could take all memory.
