@@ -26,6 +26,7 @@ fn a_program_whose_constructor_makes_a_thread_has_pools() {
          limit: TimedOut 2\n\
          exit: Some(Exit(3))\n\
          then: 5\n\
+         data limit: 50 true\n\
          start: Executed true\n\
          table: true\n\
          descriptor: passed\n",

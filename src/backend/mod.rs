@@ -212,6 +212,8 @@ pub(crate) struct MemoryLimits {
     pub(crate) worker_max: Option<MemoryLimit>,
     pub(crate) high: Option<u64>,
     pub(crate) max: Option<u64>,
+    /// What a worker may allocate beyond what it had when it was forked: the kernel refuses it more.
+    pub(crate) worker_data: Option<u64>,
     /// Checks in a row before a kill; at least 1.
     pub(crate) checks: u32,
     /// Nothing is replaced or killed.

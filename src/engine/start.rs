@@ -124,6 +124,7 @@ fn settings_file(pool: &PoolSettings) -> Result<Descriptor, Error> {
         max_result_bytes: pool.max_result_bytes,
         core_files: pool.core_files,
         no_new_privileges: pool.no_new_privileges,
+        worker_data_limit: pool.memory.worker_data,
     };
     let settings =
         codec::encode_message(&settings).map_err(|reason| Error::new(ErrorKind::Encode, reason.to_string()))?;

@@ -21,7 +21,7 @@ pub enum ErrorKind {
     WorkerLost,
     /// A time limit expired. An error of [`get_timeout`](crate::Task::get_timeout) names no piece.
     TimedOut,
-    /// The worker used more memory than its limit allows.
+    /// The worker used more memory than its limit allows, or asked for more.
     MemoryLimit,
     /// The task or its pool ended before the piece was done.
     Cancelled,
@@ -54,7 +54,8 @@ pub enum Cause {
     Exit(i32),
     /// The piece overflowed the worker's stack.
     StackOverflow,
-    /// An allocation in the piece failed.
+    /// An allocation in the piece failed. With a [`worker_data_limit`](crate::PoolBuilder::worker_data_limit) the kind is
+    /// [`MemoryLimit`](ErrorKind::MemoryLimit) then.
     AllocationFailed,
     /// The kernel's out-of-memory killer killed it.
     OomKilled,

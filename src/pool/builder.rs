@@ -238,6 +238,37 @@ impl PoolBuilder {
         self
     }
 
+    /// The most memory, in bytes, that a worker may allocate beyond what it had when it was forked (`RLIMIT_DATA`,
+    /// setrlimit(2)): the kernel refuses it more. Default: no limit. 0 is refused.
+    ///
+    /// A piece that asks for more and ends of that ends in [`MemoryLimit`](ErrorKind::MemoryLimit), or runs again if its task has
+    /// [`retries`](crate::Task::retries) left: where Rust's allocator gives up, where a program aborts, or where it writes
+    /// to a null pointer that it did not look at. The last two are recognized as far as that can be told; else the piece
+    /// ends in [`WorkerLost`](ErrorKind::WorkerLost), as by any crash. Code that looks at the answer goes on.
+    ///
+    /// In contrast to [`worker_memory_max`](Self::worker_memory_max) it lets no worker have more, even for a moment. But
+    /// it counts what is reserved and not touched too, such as the stacks of threads. What grows by doubling, as a `Vec`
+    /// does, fails at about half of it, since the old block is there until it was copied. What `preload` has
+    /// loaded does not count, and what [`on_worker_start`](Self::on_worker_start) allocates does. Workers that are executed
+    /// ([`WorkerStart`](crate::WorkerStart)) may have it beyond what they had after `preload`. A program that a piece starts
+    /// inherits the limit as a number of bytes. Where this program has a lower one, that stays.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// # #[cfg(target_os = "linux")] {
+    /// let pool = multicore::Pool::builder().workers(1).worker_data_limit(300 << 20).build()?;
+    /// let task = pool.try_task::<usize>()?;
+    /// task.call(|bytes: usize| vec![1_u8; bytes].len(), 1 << 30);
+    /// assert_eq!(task.get().unwrap_err().kind(), multicore::ErrorKind::MemoryLimit);
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn worker_data_limit(mut self, bytes: u64) -> Self {
+        self.memory.worker_data = Some(bytes);
+        self
+    }
+
     /// Is called for each thing that the pool does about memory, on a thread of its own, so that a slow function delays nothing.
     /// A panic in it is ignored. Default: nothing is called.
     ///

@@ -96,6 +96,7 @@ pub(super) struct Limits {
     pub(super) max: Option<Memory>,
     pub(super) worker_high: Option<Memory>,
     pub(super) worker_max: Option<Memory>,
+    pub(super) worker_data: Option<u64>,
     pub(super) checks: Option<u32>,
     pub(super) only_reports: bool,
 }
@@ -112,6 +113,12 @@ impl Limits {
         let checks = self.checks.unwrap_or(CHECKS);
         if checks == 0 {
             return Err(config("memory_checks of 0 makes no sense: give 1 or more, or leave it out for 2".to_string()));
+        }
+        if self.worker_data == Some(0) {
+            return Err(config(
+                "worker_data_limit of 0 bytes makes no sense: leave it out, or give what workers may allocate"
+                    .to_string(),
+            ));
         }
         let of_all = |limit: Option<Memory>, name| limit.map(|limit| limit.limit_of_all(name)).transpose();
         let (high, max) = (of_all(self.high, "memory_high")?, of_all(self.max, "memory_max")?);
@@ -137,10 +144,11 @@ impl Limits {
                 MemoryLimit::Growth(max) => MemoryLimit::Growth(below(max)),
             })),
             worker_max,
+            worker_data: self.worker_data,
             checks,
             only_reports: self.only_reports,
         };
-        if limits.any() && machine::memory_bytes().is_none() {
+        if (limits.any() || limits.worker_data.is_some()) && machine::memory_bytes().is_none() {
             return Err(config(
                 "limits of memory cannot be kept: without /proc nobody tells what workers use: leave them out"
                     .to_string(),

@@ -30,7 +30,8 @@ pub struct Stats {
     /// Workers that were replaced in order since the pool was made: after their number of pieces, at their age, or because
     /// the program asked for it.
     pub workers_recycled: u64,
-    /// Workers that were killed because they, or all together, had more memory than a `memory_max` allows.
+    /// Workers that were killed because they, or all together, had more memory than a `memory_max` allows, or that ended
+    /// because they were refused more than their [`worker_data_limit`](crate::PoolBuilder::worker_data_limit).
     pub workers_over_limit: u64,
     /// The memory of all workers, in bytes: what each has for itself, and once what they share with their fork server.
     /// `None` where the system does not tell.
@@ -88,7 +89,8 @@ pub enum Replaced {
     Asked,
     /// The other had more memory than a `memory_high` allows.
     MemoryHigh,
-    /// The other was killed because it had more memory than a `memory_max` allows.
+    /// The other was killed because it had more memory than a `memory_max` allows, or ended because it was refused more than its
+    /// [`worker_data_limit`](crate::PoolBuilder::worker_data_limit).
     MemoryMax,
     /// The other had died.
     Died,

@@ -1,4 +1,4 @@
-//! Telling a stack overflow from any other bad access, and a failed allocation from any other abort.
+//! Telling a stack overflow from any other bad access, and a failed allocation from any other abort or access to null.
 //!
 //! std installs a handler for stack overflows at the start of `main`, which a worker never ran. Ours runs on
 //! a stack of its own, compares the address of the fault with the end of the main thread's stack, leaves a
@@ -7,11 +7,14 @@
 //! Where an allocation fails, std calls `handle_alloc_error`, which aborts. The return addresses on the
 //! stack tell who aborted: that function never returns, so its frame is still there.
 //!
-//! Invariant: the handlers make no call but signal(2) and raise(3), and take no lock.
+//! Code in C that gets no memory aborts, or writes to the null pointer that it did not look at. Whether that happened in a worker
+//! with a limit is told by what the C library leaves in `errno`, or by how close the process is to its limit.
+//!
+//! Invariant: the handlers make no call but signal(2), raise(3), open(2), read(2) and close(2), and take no lock.
 
 #![allow(unsafe_code)]
 
-use crate::protocol::sync::{AtomicU32, Relaxed};
+use crate::protocol::sync::{AtomicU32, AtomicU64, Relaxed};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -22,6 +25,18 @@ pub(crate) const STACK_OVERFLOW: u32 = 1;
 
 /// The note of a worker that aborts because it got no memory.
 pub(crate) const ALLOCATION_FAILED: u32 = 2;
+
+/// The note of a worker with a data limit that was refused memory, as far as that can be told, and crashed.
+pub(crate) const MEMORY_REFUSED: u32 = 3;
+
+/// An access below this address is one to null, or to a field or an early entry behind it: no process maps anything there.
+const NULL_BYTES: usize = 64 * 1024;
+
+/// A process that could allocate no more than this was refused memory. Allocators ask the kernel for 128 KiB or more at once.
+const REFUSED_WITHIN_BYTES: u64 = 1024 * 1024;
+
+/// The most bytes of data that this process may have; 0: it has no limit of ours.
+static DATA_LIMIT: AtomicU64 = AtomicU64::new(0);
 
 /// Between the frame of `raise` and that of `handle_alloc_error` the stack holds fewer words than this.
 const SEARCHED_WORDS: usize = 512;
@@ -65,6 +80,20 @@ pub(crate) fn watch_stack(note: &'static AtomicU32) {
     install(libc::SIGABRT, on_abort, libc::SA_RESETHAND as c_int);
     for signal in [libc::SIGSEGV, libc::SIGBUS] {
         install(signal, on_fault, libc::SA_ONSTACK | libc::SA_NODEFER);
+    }
+}
+
+/// This process was given a limit of its data: from now on a crash that comes of it is noted.
+pub(crate) fn watch_data(limit_bytes: u64) {
+    DATA_LIMIT.store(limit_bytes, Relaxed);
+}
+
+/// A piece begins: what an earlier one was refused does not explain its crash.
+#[inline]
+pub(crate) fn forget_refusals() {
+    if DATA_LIMIT.load(Relaxed) != 0 {
+        // SAFETY: the C library gives the address of this thread's own word.
+        unsafe { *libc::__errno_location() = 0 };
     }
 }
 
@@ -133,6 +162,8 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _contex
         let end = watch.stack_end;
         if (end.saturating_sub(GAP_BYTES)..end.saturating_add(END_SLACK_BYTES)).contains(&address) {
             watch.note.store(STACK_OVERFLOW, Relaxed);
+        } else if has_address(info.si_code) && address < NULL_BYTES && (was_refused() || is_at_data_limit()) {
+            watch.note.store(MEMORY_REFUSED, Relaxed);
         }
     }
     // SAFETY: signal(2) is allowed in a handler, and SIG_DFL calls no code.
@@ -146,14 +177,54 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _contex
 unsafe extern "C" fn on_abort(signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes the context of what it interrupted (SA_SIGINFO).
     let context = unsafe { &*context.cast::<libc::ucontext_t>() };
-    if let Some(watch) = WATCH.get()
-        && stack_has_alloc_error(watch, stack_pointer(context))
-    {
-        watch.note.store(ALLOCATION_FAILED, Relaxed);
+    // First, while nothing here can have changed it.
+    let was_refused = was_refused();
+    if let Some(watch) = WATCH.get() {
+        if stack_has_alloc_error(watch, stack_pointer(context)) {
+            watch.note.store(ALLOCATION_FAILED, Relaxed);
+        } else if was_refused {
+            watch.note.store(MEMORY_REFUSED, Relaxed);
+        }
     }
     // The default is in place again (SA_RESETHAND). abort(3) raises the signal once more by itself, but a
     // process that only sent it does not.
     raise(signal);
+}
+
+/// True if the kernel knows the address of an access. Of one without a canonical form it tells 0.
+fn has_address(code: c_int) -> bool {
+    const MAPERR: c_int = 1;
+    const ACCERR: c_int = 2;
+    [MAPERR, ACCERR].contains(&code)
+}
+
+/// True if this process has a data limit, and the last call that failed in this thread did so for lack of memory.
+fn was_refused() -> bool {
+    // SAFETY: the C library gives the address of this thread's own word, in a handler too.
+    DATA_LIMIT.load(Relaxed) != 0 && unsafe { *libc::__errno_location() } == libc::ENOMEM
+}
+
+/// True if this process has a data limit, and nearly as much memory.
+fn is_at_data_limit() -> bool {
+    let limit = DATA_LIMIT.load(Relaxed);
+    limit != 0 && data_bytes().is_some_and(|bytes| bytes.saturating_add(REFUSED_WITHIN_BYTES) >= limit)
+}
+
+/// What this process has of writable memory, its first thread's stack included, with calls that a handler may make.
+fn data_bytes() -> Option<u64> {
+    let mut text = [0_u8; 128];
+    // SAFETY: the name ends with a zero byte.
+    let file = unsafe { libc::open(c"/proc/self/statm".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    // SAFETY: the buffer is valid for writing as many bytes. Without a file the call fails.
+    let length = unsafe { libc::read(file, text.as_mut_ptr().cast(), text.len()) };
+    // SAFETY: the descriptor was just opened, and nothing else uses it. Without a file the call fails.
+    unsafe { libc::close(file) };
+    data_in(text.get(..usize::try_from(length).ok()?)?)?.checked_mul(rustix::param::page_size() as u64)
+}
+
+/// The sixth number in the text of a `statm` file, in pages.
+fn data_in(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.split_ascii_whitespace().nth(5)?.parse().ok()
 }
 
 /// True if a return address into `handle_alloc_error` lies near the top of the first thread's stack. Of
@@ -186,4 +257,30 @@ fn stack_pointer(context: &libc::ucontext_t) -> usize {
 #[cfg(target_arch = "aarch64")]
 fn stack_pointer(context: &libc::ucontext_t) -> usize {
     context.uc_mcontext.sp as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_of_a_process_is_the_sixth_number() {
+        assert_eq!(data_in(b"1 2 3 4 5 66 7\n"), Some(66));
+        for text in [&b""[..], b"1 2 3 4 5", b"1 2 3 4 5 x 7", b"\xff 2 3 4 5 6 7"] {
+            assert_eq!(data_in(text), None);
+        }
+        let (all, own) = (data_bytes().unwrap(), super::super::proc::own_data_bytes().unwrap());
+        // Beside the stack, what other tests allocate meanwhile.
+        assert!(all.abs_diff(own) < 512 << 20, "{all} {own}");
+    }
+
+    #[test]
+    fn only_a_process_with_a_limit_was_refused_anything() {
+        // SAFETY: this thread's own word.
+        unsafe { *libc::__errno_location() = libc::ENOMEM };
+        assert!(!was_refused() && !is_at_data_limit());
+        forget_refusals();
+        // SAFETY: as above.
+        assert_eq!(unsafe { *libc::__errno_location() }, libc::ENOMEM);
+    }
 }

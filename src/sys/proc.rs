@@ -24,6 +24,12 @@ pub(super) fn bytes_in(text: &str, name: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
+/// The writable memory of this process that is its own, but for its first thread's stack: what `RLIMIT_DATA` limits.
+pub(crate) fn own_data_bytes() -> Option<u64> {
+    assert_may_sleep();
+    bytes_in(&std::fs::read_to_string("/proc/self/status").ok()?, "VmData:")
+}
+
 /// How many threads this process has; `None` where /proc cannot tell.
 pub(crate) fn thread_count() -> Option<usize> {
     assert_may_sleep();

@@ -2,6 +2,7 @@
 
 use super::descriptors::above_standard_streams;
 use super::may_sleep::assert_may_sleep;
+use super::proc;
 use super::raw::{self, Published};
 use crate::sys::descriptors::Descriptor;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -120,6 +121,20 @@ pub(crate) fn leave_no_core_file() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
     let none = rustix::process::Rlimit { current: Some(0), ..limit };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
+/// Lets this process have at most this many bytes of writable memory beyond what it has now; gives its limit then. The kernel
+/// counts what is reserved, touched or not. A lower limit that it has already stays.
+pub(crate) fn limit_data(more_bytes: u64) -> Result<u64, String> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let own = proc::own_data_bytes().ok_or("/proc/self/status does not tell how much memory this process has")?;
+    let before = getrlimit(Resource::Data);
+    let most = own.saturating_add(more_bytes);
+    let lower = |limit: Option<u64>| limit.map_or(most, |limit| limit.min(most));
+    let (current, maximum) = (lower(before.current), lower(before.maximum));
+    let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
+    setrlimit(Resource::Data, limit).map_err(|error| format!("RLIMIT_DATA cannot be set: {error}"))?;
+    Ok(current)
 }
 
 /// Names this thread, as `ps` and debuggers show it. Nothing depends on the name.

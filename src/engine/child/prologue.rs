@@ -179,6 +179,12 @@ fn prepare(settings: &Settings, calls: ParentCalls) -> Result<(), String> {
     if let Some(hook) = &settings.preload {
         run_hook(hook, calls).map_err(|reason| format!("preload failed: {reason}"))?;
     }
+    // What was loaded until here is the same in each worker, however it was started; what comes is its own.
+    if let Some(more_bytes) = settings.worker_data_limit {
+        let limit =
+            process::limit_data(more_bytes).map_err(|why| format!("worker_data_limit cannot be kept: {why}"))?;
+        fault::watch_data(limit);
+    }
     if settings.no_new_privileges {
         process::renounce_new_privileges().map_err(|error| format!("no_new_privileges cannot be had: {error}"))?;
     }

@@ -23,7 +23,7 @@ use crate::protocol::sleep::{self, LOW_WATER, Listener, Listening};
 use crate::protocol::told;
 use crate::sys::event::Event;
 use crate::sys::spin::{self, Spin};
-use crate::sys::{allocator, clock, futex, process};
+use crate::sys::{allocator, clock, fault, futex, process};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -214,6 +214,7 @@ impl Worker {
     fn run(&mut self, call: Call, format: Format) -> (Outcome, Option<Vec<u8>>) {
         let (arguments, result) = (&mut self.arguments, &mut self.result);
         result.clear();
+        fault::forget_refusals();
         let answer = panic::catch_unwind(AssertUnwindSafe(|| call.run(format, arguments, result)));
         if !process::is_current(self.process) {
             // The piece forked, and this is the child: the worker itself replies.

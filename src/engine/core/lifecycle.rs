@@ -7,6 +7,7 @@ use super::reserve::Missing;
 use super::roster::Set;
 use super::seat::{Prepared, Seat, WorkerHandle};
 use super::shortage::Verdict;
+use super::worker_memory::TooLarge;
 use super::{Core, Phase, number};
 use crate::engine::policy::patience::{CAUSE_DUE_NS, CAUSE_WAIT_NS, Duty, SPAWN_DEADLINE_NS};
 use crate::engine::policy::restart::{Death, MAX_EARLY_DEATHS, MORE_ORDERS_NS, RETRY_NS, Refill};
@@ -14,6 +15,7 @@ use crate::engine::wire::message::{self, ToServer};
 use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::stats::Replaced;
+use crate::stats::memory::mebibytes;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::{clock, process};
 use std::io;
@@ -410,10 +412,11 @@ impl Core {
         self.collect_rest_from(seat);
         let Some(mut worker) = self.take_dead(seat) else { return };
         let cause = final_cause(&worker, cause);
+        self.note_refusal(&mut worker, cause);
         self.return_pieces_of(seat, &mut worker, cause);
         failpoint!("parent-worker-reaped");
         let death = death_of(&mut worker, cause);
-        let reason = worker.start_failure.take();
+        let reason = end_before_ready(&mut worker, cause);
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         let why = worker.life.due().map(super::recycle::replaced_for);
         let over_limit = worker.too_large.map(|_| Replaced::MemoryMax);
@@ -449,7 +452,6 @@ impl Core {
                 }
             }
             Refill::Never => {
-                let reason = reason.unwrap_or_else(|| before_any_piece(cause));
                 let message = format!(
                     "the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {seat}): {reason}"
                 );
@@ -459,6 +461,16 @@ impl Core {
         self.seat_is_vacant(seat, why);
         // An error is tried again by the supervisor, later.
         let _ = self.fill_seats();
+    }
+
+    /// Whether a dead worker ended because it was refused more than its data limit.
+    fn note_refusal(&self, worker: &mut WorkerHandle, cause: Cause) {
+        if let Some(limit) = self.watched.limits().worker_data
+            && !worker.was_killed()
+            && worker.link.lacked_memory(cause)
+        {
+            worker.too_large = Some(TooLarge::Refused { limit });
+        }
     }
 
     /// The worker in a seat of the set is gone.
@@ -485,6 +497,17 @@ impl Core {
         failpoint!("parent-rest-collected");
         Some(worker)
     }
+}
+
+/// Why a dead worker never became ready, if it did not: as it said, or by the cause of its death.
+fn end_before_ready(worker: &mut WorkerHandle, cause: Cause) -> String {
+    let said = worker.start_failure.take();
+    said.unwrap_or_else(|| match worker.too_large {
+        Some(TooLarge::Refused { limit }) => {
+            format!("{}: it asked for more than its data limit of {}", before_any_piece(cause), mebibytes(limit))
+        }
+        _ => before_any_piece(cause),
+    })
 }
 
 /// A cause of death where there was no piece yet, as the cause's own sentence has it.

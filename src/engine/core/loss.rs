@@ -4,6 +4,7 @@
 
 use super::Core;
 use super::seat::WorkerHandle;
+use super::worker_memory::TooLarge;
 use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
 use crate::engine::piece::{Lost, Returned, WaitingPiece};
@@ -63,7 +64,7 @@ impl Core {
         let error = |label, attempts| {
             let error = match worker.given_up() {
                 Some(reason) => How::given_up(limit.filter(|_| how == How::Overran), reason),
-                None if how == How::TooLarge => too_large(seat, worker),
+                None if how == How::TooLarge => too_large(seat, worker, cause),
                 None => how.error(limit),
             };
             error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
@@ -93,7 +94,7 @@ impl Core {
 enum How {
     Died,
     Overran,
-    /// It was killed because it, or all workers together, had too much memory.
+    /// It, or all workers together, had too much memory, or asked for too much.
     TooLarge,
     /// It was killed because it did not begin the piece, and it was not the first one.
     NotBegun,
@@ -136,10 +137,26 @@ impl How {
     }
 }
 
-/// The error of a piece whose worker was killed because of its memory.
-fn too_large(seat: usize, worker: &WorkerHandle) -> Error {
-    let (bytes, limit) = worker.too_large.unwrap_or_default();
+/// The error of a piece whose worker ended because of its memory.
+fn too_large(seat: usize, worker: &WorkerHandle, cause: Cause) -> Error {
     let pid = worker.pid().map_or(String::new(), |pid| format!(" (pid {pid})"));
-    let (bytes, limit) = (mebibytes(bytes), mebibytes(limit));
-    Error::new(ErrorKind::MemoryLimit, format!("was killed with its worker {seat}{pid}: {bytes}, limit {limit}"))
+    let message = match worker.too_large {
+        Some(TooLarge::Killed { bytes, limit }) => {
+            format!("was killed with its worker {seat}{pid}: {}, limit {}", mebibytes(bytes), mebibytes(limit))
+        }
+        Some(TooLarge::Refused { limit }) => {
+            let end = if cause == Cause::AllocationFailed { String::new() } else { format!(", and was {cause}") };
+            let had = match worker.memory.told() {
+                None => String::new(),
+                Some((None, at_start)) => format!("; it had {} at its start", mebibytes(at_start)),
+                Some((Some(last), at_start)) => {
+                    format!("; it had {} at the last look, {} at its start", mebibytes(last), mebibytes(at_start))
+                }
+            };
+            let limit = mebibytes(limit);
+            format!("was ended with its worker {seat}{pid}: it asked for more than its data limit of {limit}{end}{had}")
+        }
+        None => String::new(),
+    };
+    Error::new(ErrorKind::MemoryLimit, message)
 }

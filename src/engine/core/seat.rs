@@ -15,7 +15,7 @@
 
 use super::life::Life;
 use super::roster::Traits;
-use super::worker_memory::WorkerMemory;
+use super::worker_memory::{TooLarge, WorkerMemory};
 use crate::engine::link::Link;
 use crate::engine::policy::pace;
 use crate::engine::policy::patience::Duty;
@@ -110,8 +110,7 @@ pub(crate) struct WorkerHandle {
     pub(crate) start_failure: Option<String>,
     pub(crate) life: Life,
     pub(crate) memory: WorkerMemory,
-    /// It was killed because of its memory: what it had, or all workers, and the limit.
-    pub(crate) too_large: Option<(u64, u64)>,
+    pub(crate) too_large: Option<TooLarge>,
 }
 
 impl WorkerHandle {
@@ -301,7 +300,7 @@ impl WorkerHandle {
 
     /// It, or all workers together, have more memory than allowed: it is killed.
     pub(crate) fn kill_for_memory(&mut self, bytes: u64, limit: u64) -> KillBy {
-        self.too_large = Some((bytes, limit));
+        self.too_large = Some(TooLarge::Killed { bytes, limit });
         self.kill()
     }
 

@@ -35,6 +35,15 @@ pub(crate) struct WorkerMemory {
     max_crossing: Crossing,
 }
 
+/// How a worker ended because of its memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TooLarge {
+    /// It was killed: what it had, or all workers, and the limit.
+    Killed { bytes: u64, limit: u64 },
+    /// The kernel refused it more than this, and it ended of that.
+    Refused { limit: u64 },
+}
+
 #[derive(Debug, Default)]
 enum Files {
     #[default]
@@ -85,6 +94,12 @@ impl WorkerMemory {
     /// What it has, with all that it may share.
     pub(crate) fn all(&self) -> u64 {
         self.all
+    }
+
+    /// What was read of it, as errors tell it: last, if that was after its start, and at the start. `None` if nothing was.
+    pub(crate) fn told(&self) -> Option<(Option<u64>, u64)> {
+        self.files()?;
+        Some(((self.read_ns > 0).then(|| self.least()), self.at_start))
     }
 
     /// What it has for itself, at least; after an exact reading, about that.

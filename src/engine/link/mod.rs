@@ -187,6 +187,12 @@ impl Link {
         }
     }
 
+    /// True if the dead worker left word that it got no memory, and that explains such an end.
+    pub(crate) fn lacked_memory(&self, cause: Cause) -> bool {
+        let is_explained = matches!(cause, Cause::Signal(_) | Cause::Unknown | Cause::AllocationFailed);
+        is_explained && [fault::ALLOCATION_FAILED, fault::MEMORY_REFUSED].contains(&self.pair.note().load(Relaxed))
+    }
+
     /// Writes a piece into the ring, visible after [`publish`](Self::publish); returns it if there is no room.
     #[inline]
     pub(crate) fn give(&mut self, piece: Given, low_water: bool) -> Result<(), Given> {

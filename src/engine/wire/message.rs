@@ -94,6 +94,8 @@ pub(crate) struct Settings {
     /// True if a worker that crashes may leave a core file.
     pub(crate) core_files: bool,
     pub(crate) no_new_privileges: bool,
+    /// The most bytes that a worker may allocate beyond what it has when it is forked.
+    pub(crate) worker_data_limit: Option<u64>,
 }
 
 /// Messages from the parent.

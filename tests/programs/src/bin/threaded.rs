@@ -67,6 +67,7 @@ fn main() {
     works(&pool);
     settles(&pool);
     fails(&pool);
+    is_limited();
     let stats = pool.stats();
     println!("start: {:?} {}", stats.start, stats.start_time.is_some_and(|time| time > Duration::ZERO));
     println!("table: {}", stats.to_string().contains("workers are executed, in "));
@@ -127,4 +128,15 @@ fn fails(pool: &Pool) {
     let exits = outcome::<()>(pool, |()| std::process::exit(3)).unwrap_err();
     println!("exit: {:?}", exits.cause());
     println!("then: {:?}", outcome(pool, |()| 5_u8).unwrap());
+}
+
+/// What `preload` has loaded in each worker does not count for the limit of its memory.
+fn is_limited() {
+    static TABLE: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+    let builder = Pool::builder().workers(1).preload(|| *TABLE.lock().unwrap() = vec![1; 300 << 20]);
+    let pool = builder.worker_data_limit(100 << 20).build().unwrap();
+    let allowed = outcome(&pool, |()| vec![1_u8; 50 << 20].len()).unwrap();
+    // SAFETY: what is given is never used, and may be null.
+    let refused = outcome(&pool, |()| unsafe { libc::malloc(200 << 20) }.is_null()).unwrap();
+    println!("data limit: {} {refused}", allowed >> 20);
 }
