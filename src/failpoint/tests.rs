@@ -208,7 +208,10 @@ fn host() {
     // A second pool ends in the other way: it is dropped.
     let host = Host { pool: build(1, Some(Memory::growth(24 << 20))), action: action.to_string(), marks };
     host.small(5);
-    host.too_large();
+    // It takes as long as all else, so it is played where its steps are.
+    if std::env::var(VARIABLE).is_ok_and(|plan| plan.contains("-memory-") || plan.starts_with('*')) {
+        host.too_large();
+    }
     drop(host.pool);
     assert_eq!(descriptors(), before, "descriptors are left");
     println!("all: well");

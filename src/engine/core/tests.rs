@@ -3,16 +3,17 @@
 
 use super::attention::MAX_LOOKS;
 use super::*;
-use crate::backend::{Backend, ReadOrder};
+use crate::backend::{Backend, ReadOrder, Site};
+use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
-use crate::engine::core::seat::{Prepared, Seat};
+use crate::engine::core::seat::{Measured, Prepared, Seat};
 use crate::engine::policy::restart;
 use crate::engine::shared::Command;
 use crate::engine::shared::Shared;
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
 use crate::engine::wire::record::{BEGIN, CHUNK, Outcome, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
-use crate::error::Cause;
+use crate::error::{Cause, ErrorKind};
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer};
 use crate::protocol::sleep::{Listener, Listening};
