@@ -278,8 +278,18 @@ fn a_pool_at_rest_wakes_nobody_for_its_limits() {
             .worker_memory_max(Memory::growth(500 * MIB))
             .max_pieces_per_worker(1_000_000)
             .max_worker_age(Duration::from_secs(3_600))
+            .min_available_memory(Memory::bytes(MIB))
     });
     support::assert_works(&pool);
+    check_rest(&pool);
+    assert_well(pool);
+    // One that waits for memory, while no piece does.
+    let waits = self::pool(2, |it| it.min_available_memory(Memory::bytes(1 << 60)));
+    assert!(waits.task::<u64>().is_none());
+    check_rest(&waits);
+}
+
+fn check_rest(pool: &Pool) {
     wait_for("all idle", || pool.stats().workers.iter().all(|worker| worker.state == WorkerState::Idle));
     // The number of times that a thread of this name slept, in the tests' own process.
     let sleeps = || {
@@ -299,7 +309,6 @@ fn a_pool_at_rest_wakes_nobody_for_its_limits() {
         std::thread::sleep(Duration::from_millis(1_000));
         before.is_some() && sleeps() == before
     });
-    assert_well(pool);
 }
 
 #[test]

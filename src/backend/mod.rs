@@ -157,6 +157,9 @@ pub(crate) trait Workers: Backend {
     /// Whether this process may use it: one that was forked from its owner may not.
     fn check_process(&self) -> Result<(), Error>;
 
+    /// Whether enough memory is available for another task, if it has a limit for that.
+    fn check_memory(&self) -> Result<(), Error>;
+
     /// How many workers it is set to have.
     fn workers(&self) -> usize;
 
@@ -214,6 +217,8 @@ pub(crate) struct MemoryLimits {
     pub(crate) max: Option<u64>,
     /// What a worker may allocate beyond what it had when it was forked: the kernel refuses it more.
     pub(crate) worker_data: Option<u64>,
+    /// Below it, one piece runs at a time.
+    pub(crate) min_available: Option<u64>,
     /// Checks in a row before a kill; at least 1.
     pub(crate) checks: u32,
     /// Nothing is replaced or killed.

@@ -21,7 +21,7 @@ use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
 use crate::sys::may_sleep::LockHeld;
-use crate::sys::{machine, process};
+use crate::sys::{available, machine, process};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
@@ -353,6 +353,13 @@ impl Workers for Shared {
 
     fn check_process(&self) -> Result<(), Error> {
         if process::is_current(self.owner) { Ok(()) } else { Err(foreign()) }
+    }
+
+    fn check_memory(&self) -> Result<(), Error> {
+        self.check_process()?;
+        // Where the system does not tell, nobody waits for that.
+        let Some(reading) = available::current() else { return Ok(()) };
+        self.with(|core| core.admit(reading)).unwrap_or_else(|| Err(foreign()))
     }
 
     fn shut_down(&self, kill: bool) {

@@ -269,6 +269,39 @@ impl PoolBuilder {
         self
     }
 
+    /// The memory that must be available: below it no task is given, and no piece begins while another of the pool runs, so the
+    /// pool never stands still. Default: none. 0 bytes, a percentage outside (0, 100] and [`Memory::growth`] are refused.
+    ///
+    /// What is available is what the machine can still give, or the tightest of the control groups of this process if that
+    /// is less, as in [`Stats::memory_available`](crate::Stats::memory_available). It is read at most each 100 ms, while
+    /// tasks are asked for or pieces wait. Pieces begin again at a tenth above the limit. While it is not met,
+    /// [`Task::new`](crate::Task::new) gives `None`, and [`try_task`](Pool::try_task) an error of kind
+    /// [`Busy`](ErrorKind::Busy) that tells both numbers. Until the next reading, each task that is given counts as if it took
+    /// as much as the largest worker did, so that not all pass that ask at once. What was handed to a worker in advance
+    /// and has not begun comes back and waits too.
+    ///
+    /// More than the machine has is no error: a library that asks for 8 GB must not fail on a small machine. There it gets
+    /// no tasks, and its caller does the work by itself, as with [`new_or_inline`](crate::Task::new_or_inline).
+    /// [`memory_advisory`](Self::memory_advisory) does not concern it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// # #[cfg(target_os = "linux")] {
+    /// use multicore::{Memory, Pool};
+    ///
+    /// let pool = Pool::builder().workers(2).min_available_memory(Memory::percent(10.0)).build()?;
+    /// let task = pool.task_or_inline::<u64>();
+    /// task.run(|a: u64, b: u64| a + b, 1, 2);
+    /// assert_eq!(task.get()?, [3]);
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn min_available_memory(mut self, least: Memory) -> Self {
+        self.memory.min_available = Some(least);
+        self
+    }
+
     /// Is called for each thing that the pool does about memory, on a thread of its own, so that a slow function delays nothing.
     /// A panic in it is ignored. Default: nothing is called.
     ///
@@ -423,7 +456,8 @@ impl PoolBuilder {
         let passed = check_passed(self.passed)?;
         #[cfg(not(unix))]
         let passed = Vec::<()>::new();
-        Ok(Pool::new(engine::start(workers, &settings, passed)?, gate))
+        let leaves_memory = settings.memory.min_available.is_some();
+        Ok(Pool::new(engine::start(workers, &settings, passed)?, gate, leaves_memory))
     }
 }
 

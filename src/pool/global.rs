@@ -110,8 +110,8 @@ impl<R: Value> Task<R> {
     /// A task of the global pool, or why there is none.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) while the machine's load is at or above the limit, if one is set;
-    /// else as [`Pool::global`].
+    /// [`Busy`](ErrorKind::Busy) while the machine's load is at or above the limit, or less memory is available than the pool
+    /// leaves to others, if that is set; else as [`Pool::global`].
     pub fn try_new() -> Result<Self, Error> {
         Pool::global()?.try_task()
     }

@@ -71,13 +71,13 @@ impl Memory {
         };
         match limit {
             MemoryLimit::Bytes(0) | MemoryLimit::Growth(0) => {
-                Err(config(format!("{name} of 0 bytes makes no sense: leave it out, or give what workers may have")))
+                Err(config(format!("{name} of 0 bytes makes no sense: leave it out, or give more")))
             }
             limit => Ok(limit),
         }
     }
 
-    /// As a limit of all workers together.
+    /// As a limit that is not one worker's.
     fn limit_of_all(self, name: &str) -> Result<u64, Error> {
         match self.limit(name)? {
             MemoryLimit::Bytes(bytes) => Ok(bytes),
@@ -97,6 +97,7 @@ pub(super) struct Limits {
     pub(super) worker_high: Option<Memory>,
     pub(super) worker_max: Option<Memory>,
     pub(super) worker_data: Option<u64>,
+    pub(super) min_available: Option<Memory>,
     pub(super) checks: Option<u32>,
     pub(super) only_reports: bool,
 }
@@ -122,6 +123,7 @@ impl Limits {
         }
         let of_all = |limit: Option<Memory>, name| limit.map(|limit| limit.limit_of_all(name)).transpose();
         let (high, max) = (of_all(self.high, "memory_high")?, of_all(self.max, "memory_max")?);
+        let min_available = of_all(self.min_available, "min_available_memory")?;
         let of_worker = |limit: Option<Memory>, name| limit.map(|limit| limit.limit(name)).transpose();
         let worker_high = of_worker(self.worker_high, "worker_memory_high")?;
         let worker_max = of_worker(self.worker_max, "worker_memory_max")?;
@@ -145,12 +147,19 @@ impl Limits {
             })),
             worker_max,
             worker_data: self.worker_data,
+            min_available,
             checks,
             only_reports: self.only_reports,
         };
         if (limits.any() || limits.worker_data.is_some()) && machine::memory_bytes().is_none() {
             return Err(config(
                 "limits of memory cannot be kept: without /proc nobody tells what workers use: leave them out"
+                    .to_string(),
+            ));
+        }
+        if min_available.is_some() && machine::available_bytes().is_none() {
+            return Err(config(
+                "min_available_memory cannot be kept: the system does not tell what is available: leave it out"
                     .to_string(),
             ));
         }

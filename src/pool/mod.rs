@@ -41,13 +41,15 @@ const PIECES_A_WORKER: usize = 4;
 pub struct Pool {
     workers: Arc<dyn Workers>,
     gate: Option<Gate>,
+    /// It has a limit of what must be available.
+    leaves_memory: bool,
     /// Set by `shutdown`: dropping the pool then has nothing to kill.
     ended: bool,
 }
 
 impl Pool {
-    fn new(workers: Arc<dyn Workers>, gate: Option<Gate>) -> Self {
-        Pool { workers, gate, ended: false }
+    fn new(workers: Arc<dyn Workers>, gate: Option<Gate>, leaves_memory: bool) -> Self {
+        Pool { workers, gate, leaves_memory, ended: false }
     }
 
     /// A task of this pool, or `None` while the machine is busy.
@@ -59,7 +61,8 @@ impl Pool {
     /// A task of this pool.
     ///
     /// # Errors
-    /// [`Busy`](crate::ErrorKind::Busy) while the machine's load is at or above the pool's limit;
+    /// [`Busy`](crate::ErrorKind::Busy) while the machine's load is at or above the pool's limit, or less
+    /// memory is available than its [`min_available_memory`](builder::PoolBuilder::min_available_memory);
     /// [`Cancelled`](crate::ErrorKind::Cancelled) once the pool has been shut down, or the error that
     /// ended it.
     pub fn try_task<R: Value>(&self) -> Result<Task<R>, Error> {
@@ -67,6 +70,9 @@ impl Pool {
             // First, or a busy machine would hide that the pool is another process's.
             self.workers.check_process()?;
             gate.check()?;
+        }
+        if self.leaves_memory {
+            self.workers.check_memory()?;
         }
         let key = self.workers.open_task()?;
         Ok(Task::opened(Arc::clone(&self.workers) as _, key))

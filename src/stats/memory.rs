@@ -10,13 +10,14 @@ use std::fmt;
 pub struct MemoryEvent {
     /// What was done.
     pub action: MemoryAction,
-    /// The worker, by its number.
+    /// The worker, by its number. 0, as are its process id and `at_start`, where the event concerns no worker
+    /// ([`Waits`](MemoryAction::Waits), [`GoesOn`](MemoryAction::GoesOn)).
     pub worker: usize,
     /// Its process id.
     pub pid: u32,
     /// The function whose piece it ran, if it ran one.
     pub function: Option<String>,
-    /// The bytes that the worker had, or all of them, if it is their limit that was exceeded.
+    /// The bytes that the worker had, or all of them, if it is their limit that was exceeded; or those that are available.
     pub bytes: u64,
     /// The limit in bytes, also where it was set as a percentage or as growth.
     pub limit: u64,
@@ -34,6 +35,11 @@ pub enum MemoryAction {
     Killed,
     /// A worker was above its limit when it was ready. It is not replaced for that: the next would be as large. Told once.
     BornLarge,
+    /// Less memory is available than [`min_available_memory`](crate::PoolBuilder::min_available_memory): the pool gives no tasks, and
+    /// runs one piece at a time.
+    Waits,
+    /// There is enough again.
+    GoesOn,
     /// With [`memory_advisory`](crate::PoolBuilder::memory_advisory): a worker would have been replaced.
     WouldRecycle,
     /// With [`memory_advisory`](crate::PoolBuilder::memory_advisory): a worker would have been killed.
@@ -43,6 +49,16 @@ pub enum MemoryAction {
 impl fmt::Display for MemoryEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let MemoryEvent { action, worker, pid, function, bytes, limit, at_start } = self;
+        let (has, most) = (mebibytes(*bytes), mebibytes(*limit));
+        match action {
+            MemoryAction::Waits => {
+                return write!(f, "the pool waits: {has} are available, and it begins nothing below {most}");
+            }
+            MemoryAction::GoesOn => {
+                return write!(f, "the pool goes on: {has} are available, and it waits below {most}");
+            }
+            _ => {}
+        }
         write!(f, "worker {worker} (pid {pid}")?;
         if let Some(function) = function {
             write!(f, ", {function}")?;
@@ -51,17 +67,24 @@ impl fmt::Display for MemoryEvent {
             MemoryAction::Recycled => "is replaced after its piece",
             MemoryAction::Killed => "was killed",
             MemoryAction::BornLarge => "was above its limit when it was ready, and goes on",
+            MemoryAction::Waits | MemoryAction::GoesOn => "",
             MemoryAction::WouldRecycle => "would be replaced after its piece",
             MemoryAction::WouldKill => "would be killed",
         };
-        write!(f, ") {what}: {}, limit {}, {} at its start", mebibytes(*bytes), mebibytes(*limit), mebibytes(*at_start))
+        write!(f, ") {what}: {has}, limit {most}, {} at its start", mebibytes(*at_start))
     }
 }
 
-/// A number of bytes for people: whole MiB, or with a tenth below 10.
+/// A number of bytes for people: whole MiB with commas, or with a tenth below 10.
 pub(crate) fn mebibytes(bytes: u64) -> String {
     let mebibytes = bytes as f64 / f64::from(1 << 20);
-    if mebibytes < 9.95 { format!("{mebibytes:.1} MiB") } else { format!("{mebibytes:.0} MiB") }
+    if mebibytes < 9.95 {
+        return format!("{mebibytes:.1} MiB");
+    }
+    let digits = format!("{mebibytes:.0}");
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    format!("{} MiB", groups.join(","))
 }
 
 #[cfg(test)]
@@ -88,6 +111,11 @@ mod tests {
                 event(MemoryAction::Recycled, None),
                 "worker 3 (pid 4127) is replaced after its piece: 304 MiB, limit 300 MiB, 1.9 MiB at its start",
             ),
+            (
+                event(MemoryAction::Waits, None),
+                "the pool waits: 304 MiB are available, and it begins nothing below 300 MiB",
+            ),
+            (event(MemoryAction::GoesOn, None), "the pool goes on: 304 MiB are available, and it waits below 300 MiB"),
         ] {
             assert_eq!(event.to_string(), expected);
         }
@@ -95,9 +123,15 @@ mod tests {
 
     #[test]
     fn small_amounts_have_a_tenth() {
-        for (bytes, expected) in
-            [(0, "0.0 MiB"), (1_992_295, "1.9 MiB"), (10_400_000, "9.9 MiB"), (10_485_760, "10 MiB")]
-        {
+        for (bytes, expected) in [
+            (0, "0.0 MiB"),
+            (1_992_295, "1.9 MiB"),
+            (10_400_000, "9.9 MiB"),
+            (10_485_760, "10 MiB"),
+            (999 << 20, "999 MiB"),
+            (1203 << 20, "1,203 MiB"),
+            (1 << 40, "1,048,576 MiB"),
+        ] {
             assert_eq!(mebibytes(bytes), expected);
         }
     }

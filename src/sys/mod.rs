@@ -2,6 +2,7 @@
 //! only through here.
 
 pub(crate) mod allocator;
+pub(crate) mod available;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod descriptors;

@@ -191,7 +191,11 @@ impl Core {
     /// other thread the supervisor takes a turn.
     pub(crate) fn attend(&mut self, observer: Observer, renew: bool) -> bool {
         self.attention.pass_to(observer);
-        if renew && self.is_open() && matches!(observer, Observer::CallerParks | Observer::SupervisorParks) {
+        if renew
+            && self.is_open()
+            && self.all_may_begin()
+            && matches!(observer, Observer::CallerParks | Observer::SupervisorParks)
+        {
             // The thread that waits is about to sleep: the pieces that were thought to be over by now are not.
             // They are worth giving to another worker.
             let gave = dispatch::rebalance(&mut self.seats, &mut self.work, &mut self.hold, 0);

@@ -68,6 +68,22 @@ pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> G
     gave
 }
 
+/// Gives one waiting piece to a worker that is hungry.
+pub(crate) fn give_one(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
+    let mut full = Vec::new();
+    while !work.ready.is_empty() && !hold.is_spent() {
+        let Choice::Seat(seat) = choose(seats, false, &full) else { break };
+        let Some(worker) = seats.worker_mut(seat) else { break };
+        // The first one takes more than a nanosecond.
+        let fed = feed(worker, work, hold, 1);
+        if fed.any {
+            return fed;
+        }
+        full.push(seat);
+    }
+    Gave { is_cut: hold.is_spent() && !work.ready.is_empty(), ..Gave::default() }
+}
+
 /// Gives waiting pieces to workers that are hungry.
 fn give_out(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
     let mut gave = Gave::default();

@@ -152,7 +152,7 @@ impl Core {
             self.dispatch();
         }
         let seat = match dispatch::choose(&mut self.seats, true, &[]) {
-            Choice::Seat(seat) => Some(seat),
+            Choice::Seat(seat) => Some(seat).filter(|_| self.all_may_begin()),
             Choice::Stay { .. } | Choice::Nobody => None,
         };
         self.lane.use_seat(seat);

@@ -10,6 +10,7 @@
 //!
 //! Invariant: while a worker holds pieces and there are limits that need checks, one is due.
 
+use super::gate::Gate;
 use super::roster::Set;
 use super::seat::WorkerHandle;
 use super::worker_memory::{Crossing, FilesOf};
@@ -86,11 +87,18 @@ pub(super) struct Watched {
     high_crossing: Crossing,
     max_crossing: Crossing,
     has_told_large: bool,
+    pub(super) gate: Gate,
 }
 
 impl Watched {
     pub(super) fn new(limits: MemoryLimits, news: Option<Sender<MemoryNews>>) -> Self {
-        Watched { limits, news, after_ns: memory::next_check_ns(u64::MAX), ..Watched::default() }
+        Watched {
+            limits,
+            news,
+            after_ns: memory::next_check_ns(u64::MAX),
+            gate: Gate::new(limits.min_available),
+            ..Watched::default()
+        }
     }
 
     /// Workers are judged after each piece.
@@ -107,6 +115,10 @@ impl Watched {
 
     pub(super) fn limits(&self) -> &MemoryLimits {
         &self.limits
+    }
+
+    pub(super) fn news(&self) -> Option<&Sender<MemoryNews>> {
+        self.news.as_ref()
     }
 
     /// Nobody is told any more.
@@ -147,6 +159,7 @@ impl Core {
         if let Some(max) = self.watched.limits.worker_max {
             self.check_in(memory::next_check_ns(max.bytes(at_start).saturating_sub(at_start)));
         }
+        self.watched.gate.saw(at_start);
         let limit = self.watched.limits.worker_high.or(self.watched.limits.worker_max);
         if let Some(limit) = limit.map(|limit| limit.bytes(at_start)).filter(|&limit| at_start > limit)
             && !std::mem::replace(&mut self.watched.has_told_large, true)
@@ -207,9 +220,9 @@ impl Core {
 
     // Checks.
 
-    /// When the supervisor must see to the limits of workers: their memory, or a successor that is not ready.
+    /// When the supervisor must see to limits: the memory of workers, what is available, or a successor that is not ready.
     pub(crate) fn limits_due_ns(&mut self) -> Option<u64> {
-        self.watched.due_ns.into_iter().chain(self.successor_due_ns()).min()
+        self.watched.due_ns.into_iter().chain(self.successor_due_ns()).chain(self.gate_due_ns()).min()
     }
 
     /// Something was given out while no check was due.
@@ -272,6 +285,7 @@ impl Core {
             if let Some((private, took_ns)) = answer.exactly {
                 worker.memory.read_exactly(private, took_ns, now_ns);
             }
+            self.watched.gate.saw(worker.memory.least());
         }
         let mut after_ns = u64::MAX;
         for answer in answers {

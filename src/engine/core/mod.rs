@@ -26,6 +26,7 @@ mod ending;
 mod events;
 mod figures;
 mod follow;
+mod gate;
 mod incoming;
 mod life;
 mod lifecycle;
@@ -53,6 +54,7 @@ mod worker_memory;
 pub(crate) use self::attention::{Again, Observer};
 pub(crate) use self::ending::Closed;
 pub(crate) use self::events::number;
+pub(crate) use self::gate::{GateAnswer, GateQuestion};
 pub(crate) use self::lifecycle::Unallocated;
 pub(crate) use self::memory::{MemoryAnswer, MemoryNews, MemoryQuestion, Unmeasured};
 pub(crate) use self::overdue::{Answer, Question};
@@ -318,7 +320,10 @@ impl Core {
             return false;
         }
         self.owes_dispatch = false;
-        let gave = dispatch::dispatch(&mut self.seats, &mut self.work, &mut self.hold);
+        let gave = match self.watched.gate.is_set() {
+            false => dispatch::dispatch(&mut self.seats, &mut self.work, &mut self.hold),
+            true => self.give_by_gate(),
+        };
         self.note_given(gave)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | file        | decides                                                                   |
 //! |-------------|---------------------------------------------------------------------------|
+//! | `gate`      | whether pieces may begin, by the memory that is available                 |
 //! | `hold`      | how much is done in one hold of the scheduler's lock                      |
 //! | `memory`    | what follows from the memory that workers use                             |
 //! | `pace`      | how much work a worker gets in advance, and what a piece costs            |
@@ -12,6 +13,7 @@
 //!
 //! The parts of `core` and `supervisor` ask, and act on the verdict.
 
+pub(crate) mod gate;
 pub(crate) mod hold;
 pub(crate) mod memory;
 pub(crate) mod pace;

@@ -2,8 +2,9 @@
 //!
 //! Invariant: what the fork server has is read in the same turn as what a new worker has, since a part of that is shared.
 
-use crate::engine::core::{FilesOf, MemoryAnswer, MemoryQuestion, Unmeasured};
+use crate::engine::core::{FilesOf, GateAnswer, GateQuestion, MemoryAnswer, MemoryQuestion, Unmeasured};
 use crate::engine::shared::Shared;
+use crate::sys::available;
 use crate::sys::clock;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::usage::{self, Private, Usage};
@@ -56,4 +57,10 @@ pub(super) fn answer(question: MemoryQuestion) -> Option<MemoryAnswer> {
         Some((private, clock::now_ns() - start_ns))
     });
     Some(MemoryAnswer { seat, generation, all: files.bytes()?, exactly })
+}
+
+/// What is available, and what workers have that live.
+pub(super) fn answer_gate(question: GateQuestion) -> GateAnswer {
+    let read = |(seat, generation, files): (usize, u32, Arc<Usage>)| Some((seat, generation, files.bytes()?));
+    GateAnswer { workers: question.into_iter().filter_map(read).collect(), available: available::current() }
 }

@@ -21,7 +21,8 @@ use self::meter::Meter;
 use self::server::ServerAction;
 use super::core::seat::WorkerHandle;
 use super::core::{
-    Again, Answer, Core, MemoryAnswer, MemoryQuestion, Missing, Question, Unallocated, Unmeasured, number,
+    Again, Answer, Core, GateAnswer, GateQuestion, MemoryAnswer, MemoryQuestion, Missing, Question, Unallocated,
+    Unmeasured, number,
 };
 use super::launch::{ForkServerHandle, Launcher, prepare_worker, prepare_workers};
 use super::policy::patience::Activity;
@@ -84,11 +85,18 @@ struct Questions {
     host: bool,
     /// The workers whose memory is checked, if that is due.
     memory: Option<Vec<MemoryQuestion>>,
+    /// What is available is to be read.
+    gate: Option<GateQuestion>,
 }
 
 impl Questions {
     fn any(&self) -> bool {
-        self.server || self.kill_count || self.host || !self.workers.is_empty() || self.memory.is_some()
+        self.server
+            || self.kill_count
+            || self.host
+            || !self.workers.is_empty()
+            || self.memory.is_some()
+            || self.gate.is_some()
     }
 }
 
@@ -104,6 +112,8 @@ struct Observed {
     kill_count: Option<Option<u64>>,
     /// What workers use of memory, if that was asked.
     memory: Option<Vec<MemoryAnswer>>,
+    /// What is available, if that was asked.
+    gate: Option<GateAnswer>,
     /// What new workers take from this process, if that was asked, or some time has passed.
     host: Option<HostState>,
 }
@@ -221,6 +231,7 @@ impl Supervisor {
             server_activity: server.filter(|_| questions.server).map(|server| activity(&server.pidfd)),
             kill_count: questions.kill_count.then(|| self.shared.memory_kills.read()),
             memory: questions.memory.map(|asked| asked.into_iter().filter_map(meter::answer).collect()),
+            gate: questions.gate.map(meter::answer_gate),
             host: reads_host.then(|| self.shared.host.read()),
         }
     }
@@ -267,6 +278,7 @@ impl Supervisor {
             kill_count: core.awaits_kill_count(),
             host: core.asks_for_host(),
             memory: core.memory_questions(),
+            gate: core.gate_question(),
         };
         let turn = Turn {
             server,
@@ -298,6 +310,9 @@ impl Supervisor {
         }
         if let Some(answers) = &observed.memory {
             core.check_memory(answers);
+        }
+        if let Some(answer) = &observed.gate {
+            core.tell_gate(answer);
         }
     }
 
