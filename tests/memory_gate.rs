@@ -116,8 +116,9 @@ fn what_waits_goes_on_beside_a_long_piece_as_soon_as_there_is_memory() {
         return;
     }
     let _watch = watchdog();
-    let pool = pool(2, |it| it.min_available_memory(Memory::bytes(LIMIT)));
+    let pool = pool(2, |it| it.min_available_memory(Memory::bytes(LIMIT)).max_queued_bytes(0));
     assert_works(&pool);
+    let second = task::<u64>(&pool);
     let (long, short, doors) = (Marks::new(), Marks::new(), [Door::closed(), Door::closed()]);
     let task = task::<u64>(&pool);
     // Two that run, and more than both take in advance.
@@ -127,6 +128,8 @@ fn what_waits_goes_on_beside_a_long_piece_as_soon_as_there_is_memory() {
     wait_for("some are given in advance", || pool.stats().workers.iter().all(|worker| worker.pieces_held > 1));
     let filled = fill();
     wait_for("it closes", || is_busy(&pool));
+    // `run` waits for room in the queue where that can come soon, but not for the gate.
+    (0..5).for_each(|number| second.run(support::add, number, 1));
     doors[0].open();
     long.wait_for(3);
     assert_eq!(short.settled(), 0);
@@ -135,6 +138,7 @@ fn what_waits_goes_on_beside_a_long_piece_as_soon_as_there_is_memory() {
     assert_eq!(long.count(), 3, "the other long one runs on");
     doors[1].open();
     assert_eq!(task.get_timeout(DEADLINE).unwrap().len(), 10);
+    assert_eq!(second.get_timeout(DEADLINE).unwrap(), [1, 2, 3, 4, 5]);
     support::assert_well(pool);
 }
 

@@ -331,7 +331,8 @@ impl PoolBuilder {
     /// wait until workers have taken some. Default: they never wait. With 0 they wait until nothing does.
     ///
     /// They do not wait where no worker can make room: while all that waits is barred by too much unread
-    /// ([`max_unread`](crate::Task::max_unread)), or there is no worker. For imports whose rows are read faster than they are worked on.
+    /// ([`max_unread`](crate::Task::max_unread)) or by [`min_available_memory`](Self::min_available_memory), or there is no
+    /// worker. For imports whose rows are read faster than they are worked on.
     ///
     /// ```
     /// # fn main() -> Result<(), multicore::Error> {

@@ -71,6 +71,11 @@ impl Core {
         !gate.is_set() || gate::begins(gate.level, gate.age_ns(clock::now_ns()), true) == Begins::All
     }
 
+    /// Too little memory is available: only one piece runs at a time.
+    pub(super) fn is_gate_closed(&self) -> bool {
+        self.watched.gate.level == Level::Closed
+    }
+
     /// Gives out what may begin.
     pub(super) fn give_by_gate(&mut self) -> Gave {
         let gate = &self.watched.gate;

@@ -6,11 +6,12 @@ use super::{Core, Phase};
 
 impl Core {
     /// True if `run` may add a piece: no more than allowed waits, or nobody could take any of it. What waits may be barred by
-    /// unread results, or there is no worker.
+    /// unread results or by the gate, or there is no worker.
     pub(crate) fn has_room_in_queue(&self) -> bool {
         !self.work.queue.is_full()
             || !matches!(self.phase, Phase::Open)
             || self.work.ready.is_empty()
+            || self.is_gate_closed()
             || !self.seats.has_process()
     }
 
