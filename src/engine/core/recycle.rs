@@ -164,14 +164,9 @@ impl Core {
         self.seats.worker(seat).is_some_and(|worker| worker.link.is_idle())
     }
 
-    /// A successor is on its way, or can be ordered now.
+    /// A successor is on its way, or can be ordered once the last predecessor has gone: that has 2 s for it.
     pub(super) fn successor_may_come(&self) -> bool {
-        let beyond = self.seats.beyond();
-        match self.seats.worker(beyond) {
-            Some(worker) => worker.duty() == Duty::Works,
-            None if self.seats.is_spare(beyond) => clock::now_ns() >= self.recycling.retry_ns,
-            None => true,
-        }
+        !self.seats.is_spare(self.seats.beyond()) || clock::now_ns() >= self.recycling.retry_ns
     }
 
     /// A worker is being replaced, or is about to be.
@@ -224,7 +219,7 @@ impl Core {
     fn judge_start(&mut self, wait_ns: u64, start_ns: u64) {
         let (beyond, now_ns) = (self.seats.beyond(), clock::now_ns());
         if wait_ns <= now_ns && self.is_awaited() {
-            self.due_go_on();
+            self.due_go_on(false);
         }
         if start_ns <= now_ns
             && let Some(worker) = self.seats.worker_mut(beyond)
@@ -314,16 +309,22 @@ impl Core {
             return;
         }
         self.seats.move_beyond(seat, reason.map_or(Replaced::Asked, replaced_for));
-        self.due_go_on();
+        self.due_go_on(true);
     }
 
-    /// Those that are due go on until a successor is ready.
-    fn due_go_on(&mut self) {
+    /// Those that are due go on until a successor is ready. With `but_next`, one that has too much memory gets nothing still: the
+    /// next successor is for it.
+    fn due_go_on(&mut self, but_next: bool) {
         self.recycling.awaits_end = false;
+        let mut keeps = but_next;
         for index in 0..self.recycling.due.len() {
             let (other, generation) = self.recycling.due[index];
             if let Some(worker) = self.seats.worker_of(other, generation) {
-                worker.life.await_its_end(false);
+                if keeps && worker.life.is_awaited() && worker.life.due() == Some(Reason::MemoryHigh) {
+                    keeps = false;
+                } else {
+                    worker.life.await_its_end(false);
+                }
             }
         }
         self.owe_dispatch();
@@ -370,7 +371,7 @@ impl Core {
             let recycling = &mut self.recycling;
             recycling.failures = recycling.failures.saturating_add(1);
             recycling.retry_ns = clock::now_ns() + recycle::pause_ns(recycling.failures);
-            self.due_go_on();
+            self.due_go_on(false);
         }
         self.replace_due();
     }
@@ -395,7 +396,7 @@ impl Core {
         };
         if comes {
             self.seats.move_beyond(seat, why);
-            self.due_go_on();
+            self.due_go_on(false);
             if let Some(seat) = self.seats.get_mut(seat) {
                 seat.leave_empty();
             }

@@ -121,3 +121,26 @@ fn a_worker_goes_on_while_no_successor_may_be_ordered() {
     pool.shared.lock().replace_for_memory(0, 2, 1);
     assert_eq!(held(&pool), [2]);
 }
+
+/// Two workers had too much memory. When the first was replaced the other was given two more pieces until its own successor was
+/// ready.
+#[test]
+fn the_next_worker_with_too_much_memory_gets_nothing_more_when_the_first_is_replaced() {
+    let (mut pool, _socket) = pool(3);
+    let task = pool.task::<u64>();
+    (0..6).for_each(|number| task.run(add, number, 1));
+    (0..3).for_each(|worker| assert!(claims(&pool, worker, 1)));
+    (0..3).for_each(|seat| pool.shared.lock().replace_for_memory(seat, 2, 1));
+    assert_eq!(held(&pool), [1, 1, 1]);
+    let Played { pair, replies, .. } = &mut pool.workers[0];
+    let header = Header { kind: REPLY, flags: Outcome::Result as u8, sequence: 1 };
+    assert!(replies.push(pair.back_ring(), header, &[], &1_u64.to_le_bytes()).is_ok());
+    replies.publish(pair.back_ring());
+    pool.successor_comes();
+    let mut core = pool.shared.lock();
+    core.collect();
+    assert_eq!(core.seats.beyond(), 0);
+    pool.shared.release(core);
+    // Of those that are left the first waits for the next successor, and the other goes on.
+    assert_eq!(held(&pool)[..3], [0, 1, 2]);
+}
