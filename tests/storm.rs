@@ -8,6 +8,8 @@
 //! - I5: the pool continues to work.
 //! - I6: the parent is not harmed.
 //!
+//! In some rounds workers are replaced meanwhile: after a number of pieces, at an age, on request, and because of their memory.
+//!
 //! This test is alone in its program, since it counts the resources of the whole process. `MULTICORE_TEST_SEED` repeats a
 //! storm, except for the kernel's scheduling. `MULTICORE_STORM_ROUNDS` makes it longer.
 
@@ -16,7 +18,7 @@
 
 mod support;
 
-use multicore::{Cause, Error, ErrorKind, Pool, Task};
+use multicore::{Cause, Error, ErrorKind, Memory, Pool, Task};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
@@ -156,7 +158,7 @@ fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
 }
 
 /// Kills and stops processes at random until the storm is over: it lasts until something was hit, and pieces were handed out.
-fn sabotage(pool: &Pool, random: &mut Random, has_begun: impl Fn() -> bool) {
+fn sabotage(pool: &Pool, random: &mut Random, recycles: bool, has_begun: impl Fn() -> bool) {
     let start = Instant::now();
     let (mut hits, mut new_in_a_row) = (0, 0);
     // On a busy machine the time alone is no storm.
@@ -182,6 +184,9 @@ fn sabotage(pool: &Pool, random: &mut Random, has_begun: impl Fn() -> bool) {
                 _ => worker.kill(libc::SIGKILL),
             }
             hits += 1;
+        }
+        if recycles && random.below(8) == 0 {
+            pool.recycle();
         }
         std::thread::sleep(Duration::from_micros(random.below(4_000)));
     }
@@ -226,8 +231,28 @@ fn in_a_storm_nothing_is_lost_twice_or_left() {
     }
 }
 
+/// A pool of up to four workers. In some rounds they live only for a while.
+fn storm_pool(random: &mut Random) -> Pool {
+    let mut builder = Pool::builder().workers(1 + random.below(4) as usize);
+    if random.below(3) == 0 {
+        builder = builder.max_pieces_per_worker(1 + random.below(200));
+    }
+    if random.below(3) == 0 {
+        builder = builder.max_worker_age(Duration::from_millis(1 + random.below(100)));
+    }
+    if random.below(3) == 0 {
+        // A piece takes up to 0.4 MB and gives it back; no piece exceeds the other limit.
+        builder = builder.worker_memory_high(Memory::growth(200_000)).worker_memory_max(Memory::growth(1 << 30));
+    }
+    if random.below(3) == 0 {
+        builder = builder.memory_high(Memory::bytes(1 << 20)).memory_max(Memory::bytes(4 << 30));
+    }
+    builder.build().expect("a pool can run here")
+}
+
 fn one_round(random: &mut Random) {
-    let pool = support::pool(1 + random.below(4) as usize);
+    let pool = storm_pool(random);
+    let recycles = random.below(2) == 0;
     let (marks, numbers, over) = (Marks::new(), AtomicU64::new(0), AtomicBool::new(false));
     let seeds: Vec<u64> = (0..3).map(|_| random.next()).collect();
     let path = marks.path();
@@ -239,7 +264,7 @@ fn one_round(random: &mut Random) {
                 scope.spawn(move || submit(pool, seed, path, numbers, over))
             })
             .collect();
-        sabotage(&pool, random, || numbers.load(Ordering::Relaxed) > 0);
+        sabotage(&pool, random, recycles, || numbers.load(Ordering::Relaxed) > 0);
         over.store(true, Ordering::Relaxed);
         // If it hangs, the state of the pool is more useful than its threads.
         let start = Instant::now();
@@ -263,6 +288,8 @@ fn one_round(random: &mut Random) {
         assert_eq!(task.get_timeout(DEADLINE).unwrap(), [3]);
     }
     assert!(start.elapsed() < DEADLINE);
+    // Nobody stays beside the set.
+    wait_for("there are as many workers as before", || pool.stats().workers.len() == pool.workers());
     if random.below(2) == 0 {
         pool.shutdown()
     } else {
