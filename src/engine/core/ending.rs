@@ -111,6 +111,8 @@ impl Core {
                 }
             }
         }
+        // Workers that are due may hold nothing any more.
+        self.replace_due();
         if self.dispatch() {
             self.keep_attention();
         }

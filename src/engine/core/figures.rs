@@ -60,10 +60,9 @@ impl Core {
 
     /// What was read of them: seat, generation and bytes.
     pub(crate) fn tell_memory(&mut self, readings: &[(usize, u32, u64)], stats: &mut Stats) {
-        let now_ns = clock::now_ns();
         for &(seat, generation, all) in readings {
             let Some(worker) = self.seats.worker_of(seat, generation) else { continue };
-            worker.memory.read(all, now_ns);
+            worker.memory.read(all);
             let least = worker.memory.least();
             if let Some(told) = stats.workers.iter_mut().find(|told| told.worker == seat) {
                 told.memory = Some(least);

@@ -54,7 +54,8 @@ pub(crate) struct MemoryAnswer {
     pub(crate) generation: u32,
     /// What it has, swapped memory included.
     pub(crate) all: u64,
-    pub(crate) exactly: Option<(Private, u64)>,
+    /// If that was asked for: its own part, if the system tells, and how long the reading took.
+    pub(crate) exactly: Option<(Option<Private>, u64)>,
 }
 
 /// What was done, for the user's function.
@@ -281,9 +282,11 @@ impl Core {
         let now_ns = clock::now_ns();
         for answer in answers {
             let Some(worker) = self.seats.worker_of(answer.seat, answer.generation) else { continue };
-            worker.memory.read(answer.all, now_ns);
-            if let Some((private, took_ns)) = answer.exactly {
-                worker.memory.read_exactly(private, took_ns, now_ns);
+            worker.memory.read(answer.all);
+            match answer.exactly {
+                Some((Some(private), took_ns)) => worker.memory.read_exactly(private, took_ns, now_ns),
+                Some((None, _)) => worker.memory.cannot_read_exactly(now_ns),
+                None => {}
             }
             self.watched.gate.saw(worker.memory.least());
         }

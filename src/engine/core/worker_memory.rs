@@ -18,6 +18,9 @@ const READ_EACH_NS: u64 = 100_000;
 /// An exact reading takes at most this part of the time: it stops the worker's mappings for up to 15 ms a GiB.
 const EXACT_DIVISOR: u64 = 50;
 
+/// Whether a process lets others look into it changes seldom; each attempt costs the supervisor a turn.
+const REFUSED_NS: u64 = 1_000_000_000;
+
 #[derive(Debug, Default)]
 pub(crate) struct WorkerMemory {
     files: Files,
@@ -27,7 +30,8 @@ pub(crate) struct WorkerMemory {
     all: u64,
     shared: u64,
     unshared: u64,
-    read_ns: u64,
+    /// When the scheduler read it last. Other readings do not count: they may come each 10 us, and it would never judge.
+    judged_ns: u64,
     /// No exact reading before that.
     exact_after_ns: u64,
     checks: Checks,
@@ -108,8 +112,8 @@ impl WorkerMemory {
     }
 
     /// A reading.
-    pub(crate) fn read(&mut self, all: u64, now_ns: u64) {
-        (self.all, self.read_ns) = (all, now_ns);
+    pub(crate) fn read(&mut self, all: u64) {
+        self.all = all;
     }
 
     /// An exact reading, which took a while.
@@ -119,6 +123,11 @@ impl WorkerMemory {
         self.exact_after_ns = now_ns + took_ns * EXACT_DIVISOR;
     }
 
+    /// The system did not let it be read exactly: that may not be asked for again with each piece.
+    pub(crate) fn cannot_read_exactly(&mut self, now_ns: u64) {
+        self.exact_after_ns = now_ns + REFUSED_NS;
+    }
+
     /// True if only an exact reading tells whether it is above this limit, and one may be made.
     pub(crate) fn needs_exact(&self, limit: u64, now_ns: u64) -> bool {
         self.least() <= limit && self.all > limit && now_ns >= self.exact_after_ns
@@ -126,12 +135,12 @@ impl WorkerMemory {
 
     /// Reads it now, unless that was done a moment ago. Under the lock.
     pub(crate) fn read_now(&mut self, now_ns: u64) -> bool {
-        if now_ns < self.read_ns + READ_EACH_NS {
+        if now_ns < self.judged_ns + READ_EACH_NS {
             return false;
         }
         let Files::Open(FilesOf { of_lock: Some(files), .. }) = &self.files else { return false };
         let Some(all) = files.anonymous_bytes() else { return false };
-        self.read(all, now_ns);
+        (self.all, self.judged_ns) = (all, now_ns);
         true
     }
 
@@ -192,6 +201,19 @@ mod tests {
         }
     }
 
+    /// A program that asked for the figures all the time kept the scheduler from judging.
+    #[test]
+    fn readings_of_others_do_not_keep_the_scheduler_from_its_own() {
+        let usage = || Usage::open(crate::sys::process::own_pidfd().unwrap(), false).unwrap();
+        let mut memory = WorkerMemory::default();
+        memory.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: Some(usage()) }, 450)), 400, 0);
+        let mut now_ns = READ_EACH_NS;
+        assert!(memory.read_now(now_ns) && !memory.read_now(now_ns + READ_EACH_NS - 1));
+        now_ns += READ_EACH_NS;
+        memory.read(7);
+        assert!(memory.read_now(now_ns) && memory.all() > 7);
+    }
+
     #[test]
     fn what_a_worker_has_for_itself_lies_between_the_readings() {
         let usage = || Usage::open(crate::sys::process::own_pidfd().unwrap(), false).unwrap();
@@ -200,7 +222,7 @@ mod tests {
         assert!(memory.is_unopened() && memory.files().is_none());
         memory.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: None }, 450)), 400, 7);
         assert_eq!((memory.at_start(), memory.least(), memory.all()), (50, 50, 450));
-        memory.read(520, 8);
+        memory.read(520);
         assert_eq!(memory.least(), 120);
         // The limit, and whether only an exact reading tells.
         for (limit, expected) in [(119, false), (120, true), (519, true), (520, false)] {
@@ -210,10 +232,13 @@ mod tests {
         memory.read_exactly(private(320), 3, 10);
         assert_eq!(memory.least(), 320);
         assert!(!memory.needs_exact(320, 159) && memory.needs_exact(320, 160) && !memory.needs_exact(319, 160));
-        memory.read(600, 170);
+        memory.read(600);
         assert_eq!(memory.least(), 400);
-        memory.read(100, 180);
+        memory.read(100);
         assert_eq!(memory.least(), 100, "no more than it has");
+        memory.read(600);
+        memory.cannot_read_exactly(1_000);
+        assert!(!memory.needs_exact(450, 900_000_000) && memory.needs_exact(450, 1_000_001_000));
         // A fork server that has more than the worker shares no more than that.
         let mut small = WorkerMemory::default();
         small.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: None }, 30)), 400, 7);

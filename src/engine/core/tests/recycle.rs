@@ -3,6 +3,7 @@
 use super::ends::{claims, held};
 use super::*;
 use crate::engine::policy::patience::Duty;
+use crate::engine::policy::recycle::Reason;
 use crate::sys::descriptors::Descriptor;
 
 /// A pool that can order workers, and the end of its fork server's socket, which nobody reads.
@@ -143,4 +144,22 @@ fn the_next_worker_with_too_much_memory_gets_nothing_more_when_the_first_is_repl
     pool.shared.release(core);
     // Of those that are left the first waits for the next successor, and the other goes on.
     assert_eq!(held(&pool)[..3], [0, 1, 2]);
+}
+
+/// A worker was due soon, and its successor waited beside the full set for the end of its piece. Its task was cancelled before it
+/// had begun: both workers stayed, although nothing ran.
+#[test]
+fn a_successor_does_not_wait_for_the_end_of_a_piece_that_was_taken_back() {
+    let (mut pool, _socket) = pool(1);
+    let task = pool.task::<u64>();
+    task.run(add, 1, 2);
+    let mut core = pool.shared.lock();
+    core.due_soon(0, Reason::Pieces);
+    core.replace_due();
+    pool.shared.release(core);
+    pool.successor_comes();
+    assert_eq!(pool.shared.lock().seats.beyond(), 1);
+    task.cancel();
+    let core = pool.shared.lock();
+    assert_eq!((core.seats.beyond(), core.seats.worker(0).unwrap().duty()), (0, Duty::Leaves));
 }
