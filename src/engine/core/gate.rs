@@ -112,10 +112,9 @@ impl Core {
 
     /// What was read.
     pub(crate) fn tell_gate(&mut self, answer: &GateAnswer) {
-        let now_ns = clock::now_ns();
         for &(seat, generation, all) in &answer.workers {
             let Some(worker) = self.seats.worker_of(seat, generation) else { continue };
-            worker.memory.read(all, now_ns);
+            worker.memory.read(all);
             let bytes = worker.memory.least();
             self.watched.gate.saw(bytes);
         }

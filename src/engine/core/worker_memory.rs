@@ -30,6 +30,8 @@ pub(crate) struct WorkerMemory {
     all: u64,
     shared: u64,
     unshared: u64,
+    /// It was read after its start.
+    is_read: bool,
     /// When the scheduler read it last. Other readings do not count: they may come each 10 us, and it would never judge.
     judged_ns: u64,
     /// No exact reading before that.
@@ -103,7 +105,7 @@ impl WorkerMemory {
     /// What was read of it, as errors tell it: last, if that was after its start, and at the start. `None` if nothing was.
     pub(crate) fn told(&self) -> Option<(Option<u64>, u64)> {
         self.files()?;
-        Some(((self.read_ns > 0).then(|| self.least()), self.at_start))
+        Some((self.is_read.then(|| self.least()), self.at_start))
     }
 
     /// What it has for itself, at least; after an exact reading, about that.
@@ -113,7 +115,7 @@ impl WorkerMemory {
 
     /// A reading.
     pub(crate) fn read(&mut self, all: u64) {
-        self.all = all;
+        (self.all, self.is_read) = (all, true);
     }
 
     /// An exact reading, which took a while.
@@ -140,7 +142,8 @@ impl WorkerMemory {
         }
         let Files::Open(FilesOf { of_lock: Some(files), .. }) = &self.files else { return false };
         let Some(all) = files.anonymous_bytes() else { return false };
-        (self.all, self.judged_ns) = (all, now_ns);
+        self.read(all);
+        self.judged_ns = now_ns;
         true
     }
 
