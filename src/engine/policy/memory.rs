@@ -65,8 +65,14 @@ pub(crate) fn judge_worker(memory: &WorkerMemory, limit: u64) -> Verdict {
     }
     let grown = bytes.saturating_sub(at_start);
     let left_ns = u128::from(limit_bytes - bytes) * u128::from(lived_ns);
+    // Then it must have lived for long enough.
+    let ahead_ns = start_ns.saturating_mul(AHEAD as u64);
+    let then = WorkerMemory { bytes: limit_bytes, lived_ns: lived_ns.saturating_add(ahead_ns), ..*memory };
     // left / grown <= AHEAD * start, without a division.
-    if grown > 0 && left_ns <= (u128::from(start_ns) * u128::from(grown)).saturating_mul(AHEAD) {
+    if grown > 0
+        && left_ns <= (u128::from(start_ns) * u128::from(grown)).saturating_mul(AHEAD)
+        && may_be_replaced(&then, limit_bytes)
+    {
         return Verdict::DueSoon;
     }
     Verdict::GoesOn
@@ -163,6 +169,10 @@ mod tests {
             (101, 60, 19, 100, TooYoung),
             (101, 60, 20, 100, Due(100 * MB)),
             (101, 51, 5, 100, Due(100 * MB)),
+            // A successor would take its place before that.
+            (99, 60, 15, 100, GoesOn),
+            (99, 60, 16, 100, DueSoon),
+            (99, 50, 5, 100, DueSoon),
             // It was above its limit when it was ready.
             (150, 150, 1_000, 100, GoesOn),
             (299, 150, 1_000_000, 100, GoesOn),

@@ -104,3 +104,52 @@ fn checks_begin_where_all_pieces_take_the_direct_lane() {
     assert!(core.should_poll(), "the supervisor looks each half millisecond meanwhile");
     assert!(core.limits_due_ns().is_some());
 }
+
+/// A limit above which a worker is replaced hid that it was above the one at which it is killed from its start.
+#[test]
+fn a_worker_that_is_above_its_maximum_when_it_is_ready_is_told() {
+    use crate::backend::MemoryLimit::{Bytes, Growth};
+    use crate::stats::memory::MemoryAction::BornLarge;
+    for (high, max, expected) in [
+        (Growth(MIB), Bytes(40 * MIB), Some(40 * MIB)),
+        (Bytes(40 * MIB), Growth(MIB), Some(40 * MIB)),
+        (Bytes(30 * MIB), Bytes(40 * MIB), Some(30 * MIB)),
+        (Growth(MIB), Growth(MIB), None),
+        (Growth(MIB), Bytes(60 * MIB), None),
+    ] {
+        let limits =
+            MemoryLimits { worker_high: Some(high), worker_max: Some(max), checks: 2, ..MemoryLimits::default() };
+        let (pool, _socket) = pool(1, limits);
+        let (news, told) = crossbeam_channel::unbounded();
+        let usage = Usage::open(process::own_pidfd().unwrap(), false).unwrap();
+        let files = FilesOf { shared: Arc::new(usage), of_lock: None };
+        let mut core = pool.shared.lock();
+        core.watched = Watched::new(limits, Some(news));
+        let generation = core.seats.get_mut(0).unwrap().generation();
+        core.measured(0, generation, Some((files, 60 * MIB)), 0);
+        pool.shared.release(core);
+        let told: Vec<_> = told.try_iter().map(|news| (news.action, news.limit)).collect();
+        assert_eq!(told, expected.map(|limit| (BornLarge, limit)).into_iter().collect::<Vec<_>>());
+    }
+}
+
+/// A worker that went a little early, since its successor was ready, was the only one of whose replacement nobody was told.
+#[test]
+fn a_worker_that_is_replaced_before_its_limit_is_told() {
+    let high = crate::backend::MemoryLimit::Bytes(40 * MIB);
+    let limits = MemoryLimits { worker_high: Some(high), checks: 2, ..MemoryLimits::default() };
+    let (pool, _socket) = pool(1, limits);
+    let (news, told) = crossbeam_channel::unbounded();
+    let newcomer = Played::make();
+    let mut core = pool.shared.lock();
+    core.watched = Watched::new(limits, Some(news));
+    core.due_soon(0, Reason::MemoryHigh);
+    core.replace_due();
+    let beyond = core.seats.beyond();
+    let _played = newcomer.sit_down(core.seats.get_mut(beyond).unwrap());
+    core.replace_due();
+    assert_eq!(core.seats.beyond(), 0);
+    pool.shared.release(core);
+    let told: Vec<_> = told.try_iter().map(|news| (news.worker, news.bytes, news.limit)).collect();
+    assert_eq!(told, [(0, MIB, 40 * MIB)]);
+}
