@@ -184,8 +184,9 @@ impl Core {
 
     fn take_next_step(&mut self) {
         let Core { seats, recycling, .. } = self;
-        let mut is_there = |seat, generation| {
-            let worker = seats.worker_of(seat, generation);
+        // All that are due are asked at each look, so none is touched.
+        let is_there = |seat, generation| {
+            let worker = seats.see_worker_of(seat, generation);
             worker.is_some_and(|worker| worker.duty() != Duty::Leaves && !worker.was_killed() && worker.end().is_none())
         };
         recycling.due.retain(|&(seat, generation)| is_there(seat, generation));

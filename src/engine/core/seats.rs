@@ -92,6 +92,12 @@ impl Seats {
         if seat.generation() == generation { seat.worker_mut() } else { None }
     }
 
+    /// The same for one who only reads.
+    pub(crate) fn see_worker_of(&self, index: usize, generation: u32) -> Option<&WorkerHandle> {
+        self.visited();
+        self.seats.get(index).filter(|seat| seat.generation() == generation)?.worker()
+    }
+
     /// Until when the pieces of a worker stay there although others sleep; `None`: they are shared now.
     #[inline]
     pub(crate) fn stays_until_ns(&self, seat: usize) -> Option<u64> {

@@ -163,3 +163,21 @@ fn a_successor_does_not_wait_for_the_end_of_a_piece_that_was_taken_back() {
     let core = pool.shared.lock();
     assert_eq!((core.seats.beyond(), core.seats.worker(0).unwrap().duty()), (0, Duty::Leaves));
 }
+
+/// At each look all workers that are due were sorted into their sets anew.
+#[test]
+fn a_look_touches_no_worker_that_is_due() {
+    let visits = |workers| {
+        let (pool, _socket) = pool(workers);
+        pool.shared.lock().recycle();
+        let mut core = pool.shared.lock();
+        core.seats.sorted();
+        core.seats.take_visits();
+        core.replace_due();
+        core.seats.sorted();
+        core.seats.take_visits()
+    };
+    let (few, many) = (visits(10), visits(110));
+    // One is that it is still there, and one whether it has answered all that it may be given.
+    assert_eq!(many - few, 2 * 100, "{few}, {many}");
+}
