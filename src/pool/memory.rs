@@ -197,6 +197,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "miri does not tell the machine's memory")]
     fn a_maximum_alone_gives_both_tiers() {
         let limits = resolve(None, Some(Memory::bytes(85 << 20)), false).unwrap();
         assert_eq!((limits.high, limits.max, limits.checks), (Some(70 << 20), Some(85 << 20), 2));
@@ -216,6 +217,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "miri does not tell the machine's memory")]
     fn limits_that_make_no_sense_are_refused_with_their_numbers() {
         let bytes = |bytes| Some(Memory::bytes(bytes));
         let percent = |percent| Some(Memory::percent(percent));
