@@ -550,7 +550,7 @@ fn stats_show_as_a_table_and_travel_as_data() {
     }
     let took_ms = stats.start_time.expect("all workers are ready").as_secs_f64() * 1000.0;
     let last = format!(
-        "0 tasks, 0 pieces waiting, 100 done; 0 workers recycled, 0 lost; workers are forked, in {took_ms:.1} ms"
+        "0 tasks, 0 pieces waiting, 100 done; 0 workers recycled, 0 over limit, 0 lost; workers are forked, in {took_ms:.1} ms"
     );
     assert_eq!((table.lines().last(), stats.start), (Some(&*last), WorkerStart::Forked));
     // The columns are aligned with their heads.

@@ -178,8 +178,8 @@ impl PoolBuilder {
     /// How long a worker process lives; then another takes its place, as for
     /// [`max_pieces_per_worker`](Self::max_pieces_per_worker). Default: any time. Zero is refused.
     ///
-    /// It is looked at when a piece is handed to a worker or ends: an idle pool keeps its workers, and a piece that runs is
-    /// not interrupted.
+    /// It is looked at when a piece ends, and for tasks of several pieces also when an idle worker gets some: an idle pool keeps
+    /// its workers, and a piece that runs is not interrupted.
     pub fn max_worker_age(mut self, age: Duration) -> Self {
         self.max_worker_age = Some(age);
         self

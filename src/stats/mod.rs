@@ -27,8 +27,8 @@ pub struct Stats {
     pub pieces_done: u64,
     /// Workers that died without being asked to end since the pool was made.
     pub workers_lost: u64,
-    /// Workers that were replaced in order since the pool was made: after their number of pieces, at their age, or because
-    /// the program asked for it.
+    /// Workers that were replaced in order since the pool was made: after their number of pieces, at their age, because of
+    /// their memory, or because the program asked for it.
     pub workers_recycled: u64,
     /// Workers that were killed because they, or all together, had more memory than a `memory_max` allows, or that ended
     /// because they were refused more than their [`worker_data_limit`](crate::PoolBuilder::worker_data_limit).
@@ -173,9 +173,10 @@ impl fmt::Display for Stats {
                 None => writeln!(f, "-")?,
             }
         }
-        let Stats { tasks, pieces_waiting, pieces_done, workers_lost, workers_recycled, start, start_time, .. } = self;
+        let Stats { tasks, pieces_waiting, pieces_done, workers_lost, start, start_time, .. } = self;
+        let Stats { workers_recycled, workers_over_limit, .. } = self;
         write!(f, "{tasks} tasks, {pieces_waiting} pieces waiting, {pieces_done} done; ")?;
-        write!(f, "{workers_recycled} workers recycled, {workers_lost} lost")?;
+        write!(f, "{workers_recycled} workers recycled, {workers_over_limit} over limit, {workers_lost} lost")?;
         match start_time {
             Some(time) => write!(f, "; workers are {start}, in {:.1} ms", time.as_secs_f64() * 1000.0),
             None => write!(f, "; workers are {start}"),

@@ -419,12 +419,13 @@ impl Core {
         let reason = end_before_ready(&mut worker, cause);
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         let why = worker.life.due().map(super::recycle::replaced_for);
-        let over_limit = worker.too_large.map(|_| Replaced::MemoryMax);
+        let is_too_large = worker.too_large.is_some();
         self.reaped.push(worker);
         if !matches!(self.phase, Phase::Open) {
             return;
         }
         self.counts.workers_recycled += u64::from(was_leaving && why.is_some());
+        self.counts.workers_over_limit += u64::from(is_too_large);
         if seat == self.seats.beyond() {
             self.beyond_is_empty(seat, !was_leaving);
             let _ = self.fill_seats();
@@ -436,11 +437,8 @@ impl Core {
             let _ = self.fill_seats();
             return;
         }
-        let why = if let Some(over) = over_limit { over } else { Replaced::Died };
-        match why {
-            Replaced::MemoryMax => self.counts.workers_over_limit += 1,
-            _ => self.counts.workers_lost += 1,
-        }
+        self.counts.workers_lost += 1;
+        let why = if is_too_large { Replaced::MemoryMax } else { Replaced::Died };
         let one_became_ready =
             self.seats.workers_mut().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
         let now_ns = clock::now_ns();
