@@ -103,6 +103,7 @@ pub use crate::{
     codec::{Format, value::Value},
     error::{Cause, Error, ErrorKind, Failure},
     pool::{Pool, builder::PoolBuilder, global::ranges, memory::Memory, ranges::Ranges},
+    stats::functions::{FunctionStats, Suspect},
     stats::memory::{MemoryAction, MemoryEvent},
     stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},
     task::{

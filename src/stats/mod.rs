@@ -1,7 +1,9 @@
 //! A pool's figures at one moment. Only data: the engine fills it in.
 
+pub(crate) mod functions;
 pub(crate) mod memory;
 
+use functions::{FunctionStats, Suspect};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use std::time::Duration;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// One entry for each worker, by its number.
@@ -42,6 +44,10 @@ pub struct Stats {
     pub memory_max: Option<u64>,
     /// The memory that the machine, and the control groups of this process, can still give, in bytes.
     pub memory_available: Option<u64>,
+    /// The functions that ran in workers, in the order in which their first pieces were handed out.
+    pub functions: Vec<FunctionStats>,
+    /// What could not be measured in this pool, and why, as short texts.
+    pub unmeasured: Vec<String>,
     /// How workers are started.
     pub start: WorkerStart,
     /// How long the last start of a worker took, from the order until it was ready for pieces: `preload` included where
@@ -112,6 +118,8 @@ pub struct WorkerStats {
     pub generation: u32,
     /// What it does.
     pub state: WorkerState,
+    /// The function of the piece that it runs.
+    pub function: Option<String>,
     /// How long ago it was started; `None` while its place is empty.
     pub age: Option<Duration>,
     /// The memory that it has for itself, in bytes: what it has written or allocated, with what its allocator keeps. Swapped
@@ -119,8 +127,33 @@ pub struct WorkerStats {
     pub memory: Option<u64>,
     /// The same when it was ready.
     pub memory_at_start: Option<u64>,
+    /// The most that it is known to have had: while it ran a measured piece, or when its memory was read.
+    pub memory_peak: Option<u64>,
     /// Why the process before this one was replaced, if there was one.
     pub last_replaced: Option<Replaced>,
+}
+
+impl Stats {
+    /// The functions that leak, as far as the figures tell, and how many of their pieces are left until a limit of memory is
+    /// reached; the one that has leaked most comes first.
+    ///
+    /// A function is among them if its growth a piece is more than three times its standard error, known from at least 20
+    /// measurements more than there are functions; if it has grown by 1 MiB in all, and in the later half of its measurements
+    /// too; and if the heaps of the workers that ran it have grown by at least half of that. So a cache that stops growing is
+    /// not, nor a function whose blocks another one frees.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// for suspect in multicore::Pool::global()?.stats().suspects() {
+    ///     eprintln!("{} leaks {:.0} bytes a piece", suspect.function, suspect.growth_per_piece);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn suspects(&self) -> Vec<Suspect> {
+        functions::suspects(&self.functions)
+    }
 }
 
 impl fmt::Display for WorkerStart {

@@ -27,9 +27,11 @@ impl Core {
                 pieces_done: worker.map_or(0, |worker| worker.pieces_done),
                 generation: past.workers + first,
                 state,
+                function: None,
                 age: worker.map(|worker| Duration::from_nanos(now_ns.saturating_sub(worker.made_ns()))),
                 memory: None,
                 memory_at_start: worker.filter(|it| it.memory.files().is_some()).map(|it| it.memory.at_start()),
+                memory_peak: None,
                 last_replaced: past.last,
             });
         }
@@ -45,6 +47,8 @@ impl Core {
             memory_high: self.watched.limits().high,
             memory_max: self.watched.limits().max,
             memory_available: None,
+            functions: Vec::new(),
+            unmeasured: Vec::new(),
             start: self.start,
             start_time: self.last_start().map(Duration::from_nanos),
         }
