@@ -437,7 +437,7 @@ impl Core {
             let _ = self.fill_seats();
             return;
         }
-        self.counts.workers_lost += 1;
+        self.counts.workers_lost += u64::from(!is_too_large);
         let why = if is_too_large { Replaced::MemoryMax } else { Replaced::Died };
         let one_became_ready =
             self.seats.workers_mut().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
