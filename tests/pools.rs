@@ -534,25 +534,33 @@ fn stats_show_as_a_table_and_travel_as_data() {
     let stats = pool.stats();
     let table = stats.to_string();
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["worker", "pid", "state", "held", "done", "age", "replaced"]);
+    let mib = |bytes: Option<u64>| match bytes {
+        Some(bytes) => vec![format!("{:.1}", bytes as f64 / f64::from(1 << 20)), "MiB".to_string()],
+        None => vec!["-".to_string()],
+    };
+    assert_eq!(
+        lines[0],
+        ["worker", "pid", "state", "function", "done", "age", "memory", "at", "start", "peak", "replaced"]
+    );
     for (number, worker) in stats.workers.iter().enumerate() {
-        let expected = [
+        let mut expected = vec![
             number.to_string(),
             workers[number].pid.to_string(),
             "idle".to_string(),
-            "0".to_string(),
+            "-".to_string(),
             worker.pieces_done.to_string(),
             format!("{:.1}", worker.age.expect("it is there").as_secs_f64()),
             "s".to_string(),
-            "-".to_string(),
         ];
+        expected.extend([worker.memory, worker.memory_at_start, worker.memory_peak].into_iter().flat_map(mib));
+        expected.push("-".to_string());
         assert_eq!(lines[1 + number], expected);
     }
     let took_ms = stats.start_time.expect("all workers are ready").as_secs_f64() * 1000.0;
-    let last = format!(
-        "0 tasks, 0 pieces waiting, 100 done; 0 workers recycled, 0 over limit, 0 lost; workers are forked, in {took_ms:.1} ms"
-    );
-    assert_eq!((table.lines().last(), stats.start), (Some(&*last), WorkerStart::Forked));
+    let work = format!("0 tasks, 0 pieces waiting, 100 done; workers are forked, in {took_ms:.1} ms");
+    let last_two: Vec<&str> = table.lines().rev().take(2).collect();
+    assert_eq!((last_two[1], stats.start), (&*work, WorkerStart::Forked));
+    assert!(last_two[0].contains(" available; 0 recycled, 0 over limit, 0 lost"), "{table}");
     // The columns are aligned with their heads.
     let columns = |line: &str| [line.find("idle").or(line.find("state")), line.rfind([' '])];
     let heads = columns(table.lines().next().unwrap());

@@ -53,7 +53,6 @@ pub struct Suspect {
 }
 
 impl FunctionStats {
-    #[expect(dead_code, reason = "the table asks next")]
     /// True if it is known how much the heap grows with each piece.
     pub(crate) fn is_known(&self) -> bool {
         self.growth_error < UNKNOWN_ERROR

@@ -81,10 +81,19 @@ pub(crate) fn mebibytes(bytes: u64) -> String {
     if mebibytes < 9.95 {
         return format!("{mebibytes:.1} MiB");
     }
-    let digits = format!("{mebibytes:.0}");
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
-    format!("{} MiB", groups.join(","))
+    format!("{} MiB", with_commas(format_args!("{mebibytes:.0}")))
+}
+
+/// A number with a comma before each three digits of its whole part.
+pub(super) fn with_commas(number: impl fmt::Display) -> String {
+    let mut text = number.to_string();
+    let first = usize::from(text.starts_with('-'));
+    let mut at = text.find('.').unwrap_or(text.len());
+    while at > first + 3 {
+        at -= 3;
+        text.insert(at, ',');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -133,6 +142,23 @@ mod tests {
             (1 << 40, "1,048,576 MiB"),
         ] {
             assert_eq!(mebibytes(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn commas_part_the_whole_digits() {
+        for (number, expected) in [
+            ("0", "0"),
+            ("999", "999"),
+            ("1000", "1,000"),
+            ("-999", "-999"),
+            ("-1008", "-1,008"),
+            ("123456", "123,456"),
+            ("18446744073709551615", "18,446,744,073,709,551,615"),
+            ("1234.5678", "1,234.5678"),
+            ("123.4567", "123.4567"),
+        ] {
+            assert_eq!(with_commas(number), expected);
         }
     }
 }

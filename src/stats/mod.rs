@@ -1,14 +1,16 @@
-//! A pool's figures at one moment. Only data: the engine fills it in.
+//! A pool's figures at one moment. Only data, which the engine fills in; `table` makes its text.
 
 pub(crate) mod functions;
 pub(crate) mod memory;
+mod table;
 
 use functions::{FunctionStats, Suspect};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// The state of a pool and what it has done so far. Its `Display` is a table.
+/// The state of a pool and what it has done so far. Its `Display` is a table of the workers, a table of the ten functions that
+/// matter most for their memory, and two lines of counts.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), multicore::Error> {
@@ -186,33 +188,5 @@ impl fmt::Display for Replaced {
             Replaced::MemoryMax => "memory max",
             Replaced::Died => "died",
         })
-    }
-}
-
-impl fmt::Display for Stats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:>6}  {:>8}  {:<8}  {:>6}  {:>12}  {:>8}  replaced",
-            "worker", "pid", "state", "held", "done", "age"
-        )?;
-        for worker in &self.workers {
-            let pid = worker.pid.map_or("-".to_string(), |pid| pid.to_string());
-            let WorkerStats { worker, pieces_held, pieces_done, state, generation, age, last_replaced, .. } = worker;
-            let age = age.map_or("-".to_string(), |age| format!("{:.1} s", age.as_secs_f64()));
-            write!(f, "{worker:>6}  {pid:>8}  {state:<8}  {pieces_held:>6}  {pieces_done:>12}  {age:>8}  ")?;
-            match last_replaced {
-                Some(why) => writeln!(f, "{} ({why})", generation.saturating_sub(1))?,
-                None => writeln!(f, "-")?,
-            }
-        }
-        let Stats { tasks, pieces_waiting, pieces_done, workers_lost, start, start_time, .. } = self;
-        let Stats { workers_recycled, workers_over_limit, .. } = self;
-        write!(f, "{tasks} tasks, {pieces_waiting} pieces waiting, {pieces_done} done; ")?;
-        write!(f, "{workers_recycled} workers recycled, {workers_over_limit} over limit, {workers_lost} lost")?;
-        match start_time {
-            Some(time) => write!(f, "; workers are {start}, in {:.1} ms", time.as_secs_f64() * 1000.0),
-            None => write!(f, "; workers are {start}"),
-        }
     }
 }
