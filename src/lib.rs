@@ -36,6 +36,8 @@
 //! - [`Pool`] and [`PoolBuilder`] are for programs that need other settings, or several pools.
 //! - [`Error`] says what happened to which piece, and why; [`Failure`] lets pieces use `?`.
 //! - [`Value`] is what can travel: anything with serde's traits that owns what it holds.
+//! - [`guide::memory`] is for those who come from gunicorn, Celery, uWSGI, Monit, Dask or loky: how workers stay small, and
+//!   which function leaks.
 //!
 //! # What a worker does not see
 //!
@@ -82,6 +84,7 @@ mod codec;
 mod engine;
 mod error;
 mod failpoint;
+pub mod guide;
 mod pool;
 mod protocol;
 mod stats;

@@ -784,7 +784,7 @@ fn one_word_for_one_idea() {
                 .collect::<Vec<_>>()
         })
         .collect();
-    let folders = ["src", "tests", "benches", "examples", "fuzz"].into_iter();
+    let folders = ["src", "tests", "benches", "examples", "fuzz", "docs"].into_iter();
     let sources = folders.flat_map(|folder| [files(folder, ".rs"), files(folder, ".md")].concat());
     let documents = ["README.md", "CHANGELOG.md", "ARCHITECTURE.md"].map(str::to_string);
     let mut findings = Vec::new();

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The state of a pool and what it has done so far. Its `Display` is a table of the workers, a table of the ten functions that
-/// matter most for their memory, and two lines of counts.
+/// matter most for their memory, and two lines of counts; [the guide](crate::guide::memory) shows one.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), multicore::Error> {

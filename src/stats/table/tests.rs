@@ -128,6 +128,11 @@ fn the_drawing_comes_out() {
     check(&drawn(), DRAWN);
 }
 
+#[test]
+fn the_guide_shows_the_drawing() {
+    assert!(include_str!("../../../docs/memory.md").contains(DRAWN));
+}
+
 /// A line that ends in a space, or a text that ends in a line feed, looks the same and breaks what compares logs.
 #[test]
 fn no_line_ends_in_a_space() {
