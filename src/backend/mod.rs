@@ -256,6 +256,8 @@ pub(crate) struct PoolSettings {
     /// The bytes of arguments that may wait.
     pub(crate) max_queued_bytes: Option<usize>,
     pub(crate) memory: MemoryLimits,
+    /// No piece is sampled for what it does to memory.
+    pub(crate) unsampled: bool,
     pub(crate) on_memory: Option<fn(&MemoryEvent)>,
     /// The signals that have all workers replaced.
     #[cfg(feature = "signal")]

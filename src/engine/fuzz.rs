@@ -8,10 +8,11 @@ use crate::codec::bytes::Arguments;
 use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::engine::link::{Arrival, Buffers, Link};
-use crate::engine::piece::{Given, Terms};
+use crate::engine::piece::{Function, Given, Terms};
 use crate::engine::wire::marker::Marker;
 use crate::engine::wire::message::{FromServer, ToServer};
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
+use crate::engine::wire::record;
 use crate::error::Cause;
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer, Violation};
@@ -48,6 +49,9 @@ pub fn worker(data: &[u8]) {
     let made = Pair::create().expect("shared memory can be made");
     let (own, out, back) = made;
     let mut worker = Link::new(own).expect("events can be made");
+    if input.byte() % 4 != 0 {
+        worker.sample_pieces(7);
+    }
     let pair = Pair::open(&out, &back).expect("it can be mapped");
     // The ring of *back*, and the place in it where an honest worker would continue.
     let words = pair.back_ring();
@@ -62,6 +66,7 @@ pub fn worker(data: &[u8]) {
                 let length = if short < 250 { usize::from(short) } else { CHUNK_BYTES + input.number(2) as usize };
                 let terms = Terms {
                     cost_ns: 1 + input.number(2) as u32,
+                    function: Function { number: input.byte() % 33, cost_ns: 1 + input.number(3) as u32 },
                     limit_ns: NonZeroU64::new(input.number(1)),
                     may_run_again: input.byte() % 2 == 0,
                 };
@@ -89,9 +94,11 @@ pub fn worker(data: &[u8]) {
             10..13 => {
                 // A valid header; its payload may be anything.
                 let header =
-                    Header { kind: 1 + input.byte() % 6, flags: input.byte() % 16, sequence: input.byte().into() };
+                    Header { kind: 1 + input.byte() % 9, flags: input.byte() % 16, sequence: input.byte().into() };
                 let lead = if header.kind == 2 { vec![input.number(3)] } else { Vec::new() };
-                let bytes = vec![1; input.number(2) as usize];
+                // Samples have one length.
+                let is_sample = header.kind == record::SAMPLE && input.byte() % 4 != 0;
+                let bytes = vec![1; if is_sample { record::Sample::BYTES } else { input.number(2) as usize }];
                 replies.consumed_to(pair.back_head().load(Acquire).min(replies.tail()));
                 let _ = replies.push(words, header, &lead, &bytes);
                 replies.publish(words);

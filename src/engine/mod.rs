@@ -24,6 +24,7 @@ mod link;
 mod observe;
 mod piece;
 mod policy;
+mod report;
 mod shared;
 mod start;
 mod supervisor;

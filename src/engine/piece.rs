@@ -24,11 +24,25 @@ pub(crate) struct Given {
     pub(crate) arguments: Arguments,
 }
 
+/// The function that a piece calls, as samples tell it apart, and what a piece of it is assumed to cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Function {
+    pub(crate) number: u8,
+    pub(crate) cost_ns: u32,
+}
+
+#[cfg(test)]
+impl Function {
+    /// Not told apart.
+    pub(crate) const UNKNOWN: Function = Function { number: crate::engine::policy::sampling::OTHERS, cost_ns: 80 };
+}
+
 /// The terms of a piece.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     /// The estimated time that it runs.
     pub(crate) cost_ns: u32,
+    pub(crate) function: Function,
     /// Its time limit.
     pub(crate) limit_ns: Option<NonZeroU64>,
     /// Its arguments must stay readable until it is answered, since it may run again.

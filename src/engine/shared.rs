@@ -12,7 +12,8 @@
 //!
 //! [`Unparker`]: super::unpark::Unparker
 
-use super::core::{Closed, Core, NextFinished, Want};
+use super::core::{Closed, Core, NextFinished, Snapshot, Want};
+use super::report;
 use crate::backend::{Backend, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Workers};
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -315,12 +316,12 @@ impl Workers for Shared {
     }
 
     fn stats(&self) -> Stats {
-        let stats = self.with(|core| {
+        let snapshot = self.with(|core| {
             core.collect();
             core.keep_owed_attention();
-            core.stats()
+            core.snapshot()
         });
-        let mut stats = stats.unwrap_or_default();
+        let Snapshot { mut stats, running, functions, limits } = snapshot.unwrap_or_default();
         let files = self.with(|core| core.memory_files()).unwrap_or_default();
         let read = files.into_iter().filter_map(|(seat, generation, files)| Some((seat, generation, files.bytes()?)));
         let readings: Vec<_> = read.collect();
@@ -331,6 +332,7 @@ impl Workers for Shared {
             stats.pieces_waiting += waiting;
             next = rest;
         }
+        report::complete(&mut stats, running, &functions, &limits);
         stats
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn start(
     let core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
     let news = pool.on_memory.map(news::start).transpose()?;
     let mut core = core.with_limits(limits, pool.memory, news).with_queue(pool.max_queued_bytes);
+    core.sample_pieces(!pool.unsampled);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.

@@ -36,6 +36,7 @@ impl Pool {
             max_worker_age: None,
             max_queued_bytes: None,
             memory: Limits::default(),
+            unsampled: false,
             on_memory: None,
             #[cfg(feature = "signal")]
             recycle_signals: Vec::new(),
@@ -62,6 +63,7 @@ pub struct PoolBuilder {
     max_worker_age: Option<Duration>,
     max_queued_bytes: Option<usize>,
     memory: Limits,
+    unsampled: bool,
     on_memory: Option<fn(&MemoryEvent)>,
     #[cfg(feature = "signal")]
     recycle_signals: Vec<i32>,
@@ -345,6 +347,13 @@ impl PoolBuilder {
         self
     }
 
+    /// Whether pieces are sampled for [`functions`](crate::Stats::functions). For the benches, which measure what that costs.
+    #[doc(hidden)]
+    pub fn samples(mut self, samples: bool) -> Self {
+        self.unsampled = !samples;
+        self
+    }
+
     /// A signal that does what [`Pool::recycle`] does, such as SIGUSR1, as uWSGI and Celery know it. Default: none. May be
     /// called more than once. Needs the feature `signal`.
     ///
@@ -433,6 +442,7 @@ impl PoolBuilder {
             recycle_signals: self.recycle_signals,
             max_queued_bytes: self.max_queued_bytes,
             memory: self.memory.resolve()?,
+            unsampled: self.unsampled,
             on_memory: self.on_memory,
         };
         if settings.max_pieces_per_worker == Some(0) {

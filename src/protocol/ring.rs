@@ -27,7 +27,7 @@ use crate::protocol::sync::{Acquire, AtomicU64, Relaxed, Release};
 pub(crate) const MAX_PAYLOAD_BYTES: usize = (1 << LENGTH_BITS) - 1;
 
 /// A header has 64 bits: these 32, then the sequence number. 24 bits state up to 16 MiB, far above the 64 KiB of the
-/// longest record in use. 4 bits each leave room for kinds and flags beside the five kinds in use.
+/// longest record in use. 4 bits each leave room for kinds beside the eight in use; the flags of a piece are all taken.
 const LENGTH_BITS: u32 = 24;
 const KIND_BITS: u32 = 4;
 const FLAG_BITS: u32 = 4;

@@ -12,6 +12,11 @@ pub(crate) fn coarse_ns() -> u64 {
     read(ClockId::MonotonicCoarse)
 }
 
+/// The processor time that this thread has used: it stands still while others have the core. A system call.
+pub(crate) fn used_ns() -> u64 {
+    read(ClockId::ThreadCPUTime)
+}
+
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

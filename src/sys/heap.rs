@@ -68,7 +68,17 @@ fn allocated() -> Option<Allocated> {
 
 /// Takes some blocks of a size.
 fn take(blocks: usize, bytes: usize) -> Vec<Vec<u8>> {
-    (0..blocks).map(|_| black_box(Vec::with_capacity(bytes))).collect()
+    let mut taken = Vec::new();
+    // A worker that has reached its limit of memory gets no more, and goes on.
+    if taken.try_reserve_exact(blocks).is_ok() {
+        for _ in 0..blocks {
+            let mut block = Vec::new();
+            if block.try_reserve_exact(bytes).is_ok() {
+                taken.push(black_box(block));
+            }
+        }
+    }
+    taken
 }
 
 /// How many freed blocks of a size a thread keeps. Versions differ, and it can be set (GLIBC_TUNABLES).

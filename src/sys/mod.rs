@@ -11,7 +11,6 @@ pub(crate) mod event;
 pub(crate) mod executable;
 pub(crate) mod fault;
 pub(crate) mod futex;
-#[cfg_attr(not(test), expect(dead_code, reason = "the worker's look after a piece that is measured"))]
 pub(crate) mod heap;
 pub(crate) mod host;
 pub(crate) mod image;

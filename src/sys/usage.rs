@@ -69,12 +69,57 @@ impl Usage {
     }
 }
 
+/// The file that tells what memory this process has: for a worker, of itself.
+#[derive(Debug)]
+pub(crate) struct OwnUsage {
+    statm: Descriptor,
+}
+
+/// What is resident.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resident {
+    pub(crate) anonymous_bytes: u64,
+    /// Of files and of shared memory.
+    pub(crate) other_bytes: u64,
+}
+
+impl OwnUsage {
+    /// A child that is forked must open its own. `None` where /proc does not show this process.
+    pub(crate) fn open() -> Option<OwnUsage> {
+        assert_may_sleep();
+        let statm = above_standard_streams(File::open("/proc/self/statm").ok()?.into()).ok()?;
+        let usage = OwnUsage { statm };
+        usage.read().map(|_| usage)
+    }
+
+    /// What is resident now. It takes 1 us, and allocates nothing.
+    pub(crate) fn read(&self) -> Option<Resident> {
+        assert_may_sleep();
+        // A piece may have closed the number, and opened another file under it.
+        if !self.statm.is_ours() {
+            return None;
+        }
+        let (resident, of_files) = resident_pages(proc::text_of(&self.statm, &mut [0; 128])?)?;
+        let page_bytes = rustix::param::page_size() as u64;
+        let bytes = |pages: u64| pages.checked_mul(page_bytes);
+        Some(Resident {
+            anonymous_bytes: bytes(resident.saturating_sub(of_files))?,
+            other_bytes: bytes(of_files.min(resident))?,
+        })
+    }
+}
+
 /// The anonymous pages in the text of a `statm` file: the second number counts all that are resident, the third those of
 /// files and of shared memory. `None` for a process that has no memory: it has ended, and is not reaped.
 fn anonymous_pages(text: &str) -> Option<u64> {
-    let mut fields = text.split_ascii_whitespace().skip(1);
-    let (resident, of_files): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let (resident, of_files) = resident_pages(text)?;
     (resident > 0).then(|| resident.saturating_sub(of_files))
+}
+
+/// The pages that are resident, and how many of them are of files and of shared memory.
+fn resident_pages(text: &str) -> Option<(u64, u64)> {
+    let mut fields = text.split_ascii_whitespace().skip(1);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// The anonymous memory of a process that it shares with no other one.

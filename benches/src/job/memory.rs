@@ -138,7 +138,12 @@ fn hard() -> Job {
         .target(Target::AtMost(330.0))
 }
 
-/// The cost of limits that are never reached.
+/// A pool that neither samples pieces nor has limits.
+fn bare() -> Pool {
+    limited(|it| it.samples(false))
+}
+
+/// The cost of samples, and of limits that are never reached.
 fn watched() -> Vec<Job> {
     let trip = |pool: Pool| {
         move || {
@@ -162,24 +167,73 @@ fn watched() -> Vec<Job> {
             task.get().expect("no piece fails").len()
         }
     };
-    let both = |job: Job| job.target(Target::Times(1.02, Who::Multicore, "none"));
+    let all = |job: Job| job.target(Target::Times(1.02, Who::Multicore, "neither"));
     let pair = |name, by_run, work: (u64, u64)| {
-        both(
-            Job::new(name, Unit::Pieces(work.0), 1, 41)
-                .timed(Who::Multicore, "all limits", many(with_all_limits(), by_run, work))
-                .timed(Who::Multicore, "none", many(pool(), by_run, work)),
-        )
+        all(Job::new(name, Unit::Pieces(work.0), 1, 41)
+            .timed(Who::Multicore, "samples and all limits", many(with_all_limits(), by_run, work))
+            .timed(Who::Multicore, "samples", many(pool(), by_run, work))
+            .timed(Who::Multicore, "neither", many(bare(), by_run, work)))
     };
     vec![
-        both(
-            Job::new("round trip", Unit::Seconds, 10_000, 41)
-                .timed(Who::Multicore, "all limits", trip(with_all_limits()))
-                .timed(Who::Multicore, "none", trip(pool())),
-        ),
+        all(Job::new("round trip", Unit::Seconds, 10_000, 41)
+            .timed(Who::Multicore, "samples and all limits", trip(with_all_limits()))
+            .timed(Who::Multicore, "samples", trip(pool()))
+            .timed(Who::Multicore, "neither", trip(bare()))),
         pair("100,000 tiny pieces by `run`", true, (100_000, 0)),
         pair("100,000 tiny pieces by `run_all`", false, (100_000, 0)),
         pair("5,000 pieces of 15 us", false, (5_000, 15)),
     ]
+}
+
+/// Leaks this number of bytes, and computes.
+fn leak_bytes(bytes: usize) -> u64 {
+    std::mem::forget(black_box(vec![1_u8; bytes]));
+    spin(Duration::from_micros(5));
+    0
+}
+
+/// Allocates a block and many small ones, and frees them.
+fn allocate(bytes: usize) -> u64 {
+    let small: Vec<Vec<u8>> = (0..20).map(|number| vec![1; 100 + 8 * number]).collect();
+    black_box((vec![0_u8; bytes], small)).1.len() as u64
+}
+
+/// Computes.
+fn compute(microseconds: usize) -> u64 {
+    spin(Duration::from_micros(microseconds as u64));
+    0
+}
+
+/// How well a leak is told. `leaking` of 100,000 mixed pieces leak this number of bytes.
+fn naming(name: &'static str, (bytes, leaking): (usize, u64), target: f64) -> Job {
+    Job::new(name, Unit::Count, 1, 5)
+        .subject(Who::Multicore, "", move |_| {
+            let pool = pool();
+            let task = pool.try_task::<u64>().expect("the pool is open");
+            let mut random = 88_172_645_463_325_252_u64;
+            for _ in 0..100_000 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                match random % 100_000 {
+                    number if number < leaking => task.call(leak_bytes, bytes),
+                    number if number % 2 == 0 => task.call(allocate, 1 << 20),
+                    _ => task.call(compute, 10),
+                }
+            }
+            drop(task.get().expect("no piece fails"));
+            let suspects = pool.stats().suspects();
+            let told = match &suspects[..] {
+                [only] if only.function.contains("leak_bytes") => only.growth_per_piece,
+                // Nobody, or an innocent one.
+                _ => return 100.0,
+            };
+            // What glibc adds to a block: a head, and up to 16 in all. Large ones are whole pages.
+            let truth =
+                if bytes < 100_000 { (bytes + 8).next_multiple_of(16) } else { (bytes + 16).next_multiple_of(4096) };
+            (told / truth as f64 - 1.0).abs() * 100.0
+        })
+        .target(Target::AtMost(target))
 }
 
 /// What this program keeps.
@@ -225,8 +279,16 @@ fn parent() -> Vec<Job> {
     vec![many, dropped]
 }
 
-/// Leaks, recycling, limits, and what is left in the program.
+/// Leaks and who is named for them, recycling, limits, and what is left in the program.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
-    leaks().into_iter().chain([recycling(), hard()]).chain(watched()).chain(parent()).collect()
+    let naming = [
+        naming(
+            "% by which the growth of a leak of 1,000 bytes is off, in 20,000 of 100,000 pieces",
+            (1_000, 20_000),
+            10.0,
+        ),
+        naming("% by which the growth of a leak of 3 MB is off, in 100 of 100,000 pieces", (3_000_000, 100), 1.0),
+    ];
+    leaks().into_iter().chain([recycling(), hard()]).chain(naming).chain(watched()).chain(parent()).collect()
 }

@@ -17,5 +17,6 @@ mod hooks;
 mod output;
 mod panics;
 mod prologue;
+mod sampler;
 mod server;
 pub(crate) mod worker;

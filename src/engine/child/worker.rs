@@ -3,7 +3,7 @@
 //!
 //! The steps of a piece, in their order: read the header, claim (`claim.rs`), copy the arguments, step
 //! over the record, decode, call, encode, write the reply, publish it, signal the thread that listens
-//! (`sleep.rs`). If the worker is killed between any two steps, the parent has either a whole reply or
+//! (`sleep.rs`); after a piece that is sampled, its sample. If the worker is killed between any two steps, the parent has either a whole reply or
 //! none; a claim without a reply is the piece that was lost.
 //!
 //! Invariant: it writes only its own *back*, and nothing there that the parent relies on.
@@ -11,6 +11,7 @@
 use super::calls::ParentCalls;
 use super::output::Output;
 use super::panics::describe_panic;
+use super::sampler::Sampler;
 use crate::codec::call::{Call, Fault};
 use crate::codec::{Encoded, Format};
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair};
@@ -60,6 +61,7 @@ pub(crate) struct Worker {
     supervisor: Event,
     calls: ParentCalls,
     output: Output,
+    sampler: Sampler,
     result_limit: ResultLimit,
     /// This process: a piece may fork, and return twice.
     process: process::Number,
@@ -88,6 +90,7 @@ impl Worker {
             supervisor,
             calls,
             output: Output::new(),
+            sampler: Sampler::default(),
             result_limit,
             process: process::number(),
             was_woken: false,
@@ -109,7 +112,10 @@ impl Worker {
             failpoint!("worker-record-seen");
             let Header { kind, flags, sequence } = record.header;
             match kind {
-                record::PIECE | record::BEGIN => self.piece(&record, flags, sequence),
+                record::PIECE | record::BEGIN => {
+                    self.piece(&record, flags, sequence);
+                }
+                record::SAMPLED | record::SAMPLED_BEGIN => self.sampled_piece(&record, flags, sequence),
                 // A part of a piece that was revoked while its arguments were on their way.
                 record::CHUNK => self.pass(&record),
                 // `LEAVE`: the parent runs our own image and writes no other kind. It sees that what takes time now is
@@ -119,13 +125,25 @@ impl Worker {
         }
     }
 
-    /// Runs a piece and replies, unless the parent has revoked it.
-    fn piece(&mut self, record: &Record, flags: u8, sequence: u32) {
+    /// The same, and then tells what memory it has taken.
+    fn sampled_piece(&mut self, record: &Record, flags: u8, sequence: u32) {
+        self.sampler.begin();
+        if !self.piece(record, flags, sequence) {
+            return;
+        }
+        let (flags, sample) = self.sampler.sample();
+        // Without a signal: the parent reads it with the next reply.
+        self.push(Header { kind: record::SAMPLE, flags, sequence }, &sample.to_words(), &[]);
+        failpoint!("worker-sampled");
+    }
+
+    /// Runs a piece and replies. False if the parent has revoked it.
+    fn piece(&mut self, record: &Record, flags: u8, sequence: u32) -> bool {
         let words = self.pair.out_ring();
         if !claim::claim(self.pair.states(), sequence) {
             failpoint!("worker-hole-seen");
             self.pass(record);
-            return;
+            return false;
         }
         failpoint!("worker-claimed");
         if flags & record::LIMITED != 0 {
@@ -138,7 +156,7 @@ impl Worker {
         };
         let format = Format::from_bits(flags & record::FORMAT_MASK).unwrap_or_default();
         self.arguments.clear();
-        if record.header.kind == record::PIECE {
+        if matches!(record.header.kind, record::PIECE | record::SAMPLED) {
             record.append_to(words, 1, &mut self.arguments);
             failpoint!("worker-arguments-copied");
             // The parent is not told: it learns that from the reply.
@@ -158,6 +176,7 @@ impl Worker {
         };
         self.reply(sequence, outcome, &result, notable);
         self.keep(result);
+        true
     }
 
     /// As [`run`](Self::run), but a result that is longer than the pool allows becomes an error.

@@ -1,14 +1,17 @@
 //! Takes what workers have said: outcomes go to their tasks, and the pace of the pieces is learnt.
 
 use super::delayed::Delayed;
+use super::functions::Sampled;
 use super::seat::{Measured, WorkerHandle};
 use super::task_state::TaskState;
 use super::work::Work;
+use super::worker_memory::WorkerMemory;
 use crate::backend::TaskKey;
 use crate::codec::bytes::{Arguments, Reply};
-use crate::engine::link::{Arrival, Arrivals, Buffers};
+use crate::engine::link::{Arrival, Arrivals, Buffers, Told};
 use crate::engine::observe::Counts;
 use crate::engine::piece::WaitingPiece;
+use crate::engine::policy::pace::MAX_COST_NS;
 use crate::engine::unpark::{Wake, Wakes};
 use crate::engine::wire::record::{self, Outcome};
 use crate::error::{Error, ErrorKind};
@@ -51,8 +54,10 @@ pub(crate) fn collect_from(
         to.work.trash.add_all(worker.link.take_unwanted());
         return Ok(if has_more { Found::Part } else { Found::Nothing });
     }
-    let mut look = Look { seat, pid: worker.pid(), to, count: 0, last_task: None, start_failure: None };
-    let result = worker.link.collect(buffers, &mut look);
+    let pid = worker.pid();
+    let WorkerHandle { link, sampled, memory, .. } = &mut *worker;
+    let mut look = Look { seat, pid, to, count: 0, last_task: None, start_failure: None, sampled, memory };
+    let result = link.collect(buffers, &mut look);
     let Look { count, last_task, start_failure, .. } = look;
     to.work.trash.add_pages(worker.link.take_pages());
     to.work.trash.add_all(worker.link.take_unwanted());
@@ -79,6 +84,8 @@ struct Look<'a, 'b> {
     count: u64,
     last_task: Option<TaskKey>,
     start_failure: Option<String>,
+    sampled: &'a mut Sampled,
+    memory: &'a mut WorkerMemory,
 }
 
 impl Look<'_, '_> {
@@ -103,6 +110,10 @@ impl Arrivals for Look<'_, '_> {
         let Some(task) = tasks.get_mut(key) else { return trash.add_reply(bytes) };
         self.to.wakes.add(task.settle_done(number, bytes, trash));
         failpoint!("parent-piece-settled");
+    }
+
+    fn sample(&mut self, told: &Told<'_>) {
+        self.to.work.functions.sampled(told, self.sampled, self.memory);
     }
 
     fn other(&mut self, arrival: Arrival) {
@@ -132,19 +143,27 @@ fn learn_pace(worker: &mut WorkerHandle, work: &mut Work, key: TaskKey, count: u
     let Some(measured) = worker.measured else { return };
     let now_ns = clock::now_ns();
     worker.measured = Some(Measured::FromReply(now_ns));
+    let each_ns = |since_ns| now_ns.saturating_sub(since_ns) / count;
+    // What to believe of the task's pieces, and of the function's.
+    let (of_task_ns, of_function_ns) = match measured {
+        Measured::FromReply(since_ns) => (each_ns(since_ns), each_ns(since_ns)),
+        // With more workers than cores this is mostly a wait for a core. Once it counted, each worker that was
+        // woken for tiny pieces made them seem long, so the next of them woke one worker more each. The worker's own
+        // word on it has no such wait.
+        Measured::FromIdle(since_ns, first) => {
+            let told_ns = worker.link.told_cost_ns(first);
+            let believed_ns = told_ns.unwrap_or_else(|| each_ns(since_ns));
+            let known_ns = work.tasks.get(key).map_or(MAX_COST_NS, |task| task.cost_ns());
+            let of_task_ns = believed_ns.min(u64::from(known_ns));
+            // Its word goes no further than the time that has passed.
+            let of_function_ns = told_ns.map_or(of_task_ns, |told_ns| told_ns.min(now_ns.saturating_sub(since_ns)));
+            (of_task_ns, of_function_ns)
+        }
+    };
     if let Some(task) = work.tasks.get_mut(key) {
-        let each_ns = |since_ns| now_ns.saturating_sub(since_ns) / count;
-        task.learn_cost(match measured {
-            Measured::FromReply(since_ns) => each_ns(since_ns),
-            // With more workers than cores this is mostly a wait for a core. Once it counted, each worker that was
-            // woken for tiny pieces made them seem long, so the next of them woke one worker more each. The worker's own
-            // word on it has no such wait.
-            Measured::FromIdle(since_ns, first) => {
-                let told_ns = worker.link.told_cost_ns(first);
-                told_ns.unwrap_or_else(|| each_ns(since_ns)).min(u64::from(task.cost_ns()))
-            }
-        });
+        task.learn_cost(of_task_ns);
     }
+    work.functions.learn_cost(worker.link.last_function(), of_function_ns);
 }
 
 /// A reply that is no result.

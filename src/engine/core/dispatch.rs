@@ -3,6 +3,7 @@
 //! Tasks take turns, so that a small task is not stuck behind a huge one. Which worker, and how much, is
 //! decided in `policy::placement` and `policy::pace`.
 
+use super::functions::Functions;
 use super::ready_queue::ReadyQueue;
 use super::roster::Set;
 use super::seat::{Measured, Seat, WorkerHandle};
@@ -254,8 +255,9 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     if was_idle {
         let task = worker.link.newest_task().and_then(|key| work.tasks.get(key));
         // Nothing needs to be learnt from a task that has one piece, and a clock costs as much as a tiny
-        // piece.
-        let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1);
+        // piece. Samples are few, and so that they stay few the cost of the function must be known.
+        let is_single =
+            feeding.given == 1 && task.is_some_and(|task| task.len() == 1) && !worker.link.newest_is_sampled();
         worker.measured = (!is_single).then(|| Measured::FromIdle(clock::now_ns(), first));
     } else if worker.measured.is_none() {
         worker.measured = Some(Measured::FromReply(clock::now_ns()));
@@ -293,10 +295,10 @@ impl Feeding {
 
     /// One turn of a task.
     fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
-        let Work { tasks, ready, queue, .. } = work;
+        let Work { tasks, ready, queue, functions, .. } = work;
         let Some(task) = tasks.get_mut(key) else { return Turn::Over };
         let before = task.waiting_bytes();
-        let turn = self.take_turn_of(worker, (task, key), ready);
+        let turn = self.take_turn_of(worker, (task, key), ready, functions);
         queue.changed(before, task.waiting_bytes());
         turn
     }
@@ -307,6 +309,7 @@ impl Feeding {
         worker: &mut WorkerHandle,
         (task, key): (&mut TaskState, TaskKey),
         ready: &mut ReadyQueue,
+        functions: &Functions,
     ) -> Turn {
         let cost_ns = task.cost_ns();
         let half = *self
@@ -320,9 +323,9 @@ impl Feeding {
             let held = worker.link.in_flight() + 1;
             let is_last =
                 self.left_ns <= u64::from(cost_ns) || held == MAX_LOOK_AHEAD || !task.waits() && ready.is_empty();
-            let (call, bytes) = (task.word(number), arguments.len().min(CHUNK_BYTES));
-            let piece =
-                Given { task: key, number, call, format: task.settings().format, terms: task.terms(), arguments };
+            let ((call, function), bytes) = (task.word(number), arguments.len().min(CHUNK_BYTES));
+            let (format, terms) = (task.settings().format, task.terms(functions.of_number(function)));
+            let piece = Given { task: key, number, call, format, terms, arguments };
             if let Err(back) = worker.link.give(piece, is_last || held == half) {
                 task.unpop_waiting(WaitingPiece { number, arguments: back.arguments });
                 return Turn::NoRoom;

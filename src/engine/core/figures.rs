@@ -1,16 +1,52 @@
-//! The pool's figures: what `Pool::stats` tells.
+//! The pool's figures: what `Pool::stats` tells, as far as it takes the lock. `engine/report.rs` works out the rest.
 
 use super::Core;
+use super::functions::Figures;
 use super::seat::{Seat, WorkerHandle};
+use crate::backend::MemoryLimits;
+use crate::error::PieceLabel;
 use crate::stats::{Stats, WorkerStart, WorkerState, WorkerStats};
 use crate::sys::clock;
 use crate::sys::usage::Usage;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The pool's figures at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) stats: Stats,
+    /// What workers run, by their numbers.
+    pub(crate) running: Vec<(usize, PieceLabel)>,
+    pub(crate) functions: Figures,
+    pub(crate) limits: MemoryLimits,
+}
+
 impl Core {
     /// The pool's figures now, but for the pieces that wait: those take a walk over all tasks.
-    pub(crate) fn stats(&mut self) -> Stats {
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        self.collect_samples();
+        let mut functions = self.work.functions.figures();
+        for worker in self.seats.workers() {
+            functions.count(worker.link.unsampled());
+        }
+        let runs = |(seat, it): (usize, &Seat)| {
+            let (task, number) = it.worker()?.link.oldest_piece()?;
+            Some((seat, self.work.tasks.get(task)?.label(number)))
+        };
+        let running = self.seats.iter().filter_map(runs).collect();
+        Snapshot { running, functions, limits: *self.watched.limits(), stats: self.stats() }
+    }
+
+    /// Reads the samples of workers that have nothing to do: nobody else looks at those.
+    fn collect_samples(&mut self) {
+        for seat in 0..self.seats.len() {
+            if self.seats.worker(seat).is_some_and(|worker| worker.link.awaits_sample()) {
+                let _ = self.collect_from(seat);
+            }
+        }
+    }
+
+    fn stats(&mut self) -> Stats {
         let now_ns = clock::now_ns();
         let mut workers = Vec::with_capacity(self.seats.len());
         for number in 0..self.seats.len() {
@@ -31,7 +67,7 @@ impl Core {
                 age: worker.map(|worker| Duration::from_nanos(now_ns.saturating_sub(worker.made_ns()))),
                 memory: None,
                 memory_at_start: worker.filter(|it| it.memory.files().is_some()).map(|it| it.memory.at_start()),
-                memory_peak: None,
+                memory_peak: worker.filter(|it| it.memory.files().is_some()).map(|it| it.memory.peak()),
                 last_replaced: past.last,
             });
         }
@@ -70,6 +106,7 @@ impl Core {
             let least = worker.memory.least();
             if let Some(told) = stats.workers.iter_mut().find(|told| told.worker == seat) {
                 told.memory = Some(least);
+                told.memory_peak = Some(worker.memory.peak());
             }
         }
         stats.memory = (!readings.is_empty()).then(|| self.sum_of_memory());

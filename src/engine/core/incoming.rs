@@ -75,8 +75,8 @@ impl Core {
             return 0;
         }
         let (Some(task), Some(worker)) = (self.work.tasks.get_mut(key), self.seats.worker_mut(seat)) else { return 0 };
-        let Some(word) = task.known_word(site).filter(|_| task.goes_directly()) else { return 0 };
-        let call = (word, task.settings().format, task.terms());
+        let Some((word, function)) = task.known_word(site).filter(|_| task.goes_directly()) else { return 0 };
+        let call = (word, task.settings().format, task.terms(self.work.functions.of_number(function)));
         let first = task.len();
         let (was_idle, first_sequence) = (worker.link.is_idle(), worker.link.next_sequence());
         // Nearly always there is no limit of a worker's pieces.
@@ -109,7 +109,10 @@ impl Core {
         }
         if task.known_word(&site).is_none() {
             match travel::word(&site.call) {
-                Some(word) => task.add_site(site, word),
+                Some(word) => {
+                    let function = self.work.functions.number_of(word, &site, task.settings().name.as_ref());
+                    task.add_site(site, word, function);
+                }
                 None => {
                     let wake = task.add_failed(site, travel::refused);
                     self.wakes.add(wake);

@@ -162,7 +162,10 @@ impl Core {
             return Err(error);
         }
         failpoint!("parent-worker-ordered");
-        let Prepared { link, memory } = prepared;
+        let Prepared { mut link, memory } = prepared;
+        if self.samples {
+            link.sample_pieces(now_ns);
+        }
         let limits = self.recycling.next_limits();
         it.occupy(WorkerHandle::new(link, memory, limits, now_ns));
         self.alarm.wake_by(now_ns + SPAWN_DEADLINE_NS);
@@ -491,6 +494,7 @@ impl Core {
         }
         self.epolls.callers.remove(&worker.link.caller_event);
         self.epolls.supervisor.remove(&worker.link.supervisor_event);
+        self.work.functions.count(worker.link.unsampled());
         // The worker has left its seat. If it had run, its last replies were collected before.
         failpoint!("parent-rest-collected");
         Some(worker)

@@ -44,7 +44,7 @@ impl Core {
         if !task.counts_as_start(piece.number) {
             return self.work.take_back(piece);
         }
-        let again = task.terms().may_run_again;
+        let again = task.may_run_again();
         let Returned { task, number, arguments } = piece;
         self.lose(seat, worker, (task, number, again.then_some(arguments)), How::NotBegun, cause);
     }

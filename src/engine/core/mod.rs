@@ -26,6 +26,7 @@ mod ending;
 mod events;
 mod figures;
 mod follow;
+mod functions;
 mod gate;
 mod incoming;
 mod life;
@@ -54,6 +55,8 @@ mod worker_memory;
 pub(crate) use self::attention::{Again, Observer};
 pub(crate) use self::ending::Closed;
 pub(crate) use self::events::number;
+pub(crate) use self::figures::Snapshot;
+pub(crate) use self::functions::Figures;
 pub(crate) use self::gate::{GateAnswer, GateQuestion};
 pub(crate) use self::lifecycle::Unallocated;
 pub(crate) use self::memory::{MemoryAnswer, MemoryNews, MemoryQuestion, Unmeasured};
@@ -150,6 +153,8 @@ pub(crate) struct Core {
     following: Following,
     recycling: Recycling,
     watched: Watched,
+    /// Workers sample pieces.
+    samples: bool,
     /// How the fork server starts workers.
     start: WorkerStart,
     epolls: Epolls,
@@ -197,6 +202,7 @@ impl Core {
             following: Following::default(),
             recycling: Recycling::default(),
             watched: Watched::default(),
+            samples: false,
             start: WorkerStart::default(),
             epolls,
             buffers,
@@ -217,6 +223,11 @@ impl Core {
     pub(crate) fn with_queue(mut self, most: Option<usize>) -> Self {
         self.work.queue = Queue::new(most);
         self
+    }
+
+    /// Whether the workers that are started from now on sample pieces.
+    pub(crate) fn sample_pieces(&mut self, samples: bool) {
+        self.samples = samples;
     }
 
     // The parts that others use directly.

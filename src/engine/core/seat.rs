@@ -13,6 +13,7 @@
 //! Invariant: a seat's generation grows with each worker in it, so a message about an earlier worker
 //! finds nobody.
 
+use super::functions::Sampled;
 use super::life::Life;
 use super::roster::Traits;
 use super::worker_memory::{TooLarge, WorkerMemory};
@@ -110,6 +111,7 @@ pub(crate) struct WorkerHandle {
     pub(crate) start_failure: Option<String>,
     pub(crate) life: Life,
     pub(crate) memory: WorkerMemory,
+    pub(crate) sampled: Sampled,
     pub(crate) too_large: Option<TooLarge>,
 }
 
@@ -140,6 +142,7 @@ impl WorkerHandle {
             start_failure: None,
             life: Life::new(limits),
             memory: WorkerMemory::default(),
+            sampled: Sampled::default(),
             too_large: None,
         }
     }

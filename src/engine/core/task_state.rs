@@ -25,9 +25,10 @@ use super::reason::Reason;
 use super::trash::Trash;
 use crate::backend::{Settled, Site, TaskSettings};
 use crate::codec::bytes::{Arguments, Reply};
-use crate::engine::piece::{Terms, WaitingPiece};
+use crate::engine::piece::{Function, Terms, WaitingPiece};
 use crate::engine::policy::pace;
 use crate::engine::policy::restart::{self, Loss};
+use crate::engine::policy::sampling::OTHERS;
 use crate::engine::unpark::{Unparker, Wake};
 use crate::error::{Error, PieceLabel};
 use std::collections::BTreeMap;
@@ -107,6 +108,8 @@ struct KnownSite {
     site: Site,
     /// `None` for pieces that failed before they could wait.
     word: Option<u64>,
+    /// The number of its function.
+    function: u8,
 }
 
 /// What a look for the piece that finished first has found.
@@ -218,16 +221,17 @@ impl TaskState {
 
     // Pieces that come.
 
-    /// The travelling word of a site, if the last piece was of it too.
+    /// The travelling word of a site and the number of its function, if the last piece was of it too.
     #[inline]
-    pub(crate) fn known_word(&self, site: &Site) -> Option<u64> {
+    pub(crate) fn known_word(&self, site: &Site) -> Option<(u64, u8)> {
         let known = self.sites.last()?;
-        known.word.filter(|_| known.site.is_same(site))
+        let word = known.word.filter(|_| known.site.is_same(site))?;
+        Some((word, known.function))
     }
 
-    /// Notes the site of the pieces that come next, and their call in the form that travels.
-    pub(crate) fn add_site(&mut self, site: Site, word: u64) {
-        self.sites.push(KnownSite { first: self.pieces.len(), site, word: Some(word) });
+    /// Notes the site of the pieces that come next, their call in the form that travels, and the number of its function.
+    pub(crate) fn add_site(&mut self, site: Site, word: u64, function: u8) {
+        self.sites.push(KnownSite { first: self.pieces.len(), site, word: Some(word), function });
     }
 
     /// New pieces of the last site, which went to a worker at once.
@@ -251,7 +255,7 @@ impl TaskState {
     pub(crate) fn add_failed(&mut self, site: Site, error: impl FnOnce(PieceLabel) -> Error) -> Wake {
         if self.sites.last().is_none_or(|known| !known.site.is_same(&site)) {
             // Whether its call can travel is asked only for a piece that does.
-            self.sites.push(KnownSite { first: self.pieces.len(), site, word: None });
+            self.sites.push(KnownSite { first: self.pieces.len(), site, word: None, function: OTHERS });
         }
         let number = self.pieces.len();
         let error = error(self.label(number));
@@ -295,9 +299,15 @@ impl TaskState {
 
     /// The terms on which its pieces are given.
     #[inline]
-    pub(crate) fn terms(&self) -> Terms {
-        let TaskSettings { limit_ns, retries, .. } = self.settings;
-        Terms { cost_ns: self.cost_ns, limit_ns, may_run_again: retries > 0 }
+    pub(crate) fn terms(&self, function: Function) -> Terms {
+        let TaskSettings { limit_ns, .. } = self.settings;
+        Terms { cost_ns: self.cost_ns, function, limit_ns, may_run_again: self.may_run_again() }
+    }
+
+    /// True if a piece of it whose start was lost may start again.
+    #[inline]
+    pub(crate) fn may_run_again(&self) -> bool {
+        self.settings.retries > 0
     }
 
     /// True if a piece of it that panics may start again.
@@ -484,12 +494,12 @@ impl TaskState {
 
     /// What a piece calls, in the form that travels.
     #[inline]
-    pub(crate) fn word(&self, number: usize) -> u64 {
+    pub(crate) fn word(&self, number: usize) -> (u64, u8) {
         let known = match &self.sites[..] {
             [only] => only,
             _ => self.known_site(number),
         };
-        known.word.expect("a piece waits only after the word of its site is known")
+        (known.word.expect("a piece waits only after the word of its site is known"), known.function)
     }
 
     /// How errors name a piece.

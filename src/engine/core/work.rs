@@ -3,6 +3,7 @@
 //! Invariant: a task that has waiting pieces which may run is in `ready`. A bounded task with too much
 //! unread leaves it, and comes back when a reader takes something.
 
+use super::functions::Functions;
 use super::queue::Queue;
 use super::ready_queue::ReadyQueue;
 use super::reason::Reason;
@@ -21,6 +22,7 @@ pub(crate) struct Work {
     /// What nobody needs any more of the pieces that were here.
     pub(crate) trash: Trash,
     pub(crate) queue: Queue,
+    pub(crate) functions: Functions,
 }
 
 impl Work {

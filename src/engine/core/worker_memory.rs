@@ -36,6 +36,8 @@ pub(crate) struct WorkerMemory {
     judged_ns: u64,
     /// No exact reading before that.
     exact_after_ns: u64,
+    /// The most that it had for itself, as far as anything tells.
+    peak: u64,
     checks: Checks,
     high_crossing: Crossing,
     max_crossing: Crossing,
@@ -91,6 +93,7 @@ impl WorkerMemory {
         (self.files, self.since_ns, self.shared) = (Files::Open(files), now_ns, shared.min(all));
         self.all = all;
         self.at_start = self.least();
+        self.peak = self.at_start;
     }
 
     pub(crate) fn at_start(&self) -> u64 {
@@ -109,13 +112,44 @@ impl WorkerMemory {
     }
 
     /// What it has for itself, at least; after an exact reading, about that.
+    #[inline]
     pub(crate) fn least(&self) -> u64 {
-        (self.all.saturating_sub(self.shared) + self.unshared).min(self.all)
+        self.own_of(self.all)
+    }
+
+    /// What it has for itself, at least, if it has this with all that it may share.
+    #[inline]
+    fn own_of(&self, all: u64) -> u64 {
+        (all.saturating_sub(self.shared) + self.unshared).min(all)
     }
 
     /// A reading.
     pub(crate) fn read(&mut self, all: u64) {
         (self.all, self.is_read) = (all, true);
+        self.peak = self.peak.max(self.least());
+    }
+
+    /// The most that it had for itself, by readings and by its own word.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    /// It tells that it had this once, with all that it may share. Gives what it had for itself, if that is known.
+    pub(crate) fn note_peak(&mut self, all: u64) -> Option<u64> {
+        self.files()?;
+        let own = self.own_of(all);
+        self.peak = self.peak.max(own);
+        Some(own)
+    }
+
+    /// Reads what it has now, if the system tells: its word goes beyond what was read before. Under the lock.
+    pub(crate) fn read_for_sample(&mut self) -> u64 {
+        if let Files::Open(FilesOf { shared, of_lock }) = &self.files
+            && let Some(all) = of_lock.as_ref().unwrap_or(shared).anonymous_bytes()
+        {
+            self.read(all);
+        }
+        self.all
     }
 
     /// An exact reading, which took a while.

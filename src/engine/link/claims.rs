@@ -81,8 +81,23 @@ mod tests {
     fn piece(held: Held) -> InFlight {
         let task = TaskKey { index: 0, generation: 1 };
         let (number, sequence, cost_ns, position, end) = (0, 1, 1, 0, 0);
-        let (low_water, streams, is_limited, may_run_again) = (false, false, false, false);
-        InFlight { task, number, sequence, cost_ns, position, end, low_water, streams, is_limited, may_run_again, held }
+        let (low_water, streams, is_limited, may_run_again, is_sampled, function) =
+            (false, false, false, false, false, 0);
+        InFlight {
+            task,
+            number,
+            sequence,
+            cost_ns,
+            position,
+            end,
+            low_water,
+            streams,
+            is_limited,
+            may_run_again,
+            is_sampled,
+            function,
+            held,
+        }
     }
 
     /// The words of piece 1: undecided, claimed, revoked, damaged.

@@ -27,6 +27,10 @@ pub(crate) struct InFlight {
     pub(super) is_limited: bool,
     /// Its arguments must stay readable until it is answered.
     pub(super) may_run_again: bool,
+    /// A sample follows its reply.
+    pub(super) is_sampled: bool,
+    /// The number of the function that it calls.
+    pub(super) function: u8,
     /// Whose it is, as far as the parent has seen.
     pub(super) held: Held,
 }
@@ -167,6 +171,8 @@ mod tests {
                 streams: false,
                 is_limited: false,
                 may_run_again: false,
+                is_sampled: false,
+                function: 0,
                 held: Held::Given,
             });
         }

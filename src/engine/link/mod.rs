@@ -14,16 +14,18 @@ mod ledger;
 mod progress;
 mod reading;
 mod room;
+mod samples;
 mod signals;
 mod stream;
 
 pub(crate) use buffers::Buffers;
 pub(crate) use reading::Arrivals;
+pub(crate) use samples::Told;
 
 use crate::backend::TaskKey;
 use crate::codec::Format;
 use crate::codec::bytes::{ARGUMENT_INLINE_BYTES, Arguments, Reply};
-use crate::engine::piece::{Given, Lost, Returned, Terms};
+use crate::engine::piece::{Function, Given, Lost, Returned, Terms};
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair};
 use crate::engine::wire::record::{self, Outcome};
 use crate::error::Cause;
@@ -43,6 +45,7 @@ use ledger::{InFlight, Ledger};
 use progress::{Limits, Sightings};
 use reading::Incoming;
 use room::Lack;
+use samples::Samples;
 use signals::Signals;
 use stream::Outgoing;
 
@@ -86,6 +89,7 @@ pub(crate) struct Link {
     /// The position in *back* up to which the worker was told that the parent has read.
     told_head: u64,
     signals: Signals,
+    samples: Samples,
     /// It was seen to be ready, or has signalled.
     was_ready: bool,
     /// A state word was seen that neither side writes.
@@ -113,6 +117,7 @@ impl Link {
             incoming: Incoming::default(),
             told_head: 0,
             signals: Signals::new(),
+            samples: Samples::off(),
             was_ready: false,
             is_damaged: false,
             copied: 0,
@@ -220,13 +225,15 @@ impl Link {
         }
         let Given { task, number, call, format, terms, arguments } = piece;
         let bytes = arguments.into_vec();
-        let sequence = self.next_sequence;
-        let header = Header { kind: record::BEGIN, flags: flags_of(format, terms, low_water), sequence };
+        let (sequence, is_sampled) = (self.next_sequence, self.samples.choose(terms.function));
+        let kind = if is_sampled { record::SAMPLED_BEGIN } else { record::BEGIN };
+        let header = Header { kind, flags: flags_of(format, terms, low_water), sequence };
         let lead = [call, bytes.len() as u64];
         let Some(position) = self.push(header, &lead, &bytes[..CHUNK_BYTES]) else {
+            self.samples.not_given(is_sampled, terms.function.number);
             return Err(Given { task, number, call, format, terms, arguments: Arguments::Heap(bytes) });
         };
-        self.given(task, number, terms, position, low_water, true);
+        self.given(task, number, terms, position, low_water, (true, is_sampled));
         self.outgoing.start(sequence, bytes, CHUNK_BYTES);
         Ok(())
     }
@@ -288,23 +295,33 @@ impl Link {
         if arguments.len() > CHUNK_BYTES || !self.has_slot() {
             return false;
         }
-        let sequence = self.next_sequence;
-        let header = Header { kind: record::PIECE, flags: flags_of(format, terms, low_water), sequence };
+        let (sequence, is_sampled) = (self.next_sequence, self.samples.choose(terms.function));
+        let kind = if is_sampled { record::SAMPLED } else { record::PIECE };
+        let header = Header { kind, flags: flags_of(format, terms, low_water), sequence };
         // The first attempt is inlined, since it nearly always succeeds: it then knows that `lead` is one word.
         let position = match self.work.push(self.pair.out_ring(), header, &[call], arguments) {
             Ok(position) => Some(position),
             Err(Full) => self.push(header, &[call], arguments),
         };
-        if let Some(position) = position {
-            self.given(task, number, terms, position, low_water, false);
+        match position {
+            Some(position) => self.given(task, number, terms, position, low_water, (false, is_sampled)),
+            None => self.samples.not_given(is_sampled, terms.function.number),
         }
         position.is_some()
     }
 
     /// Notes a piece that was written. Inlined so that the piece is built in its final place.
     #[inline(always)]
-    fn given(&mut self, task: TaskKey, number: usize, terms: Terms, position: u64, low_water: bool, streams: bool) {
-        let Terms { cost_ns, limit_ns, may_run_again } = terms;
+    fn given(
+        &mut self,
+        task: TaskKey,
+        number: usize,
+        terms: Terms,
+        position: u64,
+        low_water: bool,
+        (streams, is_sampled): (bool, bool),
+    ) {
+        let Terms { cost_ns, function: Function { number: function, .. }, limit_ns, may_run_again } = terms;
         let (sequence, end) = (self.next_sequence, self.work.tail());
         self.next_sequence = if sequence == claim::LAST_SEQUENCE { 1 } else { sequence + 1 };
         if let Some(limit_ns) = limit_ns {
@@ -325,6 +342,8 @@ impl Link {
             streams,
             is_limited,
             may_run_again,
+            is_sampled,
+            function,
             held,
         });
     }
@@ -405,6 +424,7 @@ impl Link {
         }
         failpoint!("parent-piece-revoked");
         let piece = self.ledger.remove_newest()?;
+        self.samples.not_given(piece.is_sampled, piece.function);
         self.holes.add(piece.end);
         Some(self.returned(&piece))
     }
@@ -413,12 +433,14 @@ impl Link {
     pub(crate) fn revoke_task(&mut self, task: TaskKey) {
         let states = self.pair.states();
         let (holes, outgoing, is_damaged) = (&mut self.holes, &mut self.outgoing, &mut self.is_damaged);
+        let samples = &mut self.samples;
         self.ledger.remove_if(|piece| {
             if piece.task != task {
                 return false;
             }
             let gone = piece.revoke(states);
             if gone {
+                samples.not_given(piece.is_sampled, piece.function);
                 holes.add(piece.end);
                 outgoing.forget(piece.sequence);
             } else {

@@ -5,7 +5,8 @@
 //! owner. Anything else is a [`Violation`], and costs that worker only.
 //!
 //! What may repeat, and what bounds it: replies are no more than the pieces that the worker holds. The parts of a reply that
-//! streams are full ones ([`CHUNK_BYTES`]) but for the last, so no more than its length allows. A failed start is the first
+//! streams are full ones ([`CHUNK_BYTES`]) but for the last, so no more than its length allows. A sample follows the reply to a piece that is
+//! sampled, and nothing else. A failed start is the first
 //! thing in the ring or nothing. So a worker that lets its ring stand full of records keeps the parent busy for as many
 //! records as the parent itself has asked for, and not longer.
 //!
@@ -13,6 +14,7 @@
 //! the oldest. The ring's words are written by the worker; `back_head` in *out* is written here alone.
 
 use super::buffers::Buffers;
+use super::samples::Told;
 use super::{Answered, Arrival, Link};
 use crate::backend::TaskKey;
 use crate::codec::bytes::{REPLY_INLINE_BYTES, Reply};
@@ -143,6 +145,9 @@ pub(crate) trait Arrivals {
 
     /// Any other arrival, or a result that streamed.
     fn other(&mut self, arrival: Arrival);
+
+    /// A sample of what the worker's memory does.
+    fn sample(&mut self, told: &Told<'_>);
 }
 
 impl<F: FnMut(Arrival)> Arrivals for F {
@@ -154,6 +159,8 @@ impl<F: FnMut(Arrival)> Arrivals for F {
     fn other(&mut self, arrival: Arrival) {
         self(arrival);
     }
+
+    fn sample(&mut self, _: &Told<'_>) {}
 }
 
 impl Link {
@@ -172,7 +179,14 @@ impl Link {
             bytes += record.payload_bytes;
             failpoint!("parent-reply-seen");
             let plain = self.read_plain(&record);
-            let other = if plain.is_none() { self.read(&record, buffers)? } else { None };
+            let other = match plain {
+                Some(_) => None,
+                None if record.header.kind == record::SAMPLE => {
+                    self.read_sample(&record, |told| arrivals.sample(told))?;
+                    None
+                }
+                None => self.read(&record, buffers)?,
+            };
             self.replies.pass(&record);
             failpoint!("parent-reply-read");
             self.tell_head();
@@ -197,13 +211,16 @@ impl Link {
             && flags == Outcome::Result as u8
             && oldest.sequence == sequence
             && !oldest.streams
-            && self.incoming.is_none();
+            && !oldest.is_sampled
+            && self.incoming.is_none()
+            && !self.samples.is_due();
         if !is_plain {
             return None;
         }
         let piece = Answered { task: oldest.task, number: oldest.number };
         // An answer means that the worker has read the arguments.
         self.work.consumed_to(oldest.end);
+        self.samples.answered(oldest.function);
         self.ledger.drop_oldest();
         Some((piece, whole_reply(record, self.pair.back_ring())))
     }
@@ -246,6 +263,10 @@ impl Link {
     #[inline(never)]
     fn read(&mut self, record: &Record, buffers: &mut Buffers) -> Result<Option<Arrival>, Violation> {
         let Header { kind, flags, sequence } = record.header;
+        // Before any other reply comes the sample that is due.
+        if self.samples.is_due() {
+            return Err(Violation);
+        }
         if kind == record::REPLY && flags == Outcome::StartFailed as u8 {
             return self.start_failure(record).map(Some);
         }
@@ -273,6 +294,10 @@ impl Link {
         }
         // An answer means that the worker has read the arguments.
         self.work.consumed_to(piece.end);
+        self.samples.answered(piece.function);
+        if piece.is_sampled {
+            self.samples.expect(sequence);
+        }
         let piece = Answered { task: piece.task, number: piece.number };
         Ok(Some(Arrival::Reply { piece, outcome, bytes, again }))
     }

@@ -11,6 +11,8 @@ use crate::protocol::sync::Release;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+mod samples;
+
 /// A worker that the test plays, on its own mapping of the pair.
 struct Played {
     pair: Pair,
@@ -36,7 +38,7 @@ fn arguments_of(number: usize, length: usize) -> Vec<u8> {
 /// A piece with `length` bytes of arguments.
 fn piece(task: TaskKey, number: usize, length: usize) -> Given {
     let arguments = Arguments::Heap(arguments_of(number, length));
-    let terms = Terms { cost_ns: 1, limit_ns: None, may_run_again: false };
+    let terms = Terms { cost_ns: 1, function: Function::UNKNOWN, limit_ns: None, may_run_again: false };
     Given { task, number, call: 7, format: Format::Raw, terms, arguments }
 }
 
@@ -657,7 +659,7 @@ mod counted {
 
     #[inline(never)]
     pub(super) fn counted_give(worker: &mut Link, task: TaskKey, numbers: std::ops::Range<usize>) {
-        let terms = Terms { cost_ns: 80, limit_ns: None, may_run_again: false };
+        let terms = Terms { cost_ns: 80, function: Function::UNKNOWN, limit_ns: None, may_run_again: false };
         for number in numbers {
             let arguments = (number as u64).to_le_bytes();
             assert!(worker.give_record(task, number, (7, Format::Raw, terms), &arguments, number % 64 == 63));

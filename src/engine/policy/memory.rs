@@ -143,6 +143,13 @@ impl Checks {
     }
 }
 
+/// How many pieces that each leave this much behind fit into that room.
+#[must_use]
+pub(crate) fn pieces_left(room_bytes: u64, growth_per_piece: f64) -> u64 {
+    // A float that is too large for the type becomes the largest number, and one that is none becomes 0.
+    if growth_per_piece > 0.0 { (room_bytes as f64 / growth_per_piece) as u64 } else { u64::MAX }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +232,21 @@ mod tests {
             for &(mb, expected) in found {
                 assert_eq!(checks.count(mb * MB, 100 * MB, needed), expected, "{needed} checks, {found:?}");
             }
+        }
+    }
+
+    #[test]
+    fn pieces_are_left_until_the_room_is_full() {
+        for (room_bytes, growth, expected) in [
+            (0, 1008.0, 0),
+            (1007, 1008.0, 0),
+            (24_192_000, 1008.0, 24_000),
+            (1000, 0.5, 2000),
+            (u64::MAX, f64::MIN_POSITIVE, u64::MAX),
+            (1000, 0.0, u64::MAX),
+            (1000, f64::NAN, u64::MAX),
+        ] {
+            assert_eq!(pieces_left(room_bytes, growth), expected, "{room_bytes} by {growth}");
         }
     }
 }

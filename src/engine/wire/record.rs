@@ -10,6 +10,7 @@
 //! | `PIECE` | format, `LOW_WATER`, `LIMITED` | the call, then the arguments                     |
 //! | `BEGIN` | as of `PIECE`        | the call, the length of all arguments, their first chunk |
 //! | `CHUNK` | 0                    | the next chunk of the arguments                  |
+//! | `SAMPLED`, `SAMPLED_BEGIN` | as of `PIECE` | as of `PIECE` and `BEGIN`: a sample is to follow the reply |
 //! | `LEAVE` | 0                    | none: no more work comes, and the worker ends    |
 //!
 //! *back* (the replies; `sequence` repeats the piece's):
@@ -19,6 +20,7 @@
 //! | `REPLY` | an outcome | the result, or the reason why there is none                |
 //! | `BEGIN` | an outcome | the length of all of that, its first chunk                 |
 //! | `CHUNK` | 0          | the next chunk of it                                       |
+//! | `SAMPLE` | `OF_HEAP` or `OF_RESIDENT`, `HAS_PEAK` | a [`Sample`]: the next record after the reply to a piece that is sampled, and nowhere else |
 
 /// A piece with its arguments.
 pub(crate) const PIECE: u8 = 1;
@@ -30,6 +32,43 @@ pub(crate) const CHUNK: u8 = 3;
 pub(crate) const LEAVE: u8 = 4;
 /// A piece's outcome.
 pub(crate) const REPLY: u8 = 5;
+
+/// A piece with its arguments, after whose reply a sample follows. The four flags are taken, so it is a kind.
+pub(crate) const SAMPLED: u8 = 6;
+/// The same of a piece whose arguments stream.
+pub(crate) const SAMPLED_BEGIN: u8 = 7;
+/// What the worker's memory does: a [`Sample`].
+pub(crate) const SAMPLE: u8 = 8;
+
+/// The flag of a sample whose growth is that of the heap.
+pub(crate) const OF_HEAP: u8 = 1;
+/// The flag of a sample whose growth is that of the resident memory, since its allocator does not tell of the heap.
+pub(crate) const OF_RESIDENT: u8 = 1 << 1;
+/// The flag of a sample that has a peak.
+pub(crate) const HAS_PEAK: u8 = 1 << 2;
+
+/// What a worker tells of its memory after a piece that is sampled. It may lie, so it serves statistics alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// The bytes by which its memory has grown since its last sample; 0 in its first one.
+    pub(crate) growth: i64,
+    /// The most anonymous memory that it had while it ran the piece, in bytes, if [`HAS_PEAK`].
+    pub(crate) peak: u64,
+    /// What the sample has cost.
+    pub(crate) cost_ns: u64,
+}
+
+impl Sample {
+    pub(crate) const BYTES: usize = 24;
+
+    pub(crate) fn to_words(self) -> [u64; 3] {
+        [self.growth.cast_unsigned(), self.peak, self.cost_ns]
+    }
+
+    pub(crate) fn from_words([growth, peak, cost_ns]: [u64; 3]) -> Sample {
+        Sample { growth: growth.cast_signed(), peak, cost_ns }
+    }
+}
 
 /// The bits of a piece's flags that state its format.
 pub(crate) const FORMAT_MASK: u8 = 3;

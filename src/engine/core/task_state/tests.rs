@@ -33,7 +33,7 @@ fn taken(task: &mut TaskState) -> impl Iterator<Item = usize> {
 /// A task with this many waiting pieces.
 fn task(pieces: usize) -> TaskState {
     let mut task = TaskState::default();
-    task.add_site(site(), 7);
+    task.add_site(site(), 7, 0);
     for _ in 0..pieces {
         task.add_waiting(Arguments::copy_of(&[]));
     }
@@ -187,10 +187,10 @@ fn a_piece_knows_its_site() {
     let mut task = task(2);
     let other = site();
     assert_eq!(task.known_word(&other), None);
-    task.add_site(other, 8);
-    assert_eq!(task.known_word(&other), Some(8));
+    task.add_site(other, 8, 1);
+    assert_eq!(task.known_word(&other), Some((8, 1)));
     task.add_waiting(Arguments::copy_of(&[]));
-    assert_eq!([0, 1, 2].map(|number| task.word(number)), [7, 7, 8]);
+    assert_eq!([0, 1, 2].map(|number| task.word(number)), [(7, 0), (7, 0), (8, 1)]);
     assert_eq!(task.label(2).location.line(), other.location.line());
 }
 
@@ -201,11 +201,11 @@ fn a_piece_that_failed_before_it_could_travel_leaves_no_word_for_the_next_one() 
     let site = site();
     let _ = task.add_failed(site, failed);
     assert_eq!(task.known_word(&site), None);
-    task.add_site(site, 9);
+    task.add_site(site, 9, 0);
     task.add_waiting(Arguments::copy_of(&[]));
     let _ = task.add_failed(site, failed);
     task.add_waiting(Arguments::copy_of(&[]));
-    assert_eq!([1, 3].map(|number| task.word(number)), [9, 9]);
+    assert_eq!([1, 3].map(|number| task.word(number)), [(9, 0); 2]);
     assert_eq!(task.sites.len(), 2);
 }
 

@@ -1,0 +1,114 @@
+//! Which pieces are sampled: after such a piece its worker tells by how much its memory has grown.
+//!
+//! A sample has a price (5 to 20 us, and more where much freed memory lies between what is used), so pieces are chosen by the time
+//! that they take: about one in 100 us of work, and no more than [`SHARE`] of that time goes into samples. The distance is
+//! random: functions that run in strict turn are told apart only if the numbers of their pieces between samples differ.
+
+/// A pool tells this many functions apart, less one: the last number stands for all others.
+pub(crate) const FUNCTIONS: usize = 33;
+
+/// The number of all functions that came after the others.
+pub(crate) const OTHERS: u8 = FUNCTIONS as u8 - 1;
+
+/// The work between two samples of a worker, on average. 1,000 samples, which tell a leak of 100 bytes within a tenth,
+/// then take 0.1 s.
+const INTERVAL_NS: u64 = 100_000;
+
+/// One part in 128 of the time: less than the 2 % that samples may cost in all.
+const SHARE: u64 = 128;
+
+/// A worker's word for the price of a sample counts up to this: more would end the sampling of this worker.
+const MAX_PRICE_NS: u64 = 100_000_000;
+
+/// What a sample costs where little is free between what is used, about.
+const FIRST_PRICE_NS: u64 = 10_000;
+
+/// The assumed cost of a piece of a function of which nothing is known. With the 150 us that the scheduler assumes of
+/// a new task, nearly each piece of a program that runs one at a time was sampled.
+pub(crate) const UNKNOWN_COST_NS: u32 = 80;
+
+/// The work until the next sample. `price_ns` is what a sample costs, by the worker's word: that makes samples rarer, and never
+/// more frequent.
+#[must_use]
+pub(crate) fn interval_ns(price_ns: u64, random: u64) -> u64 {
+    let mean_ns = (price_ns.min(MAX_PRICE_NS) * SHARE).max(INTERVAL_NS);
+    mean_ns / 2 + random % mean_ns
+}
+
+/// The price to assume from now on. A single one that is far higher says little: page faults, an interrupt.
+#[must_use]
+pub(crate) fn learn_price(price_ns: u64, told_ns: u64) -> u64 {
+    (3 * price_ns + told_ns.min(2 * price_ns + FIRST_PRICE_NS).min(MAX_PRICE_NS)) / 4
+}
+
+/// The cost of a function's pieces to assume from now on, after some took `measured_ns` each. As `pace::learn`, but what is
+/// long is not cut: of pieces of 20 ms each one can be sampled.
+#[must_use]
+pub(crate) fn learn_cost(cost_ns: u32, measured_ns: u64) -> u32 {
+    u32::try_from(measured_ns).unwrap_or(u32::MAX).max(cost_ns / 2).max(UNKNOWN_COST_NS)
+}
+
+/// The next number of a sequence that looks random (xorshift64); `state` is never 0.
+#[must_use]
+pub(crate) fn next_random(mut state: u64) -> u64 {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ (state << 17)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_take_little_of_the_time() {
+        // The price; the least and the most work until the next sample.
+        for (price_ns, least_ns, most_ns) in [
+            (0, 50_000, 149_999),
+            (781, 50_000, 149_999),
+            (10_000, 640_000, 1_919_999),
+            (u64::MAX, 6_400_000_000, 19_199_999_999),
+        ] {
+            assert_eq!(interval_ns(price_ns, 0), least_ns, "{price_ns}");
+            let mean_ns = (least_ns * 2).max(INTERVAL_NS);
+            assert_eq!(interval_ns(price_ns, mean_ns - 1), most_ns, "{price_ns}");
+            assert_eq!(interval_ns(price_ns, mean_ns), least_ns, "{price_ns}");
+        }
+    }
+
+    #[test]
+    fn the_price_follows_what_is_told_and_has_a_bound() {
+        for (price_ns, told_ns, expected) in [
+            (0, 4_000, 1_000),
+            (4_000, 0, 3_000),
+            (8_000, 8_000, 8_000),
+            (8_000, 26_000, 12_500),
+            (8_000, 5_000_000, 12_500),
+        ] {
+            assert_eq!(learn_price(price_ns, told_ns), expected, "{price_ns}, then {told_ns}");
+        }
+        let worst = (0..1_000).fold(0, |price_ns, _| learn_price(price_ns, u64::MAX));
+        assert!((MAX_PRICE_NS - 4..=MAX_PRICE_NS).contains(&worst), "{worst}");
+    }
+
+    #[test]
+    fn long_pieces_are_known_as_long() {
+        for (cost_ns, measured_ns, expected) in [
+            (UNKNOWN_COST_NS, 20_000_000, 20_000_000),
+            (20_000_000, 1_000, 10_000_000),
+            (100, 0, UNKNOWN_COST_NS),
+            (100, u64::MAX, u32::MAX),
+        ] {
+            assert_eq!(learn_cost(cost_ns, measured_ns), expected, "{cost_ns}, then {measured_ns}");
+        }
+    }
+
+    #[test]
+    fn the_random_numbers_do_not_repeat_soon() {
+        let (mut state, mut seen) = (1, std::collections::BTreeSet::new());
+        for _ in 0..1_000 {
+            state = next_random(state);
+            assert!(state != 0 && seen.insert(state));
+        }
+    }
+}
