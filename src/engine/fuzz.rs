@@ -50,7 +50,7 @@ pub fn worker(data: &[u8]) {
     let (own, out, back) = made;
     let mut worker = Link::new(own).expect("events can be made");
     if input.byte() % 4 != 0 {
-        worker.sample_pieces(7);
+        worker.sample_pieces(7, 0);
     }
     let pair = Pair::open(&out, &back).expect("it can be mapped");
     // The ring of *back*, and the place in it where an honest worker would continue.

@@ -53,7 +53,8 @@ impl Heap {
         Some(heap)
     }
 
-    /// What is allocated now. It takes 5 us, and 7 to 17 us for each 1,000 free blocks between others.
+    /// What is allocated now. It takes 5 us where the 240 KB of these blocks are in the processor's cache and 30 to 60 us where they
+    /// are not, and 7 to 17 us more for each 1,000 free blocks between others.
     pub(crate) fn look(&self) -> Allocated {
         for size in 0..CACHED_SIZES {
             drop(take(self.kept, SMALLEST_BYTES + size * STEP_BYTES));

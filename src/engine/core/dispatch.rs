@@ -255,10 +255,10 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     if was_idle {
         let task = worker.link.newest_task().and_then(|key| work.tasks.get(key));
         // Nothing needs to be learnt from a task that has one piece, and a clock costs as much as a tiny
-        // piece. Samples are few, and so that they stay few the cost of the function must be known.
-        let is_single =
-            feeding.given == 1 && task.is_some_and(|task| task.len() == 1) && !worker.link.newest_is_sampled();
-        worker.measured = (!is_single).then(|| Measured::FromIdle(clock::now_ns(), first));
+        // piece. But after a sample the cost of the function is learnt from one such piece: the next sample depends on it.
+        let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1);
+        let is_measured = !is_single || worker.link.is_cost_wanted();
+        worker.measured = is_measured.then(|| Measured::FromIdle(clock::now_ns(), first));
     } else if worker.measured.is_none() {
         worker.measured = Some(Measured::FromReply(clock::now_ns()));
     }

@@ -152,6 +152,11 @@ impl Functions {
         }
     }
 
+    /// How many samples came.
+    pub(crate) fn samples(&self) -> u64 {
+        self.figures.samples
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         self.figures.clone()
     }

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a worker is never given more pieces than its pool's limit, whatever its own, which is a little lower.
 
+use crate::engine::policy::pace::TINY_NS;
 use crate::engine::policy::recycle::{self, LifeLimits, Reason, Verdict};
+use crate::sys::clock;
 
 /// A tiny piece must not cost more because workers have limits, and no life ends by a tenth of a millisecond.
 const JUDGED_EACH_NS: u64 = 100_000;
@@ -58,15 +60,35 @@ impl Life {
         self.due.is_none() && self.limits.age_ns.is_some_and(|most_ns| age_ns >= most_ns)
     }
 
+    /// It has answered something, the last of it about at this cost; at this time, if that is known. The time, if it is to be
+    /// judged now.
+    #[inline]
+    pub(crate) fn judgement_due_ns(&mut self, pieces: u64, known_ns: Option<u64>, cost_ns: u32) -> Option<u64> {
+        let now_ns = match known_ns {
+            Some(now_ns) => now_ns,
+            // A look at the clock costs 2 % of a round trip.
+            None if cost_ns <= TINY_NS && self.passes(pieces) => return None,
+            None => clock::coarse_ns(),
+        };
+        self.needs_judgement(pieces, now_ns).then_some(now_ns)
+    }
+
     /// Whether it is to be judged now, after it has answered something: once in [`JUDGED_EACH_NS`], and each time if its pieces
     /// may be used up soon.
     #[inline]
-    pub(crate) fn needs_judgement(&mut self, pieces: u64, now_ns: u64) -> bool {
+    fn needs_judgement(&mut self, pieces: u64, now_ns: u64) -> bool {
         let is_new = now_ns >= self.judged_ns + JUDGED_EACH_NS;
         if is_new {
             self.judged_ns = now_ns;
         }
         self.due.is_none() && (is_new || self.limits.ends_soon(pieces))
+    }
+
+    /// A tiny piece was answered alone, and nobody knows the time. True if it is not worth a look at the clock: that of each
+    /// eighth piece is enough.
+    #[inline]
+    fn passes(&self, pieces: u64) -> bool {
+        !pieces.is_multiple_of(8) && !self.limits.ends_soon(pieces)
     }
 
     pub(crate) fn judge(&self, life: &recycle::Life) -> Verdict {
@@ -87,6 +109,9 @@ mod tests {
             [(1, 5, true), (2, 5, false), (74, 5, false), (75, 5, true), (76, 5, true), (3, 6, true), (3, 6, false)]
         {
             assert_eq!(life.needs_judgement(pieces, tenths * 100_000), expected, "{pieces} pieces, at {tenths}");
+        }
+        for (pieces, expected) in [(1, true), (7, true), (8, false), (9, true), (74, true), (75, false), (80, false)] {
+            assert_eq!(life.passes(pieces), expected, "{pieces} pieces");
         }
         life.become_due(Reason::Asked);
         life.become_due(Reason::Pieces);

@@ -186,6 +186,8 @@ impl Core {
         let Some(worker) = self.seats.worker_mut(seat) else { return };
         let view = worker.memory.view(worker.start_ns(), now_ns);
         let limit = limit.bytes(view.at_start);
+        let headroom = memory::high_of(limit, view.at_start).saturating_sub(view.bytes);
+        worker.memory.read_again_at(now_ns + memory::next_reading_ns(headroom));
         let verdict = memory::judge_worker(&view, limit);
         let is_above = matches!(verdict, Verdict::Due(_) | Verdict::TooYoung);
         let tells = worker.memory.high_crossing().is_new(is_above, matches!(verdict, Verdict::Due(_)));

@@ -81,7 +81,7 @@ use self::queue::Queue;
 use self::recycle::Recycling;
 use self::reserve::Reserve;
 use self::roster::Set;
-use self::seat::WorkerHandle;
+use self::seat::{Measured, WorkerHandle};
 use self::seats::Seats;
 use self::shortage::Shortage;
 use self::work::Work;
@@ -456,15 +456,27 @@ impl Core {
         let found = collect::collect_from(seat, worker, buffers, &mut destination);
         hold.spend(worker.link.take_copied());
         let kill_by = found.is_err().then(|| worker.distrust());
-        let has_answered = worker.pieces_done != done;
+        // Before anything else: nearly always there is nothing to judge, and tiny pieces must not cost more.
+        let judges = worker.pieces_done != done && (self.recycling.judges() || self.watched.judges());
+        let judged_ns = if judges {
+            let cost_ns = self.work.functions.of_number(worker.link.last_function()).cost_ns;
+            // Where the pace was measured a moment ago, the time is known.
+            let known_ns = match worker.measured {
+                Some(Measured::FromReply(now_ns)) => Some(now_ns),
+                _ => None,
+            };
+            worker.life.judgement_due_ns(worker.pieces_done, known_ns, cost_ns)
+        } else {
+            None
+        };
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
         }
         if let Some(kill_by) = kill_by {
             self.see_to_kill(seat, kill_by);
         }
-        if has_answered && (self.recycling.judges() || self.watched.judges()) {
-            self.judge(seat);
+        if let Some(now_ns) = judged_ns {
+            self.judge(seat, now_ns);
         }
         // What else it said counts no more.
         found.unwrap_or(Found::All)

@@ -16,7 +16,6 @@
 //!
 //! [`Seats::beyond`]: super::seats::Seats::beyond
 
-use super::seat::Measured;
 use super::{Core, Phase};
 use crate::engine::policy::patience::Duty;
 use crate::engine::policy::recycle::{self, LifeLimits, Reason, Verdict};
@@ -86,14 +85,9 @@ impl Core {
         }
     }
 
-    /// A worker has answered something: it may be due.
-    pub(super) fn judge(&mut self, seat: usize) {
-        let Some(worker) = self.seats.worker_mut(seat) else { return };
-        // Where the pace was measured a moment ago, the time is known without a look at a clock.
-        let now_ns = match worker.measured {
-            Some(Measured::FromReply(now_ns)) => now_ns,
-            _ => clock::coarse_ns(),
-        };
+    /// A worker has answered something, and its judgement is due.
+    #[cold]
+    pub(super) fn judge(&mut self, seat: usize, now_ns: u64) {
         if self.recycling.judges() {
             self.judge_life(seat, now_ns);
         }

@@ -221,10 +221,7 @@ impl WorkerHandle {
     }
 
     /// After it has answered something: whether it is to be replaced.
-    pub(crate) fn judge_life(&mut self, now_ns: u64) -> recycle::Verdict {
-        if !self.life.needs_judgement(self.pieces_done, now_ns) {
-            return recycle::Verdict::GoesOn;
-        }
+    pub(crate) fn judge_life(&self, now_ns: u64) -> recycle::Verdict {
         let age_ns = now_ns.saturating_sub(self.made_ns);
         self.life.judge(&recycle::Life { pieces: self.pieces_done, age_ns, start_ns: self.start_ns().min(age_ns) })
     }

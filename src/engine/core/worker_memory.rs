@@ -8,12 +8,9 @@
 //!
 //! Invariant: what it has for itself lies between [`least`](WorkerMemory::least) and `all`. A worker writes no word of it.
 
-use crate::engine::policy::memory::{Checks, WorkerMemory as View};
+use crate::engine::policy::memory::{Checks, READ_EACH_NS, WorkerMemory as View};
 use crate::sys::usage::{Private, Usage};
 use std::sync::Arc;
-
-/// The scheduler reads a worker's memory at most once in this time: it takes 1 us, under the lock.
-const READ_EACH_NS: u64 = 100_000;
 
 /// An exact reading takes at most this part of the time: it stops the worker's mappings for up to 15 ms a GiB.
 const EXACT_DIVISOR: u64 = 50;
@@ -32,8 +29,9 @@ pub(crate) struct WorkerMemory {
     unshared: u64,
     /// It was read after its start.
     is_read: bool,
-    /// When the scheduler read it last. Other readings do not count: they may come each 10 us, and it would never judge.
-    judged_ns: u64,
+    /// When the scheduler reads it next, at the earliest. Other readings do not count: they may come each 10 us, and it would never
+    /// judge.
+    read_due_ns: u64,
     /// No exact reading before that.
     exact_after_ns: u64,
     /// The most that it had for itself, as far as anything tells.
@@ -171,14 +169,19 @@ impl WorkerMemory {
 
     /// Reads it now, unless that was done a moment ago. Under the lock.
     pub(crate) fn read_now(&mut self, now_ns: u64) -> bool {
-        if now_ns < self.judged_ns + READ_EACH_NS {
+        if now_ns < self.read_due_ns {
             return false;
         }
         let Files::Open(FilesOf { of_lock: Some(files), .. }) = &self.files else { return false };
         let Some(all) = files.anonymous_bytes() else { return false };
         self.read(all);
-        self.judged_ns = now_ns;
+        self.read_due_ns = now_ns + READ_EACH_NS;
         true
+    }
+
+    /// The scheduler need not read it again before that moment.
+    pub(crate) fn read_again_at(&mut self, moment_ns: u64) {
+        self.read_due_ns = moment_ns;
     }
 
     pub(crate) fn view(&self, start_ns: u64, now_ns: u64) -> View {

@@ -18,6 +18,10 @@ use crate::engine::wire::record::{self, Sample};
 use crate::failpoint::failpoint;
 use crate::protocol::ring::{Record, Violation};
 
+/// Of the pieces that are given alone after a sample the second one is measured: the first may wait until the worker has
+/// taken the sample. One that is sampled itself takes longer.
+const COST_AFTER: u8 = 3;
+
 #[derive(Debug)]
 pub(super) struct Samples {
     /// The assumed work until the next piece that is sampled.
@@ -30,8 +34,12 @@ pub(super) struct Samples {
     last: u8,
     /// The sequence number of the piece whose sample is due, or 0.
     due: u32,
+    /// The samples so far, those of workers before it included.
+    taken: u32,
     price_ns: u64,
     random: u64,
+    /// Counts pieces that are given alone: at 1 the piece is measured, and 0 waits for the next sample.
+    cost_wanted_in: u8,
 }
 
 /// A worker's sample, and the pieces since the one before.
@@ -54,15 +62,18 @@ impl Samples {
             answered: [0; FUNCTIONS],
             last: OTHERS,
             due: 0,
+            taken: 0,
             price_ns: 0,
             random: 1,
+            cost_wanted_in: 0,
         }
     }
 
-    /// `seed` makes the choice differ from that of other workers.
-    pub(super) fn on(seed: u64) -> Samples {
-        let random = sampling::next_random(seed | 1);
-        Samples { left_ns: sampling::interval_ns(0, random), chosen: 0, random, ..Samples::off() }
+    /// `seed` makes the choice differ from that of other workers; these took `taken` samples each.
+    pub(super) fn on(seed: u64, taken: u32) -> Samples {
+        let (random, price_ns) = (sampling::next_random(seed | 1), sampling::FIRST_PRICE_NS);
+        let left_ns = sampling::interval_ns(price_ns, taken, random);
+        Samples { left_ns, chosen: 0, taken, price_ns, random, ..Samples::off() }
     }
 
     /// Whether a piece that is given now is sampled.
@@ -80,7 +91,7 @@ impl Samples {
     fn chosen_now(&mut self, function: Function) -> bool {
         self.chosen |= 1 << (function.number & 63);
         self.random = sampling::next_random(self.random);
-        self.left_ns = sampling::interval_ns(self.price_ns, self.random);
+        self.left_ns = sampling::interval_ns(self.price_ns, self.taken, self.random);
         true
     }
 
@@ -124,15 +135,17 @@ impl Samples {
         }
         let sample = Sample::from_words(words);
         self.due = 0;
+        self.taken = self.taken.saturating_add(1);
+        self.cost_wanted_in = COST_AFTER;
         self.price_ns = sampling::learn_price(self.price_ns, sample.cost_ns);
         Ok((sample, flags))
     }
 }
 
 impl Link {
-    /// From now on pieces are sampled, chosen by this seed.
-    pub(crate) fn sample_pieces(&mut self, seed: u64) {
-        self.samples = Samples::on(seed);
+    /// From now on pieces are sampled, chosen by this seed. Other workers took `taken` samples each.
+    pub(crate) fn sample_pieces(&mut self, seed: u64, taken: u32) {
+        self.samples = Samples::on(seed, taken);
     }
 
     /// True if a sample comes, or has come, that nobody has read.
@@ -140,9 +153,12 @@ impl Link {
         self.samples.is_due()
     }
 
-    /// True if the newest piece that it holds is sampled.
-    pub(crate) fn newest_is_sampled(&self) -> bool {
-        self.ledger.newest().is_some_and(|piece| piece.is_sampled)
+    /// A piece is given alone. True if it is to be measured what it costs: one after each sample is.
+    #[inline]
+    pub(crate) fn is_cost_wanted(&mut self) -> bool {
+        let wait = &mut self.samples.cost_wanted_in;
+        *wait = wait.saturating_sub(1);
+        *wait == 1
     }
 
     /// The function of the piece that was answered last.

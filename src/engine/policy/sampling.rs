@@ -1,8 +1,7 @@
 //! Which pieces are sampled: after such a piece its worker tells by how much its memory has grown.
 //!
-//! A sample has a price (5 to 20 us, and more where much freed memory lies between what is used), so pieces are chosen by the time
-//! that they take: about one in 100 us of work, and no more than [`SHARE`] of that time goes into samples. The distance is
-//! random: functions that run in strict turn are told apart only if the numbers of their pieces between samples differ.
+//! A sample has a price (20 to 80 us, and more where much freed memory lies between what is used), so pieces are chosen by the time
+//! that they take, and no more than one part in [`SHARE`] of that time goes into samples. The distance is random: functions that run in strict turn are told apart only if the numbers of their pieces between samples differ.
 
 /// A pool tells this many functions apart, less one: the last number stands for all others.
 pub(crate) const FUNCTIONS: usize = 33;
@@ -10,28 +9,32 @@ pub(crate) const FUNCTIONS: usize = 33;
 /// The number of all functions that came after the others.
 pub(crate) const OTHERS: u8 = FUNCTIONS as u8 - 1;
 
-/// The work between two samples of a worker, on average. 1,000 samples, which tell a leak of 100 bytes within a tenth,
-/// then take 0.1 s.
+/// The least work between two samples of a worker, on average.
 const INTERVAL_NS: u64 = 100_000;
 
-/// One part in 128 of the time: less than the 2 % that samples may cost in all.
-const SHARE: u64 = 128;
+/// One part in 192 of the time, in the end: samples and limits together may cost 2 %.
+const SHARE: u64 = 192;
+
+/// At first every other moment: a verdict takes some 25 samples, and so a leak in 100,000 pieces of 200 ns each is found.
+const FIRST_SHARE: u64 = 2;
 
 /// A worker's word for the price of a sample counts up to this: more would end the sampling of this worker.
 const MAX_PRICE_NS: u64 = 100_000_000;
 
-/// What a sample costs where little is free between what is used, about.
-const FIRST_PRICE_NS: u64 = 10_000;
+/// The assumed price of a sample before the first has told: that of one where little is free between what is used.
+pub(crate) const FIRST_PRICE_NS: u64 = 20_000;
 
 /// The assumed cost of a piece of a function of which nothing is known. With the 150 us that the scheduler assumes of
 /// a new task, nearly each piece of a program that runs one at a time was sampled.
 pub(crate) const UNKNOWN_COST_NS: u32 = 80;
 
 /// The work until the next sample. `price_ns` is what a sample costs, by the worker's word: that makes samples rarer, and never
-/// more frequent.
+/// more frequent. `taken` samples came before it: the first ones come soon after each other, and the distance grows until
+/// they cost their share.
 #[must_use]
-pub(crate) fn interval_ns(price_ns: u64, random: u64) -> u64 {
-    let mean_ns = (price_ns.min(MAX_PRICE_NS) * SHARE).max(INTERVAL_NS);
+pub(crate) fn interval_ns(price_ns: u64, taken: u32, random: u64) -> u64 {
+    let share = u64::from(taken).clamp(FIRST_SHARE, SHARE);
+    let mean_ns = (price_ns.min(MAX_PRICE_NS) * share).max(INTERVAL_NS);
     mean_ns / 2 + random % mean_ns
 }
 
@@ -62,17 +65,21 @@ mod tests {
 
     #[test]
     fn samples_take_little_of_the_time() {
-        // The price; the least and the most work until the next sample.
-        for (price_ns, least_ns, most_ns) in [
-            (0, 50_000, 149_999),
-            (781, 50_000, 149_999),
-            (10_000, 640_000, 1_919_999),
-            (u64::MAX, 6_400_000_000, 19_199_999_999),
+        // The price, the samples before; the least and the most work until the next one.
+        for (price_ns, taken, least_ns, most_ns) in [
+            (0, 1_000, 50_000, 149_999),
+            (520, 1_000, 50_000, 149_999),
+            (60_000, 0, 60_000, 179_999),
+            (60_000, 2, 60_000, 179_999),
+            (60_000, 100, 3_000_000, 8_999_999),
+            (60_000, 192, 5_760_000, 17_279_999),
+            (60_000, u32::MAX, 5_760_000, 17_279_999),
+            (u64::MAX, u32::MAX, 9_600_000_000, 28_799_999_999),
         ] {
-            assert_eq!(interval_ns(price_ns, 0), least_ns, "{price_ns}");
-            let mean_ns = (least_ns * 2).max(INTERVAL_NS);
-            assert_eq!(interval_ns(price_ns, mean_ns - 1), most_ns, "{price_ns}");
-            assert_eq!(interval_ns(price_ns, mean_ns), least_ns, "{price_ns}");
+            let interval_ns = |random| interval_ns(price_ns, taken, random);
+            let mean_ns = least_ns * 2;
+            let found = [0, mean_ns - 1, mean_ns].map(interval_ns);
+            assert_eq!(found, [least_ns, most_ns, least_ns], "{price_ns}, {taken}");
         }
     }
 
@@ -82,8 +89,8 @@ mod tests {
             (0, 4_000, 1_000),
             (4_000, 0, 3_000),
             (8_000, 8_000, 8_000),
-            (8_000, 26_000, 12_500),
-            (8_000, 5_000_000, 12_500),
+            (8_000, 36_000, 15_000),
+            (8_000, 5_000_000, 15_000),
         ] {
             assert_eq!(learn_price(price_ns, told_ns), expected, "{price_ns}, then {told_ns}");
         }

@@ -42,7 +42,7 @@ fn look(worker: &mut Link) -> (Found, bool) {
 /// A pair whose pieces are sampled.
 fn sampled_pair() -> (Link, Played, TaskKey) {
     let (mut worker, played, [task, _]) = pair();
-    worker.sample_pieces(3);
+    worker.sample_pieces(3, 0);
     (worker, played, task)
 }
 
@@ -133,6 +133,7 @@ fn a_sample_has_the_pieces_since_the_one_before() {
         found.samples,
         [told(0, &[(0, 1)]), told(5, &[(0, 1), (5, 1)]), told(OTHERS, &[(0, 1), (5, 1), (others, 1)])]
     );
+    assert_eq!([1, 2, 3, 4].map(|_| worker.is_cost_wanted()), [false, true, false, false]);
     assert_eq!((worker.last_function(), worker.unsampled()), (OTHERS, &[0; FUNCTIONS]));
 }
 
@@ -178,9 +179,15 @@ fn a_mark_that_is_lost_goes_to_the_next_piece() {
 
 #[test]
 fn pieces_are_chosen_by_the_time_that_they_take() {
-    // The cost of a piece; how many of 20,000 are sampled where a sample costs nothing: one in 100 us.
-    for (cost_ns, least, most) in [(80, 12, 22), (10_000, 1_700, 2_300), (1_000_000, 20_000, 20_000)] {
-        let mut samples = Samples::on(7);
+    // The cost of a piece, the samples before; how many of 20,000 are sampled at the first price.
+    for (cost_ns, taken, least, most) in [
+        (80, 0, 12, 20),
+        (80, 1_000, 1, 3),
+        (10_000, 0, 1_800, 2_200),
+        (10_000, 1_000, 45, 60),
+        (20_000_000, 1_000, 20_000, 20_000),
+    ] {
+        let mut samples = Samples::on(7, taken);
         let chosen = (0..20_000).filter(|_| samples.choose(Function { number: 3, cost_ns })).count();
         assert!((least..=most).contains(&chosen), "{chosen} of {cost_ns} ns");
     }
