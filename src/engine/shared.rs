@@ -22,11 +22,12 @@ use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
 use crate::sys::may_sleep::LockHeld;
-use crate::sys::{available, machine, process};
+use crate::sys::{allocator, available, machine, process};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// At most 256 outcomes, or 64 KiB, are taken under one lock: what was taken escapes the limit on unread
@@ -36,6 +37,10 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// Pieces that are added between two looks at the workers: a look costs as much as some tiny pieces.
 const BATCH_ADDED: usize = 64;
+
+/// Results of this size that nobody read go back to the system when their task is dropped. glibc keeps up to 64 MiB of freed memory
+/// at the end of its heap, and all that lies before something in use; a task that left less is not worth the walk over the heap.
+const TRIM_BYTES: usize = 32 * 1024 * 1024;
 
 /// Where the host has closed our descriptors, a supervisor that is awake answers within a millisecond, and one that sleeps
 /// in its epoll never.
@@ -55,6 +60,8 @@ pub(crate) struct Shared {
     /// Wakes the caller that leads.
     pub(super) kick: Arc<Kick>,
     orders: Sender<Command>,
+    /// What was freed and the supervisor is to give back.
+    freed_bytes: AtomicUsize,
     /// Wakes the supervisor, who then reads its orders.
     kick_supervisor: Arc<Kick>,
     /// Where the kernel counts the processes that it killed because memory ran out.
@@ -104,6 +111,7 @@ impl Shared {
             callers,
             kick,
             orders,
+            freed_bytes: AtomicUsize::new(0),
             kick_supervisor,
             memory_kills,
             host,
@@ -297,12 +305,26 @@ impl Backend for Shared {
     fn close(&self, task: TaskKey, kill: bool) {
         let Some(Closed { rest, is_held }) = self.with(|core| core.close_task(task)) else { return };
         if let Some(rest) = rest {
+            let bytes = rest.unread_bytes();
             // Its values are dropped here, without the lock.
             drop(rest);
+            if bytes >= TRIM_BYTES {
+                allocator::give_much_memory_back(bytes);
+                // The supervisor has collected results too.
+                self.freed_bytes.fetch_add(bytes, Ordering::Relaxed);
+                let _ = self.kick_supervisor.signal();
+            }
         }
         if is_held {
             self.stop_task(task, kill);
         }
+    }
+}
+
+impl Shared {
+    /// What the supervisor is to give back; once each time.
+    pub(super) fn take_freed_bytes(&self) -> usize {
+        if self.freed_bytes.load(Ordering::Relaxed) == 0 { 0 } else { self.freed_bytes.swap(0, Ordering::Relaxed) }
     }
 }
 

@@ -462,6 +462,17 @@ pub(crate) fn advise_large_pages(memory: &mut [std::mem::MaybeUninit<u8>]) {
     let _ = unsafe { rustix::mm::madvise(start, memory.len(), rustix::mm::Advice::LinuxHugepage) };
 }
 
+/// Gives the whole pages of a range of memory that has no contents back to the system.
+pub(crate) fn discard(memory: &mut [std::mem::MaybeUninit<u8>]) {
+    assert_may_sleep();
+    let page_bytes = rustix::param::page_size();
+    let before = memory.as_ptr().align_offset(page_bytes).min(memory.len());
+    let pages = &mut memory[before..];
+    let bytes = pages.len() / page_bytes * page_bytes;
+    // SAFETY: the range is borrowed mutably, and nobody may rely on what uninitialized bytes contain.
+    let _ = unsafe { rustix::mm::madvise(pages.as_mut_ptr().cast(), bytes, rustix::mm::Advice::LinuxDontNeed) };
+}
+
 /// Allocates the pages of a range of memory. Its contents stay as they are; where there is no such memory, where it cannot be written, or
 /// where the system does not know the request (before Linux 5.14), nothing happens.
 pub(crate) fn allocate_pages(address: usize, bytes: usize) {

@@ -390,7 +390,7 @@ impl TaskState {
     }
 
     /// The bytes of the results that the caller has not taken.
-    fn unread_bytes(&self) -> usize {
+    pub(crate) fn unread_bytes(&self) -> usize {
         self.result_bytes - self.taken_bytes
     }
 

@@ -31,7 +31,7 @@ use super::shared::{Command, Shared};
 use super::wire::pair::Pair;
 use crate::sys::event::Epoll;
 use crate::sys::host::HostState;
-use crate::sys::{clock, proc, process};
+use crate::sys::{allocator, clock, proc, process};
 use crossbeam_channel::{Receiver, Sender};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -329,6 +329,10 @@ impl Supervisor {
     fn act(&mut self, turn: Turn) -> (Option<Duration>, Questions) {
         let Turn { server, unallocated, unmeasured, missing, dropped, questions, polls, guard, due_ns } = turn;
         drop(dropped);
+        let freed_bytes = self.shared.take_freed_bytes();
+        if freed_bytes > 0 {
+            allocator::give_much_memory_back(freed_bytes);
+        }
         let mut again = self.act_on_server(server);
         self.meter.measure(unmeasured, self.server.as_ref().map(|server| &server.pidfd), &self.shared);
         for Unallocated { seat, generation, memory } in unallocated {
