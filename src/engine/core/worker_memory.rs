@@ -118,7 +118,7 @@ impl WorkerMemory {
     /// What it has for itself, at least, if it has this with all that it may share.
     #[inline]
     fn own_of(&self, all: u64) -> u64 {
-        (all.saturating_sub(self.shared) + self.unshared).min(all)
+        all.saturating_sub(self.shared).saturating_add(self.unshared).min(all)
     }
 
     /// A reading.
@@ -283,6 +283,10 @@ mod tests {
         let mut small = WorkerMemory::default();
         small.open(Some((FilesOf { shared: Arc::new(usage()), of_lock: None }, 30)), 400, 7);
         assert_eq!((small.at_start(), small.least()), (0, 0));
+        // It has grown between the two readings; and its own word may be any number. This one ended the program, where overflow is
+        // checked.
+        small.read_exactly(private(100), 3, 10);
+        assert_eq!((small.note_peak(u64::MAX), small.peak()), (Some(u64::MAX), u64::MAX));
         small.open(None, 0, 8);
         assert!(!small.is_unopened() && small.files().is_none());
     }
