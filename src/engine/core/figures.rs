@@ -4,6 +4,7 @@ use super::Core;
 use super::functions::Figures;
 use super::seat::{Seat, WorkerHandle};
 use crate::backend::MemoryLimits;
+use crate::engine::link::Link;
 use crate::error::PieceLabel;
 use crate::stats::{Stats, WorkerStart, WorkerState, WorkerStats};
 use crate::sys::clock;
@@ -37,10 +38,12 @@ impl Core {
         Snapshot { running, functions, limits: *self.watched.limits(), stats: self.stats() }
     }
 
-    /// Reads the samples of workers that have nothing to do: nobody else looks at those.
+    /// Reads the samples of workers that have nothing to do: nobody else looks at those. From all others comes what somebody must act
+    /// on, and this look does not.
     fn collect_samples(&mut self) {
+        let rests = |link: &Link| link.is_idle() && !link.lacks_room();
         for seat in 0..self.seats.len() {
-            if self.seats.worker(seat).is_some_and(|worker| worker.link.awaits_sample()) {
+            if self.seats.worker(seat).is_some_and(|it| it.link.awaits_sample() && rests(&it.link)) {
                 let _ = self.collect_from(seat);
             }
         }

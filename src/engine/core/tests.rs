@@ -27,6 +27,7 @@ use crossbeam_channel::Receiver;
 
 mod checks;
 mod ends;
+mod figures;
 mod holds;
 mod recycle;
 mod spread;

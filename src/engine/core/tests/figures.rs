@@ -1,0 +1,61 @@
+//! What a look at the figures must leave as it is, with played workers whose pieces are sampled: nobody looks afterwards, no
+//! clock repairs what was forgotten.
+
+use super::ends::held;
+use super::*;
+use crate::engine::wire::record::{OF_HEAP, SAMPLE, SAMPLED, Sample};
+
+/// A pool of one worker, of whose pieces the first is sampled.
+fn pool() -> PlayedPool {
+    let pool = PlayedPool::new(1);
+    pool.shared.lock().seats.worker_mut(0).unwrap().link.sample_pieces(3, 0);
+    pool
+}
+
+impl Played {
+    /// The sample of the first piece.
+    fn tell_sample(&mut self) {
+        let header = Header { kind: SAMPLE, flags: OF_HEAP, sequence: 1 };
+        assert!(self.replies.push(self.pair.back_ring(), header, &Sample::default().to_words(), &[]).is_ok());
+        self.replies.publish(self.pair.back_ring());
+    }
+}
+
+/// The figures took replies too, from a worker that wrote them while the thread was without a core. They gave nothing out, and all
+/// others found nothing new: its caller waited without an end, while pieces waited and the worker idled.
+#[test]
+fn who_asks_for_figures_takes_no_replies_from_those_that_give_pieces_out() {
+    let mut pool = pool();
+    let task = pool.task::<u64>();
+    (0..6).for_each(|number| task.run(add, number, 1));
+    assert_eq!(pool.work(1), 1);
+    let mut core = pool.shared.lock();
+    assert!(core.collect() && core.seats.worker(0).unwrap().link.awaits_sample());
+    pool.shared.release(core);
+    let before = held(&pool)[0];
+    assert!(before > 0 && before < 5, "{before}: some wait");
+    pool.workers[0].tell_sample();
+    assert_eq!(pool.work(before), before);
+    let mut core = pool.shared.lock();
+    let _ = core.snapshot();
+    core.attend(Observer::SupervisorParks, true);
+    pool.shared.release(core);
+    assert!(held(&pool)[0] > 0, "the rest was given out");
+}
+
+/// The sample of a worker that holds nothing is read with the figures.
+#[test]
+fn the_sample_of_a_worker_that_idles_is_in_the_figures() {
+    let mut pool = pool();
+    let task = pool.task::<u64>();
+    task.run(add, 1, 1);
+    let Played { pair, work, .. } = &mut pool.workers[0];
+    assert_eq!(work.peek(pair.out_ring()).ok().flatten().unwrap().header.kind, SAMPLED);
+    assert_eq!(pool.work(1), 1);
+    assert!(pool.shared.lock().collect());
+    pool.workers[0].tell_sample();
+    let mut core = pool.shared.lock();
+    let samples = core.snapshot().functions.samples;
+    assert_eq!((samples, core.seats.worker(0).unwrap().link.awaits_sample()), (1, false));
+    pool.shared.release(core);
+}
