@@ -49,7 +49,7 @@ pub(crate) fn collect_from(
         return Ok(Found::Nothing);
     }
     if !worker.link.has_news() {
-        let has_room = worker.link.lacks_room() && worker.link.has_read_on();
+        let has_room = finds_room(worker);
         let has_more = worker.link.pump() || has_room;
         to.work.trash.add_all(worker.link.take_unwanted());
         return Ok(if has_more { Found::Part } else { Found::Nothing });
@@ -68,11 +68,18 @@ pub(crate) fn collect_from(
         to.work.offer_unless_full(key);
         learn_pace(worker, to.work, key, count);
     }
-    result.map(|has_more| match has_more {
+    // A sample alone, or a part of a reply: no other look need follow, so this one asks.
+    let has_room = count == 0 && finds_room(worker);
+    result.map(|has_more| match has_more || has_room {
         true => Found::Part,
         false if count == 0 => Found::Nothing,
         false => Found::All,
     })
+}
+
+/// True if a piece found no room in its ring, and now there is some.
+fn finds_room(worker: &mut WorkerHandle) -> bool {
+    worker.link.lacks_room() && worker.link.has_read_on()
 }
 
 /// One look at one worker.

@@ -59,3 +59,32 @@ fn the_sample_of_a_worker_that_idles_is_in_the_figures() {
     assert_eq!((samples, core.seats.worker(0).unwrap().link.awaits_sample()), (1, false));
     pool.shared.release(core);
 }
+
+/// A piece found no room in the ring of a worker whose sample came in the same look as word that it had read on: the look
+/// took the sample alone, and its thread slept.
+#[test]
+fn a_sample_hides_no_room() {
+    const LENGTH: usize = 3 * CHUNK_BYTES;
+    let mut pool = pool();
+    let (dropped, key) = (pool.task::<u64>(), pool.shared.lock().open_task().unwrap());
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    dropped.run(add, 1, 1);
+    assert_eq!(pool.work(1), 1);
+    let long = pool.shared.lock().open_task().unwrap();
+    assert!(pool.shared.lock().collect());
+    pool.shared.add_piece(long, site, Handed::Own(vec![1; LENGTH]));
+    pool.shared.close(long, false);
+    pool.shared.add_piece(key, site, Handed::Own(vec![1; LENGTH]));
+    assert_eq!(held(&pool), [0]);
+    pool.workers[0].tell_sample();
+    let Played { pair, work, .. } = &mut pool.workers[0];
+    while let Ok(Some(record)) = work.peek(pair.out_ring()) {
+        work.pass(&record);
+    }
+    told::tell_head(pair.out_head(), work.head());
+    // It had signalled before somebody asked for that.
+    let mut core = pool.shared.lock();
+    assert!(core.attend(Observer::CallerParks, true));
+    pool.shared.release(core);
+    assert_eq!(held(&pool), [1]);
+}
