@@ -191,6 +191,7 @@ impl Core {
     /// other thread the supervisor takes a turn.
     pub(crate) fn attend(&mut self, observer: Observer, renew: bool) -> bool {
         self.attention.pass_to(observer);
+        self.has_slept |= observer == Observer::CallerParks;
         if renew
             && self.is_open()
             && self.all_may_begin()
@@ -238,6 +239,7 @@ impl Core {
     /// and for ends that are under way. So in two of three turns one of these comes first.
     pub(crate) fn collect_in_turn(&mut self) -> bool {
         self.turns += 1;
+        self.has_slept = true;
         match self.turns % 3 {
             0 => self.owes_dispatch |= self.start_delayed(clock::now_ns()),
             // The turn goes on with it, and asks then.

@@ -60,8 +60,8 @@ impl Life {
         self.due.is_none() && self.limits.age_ns.is_some_and(|most_ns| age_ns >= most_ns)
     }
 
-    /// It has answered something, the last of it about at this cost; at this time, if that is known. The time, if it is to be
-    /// judged now.
+    /// It has answered something, the last of it about at this cost, by what was learnt; at this time, if that is known. The time,
+    /// if it is to be judged now.
     #[inline]
     pub(crate) fn judgement_due_ns(&mut self, pieces: u64, known_ns: Option<u64>, cost_ns: u32) -> Option<u64> {
         let now_ns = match known_ns {

@@ -155,6 +155,8 @@ pub(crate) struct Core {
     watched: Watched,
     /// Workers sample pieces.
     samples: bool,
+    /// Who looks has slept, or was about to, since replies were found last: a look at the clock costs nothing beside that.
+    has_slept: bool,
     /// How the fork server starts workers.
     start: WorkerStart,
     epolls: Epolls,
@@ -203,6 +205,7 @@ impl Core {
             recycling: Recycling::default(),
             watched: Watched::default(),
             samples: false,
+            has_slept: false,
             start: WorkerStart::default(),
             epolls,
             buffers,
@@ -425,6 +428,7 @@ impl Core {
             (self.next_look, found) = (from, Found::Part);
         }
         let any = found != Found::Nothing;
+        self.has_slept &= !any;
         if any && matches!(self.phase, Phase::Closing) {
             // The thread that collected their last replies dismisses them: no other would look again.
             self.dismiss();
@@ -459,7 +463,11 @@ impl Core {
         // Before anything else: nearly always there is nothing to judge, and tiny pieces must not cost more.
         let judges = worker.pieces_done != done && (self.recycling.judges() || self.watched.judges());
         let judged_ns = if judges {
-            let cost_ns = self.work.functions.of_number(worker.link.last_function()).cost_ns;
+            // A function that was waited for is not tiny, whatever was learnt of it.
+            let cost_ns = match self.has_slept {
+                true => u32::MAX,
+                false => self.work.functions.of_number(worker.link.last_function()).cost_ns,
+            };
             // Where the pace was measured a moment ago, the time is known.
             let known_ns = match worker.measured {
                 Some(Measured::FromReply(now_ns)) => Some(now_ns),

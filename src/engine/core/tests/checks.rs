@@ -153,3 +153,27 @@ fn a_worker_that_is_replaced_before_its_limit_is_told() {
     let told: Vec<_> = told.try_iter().map(|news| (news.worker, news.bytes, news.limit)).collect();
     assert_eq!(told, [(0, MIB, 40 * MIB)]);
 }
+
+/// A function whose cost is not known, or no longer true, counts as tiny, and of tiny pieces that are given alone only each eighth
+/// had its worker judged: seven pieces of an hour each went to one that was too old, or too large.
+#[test]
+fn a_piece_that_was_waited_for_has_its_worker_judged_whatever_it_is_thought_to_cost() {
+    for sleeps in [false, true] {
+        let mut pool = PlayedPool::new(1);
+        let limits = LifeLimits { pieces: None, age_ns: Some(1) };
+        let mut core = pool.shared.lock();
+        core.recycling = Recycling::new(limits);
+        core.seats.worker_mut(0).unwrap().life = super::super::life::Life::new((limits, limits));
+        pool.shared.release(core);
+        let task = pool.task::<u64>();
+        task.run(add, 1, 2);
+        let mut core = pool.shared.lock();
+        if sleeps {
+            assert!(!core.attend(Observer::CallerParks, true));
+        }
+        pool.shared.release(core);
+        assert_eq!(pool.work(1), 1);
+        assert!(pool.shared.lock().attend(Observer::CallerAwake, false) || pool.shared.lock().collect());
+        assert_eq!(due(&pool)[..1], [sleeps.then_some(Reason::Age)]);
+    }
+}
