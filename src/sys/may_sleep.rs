@@ -8,11 +8,11 @@
 //! - what the allocator does by itself (mmap, munmap, brk) when memory grows or a buffer is freed,
 //! - madvise for the buffer of a large reply (`advise_large_pages`),
 //! - the close of a descriptor,
-//! - the read of a worker's memory in its statm file (`Usage::anonymous_bytes`). The kernel sums up counters of the worker's
+//! - the read of a worker's memory in its statm file (`Usage::bytes_at_once`). The kernel sums up counters of the worker's
 //!   memory: it takes no lock that a page fault or a mapping of the worker holds, and its buffer is there since the first
-//!   read. It would wait for another thread that reads the same file at this moment. And if the worker has died and its last
-//!   hold on its memory ends within the fraction of a microsecond that the read takes, this thread frees that memory (0.1 s a
-//!   GiB).
+//!   read. It would wait for another thread that reads the same file at this moment, so then it is not made. And if the worker
+//!   has died and its last hold on its memory ends within the fraction of a microsecond that the read takes, this thread frees
+//!   that memory (0.1 s a GiB).
 //!
 //! Not checked here either: the drop of a mapping, since `memmap2` makes the call (munmap); `Pair` checks its own.
 //!

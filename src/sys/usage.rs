@@ -5,7 +5,7 @@
 //!
 //! | reading                       | cost                    | what it gives |
 //! |-------------------------------|-------------------------|---|
-//! | [`Usage::anonymous_bytes`]    | 1 us                    | with all that it shares with the process that it was forked from |
+//! | [`Usage::bytes_at_once`]      | 1 us                    | with all that it shares with the process that it was forked from |
 //! | [`Usage::swapped_bytes`]      | 7 us                    | likewise; a system call only where the machine had swap when it was opened |
 //! | [`Private::read`]             | 60 us, and 15 ms a GiB  | its own alone |
 
@@ -15,6 +15,7 @@ use super::meminfo::MemoryInfo;
 use super::proc;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 
 /// True if the machine has swap.
 pub(crate) fn machine_swaps() -> bool {
@@ -27,6 +28,8 @@ pub(crate) struct Usage {
     statm: Descriptor,
     /// Only where the machine has swap.
     status: Option<Descriptor>,
+    /// A thread reads them. The kernel has others wait that read the same open file, so these wait here, or go without.
+    reading: Mutex<()>,
 }
 
 impl Usage {
@@ -36,7 +39,8 @@ impl Usage {
         assert_may_sleep();
         let usage = of_process(pidfd, |number| {
             let open = |name| above_standard_streams(File::open(format!("/proc/{number}/{name}")).ok()?.into()).ok();
-            Some(Usage { statm: open("statm")?, status: if swaps { Some(open("status")?) } else { None } })
+            let status = if swaps { Some(open("status")?) } else { None };
+            Some(Usage { statm: open("statm")?, status, reading: Mutex::new(()) })
         })?;
         // The kernel makes a buffer at the first read, so a later one need not.
         usage.anonymous_bytes().and(usage.swapped_bytes()).map(|_| usage)
@@ -44,13 +48,21 @@ impl Usage {
 
     /// Its anonymous memory, swapped or resident. `None` once it has ended.
     pub(crate) fn bytes(&self) -> Option<u64> {
+        assert_may_sleep();
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         Some(self.anonymous_bytes()? + self.swapped_bytes().unwrap_or(0))
     }
 
-    /// Its anonymous memory that is resident. `None` once it has ended.
+    /// Its anonymous memory that is resident. `None` once it has ended, and while another thread reads.
     ///
-    /// May be called under the scheduler's lock: see `may_sleep.rs`. Two threads that read at once wait for each other.
-    pub(crate) fn anonymous_bytes(&self) -> Option<u64> {
+    /// May be called under the scheduler's lock: see `may_sleep.rs`.
+    pub(crate) fn bytes_at_once(&self) -> Option<u64> {
+        let _reading = self.reading.try_lock().ok()?;
+        self.anonymous_bytes()
+    }
+
+    /// Its anonymous memory that is resident. `None` once it has ended.
+    fn anonymous_bytes(&self) -> Option<u64> {
         // The host may have closed the number, and opened a file under it that makes a read wait.
         if !self.statm.is_ours() {
             return None;

@@ -64,7 +64,7 @@ enum Files {
 pub(crate) struct FilesOf {
     /// For readings without the lock.
     pub(crate) shared: Arc<Usage>,
-    /// For those under the lock: two threads that read one open file wait for each other.
+    /// For those under the lock that judge: another thread may read the one above at that moment.
     pub(crate) of_lock: Option<Usage>,
 }
 
@@ -143,7 +143,9 @@ impl WorkerMemory {
     /// Reads what it has now, if the system tells: its word goes beyond what was read before. Under the lock.
     pub(crate) fn read_for_sample(&mut self) -> u64 {
         if let Files::Open(FilesOf { shared, of_lock }) = &self.files
-            && let Some(all) = of_lock.as_ref().unwrap_or(shared).anonymous_bytes()
+            && let Some(all) = of_lock.as_ref().unwrap_or(shared).bytes_at_once()
+            // Without what is swapped: an earlier reading may have seen more.
+            && all > self.all
         {
             self.read(all);
         }
@@ -173,7 +175,7 @@ impl WorkerMemory {
             return false;
         }
         let Files::Open(FilesOf { of_lock: Some(files), .. }) = &self.files else { return false };
-        let Some(all) = files.anonymous_bytes() else { return false };
+        let Some(all) = files.bytes_at_once() else { return false };
         self.read(all);
         self.read_due_ns = now_ns + READ_EACH_NS;
         true

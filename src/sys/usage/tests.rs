@@ -112,6 +112,18 @@ fn another_file_under_the_number_is_not_read() {
     }
 }
 
+/// The kernel has two threads that read one open file wait for each other. A sample once had the thread that holds the scheduler's
+/// lock read a file that others read without it, and these may be without a core for long.
+#[test]
+fn who_holds_the_lock_does_not_wait_for_another_reader() {
+    let usage = Usage::open(own_pidfd().unwrap(), false).unwrap();
+    assert!(usage.bytes_at_once().is_some());
+    let reading = usage.reading.lock().unwrap();
+    assert_eq!(usage.bytes_at_once(), None);
+    drop(reading);
+    assert!(usage.bytes_at_once().is_some());
+}
+
 #[test]
 fn each_kind_of_text_is_read() {
     for (text, expected) in [
