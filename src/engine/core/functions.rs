@@ -72,7 +72,7 @@ pub(crate) struct Totals {
 pub(crate) struct Sampled {
     /// A bit for each function of which it has answered a piece by its last sample.
     ran: u64,
-    /// The growth that it has told in all, and that was believed.
+    /// The growth that it has told and that was believed, since it had least.
     growth: i64,
 }
 
@@ -194,8 +194,40 @@ impl Sampled {
         let most = |seen: u64| i64::try_from(seen.saturating_add(UNSEEN_BYTES)).unwrap_or(i64::MAX);
         let is_believed = told <= most(memory.all()) || told <= most(memory.read_for_sample());
         if is_believed {
-            self.growth = told;
+            // Since it had least: what it says to have given back makes no room for what it cannot have.
+            self.growth = told.max(0);
         }
         is_believed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that said that it had given back a terabyte could say then that it had taken one.
+    #[test]
+    fn growth_is_believed_as_far_as_the_kernel_sees_memory() {
+        const MIB: i64 = 1 << 20;
+        let mut memory = WorkerMemory::default();
+        memory.read(100 << 20);
+        let mut worker = Sampled::default();
+        for (number, (growth, expected)) in [
+            (60 * MIB, true),
+            (105 * MIB, false),
+            (104 * MIB, true),
+            (1, false),
+            (-164 * MIB, true),
+            (164 * MIB, true),
+            (i64::MIN, true),
+            (165 * MIB, false),
+            (i64::MAX, false),
+            (164 * MIB, true),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert_eq!(worker.believes(growth, &mut memory), expected, "sample {number}");
+        }
     }
 }
