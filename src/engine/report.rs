@@ -1,20 +1,21 @@
 //! Works out what a pool's figures say: names, growth, suspects. It takes a while, so it is done without the lock.
 
-use super::core::Figures;
+use super::core::{Figures, Snapshot};
 use super::policy::memory;
 use super::policy::sampling::{FUNCTIONS, OTHERS};
 use super::policy::suspicion::{self, Verdict};
 use super::wire::record::{HAS_PEAK, OF_HEAP};
 use crate::backend::MemoryLimits;
-use crate::error::PieceLabel;
 use crate::stats::Stats;
 use crate::stats::functions::{FunctionStats, UNKNOWN_ERROR};
 
 /// The name of the entry of all functions that came after those that are told apart.
 const OTHERS_NAME: &str = "others";
 
-/// Fills in what `Core::snapshot` leaves out, once the memory of the workers was read. `running`: what workers run.
-pub(super) fn complete(stats: &mut Stats, running: Vec<(usize, PieceLabel)>, figures: &Figures, limits: &MemoryLimits) {
+/// Fills in what `Core::snapshot` leaves out, once the memory of the workers was read.
+pub(super) fn complete(snapshot: Snapshot) -> Stats {
+    let Snapshot { mut stats, running, functions, limits, hides_memory } = snapshot;
+    let figures = &functions;
     figures.find_names();
     for (worker, label) in running {
         if let Some(told) = stats.workers.iter_mut().find(|told| told.worker == worker) {
@@ -28,11 +29,12 @@ pub(super) fn complete(stats: &mut Stats, running: Vec<(usize, PieceLabel)>, fig
         }
     }
     let verdicts = suspicion::judge(&figures.growth, &figures.totals.map(|totals| totals.pieces));
-    let room = room_of(stats, limits);
+    let room = room_of(&stats, &limits);
     let others = (figures.totals[usize::from(OTHERS)].pieces > 0).then_some(usize::from(OTHERS));
     stats.functions =
         (0..figures.known.len()).chain(others).map(|number| function(figures, number, &verdicts, room)).collect();
-    stats.unmeasured = unmeasured(stats, figures);
+    stats.unmeasured = unmeasured(&stats, figures, hides_memory);
+    stats
 }
 
 fn function(figures: &Figures, number: usize, verdicts: &[Verdict; FUNCTIONS], room: Option<u64>) -> FunctionStats {
@@ -65,20 +67,22 @@ fn function(figures: &Figures, number: usize, verdicts: &[Verdict; FUNCTIONS], r
 fn room_of(stats: &Stats, limits: &MemoryLimits) -> Option<u64> {
     let of_all = limits.high.or(limits.max).zip(stats.memory).map(|(limit, memory)| limit.saturating_sub(memory));
     let of_each = limits.worker_high.or(limits.worker_max).and_then(|limit| {
-        let left = stats
-            .workers
-            .iter()
-            .filter_map(|worker| Some(limit.bytes(worker.memory_at_start?).saturating_sub(worker.memory?)));
+        let acts_at = |at_start| match limits.worker_high {
+            Some(_) => memory::high_of(limit.bytes(at_start), at_start),
+            None => limit.bytes(at_start),
+        };
+        let workers = stats.workers.iter();
+        let left = workers.filter_map(|worker| Some(acts_at(worker.memory_at_start?).saturating_sub(worker.memory?)));
         Some(left.min()?.saturating_mul(stats.workers.len() as u64))
     });
     of_all.into_iter().chain(of_each).min()
 }
 
-/// What the system or the program does not let this pool measure.
-fn unmeasured(stats: &Stats, figures: &Figures) -> Vec<String> {
+/// What the system or the program does not let this pool measure. `hides_memory`: the system did not tell of a worker.
+fn unmeasured(stats: &Stats, figures: &Figures, hides_memory: bool) -> Vec<String> {
     let is_sampled = figures.samples > 0;
     let texts = [
-        (stats.memory.is_none() && stats.pieces_done > 0, "the memory of workers (/proc does not show it)"),
+        (stats.memory.is_none() && hides_memory, "the memory of workers (/proc does not show it)"),
         (stats.memory_available.is_none(), "available memory"),
         (
             is_sampled && figures.flags & OF_HEAP == 0,
@@ -87,4 +91,63 @@ fn unmeasured(stats: &Stats, figures: &Figures) -> Vec<String> {
         (is_sampled && figures.flags & HAS_PEAK == 0, "peaks (/proc/self/clear_refs cannot be written)"),
     ];
     texts.into_iter().filter(|(is_missing, _)| *is_missing).map(|(_, text)| text.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::MemoryLimit;
+    use crate::stats::WorkerStats;
+
+    const MIB: u64 = 1 << 20;
+
+    fn worker(memory: Option<u64>, at_start: Option<u64>) -> WorkerStats {
+        WorkerStats {
+            worker: 0,
+            pid: None,
+            pieces_held: 0,
+            pieces_done: 0,
+            generation: 1,
+            state: crate::stats::WorkerState::Idle,
+            function: None,
+            age: None,
+            memory: memory.map(|mib| mib * MIB),
+            memory_at_start: at_start.map(|mib| mib * MIB),
+            memory_peak: None,
+            last_replaced: None,
+        }
+    }
+
+    /// A worker that was above its limit when it was ready is replaced at twice that size, and it was said that no piece is left.
+    #[test]
+    fn the_room_is_what_is_left_until_the_nearest_limit_acts() {
+        let (of_each, grows) = (|mib| Some(MemoryLimit::Bytes(mib * MIB)), |mib| Some(MemoryLimit::Growth(mib * MIB)));
+        let workers = [worker(Some(40), Some(10)), worker(Some(60), Some(10)), worker(None, None)];
+        let large = [worker(Some(200), Some(150))];
+        // The workers, the limits of each and of all, and the room in MiB.
+        for (workers, worker_high, worker_max, high, expected) in [
+            (&workers[..], None, None, None, None),
+            (&workers, of_each(100), None, None, Some(120)),
+            (&workers, grows(100), of_each(1), None, Some(150)),
+            (&workers, None, of_each(100), None, Some(120)),
+            (&workers, of_each(100), None, Some(110), Some(10)),
+            (&workers, of_each(100), None, Some(90), Some(0)),
+            (&large, of_each(100), None, None, Some(100)),
+            (&large, None, of_each(100), None, Some(0)),
+        ] {
+            let stats = Stats { workers: workers.to_vec(), memory: Some(100 * MIB), ..Stats::default() };
+            let limits =
+                MemoryLimits { worker_high, worker_max, high: high.map(|mib| mib * MIB), ..Default::default() };
+            assert_eq!(room_of(&stats, &limits), expected.map(|mib| mib * MIB), "{limits:?}");
+        }
+    }
+
+    /// While no worker had been measured yet, as after the only one had died, it was said that the system does not tell.
+    #[test]
+    fn only_what_the_system_does_not_tell_is_unmeasured() {
+        let stats = Stats { pieces_done: 9, memory_available: Some(1), ..Stats::default() };
+        for (is_hidden, expected) in [(false, 0), (true, 1)] {
+            assert_eq!(unmeasured(&stats, &Figures::default(), is_hidden).len(), expected);
+        }
+    }
 }

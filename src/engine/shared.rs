@@ -12,7 +12,7 @@
 //!
 //! [`Unparker`]: super::unpark::Unparker
 
-use super::core::{Closed, Core, NextFinished, Snapshot, Want};
+use super::core::{Closed, Core, NextFinished, Want};
 use super::report;
 use crate::backend::{Backend, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Workers};
 use crate::codec::bytes::Handed;
@@ -343,19 +343,19 @@ impl Workers for Shared {
             core.keep_owed_attention();
             core.snapshot()
         });
-        let Snapshot { mut stats, running, functions, limits } = snapshot.unwrap_or_default();
+        let mut snapshot = snapshot.unwrap_or_default();
+        let stats = &mut snapshot.stats;
         let files = self.with(|core| core.memory_files()).unwrap_or_default();
         let read = files.into_iter().filter_map(|(seat, generation, files)| Some((seat, generation, files.bytes()?)));
         let readings: Vec<_> = read.collect();
-        self.with(|core| core.tell_memory(&readings, &mut stats));
+        self.with(|core| core.tell_memory(&readings, stats));
         stats.memory_available = machine::available_bytes();
         let mut next = Some(0);
         while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot))) {
             stats.pieces_waiting += waiting;
             next = rest;
         }
-        report::complete(&mut stats, running, &functions, &limits);
-        stats
+        report::complete(snapshot)
     }
 
     fn renew_workers(&self) {

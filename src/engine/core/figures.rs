@@ -20,6 +20,8 @@ pub(crate) struct Snapshot {
     pub(crate) running: Vec<(usize, PieceLabel)>,
     pub(crate) functions: Figures,
     pub(crate) limits: MemoryLimits,
+    /// The system did not tell of the memory of a worker.
+    pub(crate) hides_memory: bool,
 }
 
 impl Core {
@@ -35,7 +37,8 @@ impl Core {
             Some((seat, self.work.tasks.get(task)?.label(number)))
         };
         let running = self.seats.iter().filter_map(runs).collect();
-        Snapshot { running, functions, limits: *self.watched.limits(), stats: self.stats() }
+        let hides_memory = self.seats.workers().any(|worker| worker.memory.is_hidden());
+        Snapshot { running, functions, limits: *self.watched.limits(), stats: self.stats(), hides_memory }
     }
 
     /// Reads the samples of workers that have nothing to do: nobody else looks at those. From all others comes what somebody must act

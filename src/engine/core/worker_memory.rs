@@ -74,6 +74,11 @@ impl WorkerMemory {
         matches!(self.files, Files::NotOpened)
     }
 
+    /// True if the system does not tell of it.
+    pub(crate) fn is_hidden(&self) -> bool {
+        matches!(self.files, Files::Refused)
+    }
+
     /// Its files, to be read without the lock.
     pub(crate) fn files(&self) -> Option<&Arc<Usage>> {
         match &self.files {
