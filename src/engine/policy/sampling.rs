@@ -38,10 +38,11 @@ pub(crate) fn interval_ns(price_ns: u64, taken: u32, random: u64) -> u64 {
     mean_ns / 2 + random % mean_ns
 }
 
-/// The price to assume from now on. A single one that is far higher says little: page faults, an interrupt.
+/// The price to assume from now on. A single one that is far higher says little: page faults, an interrupt. But where hundreds of
+/// thousands of free blocks lie between what is used, each sample takes 10 ms, and that must be known after a few.
 #[must_use]
 pub(crate) fn learn_price(price_ns: u64, told_ns: u64) -> u64 {
-    (3 * price_ns + told_ns.min(2 * price_ns + FIRST_PRICE_NS).min(MAX_PRICE_NS)) / 4
+    (3 * price_ns + told_ns.min(8 * price_ns + FIRST_PRICE_NS).min(MAX_PRICE_NS)) / 4
 }
 
 /// The cost of a function's pieces to assume from now on, after some took `measured_ns` each. As `pace::learn`, but what is
@@ -89,11 +90,13 @@ mod tests {
             (0, 4_000, 1_000),
             (4_000, 0, 3_000),
             (8_000, 8_000, 8_000),
-            (8_000, 36_000, 15_000),
-            (8_000, 5_000_000, 15_000),
+            (8_000, 84_000, 27_000),
+            (8_000, 5_000_000, 27_000),
         ] {
             assert_eq!(learn_price(price_ns, told_ns), expected, "{price_ns}, then {told_ns}");
         }
+        let after = (0..7).fold(FIRST_PRICE_NS, |price_ns, _| learn_price(price_ns, 10_000_000));
+        assert!(after > 6_000_000, "{after}");
         let worst = (0..1_000).fold(0, |price_ns, _| learn_price(price_ns, u64::MAX));
         assert!((MAX_PRICE_NS - 4..=MAX_PRICE_NS).contains(&worst), "{worst}");
     }
