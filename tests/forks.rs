@@ -48,3 +48,12 @@ fn a_child_that_a_piece_forked_has_no_pool() {
 fn a_pool_ends_in_order_while_a_forked_child_lives() {
     check(&["end"], "task: Ok\nleft in order\nwithout a kill: true\nchild: 1009\n");
 }
+
+/// Fault 60. Only the process that made a pool knows its figures: what its memory says in a child may be in the middle of a change.
+#[test]
+fn a_child_has_no_figures_of_the_pool_that_it_inherited() {
+    check(
+        &["figures"],
+        "task: Ok\nbefore: (1, 1, 0)\nchild: (0, 0, 0), text: true, task: Ok, own: (1, 1, 0)\nended: 3\ntask: Ok, after: (2, 1, 0)\n",
+    );
+}

@@ -30,6 +30,7 @@ mod ends;
 mod figures;
 mod holds;
 mod recycle;
+mod samples;
 mod spread;
 mod turns;
 
@@ -130,6 +131,11 @@ impl Played {
     }
 
     fn answer_one(&mut self) -> bool {
+        self.answer().is_some()
+    }
+
+    /// Answers the next piece; gives the header of its record.
+    fn answer(&mut self) -> Option<Header> {
         let words = self.pair.out_ring();
         while let Ok(Some(record)) = self.work.peek(words) {
             let mut payload = Vec::new();
@@ -145,9 +151,9 @@ impl Played {
             let header = Header { kind: REPLY, flags: self.outcome as u8, sequence };
             assert!(self.replies.push(self.pair.back_ring(), header, &[], &payload).is_ok());
             self.replies.publish(self.pair.back_ring());
-            return true;
+            return Some(record.header);
         }
-        false
+        None
     }
 }
 

@@ -17,6 +17,7 @@ fn main() {
         "built" => built(),
         "piece" => in_a_piece(),
         "end" => end_of_a_pool(),
+        "figures" => figures(),
         other => panic!("{other:?} is not a known situation"),
     }
 }
@@ -206,4 +207,24 @@ fn end_of_a_pool() {
     // SAFETY: the child is there until it is killed.
     unsafe { libc::kill(child, libc::SIGKILL) };
     println!("child: {}", wait(child));
+}
+
+/// A child asks the pool that it inherited for its figures, and then has a pool of its own.
+fn figures() {
+    let pool = Pool::builder().workers(1).build().expect("a pool can run here");
+    println!("task: {}", own_task(&pool));
+    let stats = |pool: &Pool| {
+        let stats = pool.stats();
+        (stats.pieces_done, stats.functions.len(), stats.suspects().len())
+    };
+    println!("before: {:?}", stats(&pool));
+    let child = fork(|| {
+        let inherited = stats(&pool);
+        let text = pool.stats().to_string();
+        let own = Pool::builder().workers(1).build().expect("a pool can run here");
+        println!("child: {inherited:?}, text: {}, task: {}, own: {:?}", !text.is_empty(), own_task(&own), stats(&own));
+        3
+    });
+    println!("ended: {}", wait(child));
+    println!("task: {}, after: {:?}", own_task(&pool), stats(&pool));
 }
