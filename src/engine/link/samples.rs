@@ -81,16 +81,23 @@ impl Samples {
     pub(super) fn choose(&mut self, function: Function) -> bool {
         let (left_ns, is_over) = self.left_ns.overflowing_sub(u64::from(function.cost_ns));
         if is_over || self.chosen >> (function.number & 63) & 1 == 0 {
-            return self.chosen_now(function);
+            return self.choose_at_random(function);
         }
         self.left_ns = left_ns;
         false
     }
 
+    /// A piece is due, this one or one of the next: of functions that run in strict turn the longest would be the only one chosen, the
+    /// counts between samples would be the same for each, and the fit could not tell them apart.
     #[cold]
-    fn chosen_now(&mut self, function: Function) -> bool {
-        self.chosen |= 1 << (function.number & 63);
+    fn choose_at_random(&mut self, function: Function) -> bool {
+        let bit = 1 << (function.number & 63);
         self.random = sampling::next_random(self.random);
+        if self.chosen & bit != 0 && self.random >> 63 == 0 {
+            self.left_ns = 0;
+            return false;
+        }
+        self.chosen |= bit;
         self.left_ns = sampling::interval_ns(self.price_ns, self.taken, self.random);
         true
     }

@@ -183,9 +183,9 @@ fn pieces_are_chosen_by_the_time_that_they_take() {
     for (cost_ns, taken, least, most) in [
         (80, 0, 12, 20),
         (80, 1_000, 1, 3),
-        (10_000, 0, 1_800, 2_200),
+        (10_000, 0, 1_550, 1_900),
         (10_000, 1_000, 45, 60),
-        (20_000_000, 1_000, 20_000, 20_000),
+        (20_000_000, 1_000, 9_700, 10_300),
     ] {
         let mut samples = Samples::on(7, taken);
         let chosen = (0..20_000).filter(|_| samples.choose(Function { number: 3, cost_ns })).count();
@@ -193,4 +193,20 @@ fn pieces_are_chosen_by_the_time_that_they_take() {
     }
     let mut off = Samples::off();
     assert!((0..20_000).all(|_| !off.choose(Function { number: 3, cost_ns: u32::MAX })));
+}
+
+/// Of two functions in strict turn the longer one was always chosen, so both had run equally often between two samples: no fit tells such
+/// functions apart, and a leak was never found.
+#[test]
+fn of_functions_in_strict_turn_each_is_chosen() {
+    for costs_ns in [[80, 10_000], [80, 20_000_000]] {
+        let mut samples = Samples::on(7, 0);
+        let mut chosen = [0; 2];
+        for turn in 0..20_000 {
+            let number = turn % 2;
+            chosen[number] += u32::from(samples.choose(Function { number: number as u8, cost_ns: costs_ns[number] }));
+        }
+        let sum = chosen[0] + chosen[1];
+        assert!(sum > 500 && chosen.iter().all(|&each| each > sum / 5), "{chosen:?} of {costs_ns:?} ns");
+    }
 }
