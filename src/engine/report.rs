@@ -4,7 +4,7 @@ use super::core::{Figures, Snapshot};
 use super::policy::memory;
 use super::policy::sampling::{FUNCTIONS, OTHERS};
 use super::policy::suspicion::{self, Verdict};
-use super::wire::record::{HAS_PEAK, OF_HEAP};
+use super::wire::record::{HAS_PEAK, OF_HEAP, OF_RESIDENT};
 use crate::backend::MemoryLimits;
 use crate::stats::Stats;
 use crate::stats::functions::{FunctionStats, UNKNOWN_ERROR};
@@ -81,13 +81,15 @@ fn room_of(stats: &Stats, limits: &MemoryLimits) -> Option<u64> {
 /// What the system or the program does not let this pool measure. `hides_memory`: the system did not tell of a worker.
 fn unmeasured(stats: &Stats, figures: &Figures, hides_memory: bool) -> Vec<String> {
     let is_sampled = figures.samples > 0;
+    let growth = figures.flags & (OF_HEAP | OF_RESIDENT);
     let texts = [
         (stats.memory.is_none() && hides_memory, "the memory of workers (/proc does not show it)"),
         (stats.memory_available.is_none(), "available memory"),
         (
-            is_sampled && figures.flags & OF_HEAP == 0,
+            is_sampled && growth == OF_RESIDENT,
             "the heap (the allocator is not glibc's malloc: growth is that of resident memory)",
         ),
+        (is_sampled && growth == 0, "growth (neither the allocator nor /proc tells of it)"),
         (is_sampled && figures.flags & HAS_PEAK == 0, "peaks (/proc/self/clear_refs cannot be written)"),
     ];
     texts.into_iter().filter(|(is_missing, _)| *is_missing).map(|(_, text)| text.to_string()).collect()
@@ -148,6 +150,20 @@ mod tests {
         let stats = Stats { pieces_done: 9, memory_available: Some(1), ..Stats::default() };
         for (is_hidden, expected) in [(false, 0), (true, 1)] {
             assert_eq!(unmeasured(&stats, &Figures::default(), is_hidden).len(), expected);
+        }
+        // The flags of all samples, and what each text begins with.
+        for (flags, expected) in [
+            (OF_HEAP | HAS_PEAK, &[][..]),
+            (OF_HEAP, &["peaks"]),
+            (OF_RESIDENT | HAS_PEAK, &["the heap"]),
+            (HAS_PEAK, &["growth"]),
+            (0, &["growth", "peaks"]),
+        ] {
+            let figures = Figures { samples: 1, flags, ..Figures::default() };
+            let texts = unmeasured(&stats, &figures, false);
+            let begins =
+                texts.len() == expected.len() && texts.iter().zip(expected).all(|(text, word)| text.starts_with(word));
+            assert!(begins, "{flags}: {texts:?}");
         }
     }
 }
