@@ -112,9 +112,12 @@ impl Run {
         };
         let another = || Stdio::from(theirs.try_clone().expect("the terminal can be duplicated"));
         command.stdin(another()).stdout(another()).stderr(another());
-        // SAFETY: two system calls, which neither allocate nor lock, and change only the child's session.
+        // SAFETY: system calls, which neither allocate nor lock, and change only the child's session and signals. Where the tests run in
+        // the background of a shell, SIGINT is ignored, and a shell that finds it so leaves it.
         unsafe {
             command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                libc::signal(libc::SIGQUIT, libc::SIG_DFL);
                 libc::setsid();
                 libc::ioctl(0, libc::TIOCSCTTY, 0);
                 Ok(())
