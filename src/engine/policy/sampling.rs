@@ -21,6 +21,10 @@ const FIRST_SHARE: u64 = 2;
 /// A worker's word for the price of a sample counts up to this: more would end the sampling of this worker.
 const MAX_PRICE_NS: u64 = 100_000_000;
 
+/// Each time this price makes the first samples one part rarer: where much is free between what is used, a sample takes
+/// milliseconds, and dense ones would take a tenth of the first second.
+const DENSE_PRICE_NS: u64 = 10_000;
+
 /// The assumed price of a sample before the first has told: that of one where little is free between what is used.
 pub(crate) const FIRST_PRICE_NS: u64 = 20_000;
 
@@ -33,8 +37,9 @@ pub(crate) const UNKNOWN_COST_NS: u32 = 80;
 /// they cost their share.
 #[must_use]
 pub(crate) fn interval_ns(price_ns: u64, taken: u32, random: u64) -> u64 {
-    let share = u64::from(taken).clamp(FIRST_SHARE, SHARE);
-    let mean_ns = (price_ns.min(MAX_PRICE_NS) * share).max(INTERVAL_NS);
+    let price_ns = price_ns.min(MAX_PRICE_NS);
+    let share = u64::from(taken).max(price_ns / DENSE_PRICE_NS).clamp(FIRST_SHARE, SHARE);
+    let mean_ns = (price_ns * share).max(INTERVAL_NS);
     mean_ns / 2 + random % mean_ns
 }
 
@@ -70,8 +75,10 @@ mod tests {
         for (price_ns, taken, least_ns, most_ns) in [
             (0, 1_000, 50_000, 149_999),
             (520, 1_000, 50_000, 149_999),
-            (60_000, 0, 60_000, 179_999),
-            (60_000, 2, 60_000, 179_999),
+            (20_000, 0, 50_000, 149_999),
+            (60_000, 0, 180_000, 539_999),
+            (60_000, 6, 180_000, 539_999),
+            (1_000_000, 0, 50_000_000, 149_999_999),
             (60_000, 100, 3_000_000, 8_999_999),
             (60_000, 192, 5_760_000, 17_279_999),
             (60_000, u32::MAX, 5_760_000, 17_279_999),
