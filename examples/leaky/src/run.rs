@@ -8,7 +8,7 @@ use crate::samples::{self, Sample};
 use crate::text::{grouped, mebibytes};
 use multicore::{ErrorKind, Memory, MemoryAction, MemoryEvent, Pool, PoolBuilder, Stats, Task};
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -159,22 +159,20 @@ fn end_of_hog(task: Task<u64>, begin: Instant) -> Result<Hog> {
 
 /// The kill that was told last: when, which process, and its bytes.
 static LAST_KILL: Mutex<Option<(Instant, u32, u64)>> = Mutex::new(None);
+static KILL_IS_TOLD: Condvar = Condvar::new();
 
 /// For `on_memory`.
 fn note(event: &MemoryEvent) {
     if event.action == MemoryAction::Killed {
         *LAST_KILL.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), event.pid, event.bytes));
+        KILL_IS_TOLD.notify_all();
     }
 }
 
 /// The kill of this process, once it is told.
 fn last_kill(pid: Option<u32>) -> Option<(Instant, u64)> {
-    let deadline = Instant::now() + NEWS_PATIENCE;
-    while Instant::now() < deadline {
-        match *LAST_KILL.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((at, killed, bytes)) if Some(killed) == pid => return Some((at, bytes)),
-            _ => thread::sleep(Duration::from_millis(1)),
-        }
-    }
-    None
+    let is_other = |kill: &mut Option<(Instant, u32, u64)>| kill.is_none_or(|(_, killed, _)| Some(killed) != pid);
+    let last = LAST_KILL.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = KILL_IS_TOLD.wait_timeout_while(last, NEWS_PATIENCE, is_other).unwrap_or_else(PoisonError::into_inner);
+    told.0.filter(|_| !told.1.timed_out()).map(|(at, _, bytes)| (at, bytes))
 }
