@@ -33,7 +33,8 @@ pub enum MemoryAction {
     Recycled,
     /// A worker was above a `memory_max` for some checks in a row, and was killed.
     Killed,
-    /// A worker was above its limit when it was ready. It is not replaced for that: the next would be as large. Told once.
+    /// A worker was above its limit when it was ready. The next would be as large, so it is replaced at twice that
+    /// size only. Told once.
     BornLarge,
     /// Less memory is available than [`min_available_memory`](crate::PoolBuilder::min_available_memory): the pool gives no tasks, and
     /// runs one piece at a time.

@@ -23,7 +23,7 @@ const KEPT_BYTES: usize = 64 * 1024 * 1024;
 /// glibc takes blocks of this size from a heap, whatever its thresholds.
 const HEAP_BLOCK_BYTES: usize = 96 * 1024;
 
-/// The same after this number of bytes was freed, with what lies at the end of this thread's own heap. It takes 30 ms a GiB.
+/// The same after this number of bytes was freed, with what lies at the end of this thread's own heap. It takes 60 ms a GiB.
 pub(crate) fn give_much_memory_back(bytes: usize) {
     if !cfg!(target_env = "gnu") {
         return;
