@@ -5,7 +5,8 @@
 //! | `high` | after a piece ([`judge_worker`]), and in a check for the sum of all | the worker is replaced in order |
 //! | `max`  | in checks of the supervisor ([`Checks`]), in mid-piece too | after some in a row the worker is killed |
 
-/// A successor is ordered when the worker, at its growth so far, reaches its limit in this many times the length of a start.
+/// A successor is ordered when the worker, at its growth so far, reaches its limit in this many times the length of a start. It must
+/// have grown by half of what it may.
 const AHEAD: u128 = 2;
 
 /// A worker lives at least this many times the length of its start before it is replaced for its memory: then starts take a
@@ -68,8 +69,11 @@ pub(crate) fn judge_worker(memory: &WorkerMemory, limit: u64) -> Verdict {
     // Then it must have lived for long enough.
     let ahead_ns = start_ns.saturating_mul(AHEAD as u64);
     let then = WorkerMemory { bytes: limit_bytes, lived_ns: lived_ns.saturating_add(ahead_ns), ..*memory };
+    // A worker's first pieces take much for good, in almost no time: that tells nothing of the pieces after them.
+    let has_half = grown >= (limit_bytes - at_start.min(limit_bytes)).div_ceil(2);
     // left / grown <= AHEAD * start, without a division.
     if grown > 0
+        && has_half
         && left_ns <= (u128::from(start_ns) * u128::from(grown)).saturating_mul(AHEAD)
         && may_be_replaced(&then, limit_bytes)
     {
@@ -192,6 +196,12 @@ mod tests {
             (99, 60, 15, 100, GoesOn),
             (99, 60, 16, 100, DueSoon),
             (99, 50, 5, 100, DueSoon),
+            // Its first piece took much, at once.
+            (100, 60, 1, 150, GoesOn),
+            (104, 60, 1, 150, GoesOn),
+            (105, 60, 1, 150, DueSoon),
+            (200, 150, 1, 100, GoesOn),
+            (225, 150, 1, 100, DueSoon),
             // It was above its limit when it was ready.
             (150, 150, 1_000, 100, GoesOn),
             (299, 150, 1_000_000, 100, GoesOn),
