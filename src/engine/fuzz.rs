@@ -9,6 +9,7 @@ use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::engine::link::{Arrival, Buffers, Link};
 use crate::engine::piece::{Function, Given, Terms};
+use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::marker::Marker;
 use crate::engine::wire::message::{FromServer, ToServer};
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
@@ -50,7 +51,7 @@ pub fn worker(data: &[u8]) {
     let (own, out, back) = made;
     let mut worker = Link::new(own).expect("events can be made");
     if input.byte() % 4 != 0 {
-        worker.sample_pieces(7, 0);
+        worker.sample_pieces(7, Experience::default());
     }
     let pair = Pair::open(&out, &back).expect("it can be mapped");
     // The ring of *back*, and the place in it where an honest worker would continue.

@@ -14,7 +14,7 @@ use crate::backend::Site;
 use crate::engine::link::Told;
 use crate::engine::piece::Function;
 use crate::engine::policy::growth::{Growth, Sample};
-use crate::engine::policy::sampling::{self, FUNCTIONS, OTHERS};
+use crate::engine::policy::sampling::{self, Experience, FUNCTIONS, OTHERS};
 use crate::engine::wire::record;
 use crate::sys::symbol;
 use std::sync::{Arc, OnceLock};
@@ -26,6 +26,7 @@ const UNSEEN_BYTES: u64 = 64 << 20;
 pub(crate) struct Functions {
     /// What their pieces are assumed to cost.
     costs_ns: [u32; FUNCTIONS],
+    experience: Experience,
     figures: Figures,
 }
 
@@ -78,7 +79,8 @@ pub(crate) struct Sampled {
 
 impl Default for Functions {
     fn default() -> Self {
-        Functions { costs_ns: [sampling::UNKNOWN_COST_NS; FUNCTIONS], figures: Figures::default() }
+        let costs_ns = [sampling::UNKNOWN_COST_NS; FUNCTIONS];
+        Functions { costs_ns, experience: Experience::default(), figures: Figures::default() }
     }
 }
 
@@ -125,6 +127,7 @@ impl Functions {
     /// A worker's sample.
     pub(crate) fn sampled(&mut self, told: &Told<'_>, worker: &mut Sampled, memory: &mut WorkerMemory) {
         let Told { sample, flags, function, answered } = *told;
+        self.experience.learn_price(sample.cost_ns);
         let figures = &mut self.figures;
         let ran = figures.count(answered);
         // Its first pieces fill tables that stay.
@@ -152,9 +155,10 @@ impl Functions {
         }
     }
 
-    /// How many samples came.
-    pub(crate) fn samples(&self) -> u64 {
-        self.figures.samples
+    /// What this number of workers have told.
+    pub(crate) fn experience(&self, workers: usize) -> Experience {
+        let taken = self.figures.samples / workers.max(1) as u64;
+        Experience { taken: u32::try_from(taken).unwrap_or(u32::MAX), ..self.experience }
     }
 
     pub(crate) fn figures(&self) -> Figures {

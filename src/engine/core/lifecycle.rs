@@ -145,7 +145,7 @@ impl Core {
 
     /// Orders a worker of the fork server.
     fn order(&mut self, seat: usize, prepared: Prepared, now_ns: u64) -> io::Result<()> {
-        let samples_each = (self.work.functions.samples() / self.seats.len() as u64).min(u32::MAX.into()) as u32;
+        let experience = self.work.functions.experience(self.seats.len());
         let (Some(socket), Some(it)) = (self.server.socket(), self.seats.get_mut(seat)) else { return Ok(()) };
         let generation = it.next_generation();
         let event = number::of(number::WORKER_EVENT, seat, generation);
@@ -165,7 +165,7 @@ impl Core {
         failpoint!("parent-worker-ordered");
         let Prepared { mut link, memory } = prepared;
         if self.samples {
-            link.sample_pieces(now_ns, samples_each);
+            link.sample_pieces(now_ns, experience);
         }
         let limits = self.recycling.next_limits();
         it.occupy(WorkerHandle::new(link, memory, limits, now_ns));

@@ -13,7 +13,7 @@
 
 use super::Link;
 use crate::engine::piece::Function;
-use crate::engine::policy::sampling::{self, FUNCTIONS, OTHERS};
+use crate::engine::policy::sampling::{self, Beginning, Experience, FUNCTIONS, OTHERS};
 use crate::engine::wire::record::{self, Sample};
 use crate::failpoint::failpoint;
 use crate::protocol::ring::{Record, Violation};
@@ -26,7 +26,7 @@ const COST_AFTER: u8 = 3;
 pub(super) struct Samples {
     /// The assumed work until the next piece that is sampled.
     left_ns: u64,
-    /// A bit for each function of which a piece was chosen: the first one in each worker is.
+    /// A bit for each function of which a piece was chosen, or need not be: the first one in a worker that is sampled at once is.
     chosen: u64,
     /// The pieces of each function that were answered since the last sample.
     answered: [u32; FUNCTIONS],
@@ -69,11 +69,14 @@ impl Samples {
         }
     }
 
-    /// `seed` makes the choice differ from that of other workers; these took `taken` samples each.
-    pub(super) fn on(seed: u64, taken: u32) -> Samples {
-        let (random, price_ns) = (sampling::next_random(seed | 1), sampling::FIRST_PRICE_NS);
-        let left_ns = sampling::interval_ns(price_ns, taken, random);
-        Samples { left_ns, chosen: 0, taken, price_ns, random, ..Samples::off() }
+    /// `seed` makes the choice differ from that of other workers.
+    pub(super) fn on(seed: u64, experience: Experience) -> Samples {
+        let (random, price_ns) = (sampling::next_random(seed | 1), experience.new_price_ns());
+        let (chosen, left_ns) = match experience.begin(random) {
+            Beginning::AtOnce => (0, sampling::interval_ns(price_ns, experience.taken, random)),
+            Beginning::After { interval_ns } => (u64::MAX, interval_ns),
+        };
+        Samples { left_ns, chosen, taken: experience.taken, price_ns, random, ..Samples::off() }
     }
 
     /// Whether a piece that is given now is sampled.
@@ -150,9 +153,9 @@ impl Samples {
 }
 
 impl Link {
-    /// From now on pieces are sampled, chosen by this seed. Other workers took `taken` samples each.
-    pub(crate) fn sample_pieces(&mut self, seed: u64, taken: u32) {
-        self.samples = Samples::on(seed, taken);
+    /// From now on pieces are sampled, chosen by this seed, after what other workers have told.
+    pub(crate) fn sample_pieces(&mut self, seed: u64, experience: Experience) {
+        self.samples = Samples::on(seed, experience);
     }
 
     /// True if a sample comes, or has come, that nobody has read.

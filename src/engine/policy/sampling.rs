@@ -26,11 +26,67 @@ const MAX_PRICE_NS: u64 = 100_000_000;
 const DENSE_PRICE_NS: u64 = 10_000;
 
 /// The assumed price of a sample before the first has told: that of one where little is free between what is used.
-pub(crate) const FIRST_PRICE_NS: u64 = 20_000;
+const FIRST_PRICE_NS: u64 = 20_000;
+
+/// A new worker's samples are assumed to cost no more than this, whatever others have told: little of its memory is freed yet.
+const MAX_NEW_PRICE_NS: u64 = 100_000;
+
+/// The first sample of a worker prepares the others, and costs this many times as much (260 us were measured, and 60 us).
+const FIRST_PRICES: u64 = 5;
+
+/// Where workers are replaced all the time and much is known, one new worker in this many is sampled from its first piece on: some
+/// must be, or workers that live for a few milliseconds would tell nothing. All take their first sample as soon as their time
+/// pays for it.
+const SAMPLED_AT_ONCE: u64 = 4;
 
 /// The assumed cost of a piece of a function of which nothing is known. With the 150 us that the scheduler assumes of
 /// a new task, nearly each piece of a program that runs one at a time was sampled.
 pub(crate) const UNKNOWN_COST_NS: u32 = 80;
+
+/// What the samples of other workers have told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Experience {
+    /// How many samples each worker took, on average.
+    pub(crate) taken: u32,
+    pub(crate) price_ns: u64,
+}
+
+impl Default for Experience {
+    fn default() -> Self {
+        Experience { taken: 0, price_ns: FIRST_PRICE_NS }
+    }
+}
+
+/// How a new worker begins.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Beginning {
+    /// The first piece of each function is sampled.
+    AtOnce,
+    /// The first sample comes after this work.
+    After { interval_ns: u64 },
+}
+
+impl Experience {
+    /// With one more sample, of that price.
+    pub(crate) fn learn_price(&mut self, told_ns: u64) {
+        self.price_ns = learn_price(self.price_ns, told_ns);
+    }
+
+    /// The price of a new worker's samples.
+    #[must_use]
+    pub(crate) fn new_price_ns(self) -> u64 {
+        self.price_ns.min(MAX_NEW_PRICE_NS)
+    }
+
+    /// How a new worker begins.
+    pub(crate) fn begin(self, random: u64) -> Beginning {
+        if u64::from(self.taken) < SHARE || random % SAMPLED_AT_ONCE == 0 {
+            return Beginning::AtOnce;
+        }
+        Beginning::After { interval_ns: interval_ns(self.new_price_ns() * FIRST_PRICES, self.taken, random) }
+    }
+}
 
 /// The work until the next sample. `price_ns` is what a sample costs, by the worker's word: that makes samples rarer, and never
 /// more frequent. `taken` samples came before it: the first ones come soon after each other, and the distance grows until
@@ -43,10 +99,13 @@ pub(crate) fn interval_ns(price_ns: u64, taken: u32, random: u64) -> u64 {
     mean_ns / 2 + random % mean_ns
 }
 
-/// The price to assume from now on. A single one that is far higher says little: page faults, an interrupt. But where hundreds of
+/// The price to assume from now on; 0 is told of a sample that says nothing of the next one. A single one that is far higher says little: page faults, an interrupt. But where hundreds of
 /// thousands of free blocks lie between what is used, each sample takes 10 ms, and that must be known after a few.
 #[must_use]
 pub(crate) fn learn_price(price_ns: u64, told_ns: u64) -> u64 {
+    if told_ns == 0 {
+        return price_ns;
+    }
     (3 * price_ns + told_ns.min(8 * price_ns + FIRST_PRICE_NS).min(MAX_PRICE_NS)) / 4
 }
 
@@ -95,7 +154,8 @@ mod tests {
     fn the_price_follows_what_is_told_and_has_a_bound() {
         for (price_ns, told_ns, expected) in [
             (0, 4_000, 1_000),
-            (4_000, 0, 3_000),
+            (4_000, 0, 4_000),
+            (4_000, 1, 3_000),
             (8_000, 8_000, 8_000),
             (8_000, 84_000, 27_000),
             (8_000, 5_000_000, 27_000),
@@ -106,6 +166,29 @@ mod tests {
         assert!(after > 6_000_000, "{after}");
         let worst = (0..1_000).fold(0, |price_ns, _| learn_price(price_ns, u64::MAX));
         assert!((MAX_PRICE_NS - 4..=MAX_PRICE_NS).contains(&worst), "{worst}");
+    }
+
+    #[test]
+    fn a_new_worker_pays_for_its_first_sample_by_its_time_where_much_is_known() {
+        use Beginning::{After, AtOnce};
+        // The samples before, their price in us, a random number; the beginning.
+        for (taken, price_us, random, expected) in [
+            (0, 20, 1, AtOnce),
+            (191, 50, 1, AtOnce),
+            (192, 50, 4, AtOnce),
+            // 50 us, 5 times, 192 times: 48 ms.
+            (192, 50, 48_000_001, After { interval_ns: 24_000_001 }),
+            (192, 50, 48_000_000 - 1, After { interval_ns: 72_000_000 - 1 }),
+            (u32::MAX, 100, 96_000_000 * 3 + 1, After { interval_ns: 48_000_001 }),
+            (u32::MAX, 100_000, 96_000_000 * 3 + 1, After { interval_ns: 48_000_001 }),
+            (192, 0, 100_001, After { interval_ns: 50_001 }),
+        ] {
+            let experience = Experience { taken, price_ns: price_us * 1_000 };
+            assert_eq!(experience.begin(random), expected, "{experience:?}, {random}");
+        }
+        let mut experience = Experience::default();
+        experience.learn_price(40_000);
+        assert_eq!((experience.price_ns, experience.new_price_ns()), (25_000, 25_000));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 
 use super::ends::held;
 use super::*;
+use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::record::{OF_HEAP, SAMPLE, SAMPLED, Sample};
 
 /// A pool of one worker, of whose pieces the first is sampled.
 fn pool() -> PlayedPool {
     let pool = PlayedPool::new(1);
-    pool.shared.lock().seats.worker_mut(0).unwrap().link.sample_pieces(3, 0);
+    pool.shared.lock().seats.worker_mut(0).unwrap().link.sample_pieces(3, Experience::default());
     pool
 }
 

@@ -4,6 +4,7 @@
 use super::ends::held;
 use super::*;
 use crate::backend::Workers;
+use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::record::{OF_HEAP, SAMPLE, SAMPLED, Sample};
 use crate::stats::Stats;
 use crate::sys::usage::Usage;
@@ -38,7 +39,7 @@ impl PlayedPool {
         let files = FilesOf { shared: Arc::new(usage), of_lock: None };
         let mut core = self.shared.lock();
         let worker = core.seats.worker_mut(seat).unwrap();
-        worker.link.sample_pieces(3, 0);
+        worker.link.sample_pieces(3, Experience::default());
         worker.memory.open(Some((files, 1 << 20)), 0, 0);
         self.shared.release(core);
     }

@@ -1,7 +1,7 @@
 //! Samples: which pieces are marked, and what a worker may tell after them.
 
 use super::*;
-use crate::engine::policy::sampling::{FUNCTIONS, OTHERS};
+use crate::engine::policy::sampling::{Experience, FUNCTIONS, OTHERS};
 use crate::engine::wire::record::{HAS_PEAK, OF_HEAP, OF_RESIDENT, SAMPLE, SAMPLED, SAMPLED_BEGIN, Sample};
 
 const GROWTH: Sample = Sample { growth: -112, peak: 9, cost_ns: 5_000 };
@@ -42,7 +42,7 @@ fn look(worker: &mut Link) -> (Found, bool) {
 /// A pair whose pieces are sampled.
 fn sampled_pair() -> (Link, Played, TaskKey) {
     let (mut worker, played, [task, _]) = pair();
-    worker.sample_pieces(3, 0);
+    worker.sample_pieces(3, Experience::default());
     (worker, played, task)
 }
 
@@ -182,12 +182,12 @@ fn pieces_are_chosen_by_the_time_that_they_take() {
     // The cost of a piece, the samples before; how many of 20,000 are sampled at the first price.
     for (cost_ns, taken, least, most) in [
         (80, 0, 12, 20),
-        (80, 1_000, 1, 3),
+        (80, 1_000, 0, 1),
         (10_000, 0, 1_550, 1_900),
         (10_000, 1_000, 45, 60),
         (20_000_000, 1_000, 9_700, 10_300),
     ] {
-        let mut samples = Samples::on(7, taken);
+        let mut samples = Samples::on(7, Experience { taken, ..Experience::default() });
         let chosen = (0..20_000).filter(|_| samples.choose(Function { number: 3, cost_ns })).count();
         assert!((least..=most).contains(&chosen), "{chosen} of {cost_ns} ns");
     }
@@ -200,7 +200,7 @@ fn pieces_are_chosen_by_the_time_that_they_take() {
 #[test]
 fn of_functions_in_strict_turn_each_is_chosen() {
     for costs_ns in [[80, 10_000], [80, 20_000_000]] {
-        let mut samples = Samples::on(7, 0);
+        let mut samples = Samples::on(7, Experience::default());
         let mut chosen = [0; 2];
         for turn in 0..20_000 {
             let number = turn % 2;
