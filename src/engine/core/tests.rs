@@ -3,7 +3,7 @@
 
 use super::attention::MAX_LOOKS;
 use super::*;
-use crate::backend::{Backend, ReadOrder, Site};
+use crate::backend::{Backend, MemoryLimit, MemoryLimits, ReadOrder, Site};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
 use crate::engine::core::seat::{Measured, Prepared, Seat};
@@ -526,7 +526,25 @@ fn instructions_by_call() {
 #[test]
 #[ignore = "a driver for callgrind"]
 fn instructions_by_round_trip() {
-    let mut pool = PlayedPool::new(2);
+    count_round_trips(PlayedPool::new(2));
+}
+
+/// With limits that are never reached.
+#[test]
+#[ignore = "a driver for callgrind"]
+fn instructions_by_limited_round_trip() {
+    let pool = PlayedPool::new(2);
+    {
+        let mut core = pool.shared.lock();
+        let high = MemoryLimit::Growth(1 << 40);
+        let limits = MemoryLimits { worker_high: Some(high), max: Some(1 << 50), checks: 2, ..MemoryLimits::default() };
+        core.watched = Watched::new(limits, None);
+        core.recycling = Recycling::new(LifeLimits { pieces: Some(u64::MAX), age_ns: None });
+    }
+    count_round_trips(pool);
+}
+
+fn count_round_trips(mut pool: PlayedPool) {
     for number in 0..COUNTED_PIECES {
         let task = pool.task::<u64>();
         counted_run(&task, number..number + 1);
