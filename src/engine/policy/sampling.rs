@@ -81,7 +81,7 @@ impl Experience {
 
     /// How a new worker begins.
     pub(crate) fn begin(self, random: u64) -> Beginning {
-        if u64::from(self.taken) < SHARE || random % SAMPLED_AT_ONCE == 0 {
+        if u64::from(self.taken) < SHARE || random.is_multiple_of(SAMPLED_AT_ONCE) {
             return Beginning::AtOnce;
         }
         Beginning::After { interval_ns: interval_ns(self.new_price_ns() * FIRST_PRICES, self.taken, random) }
