@@ -168,7 +168,11 @@ impl Core {
             link.sample_pieces(now_ns, experience);
         }
         let limits = self.recycling.next_limits();
-        it.occupy(WorkerHandle::new(link, memory, limits, now_ns));
+        let mut worker = WorkerHandle::new(link, memory, limits, now_ns);
+        if self.watched.limits().any() {
+            worker.memory.must_be_opened();
+        }
+        it.occupy(worker);
         self.alarm.wake_by(now_ns + SPAWN_DEADLINE_NS);
         Ok(())
     }
@@ -182,8 +186,12 @@ impl Core {
             // If it cannot be watched, the fork server still tells of its death.
             let _ = self.epolls.callers.add(pidfd, event).and(self.epolls.supervisor.add(pidfd, event));
         }
+        let hides_memory = pidfd.is_none();
         let kill_by = worker.spawned(pid, pidfd);
         self.see_to_kill(seat, kill_by);
+        if hides_memory {
+            self.cannot_be_measured(seat, generation);
+        }
         self.shortage.end();
         failpoint!("parent-spawn-heard");
     }

@@ -2,7 +2,7 @@
 //!
 //! | when                                  | by                                             | looks at                    |
 //! |---------------------------------------|------------------------------------------------|-----------------------------|
-//! | a worker is ready                     | the supervisor, without the lock               | its size at the start       |
+//! | a worker is ready, and before its first piece if there are limits | the supervisor, without the lock | its size at the start |
 //! | it has answered something             | the thread that collects, once in 100 us, under the lock | its `high`        |
 //! | [`Core::limits_due_ns`]               | the supervisor, without the lock               | its `max`, and both limits of all |
 //!
@@ -155,8 +155,12 @@ impl Core {
         self.watched.server_bytes = server;
         let shared = if is_executed { 0 } else { server };
         let Some(worker) = self.seats.worker_of(seat, generation) else { return };
+        let was_awaited = worker.memory.is_awaited();
         worker.memory.open(first, shared, clock::now_ns());
         let at_start = worker.memory.at_start();
+        if was_awaited {
+            self.owe_dispatch();
+        }
         if let Some(max) = self.watched.limits.worker_max {
             self.check_in(memory::next_check_ns(max.bytes(at_start).saturating_sub(at_start)));
         }
@@ -168,6 +172,11 @@ impl Core {
         {
             self.tell(seat, MemoryAction::BornLarge, at_start, limit);
         }
+    }
+
+    /// A worker without a pidfd: nothing of its memory can be read.
+    pub(super) fn cannot_be_measured(&mut self, seat: usize, generation: u32) {
+        self.measured(seat, generation, None, self.watched.server_bytes);
     }
 
     // After a piece.

@@ -149,7 +149,7 @@ impl Core {
     }
 
     /// There may be something to give out. The thread that finds that may never look.
-    fn owe_dispatch(&mut self) {
+    pub(super) fn owe_dispatch(&mut self) {
         self.owes_dispatch = true;
         self.alarm.wake_now();
     }

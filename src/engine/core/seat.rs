@@ -205,6 +205,7 @@ impl WorkerHandle {
             && !matches!(self.process, Process::Ended { .. })
             && !self.link.is_streaming_out()
             && !self.life.is_awaited()
+            && !self.memory.is_awaited()
             && self.pieces_left() > 0
     }
 

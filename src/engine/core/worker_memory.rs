@@ -29,6 +29,8 @@ pub(crate) struct WorkerMemory {
     unshared: u64,
     /// It was read after its start.
     is_read: bool,
+    /// It gets no piece before it was measured.
+    is_awaited: bool,
     /// When the scheduler reads it next, at the earliest. Other readings do not count: they may come each 10 us, and it would never
     /// judge.
     read_due_ns: u64,
@@ -74,6 +76,17 @@ impl WorkerMemory {
         matches!(self.files, Files::NotOpened)
     }
 
+    /// It gets no piece before it was measured: what that takes would count as what it had when it was ready.
+    pub(crate) fn must_be_opened(&mut self) {
+        self.is_awaited = true;
+    }
+
+    /// True if it must still be measured before it gets a piece.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
     /// True if the system does not tell of it.
     pub(crate) fn is_hidden(&self) -> bool {
         matches!(self.files, Files::Refused)
@@ -89,6 +102,7 @@ impl WorkerMemory {
 
     /// It was measured for the first time. `shared`: what its fork server has.
     pub(crate) fn open(&mut self, first: Option<(FilesOf, u64)>, shared: u64, now_ns: u64) {
+        self.is_awaited = false;
         let Some((files, all)) = first else {
             self.files = Files::Refused;
             return;

@@ -8,6 +8,9 @@ use crate::sys::usage::Usage;
 
 const MIB: u64 = 1 << 20;
 
+/// No process has a number above 2^22.
+const NO_PROCESS: u32 = (1 << 22) + 1;
+
 /// A pool with these limits, and a fork server that hears nothing.
 fn pool(workers: usize, limits: MemoryLimits) -> (PlayedPool, crate::sys::descriptors::Descriptor) {
     let pool = PlayedPool::new(workers);
@@ -175,5 +178,37 @@ fn a_piece_that_was_waited_for_has_its_worker_judged_whatever_it_is_thought_to_c
         assert_eq!(pool.work(1), 1);
         assert!(pool.shared.lock().attend(Observer::CallerAwake, false) || pool.shared.lock().collect());
         assert_eq!(due(&pool)[..1], [sleeps.then_some(Reason::Age)]);
+    }
+}
+
+/// Where the supervisor came late, what a worker's first piece had taken by then counted as what it had when it was ready. So it could grow
+/// by that much more; or it was said to be large from its start, and was replaced at twice that size.
+#[test]
+fn a_worker_gets_no_piece_before_it_was_measured() {
+    for is_measured in [true, false] {
+        let mut pool = PlayedPool::new(1);
+        let mut core = pool.shared.lock();
+        core.seats.worker_mut(0).unwrap().memory.must_be_opened();
+        let generation = core.seats.get_mut(0).unwrap().generation();
+        pool.shared.release(core);
+        let task = pool.task::<u64>();
+        task.run(add, 1, 2);
+        assert_eq!(pool.work(1), 0);
+        let usage = Usage::open(process::own_pidfd().unwrap(), false).unwrap();
+        let files = FilesOf { shared: Arc::new(usage), of_lock: None };
+        let mut core = pool.shared.lock();
+        assert!(!core.collect());
+        core.alarm.supervisor_woke();
+        if is_measured {
+            core.measured(0, generation, Some((files, MIB)), 0);
+        } else {
+            // There was no descriptor left for its pidfd.
+            core.spawned(0, generation, NO_PROCESS, None);
+        }
+        assert_eq!(core.alarm.supervisor_sleeps(None), Some(0), "somebody takes a turn");
+        core.collect();
+        pool.shared.release(core);
+        assert_eq!(pool.work(1), 1);
+        assert_eq!(task.get().unwrap(), [3]);
     }
 }
