@@ -107,7 +107,7 @@ fn recycling() -> Job {
             start.elapsed().as_secs_f64()
         }
     };
-    Job::new("2,000 pieces of 1 ms", Unit::Seconds, 1, 7)
+    Job::new("2,000 pieces of 1 ms", Unit::Seconds, 1, 15)
         .subject(Who::Multicore, "workers of 100 pieces", run(limited(|it| it.max_pieces_per_worker(100))))
         .subject(Who::Multicore, "workers that stay", run(pool()))
         .target(Target::Times(1.0 / 0.97, Who::Multicore, "workers that stay"))
