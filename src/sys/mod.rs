@@ -23,6 +23,8 @@ pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod raw;
+#[cfg(feature = "journal")]
+pub(crate) mod record_file;
 pub(crate) mod rights;
 pub(crate) mod signals;
 pub(crate) mod socket;

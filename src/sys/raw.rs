@@ -428,6 +428,30 @@ pub(crate) fn give_freed_memory_back() {
     }
 }
 
+/// Locks a file against all others that open it for writing by this function; false if one of them has it. The lock belongs to the open
+/// file, not to the process: it ends when the last descriptor of it is closed.
+#[cfg(feature = "journal")]
+pub(crate) fn lock_open_file(file: &std::fs::File) -> io::Result<bool> {
+    assert_may_sleep();
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open for as long as the file is borrowed, and the kernel only reads the structure.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const whole) };
+    if done == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}
+
 /// How many bytes this program has allocated from glibc's malloc and not freed, modulo 2^32. What a thread keeps for its next
 /// allocations counts as not freed. `None` with another C library.
 pub(crate) fn allocated_bytes() -> Option<u32> {

@@ -1,0 +1,219 @@
+//! The journal as its writer sees it: what was recorded before, then one record behind the other.
+//!
+//! | state       | what was written since the last sync                     | what ends it                    |
+//! |-------------|----------------------------------------------------------|---------------------------------|
+//! | between groups | nothing                                               | [`append`](Log::append): a record that tells how far all is on the disk, then the first one |
+//! | in a group  | at least one record                                      | [`sync`](Log::sync)             |
+//! | failed      | anything                                                 | nothing: the first error is final. After a failed sync the kernel forgets what it could not write, and a second one would succeed |
+//!
+//! Invariant: all before `synced` is on the disk, all before `end` was written whole, and `end` is the end of the file unless a
+//! write has failed.
+
+use super::format::{self, FileId, HEADER_BYTES, HeaderFault, Kind, MAX_RUN, Run};
+use super::scan::{Damage, Found, Next, Scanner};
+use super::storage::{self, Storage};
+use std::io;
+
+/// What is read of a record's body to recover: an outcome without its result, or a run's names.
+pub(super) const BEGINNING_BYTES: usize = 64 * 1024;
+
+/// Why a journal cannot be used.
+#[derive(Debug)]
+pub(super) enum Fault {
+    System(io::Error),
+    Header(HeaderFault),
+    /// A record that was on the disk does not check.
+    Corrupt {
+        offset: u64,
+    },
+    /// There is no number for another run.
+    TooManyRuns,
+    /// A record has more bytes than the format allows.
+    TooLong {
+        bytes: usize,
+    },
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::System(error)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Log<S> {
+    storage: S,
+    id: FileId,
+    end: u64,
+    synced: u64,
+    run: u32,
+    is_in_group: bool,
+    has_failed: bool,
+    /// What is written at once.
+    bytes: Vec<u8>,
+}
+
+/// The id of a file, if it is more than begun.
+pub(super) fn id_of(storage: &impl Storage) -> Result<Option<FileId>, Fault> {
+    let length = storage.length()?;
+    let mut header = [0; HEADER_BYTES];
+    let bytes = &mut header[..length.min(HEADER_BYTES as u64) as usize];
+    storage::read_exact_at(storage, 0, bytes)?;
+    if length <= HEADER_BYTES as u64 && format::is_begun(bytes) {
+        return Ok(None);
+    }
+    if bytes.len() < HEADER_BYTES {
+        return Err(Fault::Header(HeaderFault::Foreign));
+    }
+    FileId::of_header(&header).map(Some).map_err(Fault::Header)
+}
+
+/// Reads all records of a file with this id, and gives where the last one ends. With `repair` what is corrupt is left out.
+pub(super) fn read_all<S: Storage>(
+    storage: &S,
+    id: FileId,
+    repair: bool,
+    mut on_record: impl FnMut(&Found, &[u8]),
+) -> Result<u64, Fault> {
+    let mut scanner = Scanner::new(storage, id)?;
+    let mut end = HEADER_BYTES as u64;
+    loop {
+        match scanner.next()? {
+            Next::End => return Ok(end),
+            Next::Record(found) => {
+                on_record(&found, scanner.beginning(&found, BEGINNING_BYTES)?);
+                end = found.end();
+            }
+            Next::Bad { offset } => match scanner.judge(offset)? {
+                Damage::TornTail => return Ok(end),
+                Damage::Corrupt { goes_on } if repair => scanner.go_to(goes_on),
+                Damage::Corrupt { .. } => return Err(Fault::Corrupt { offset }),
+            },
+        }
+    }
+}
+
+impl<S: Storage> Log<S> {
+    /// Reads what was recorded, cuts a torn tail off, and begins a run. `new_id` is that of a file that is empty.
+    pub(super) fn open(
+        mut storage: S,
+        new_id: FileId,
+        repair: bool,
+        mut on_record: impl FnMut(&Found, &[u8]),
+    ) -> Result<Log<S>, Fault> {
+        let (id, is_new) = match id_of(&storage)? {
+            Some(id) => (id, false),
+            None => (new_id, true),
+        };
+        let (mut run, mut end) = (0, HEADER_BYTES as u64);
+        if is_new {
+            storage.truncate(0)?;
+            storage.write_at(0, &id.header())?;
+        } else {
+            end = read_all(&storage, id, repair, |found, body| {
+                run = run.max(found.head.run);
+                on_record(found, body);
+            })?;
+            if end < storage.length()? {
+                storage.truncate(end)?;
+            }
+        }
+        if run == MAX_RUN {
+            return Err(Fault::TooManyRuns);
+        }
+        // What the run before wrote may still be in memory alone.
+        storage.sync()?;
+        let bytes = Vec::new();
+        Ok(Log { storage, id, end, synced: end, run: run + 1, is_in_group: false, has_failed: false, bytes })
+    }
+
+    /// Writes who writes from here on.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tasks do not write journals yet"))]
+    pub(super) fn begin_run(&mut self, run: &Run) -> Result<(), Fault> {
+        self.append(Kind::Run, &[&run.encode()]).map(drop)
+    }
+
+    /// Writes a record. Gives where it begins.
+    pub(super) fn append(&mut self, kind: Kind, body: &[&[u8]]) -> Result<u64, Fault> {
+        self.bytes.clear();
+        let mut before = 0;
+        if !self.is_in_group {
+            self.check(|log| log.storage.check_place())?;
+            self.mark_synced();
+            before = self.bytes.len() as u64;
+        }
+        if format::append(&mut self.bytes, self.id, (kind, self.run), body).is_none() {
+            return Err(Fault::TooLong { bytes: body.iter().map(|part| part.len()).sum() });
+        }
+        let offset = self.end + before;
+        self.write()?;
+        self.is_in_group = true;
+        Ok(offset)
+    }
+
+    /// All that was written is on the disk when this returns.
+    pub(super) fn sync(&mut self) -> Result<(), Fault> {
+        let must_sync = self.is_in_group;
+        self.check(|log| if must_sync { log.storage.sync() } else { Ok(()) })?;
+        self.end_group();
+        Ok(())
+    }
+
+    /// Nothing waits for the disk: what was written survives this process, and not the machine.
+    pub(super) fn end_group(&mut self) {
+        (self.synced, self.is_in_group) = (self.end, false);
+    }
+
+    /// Syncs, and writes that this was done: damage is told from a torn tail by that.
+    pub(super) fn close(&mut self) -> Result<(), Fault> {
+        self.sync()?;
+        self.bytes.clear();
+        self.mark_synced();
+        self.write()
+    }
+
+    /// What is written from here on belongs to another run.
+    pub(super) fn next_run(&mut self) -> Result<(), Fault> {
+        if self.run == MAX_RUN {
+            return Err(Fault::TooManyRuns);
+        }
+        self.run += 1;
+        Ok(())
+    }
+
+    pub(super) fn into_storage(self) -> S {
+        self.storage
+    }
+
+    fn mark_synced(&mut self) {
+        let synced = self.synced.to_le_bytes();
+        format::append(&mut self.bytes, self.id, (Kind::Synced, self.run), &[&synced]).expect("it is short");
+    }
+
+    fn write(&mut self) -> Result<(), Fault> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.check(|log| log.storage.write_at(log.end, &bytes))?;
+        self.end += bytes.len() as u64;
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn check(&mut self, act: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<(), Fault> {
+        if self.has_failed {
+            return Err(Fault::System(io::Error::other("an earlier write failed, and none follows")));
+        }
+        let done = act(self);
+        self.has_failed = done.is_err();
+        Ok(done?)
+    }
+}
+
+/// Reads a record's body. That is as much as its file has there.
+pub(super) fn read_body(storage: &impl Storage, found: &Found) -> Result<Vec<u8>, Fault> {
+    let mut body = vec![0; found.head.body_bytes];
+    storage::read_exact_at(storage, found.body_offset(), &mut body)?;
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests;

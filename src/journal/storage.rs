@@ -1,0 +1,37 @@
+//! What a journal's bytes lie on: a file, or in tests a disk that loses them.
+//!
+//! Invariant: bytes that were written before a [`sync`](Storage::sync) that succeeded are still there after a power cut. What was
+//! written since may be there, in part, in any order, or not at all.
+
+use std::io;
+
+pub(super) trait Storage {
+    fn length(&self) -> io::Result<u64>;
+
+    /// Reads from this place on, up to the end; gives how much was read.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of it at this place, the end. After an error any part of it may have been written.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// An error if the path leads to another file by now, or to none: what is written would be lost.
+    fn check_place(&self) -> io::Result<()>;
+}
+
+/// Reads all of a buffer, or fails.
+pub(super) fn read_exact_at(storage: &impl Storage, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match storage.read_at(offset, buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                offset += read as u64;
+                buffer = &mut buffer[read..];
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! A file that one process at a time appends to, and that a careless or hostile neighbour cannot put in another's place.
+//!
+//! Invariant: it is a regular file of this process's user, reached by no symbolic link at the end of its path. While it is open for
+//! writing, no other [`RecordFile`] is, in this process or another: the lock belongs to the open file, and ends with it.
+
+use super::may_sleep::assert_may_sleep;
+use super::raw;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::process::{Resource, geteuid, getrlimit};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Anyone may put files into the folder, and take those of others away.
+const ANYONE_WRITES: u32 = 0o002;
+/// But not those of others.
+const STICKY: u32 = 0o1000;
+
+#[derive(Debug)]
+pub(crate) struct RecordFile {
+    file: File,
+    folder: File,
+    name: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// The length of a file, its last change and its inode; of what a link leads to.
+pub(crate) fn fingerprint(path: &Path) -> io::Result<String> {
+    assert_may_sleep();
+    let Stat { st_size, st_mtime, st_mtime_nsec, st_ino, .. } = rustix::fs::stat(path)?;
+    Ok(format!("{st_size}-{st_mtime}.{st_mtime_nsec:09}-{st_ino}"))
+}
+
+/// Why a file is not opened.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Another one has it.
+    Held,
+    /// It is not as it must be, which this says.
+    Unfit(&'static str),
+    System(io::Error),
+}
+
+impl From<rustix::io::Errno> for Refusal {
+    fn from(error: rustix::io::Errno) -> Refusal {
+        match error {
+            rustix::io::Errno::LOOP => Refusal::Unfit("it is a symbolic link"),
+            rustix::io::Errno::ISDIR => Refusal::Unfit("it is a folder"),
+            // A FIFO that nobody reads, or a socket.
+            rustix::io::Errno::NXIO => Refusal::Unfit("it is no regular file"),
+            error => Refusal::System(error.into()),
+        }
+    }
+}
+
+impl RecordFile {
+    /// Opens or makes a file, and locks it. The folder must be there.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tasks do not write journals yet"))]
+    pub(crate) fn open(path: &Path) -> Result<RecordFile, Refusal> {
+        RecordFile::open_with(path, OFlags::RDWR | OFlags::CREATE)?.lock()
+    }
+
+    /// Opens a file that is there, and locks it.
+    pub(crate) fn open_existing(path: &Path) -> Result<RecordFile, Refusal> {
+        RecordFile::open_with(path, OFlags::RDWR)?.lock()
+    }
+
+    fn lock(self) -> Result<RecordFile, Refusal> {
+        let file = self;
+        if !raw::lock_open_file(&file.file).map_err(Refusal::System)? {
+            return Err(Refusal::Held);
+        }
+        // The holder before may have put another file in this place, as a compaction does.
+        file.check_place().map_err(|_| Refusal::Held)?;
+        // The entry in the folder must survive a power cut too.
+        file.sync_folder().map_err(Refusal::System)?;
+        Ok(file)
+    }
+
+    /// Opens a file to read it, also while another process writes it.
+    pub(crate) fn open_to_read(path: &Path) -> Result<RecordFile, Refusal> {
+        RecordFile::open_with(path, OFlags::RDONLY)
+    }
+
+    fn open_with(path: &Path, flags: OFlags) -> Result<RecordFile, Refusal> {
+        assert_may_sleep();
+        let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+            return Err(Refusal::Unfit("it is a folder"));
+        };
+        let parent = if parent == Path::new("") { Path::new(".") } else { parent };
+        let of_folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = File::from(rustix::fs::open(parent, of_folder, Mode::empty())?);
+        let mode = rustix::fs::fstat(&folder)?.st_mode;
+        if mode & ANYONE_WRITES != 0 && mode & STICKY == 0 {
+            return Err(Refusal::Unfit("anyone may replace files in its folder (chmod o-w or +t)"));
+        }
+        RecordFile::open_in(folder, name, flags)
+    }
+
+    fn open_in(folder: File, name: &OsStr, flags: OFlags) -> Result<RecordFile, Refusal> {
+        // A FIFO must not make this wait.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = File::from(rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)?);
+        let Stat { st_mode, st_uid, st_dev, st_ino, .. } = rustix::fs::fstat(&file)?;
+        match FileType::from_raw_mode(st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(Refusal::Unfit("it is a folder")),
+            _ => return Err(Refusal::Unfit("it is no regular file")),
+        }
+        if st_uid != geteuid().as_raw() {
+            return Err(Refusal::Unfit("it belongs to another user"));
+        }
+        Ok(RecordFile { file, folder, name: name.into(), device: st_dev, inode: st_ino })
+    }
+
+    /// Makes an empty file beside this one, under a name of its own, and locks it.
+    pub(crate) fn new_beside(&self, suffix: &str) -> Result<RecordFile, Refusal> {
+        assert_may_sleep();
+        let name = self.name_beside(suffix);
+        let folder = self.folder.try_clone().map_err(Refusal::System)?;
+        // What a process left behind that died here is taken: the lock on the other file is held.
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let file = RecordFile::open_in(folder, &name, flags)?;
+        if !raw::lock_open_file(&file.file).map_err(Refusal::System)? {
+            return Err(Refusal::Held);
+        }
+        file.truncate(0).map_err(Refusal::System)?;
+        Ok(file)
+    }
+
+    /// Puts this file in another's place, for good.
+    pub(crate) fn replace(&mut self, other: &RecordFile) -> io::Result<()> {
+        assert_may_sleep();
+        rustix::fs::renameat(&self.folder, &self.name, &other.folder, &other.name)?;
+        self.name.clone_from(&other.name);
+        self.sync_folder()
+    }
+
+    /// Takes a file away that lies beside this one.
+    pub(crate) fn remove_beside(&self, suffix: &str) -> io::Result<()> {
+        assert_may_sleep();
+        Ok(rustix::fs::unlinkat(&self.folder, self.name_beside(suffix), AtFlags::empty())?)
+    }
+
+    fn name_beside(&self, suffix: &str) -> OsString {
+        let mut name = self.name.clone().into_os_string();
+        name.push(suffix);
+        name
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        assert_may_sleep();
+        self.folder.sync_all()
+    }
+
+    /// An error if the path leads to another file, or to none.
+    pub(crate) fn check_place(&self) -> io::Result<()> {
+        assert_may_sleep();
+        let there = rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        match there {
+            Ok(there) if (there.st_dev, there.st_ino) == (self.device, self.inode) => Ok(()),
+            Ok(_) => Err(io::Error::other("another file has taken its place")),
+            Err(rustix::io::Errno::NOENT) => Err(io::Error::other("it was deleted")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        assert_may_sleep();
+        Ok(self.file.metadata()?.len())
+    }
+
+    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        assert_may_sleep();
+        loop {
+            match self.file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// Writes all of it. Beyond the limit of this process (RLIMIT_FSIZE), where the kernel would kill it, it is refused.
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        assert_may_sleep();
+        let end = offset.saturating_add(bytes.len() as u64);
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| end > limit) {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "this process may not make files that large (ulimit -f)",
+            ));
+        }
+        self.file.write_all_at(bytes, offset)
+    }
+
+    pub(crate) fn truncate(&self, length: u64) -> io::Result<()> {
+        assert_may_sleep();
+        self.file.set_len(length)
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        assert_may_sleep();
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn unfit(path: &Path) -> &'static str {
+        match RecordFile::open(path) {
+            Err(Refusal::Unfit(why)) => why,
+            other => panic!("{path:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_of_its_own_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), "").unwrap();
+        symlink(path("file"), path("link")).unwrap();
+        symlink(path("nowhere"), path("dangling")).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(unfit(&path("link")), "it is a symbolic link");
+        assert_eq!(unfit(&path("dangling")), "it is a symbolic link");
+        assert_eq!(unfit(&path("folder")), "it is a folder");
+        assert_eq!(unfit(&path("fifo")), "it is no regular file");
+        assert_eq!(unfit(Path::new("/")), "it is a folder");
+        assert_eq!(unfit(Path::new("/dev/null")), "it is no regular file");
+        assert!(!path("nowhere").exists());
+        assert!(matches!(RecordFile::open(&path("none/file")), Err(Refusal::System(_))));
+        let open = path("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(unfit(&open.join("file")).starts_with("anyone may replace files"));
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        RecordFile::open(&open.join("file")).unwrap();
+        assert_eq!(std::fs::metadata(open.join("file")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn one_at_a_time_writes_and_a_file_that_was_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let first = RecordFile::open(&path).unwrap();
+        assert!(matches!(RecordFile::open(&path), Err(Refusal::Held)));
+        RecordFile::open_to_read(&path).unwrap();
+        drop(first);
+        let second = RecordFile::open(&path).unwrap();
+        second.check_place().unwrap();
+        std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+        assert_eq!(second.check_place().unwrap_err().to_string(), "it was deleted");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(second.check_place().unwrap_err().to_string(), "another file has taken its place");
+    }
+
+    #[test]
+    fn a_file_takes_anothers_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let old = RecordFile::open(&path).unwrap();
+        old.write_at(0, b"old").unwrap();
+        let mut new = old.new_beside(".new").unwrap();
+        new.write_at(0, b"new").unwrap();
+        new.replace(&old).unwrap();
+        assert!(old.check_place().is_err());
+        new.check_place().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert!(matches!(RecordFile::open(&path), Err(Refusal::Held)), "the new one is locked too");
+        let other = new.new_beside(".other").unwrap();
+        assert!(other.check_place().is_ok());
+        new.remove_beside(".other").unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
