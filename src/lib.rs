@@ -111,6 +111,8 @@ mod task;
 #[doc(hidden)]
 pub mod fuzz {
     pub use crate::engine::fuzz::{message, ring, value, worker};
+    #[cfg(feature = "journal")]
+    pub use crate::journal::fuzz::journal;
 }
 
 pub use crate::{

@@ -9,6 +9,8 @@
 mod compact;
 mod file;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 #[cfg_attr(not(test), expect(dead_code, reason = "tasks do not write journals yet"))]
 mod identity;
 mod log;
