@@ -31,6 +31,9 @@ pub(crate) struct Unallocated {
     pub(crate) memory: (Descriptor, Descriptor),
 }
 
+/// Seeds of neighbours differ in many bits.
+const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 impl Core {
     // Workers come.
 
@@ -165,7 +168,8 @@ impl Core {
         failpoint!("parent-worker-ordered");
         let Prepared { mut link, memory } = prepared;
         if self.samples {
-            link.sample_pieces(now_ns, experience);
+            // Workers that are ordered together have the same time.
+            link.sample_pieces(now_ns.wrapping_add((seat as u64).wrapping_mul(SEED_STEP)), experience);
         }
         let limits = self.recycling.next_limits();
         let mut worker = WorkerHandle::new(link, memory, limits, now_ns);
@@ -188,6 +192,10 @@ impl Core {
         }
         let hides_memory = pidfd.is_none();
         let kill_by = worker.spawned(pid, pidfd);
+        if worker.memory.is_awaited() && worker.became_ready() {
+            // The supervisor has heard that it is ready, and could not measure it without its pidfd.
+            self.alarm.wake_now();
+        }
         self.see_to_kill(seat, kill_by);
         if hides_memory {
             self.cannot_be_measured(seat, generation);

@@ -17,6 +17,7 @@ use super::worker_memory::{Crossing, FilesOf};
 use super::{Core, Phase};
 use crate::backend::MemoryLimits;
 use crate::engine::policy::memory::{self, CheckVerdict, Checks, Verdict};
+use crate::engine::policy::patience::SPAWN_DEADLINE_NS;
 use crate::engine::policy::recycle::Reason;
 use crate::error::PieceLabel;
 use crate::failpoint::failpoint;
@@ -131,20 +132,34 @@ impl Watched {
 impl Core {
     // A worker is ready.
 
-    /// The workers that are ready and were never measured.
+    /// The workers that are ready and were never measured. One that is not ready in time gets its pieces all the same: it may be stopped,
+    /// and is only judged while it holds some.
     pub(crate) fn unmeasured(&mut self) -> Vec<Unmeasured> {
         let (mut from, mut found, is_judged) = (0, Vec::new(), self.watched.judges());
+        let mut given_up = false;
         while let Some(seat) = self.seats.sorted().next(Set::Unsettled, from) {
             from = seat + 1;
             let Some(it) = self.seats.get_mut(seat) else { continue };
             let generation = it.generation();
             let Some(worker) = it.worker_mut() else { continue };
+            if worker.memory.is_awaited() && !worker.became_ready() {
+                let due_ns = worker.made_ns() + SPAWN_DEADLINE_NS;
+                if clock::now_ns() >= due_ns {
+                    worker.memory.await_no_more();
+                    given_up = true;
+                } else {
+                    self.alarm.wake_by(due_ns);
+                }
+            }
             if worker.memory.is_unopened()
                 && worker.became_ready()
                 && let Some(pidfd) = worker.pidfd().cloned()
             {
                 found.push(Unmeasured { seat, generation, pidfd, is_judged });
             }
+        }
+        if given_up {
+            self.owe_dispatch();
         }
         found
     }

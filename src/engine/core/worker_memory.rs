@@ -81,6 +81,11 @@ impl WorkerMemory {
         self.is_awaited = true;
     }
 
+    /// It takes long to become ready.
+    pub(crate) fn await_no_more(&mut self) {
+        self.is_awaited = false;
+    }
+
     /// True if it must still be measured before it gets a piece.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {

@@ -72,11 +72,11 @@ impl Samples {
     /// `seed` makes the choice differ from that of other workers.
     pub(super) fn on(seed: u64, experience: Experience) -> Samples {
         let (random, price_ns) = (sampling::next_random(seed | 1), experience.new_price_ns());
-        let (chosen, left_ns) = match experience.begin(random) {
-            Beginning::AtOnce => (0, sampling::interval_ns(price_ns, experience.taken, random)),
-            Beginning::After { interval_ns } => (u64::MAX, interval_ns),
+        let (chosen, left_ns, taken) = match experience.begin(random) {
+            Beginning::AtOnce { taken } => (0, sampling::interval_ns(price_ns, taken, random), taken),
+            Beginning::After { interval_ns } => (u64::MAX, interval_ns, experience.taken),
         };
-        Samples { left_ns, chosen, taken: experience.taken, price_ns, random, ..Samples::off() }
+        Samples { left_ns, chosen, taken, price_ns, random, ..Samples::off() }
     }
 
     /// Whether a piece that is given now is sampled.

@@ -39,6 +39,9 @@ const FIRST_PRICES: u64 = 5;
 /// pays for it.
 const SAMPLED_AT_ONCE: u64 = 4;
 
+/// Such a worker samples as one that has taken this number: its growth shows from the second sample on, which must come before its life is over.
+const TAKEN_AT_ONCE: u32 = SHARE as u32 / 4;
+
 /// The assumed cost of a piece of a function of which nothing is known. With the 150 us that the scheduler assumes of
 /// a new task, nearly each piece of a program that runs one at a time was sampled.
 pub(crate) const UNKNOWN_COST_NS: u32 = 80;
@@ -61,8 +64,8 @@ impl Default for Experience {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Beginning {
-    /// The first piece of each function is sampled.
-    AtOnce,
+    /// The first piece of each function is sampled, and later ones as if this number of samples had come before.
+    AtOnce { taken: u32 },
     /// The first sample comes after this work.
     After { interval_ns: u64 },
 }
@@ -82,7 +85,7 @@ impl Experience {
     /// How a new worker begins.
     pub(crate) fn begin(self, random: u64) -> Beginning {
         if u64::from(self.taken) < SHARE || random.is_multiple_of(SAMPLED_AT_ONCE) {
-            return Beginning::AtOnce;
+            return Beginning::AtOnce { taken: self.taken.min(TAKEN_AT_ONCE) };
         }
         Beginning::After { interval_ns: interval_ns(self.new_price_ns() * FIRST_PRICES, self.taken, random) }
     }
@@ -171,11 +174,13 @@ mod tests {
     #[test]
     fn a_new_worker_pays_for_its_first_sample_by_its_time_where_much_is_known() {
         use Beginning::{After, AtOnce};
+        let at_once = |taken| AtOnce { taken };
         // The samples before, their price in us, a random number; the beginning.
         for (taken, price_us, random, expected) in [
-            (0, 20, 1, AtOnce),
-            (191, 50, 1, AtOnce),
-            (192, 50, 4, AtOnce),
+            (0, 20, 1, at_once(0)),
+            (47, 20, 1, at_once(47)),
+            (191, 50, 1, at_once(48)),
+            (192, 50, 4, at_once(48)),
             // 50 us, 5 times, 192 times: 48 ms.
             (192, 50, 48_000_001, After { interval_ns: 24_000_001 }),
             (192, 50, 48_000_000 - 1, After { interval_ns: 72_000_000 - 1 }),

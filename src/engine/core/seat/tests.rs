@@ -15,6 +15,13 @@ fn running() -> WorkerHandle {
     worker
 }
 
+impl WorkerHandle {
+    /// It was ordered at that moment.
+    pub(crate) fn was_made_at(&mut self, moment_ns: u64) {
+        self.made_ns = moment_ns;
+    }
+}
+
 #[test]
 fn a_seat_is_occupied_and_vacated_and_its_generation_grows() {
     let mut seats = Seats::new(1, 1);

@@ -3,6 +3,7 @@
 use super::ends::claims;
 use super::*;
 use crate::backend::MemoryLimits;
+use crate::engine::policy::patience::SPAWN_DEADLINE_NS;
 use crate::engine::policy::recycle::Reason;
 use crate::sys::usage::Usage;
 
@@ -211,4 +212,49 @@ fn a_worker_gets_no_piece_before_it_was_measured() {
         assert_eq!(pool.work(1), 1);
         assert_eq!(task.get().unwrap(), [3]);
     }
+}
+
+/// A worker that was stopped before it was ready held nothing where there are limits, so nobody judged it, and pieces waited for it for
+/// ever.
+#[test]
+fn a_worker_that_is_not_ready_in_time_gets_its_pieces_all_the_same() {
+    let mut pool = PlayedPool::new(1);
+    pool.workers[0].pair.stage().store(0, Release);
+    let mut core = pool.shared.lock();
+    let now_ns = clock::now_ns();
+    let worker = core.seats.worker_mut(0).unwrap();
+    worker.memory.must_be_opened();
+    worker.was_made_at(now_ns);
+    pool.shared.release(core);
+    let task = pool.task::<u64>();
+    task.run(add, 1, 2);
+    let mut core = pool.shared.lock();
+    core.alarm.supervisor_woke();
+    assert!(core.unmeasured().is_empty());
+    assert_eq!(core.alarm.supervisor_sleeps(None), Some(now_ns + SPAWN_DEADLINE_NS), "somebody looks again");
+    core.seats.worker_mut(0).unwrap().was_made_at(now_ns - SPAWN_DEADLINE_NS);
+    core.alarm.supervisor_woke();
+    assert!(core.unmeasured().is_empty());
+    assert_eq!(core.alarm.supervisor_sleeps(None), Some(0));
+    core.collect();
+    pool.shared.release(core);
+    assert_eq!(pool.work(1), 1);
+    assert_eq!(task.get().unwrap(), [3]);
+}
+
+/// A worker was ready before its fork server had told of it, so the supervisor could not measure it. The caller then heard of its process, and
+/// the supervisor slept on: for a second nobody gave out anything.
+#[test]
+fn a_worker_whose_process_is_known_late_is_measured_then() {
+    let pool = PlayedPool::new(1);
+    // Nothing that could be killed by it.
+    let (pidfd, _other) = crate::sys::socket::pair().unwrap();
+    let mut core = pool.shared.lock();
+    core.seats.worker_mut(0).unwrap().memory.must_be_opened();
+    let generation = core.seats.get_mut(0).unwrap().generation();
+    core.alarm.supervisor_woke();
+    core.spawned(0, generation, NO_PROCESS, Some(pidfd));
+    assert_eq!(core.alarm.supervisor_sleeps(None), Some(0));
+    assert_eq!(core.unmeasured().len(), 1);
+    pool.shared.release(core);
 }
