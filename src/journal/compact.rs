@@ -2,7 +2,7 @@
 //!
 //! | step | what                                                       | what is there if this process dies after it |
 //! |------|------------------------------------------------------------|----------------------------------------------|
-//! | 1    | the journal is locked, read, and a new file made beside it | the journal, and a file `….compact` that the next compaction takes |
+//! | 1    | the journal is locked, read, and a new file made beside it | the journal, and a file `….compacting` that the next compaction takes away |
 //! | 2    | the new file is written and synced                         | the same                                     |
 //! | 3    | it takes the journal's place, and the folder is synced     | the new journal                              |
 //!
@@ -15,10 +15,10 @@ use super::scan::Found;
 use crate::error::Error;
 use crate::sys::record_file::RecordFile;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the new file's name ends with before it takes the place of the old one.
-const SUFFIX: &str = ".compact";
+const SUFFIX: &str = ".compacting";
 
 /// What a compaction has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Compacted {
 ///
 /// # Errors
 /// [`Journal`](crate::ErrorKind::Journal) if it cannot be opened, is held by a task, is damaged, or if there is no room for the new one: then
-/// the old one stays.
+/// the old one stays. If only the folder could not be synced, the new one is there already.
 pub fn compact(path: impl AsRef<Path>) -> Result<Compacted, Error> {
     rewrite(path.as_ref(), false)
 }
@@ -75,16 +75,32 @@ pub fn repair(path: impl AsRef<Path>) -> Result<Compacted, Error> {
 
 fn rewrite(path: &Path, repair: bool) -> Result<Compacted, Error> {
     let old = RecordFile::open_existing(path).map_err(|refusal| refused(path, refusal))?;
-    let new = old.new_beside(SUFFIX).map_err(|refusal| refused(path, refusal))?;
+    remove_left_over(&old);
+    let new = old.new_beside(SUFFIX).map_err(|refusal| refused(&beside(path), refusal))?;
     let rewritten = copy_newest(&old, new, repair).and_then(|(compacted, mut new)| {
         new.replace(&old)?;
         Ok(compacted)
     });
     rewritten.map_err(|fault| {
-        // If that fails, the next attempt takes it.
-        let _ = old.remove_beside(SUFFIX);
+        // If that fails, the next attempt does it.
+        remove_left_over(&old);
         unusable(path, fault)
     })
+}
+
+/// Takes away what a compaction left that died. Another file of that name stays, and is in the way.
+fn remove_left_over(journal: &RecordFile) {
+    if let Ok(file) = journal.open_beside_to_read(SUFFIX)
+        && log::id_of(&file).is_ok()
+    {
+        let _ = journal.remove_beside(SUFFIX);
+    }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(SUFFIX);
+    name.into()
 }
 
 /// What is kept of a file.
@@ -92,7 +108,7 @@ fn rewrite(path: &Path, repair: bool) -> Result<Compacted, Error> {
 struct Newest {
     runs: HashMap<u32, Found>,
     outcomes: HashMap<Key, Found>,
-    /// In the file, older ones included.
+    /// Outcomes in the file that can be read, older ones included.
     count: u64,
     /// An outcome that cannot be read, though its sums are right.
     unreadable: Option<u64>,
@@ -103,13 +119,13 @@ impl Newest {
         match found.head.kind {
             Kind::Run => _ = self.runs.insert(found.head.run, *found),
             Kind::Synced => {}
-            kind => {
-                self.count += 1;
-                match Ended::decode(kind, body) {
-                    Some(ended) => _ = self.outcomes.insert(ended.key, *found),
-                    None => _ = self.unreadable.get_or_insert(found.offset),
+            kind => match Ended::decode(kind, body) {
+                Some(ended) => {
+                    self.count += 1;
+                    self.outcomes.insert(ended.key, *found);
                 }
-            }
+                None => _ = self.unreadable.get_or_insert(found.offset),
+            },
         }
     }
 }

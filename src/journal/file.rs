@@ -2,13 +2,13 @@
 
 use super::format::{FORMAT, HeaderFault};
 use super::log::Fault;
-use super::storage::Storage;
+use super::storage::{Source, Storage};
 use crate::error::{Error, ErrorKind};
 use crate::sys::record_file::{RecordFile, Refusal};
 use std::io;
 use std::path::Path;
 
-impl Storage for RecordFile {
+impl Source for RecordFile {
     fn length(&self) -> io::Result<u64> {
         RecordFile::length(self)
     }
@@ -16,7 +16,9 @@ impl Storage for RecordFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         RecordFile::read_at(self, offset, buffer)
     }
+}
 
+impl Storage for RecordFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         RecordFile::write_at(self, offset, bytes)
     }
@@ -38,6 +40,7 @@ impl Storage for RecordFile {
 pub(super) fn refused(path: &Path, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Held => fault_of(path, "is held by another task or process: wait until that has ended"),
+        Refusal::Replaced => fault_of(path, "was replaced in this moment: try again"),
         Refusal::Unfit(why) => fault_of(path, &format!("is refused: {why}")),
         Refusal::System(error) => fault_of(path, &format!("cannot be opened: {error}")),
     }

@@ -2,14 +2,14 @@
 
 use super::format::{self, Ended, FileId, How, Kind, OUTCOME_BYTES, Run};
 use super::log::{self, Fault, Log};
-use super::storage::Storage;
+use super::storage::{Source, Storage};
 use std::io;
 
 /// A file in memory.
 #[derive(Debug, Clone)]
 struct Bytes(Vec<u8>);
 
-impl Storage for Bytes {
+impl Source for Bytes {
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }
@@ -20,7 +20,9 @@ impl Storage for Bytes {
         buffer[..length].copy_from_slice(&rest[..length]);
         Ok(length)
     }
+}
 
+impl Storage for Bytes {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         assert_eq!(offset, self.0.len() as u64, "it is written at its end");
         self.0.extend_from_slice(bytes);

@@ -1,7 +1,7 @@
 //! What a piece is known by in a journal: its content, not its number, so inputs may be reordered, grown and shrunk.
 //!
-//! A key is the first 16 bytes of BLAKE3 over name, version, format, arguments and occurrence, each with its length before it. The
-//! *occurrence* counts the pieces before it in this run whose other parts are equal: equal pieces are counted, not merged.
+//! A key is the first 16 bytes of BLAKE3 over name, version, format, arguments and occurrence; what has no fixed length has it before
+//! it. The *occurrence* counts the pieces before it in this run whose other parts are equal: equal pieces are counted, not merged.
 //!
 //! Invariant: a piece has the same key in each run in which it is the n-th of its content, and no two pieces of a run share one.
 

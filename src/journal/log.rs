@@ -11,7 +11,7 @@
 
 use super::format::{self, FileId, HEADER_BYTES, HeaderFault, Kind, MAX_RUN, Run};
 use super::scan::{Damage, Found, Next, Scanner};
-use super::storage::{self, Storage};
+use super::storage::{self, Source, Storage};
 use std::io;
 
 /// What is read of a record's body to recover: an outcome without its result, or a run's names.
@@ -54,7 +54,7 @@ pub(super) struct Log<S> {
 }
 
 /// The id of a file, if it is more than begun.
-pub(super) fn id_of(storage: &impl Storage) -> Result<Option<FileId>, Fault> {
+pub(super) fn id_of(storage: &impl Source) -> Result<Option<FileId>, Fault> {
     let length = storage.length()?;
     let mut header = [0; HEADER_BYTES];
     let bytes = &mut header[..length.min(HEADER_BYTES as u64) as usize];
@@ -69,7 +69,7 @@ pub(super) fn id_of(storage: &impl Storage) -> Result<Option<FileId>, Fault> {
 }
 
 /// Reads all records of a file with this id, and gives where the last one ends. With `repair` what is corrupt is left out.
-pub(super) fn read_all<S: Storage>(
+pub(super) fn read_all<S: Source>(
     storage: &S,
     id: FileId,
     repair: bool,
@@ -151,17 +151,21 @@ impl<S: Storage> Log<S> {
         Ok(offset)
     }
 
-    /// All that was written is on the disk when this returns.
+    /// All that was written is on the disk when this returns. If that fails, what may be lost is cut off, as far as that can be done: later it would
+    /// look as if it were on the disk.
     pub(super) fn sync(&mut self) -> Result<(), Fault> {
-        let must_sync = self.is_in_group;
-        self.check(|log| if must_sync { log.storage.sync() } else { Ok(()) })?;
-        self.end_group();
-        Ok(())
-    }
-
-    /// Nothing waits for the disk: what was written survives this process, and not the machine.
-    pub(super) fn end_group(&mut self) {
+        self.check(|log| {
+            if !log.is_in_group {
+                return Ok(());
+            }
+            let synced = log.storage.sync();
+            if synced.is_err() {
+                let _ = log.storage.truncate(log.synced);
+            }
+            synced
+        })?;
         (self.synced, self.is_in_group) = (self.end, false);
+        Ok(())
     }
 
     /// Syncs, and writes that this was done: damage is told from a torn tail by that.
@@ -169,7 +173,9 @@ impl<S: Storage> Log<S> {
         self.sync()?;
         self.bytes.clear();
         self.mark_synced();
-        self.write()
+        self.write()?;
+        self.is_in_group = true;
+        Ok(())
     }
 
     /// What is written from here on belongs to another run.
@@ -209,7 +215,7 @@ impl<S: Storage> Log<S> {
 }
 
 /// Reads a record's body. That is as much as its file has there.
-pub(super) fn read_body(storage: &impl Storage, found: &Found) -> Result<Vec<u8>, Fault> {
+pub(super) fn read_body(storage: &impl Source, found: &Found) -> Result<Vec<u8>, Fault> {
     let mut body = vec![0; found.head.body_bytes];
     storage::read_exact_at(storage, found.body_offset(), &mut body)?;
     Ok(body)

@@ -3,7 +3,7 @@
 //! Invariant: it reads what was there when it was opened, changes nothing, and needs no lock.
 
 use super::file::{refused, unusable};
-use super::format::{Ended, FileId, How, Kind, Run};
+use super::format::{Ended, How, Kind, Run};
 use super::log::{self, Fault};
 use super::scan::{Damage, Found, Next, Scanner};
 use crate::error::{Error, ErrorKind};
@@ -24,12 +24,9 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    file: RecordFile,
-    /// `None` in a file that was never more than begun.
-    id: Option<FileId>,
+    /// `None` at the end, and for a file that was never more than begun.
+    scanner: Option<Scanner<RecordFile>>,
     runs: HashMap<u32, Arc<Run>>,
-    offset: u64,
-    has_ended: bool,
 }
 
 /// How a recorded piece ended.
@@ -71,16 +68,14 @@ pub struct Record {
 pub fn read(path: impl AsRef<Path>) -> Result<Reader, Error> {
     let path = path.as_ref();
     let file = RecordFile::open_to_read(path).map_err(|refusal| refused(path, refusal))?;
-    let id = log::id_of(&file).map_err(|fault| unusable(path, fault))?;
-    let offset = super::format::HEADER_BYTES as u64;
-    Ok(Reader { path: path.to_path_buf(), file, id, runs: HashMap::new(), offset, has_ended: false })
+    let opened = log::id_of(&file).and_then(|id| Ok(id.map(|id| Scanner::new(file, id)).transpose()?));
+    let scanner = opened.map_err(|fault| unusable(path, fault))?;
+    Ok(Reader { path: path.to_path_buf(), scanner, runs: HashMap::new() })
 }
 
 impl Reader {
     fn find_next(&mut self) -> Result<Option<Record>, Fault> {
-        let Some(id) = self.id else { return Ok(None) };
-        let mut scanner = Scanner::new(&self.file, id)?;
-        scanner.go_to(self.offset);
+        let Some(scanner) = &mut self.scanner else { return Ok(None) };
         loop {
             let found = match scanner.next()? {
                 Next::Record(found) => found,
@@ -90,37 +85,39 @@ impl Reader {
                     Damage::Corrupt { .. } => return Err(Fault::Corrupt { offset }),
                 },
             };
-            self.offset = found.end();
             if found.head.kind == Kind::Run {
                 let body = scanner.beginning(&found, log::BEGINNING_BYTES)?;
                 // What cannot be read names nobody.
                 self.runs.insert(found.head.run, Arc::new(Run::decode(body).unwrap_or_default()));
             } else if found.head.kind.is_outcome() {
-                return self.record(&found).map(Some);
+                return record(scanner, &self.runs, &found).map(Some);
             }
         }
     }
+}
 
-    fn record(&self, found: &Found) -> Result<Record, Fault> {
-        let body = log::read_body(&self.file, found)?;
-        let Some(ended) = Ended::decode(found.head.kind, &body) else {
-            return Err(Fault::Corrupt { offset: found.offset });
-        };
-        let text = body[super::format::OUTCOME_BYTES..].to_vec();
-        let run = self.runs.get(&found.head.run).cloned().unwrap_or_default();
-        Ok(Record { run, ended, text, range: found.offset..found.end() })
-    }
+fn record(scanner: &mut Scanner<RecordFile>, runs: &HashMap<u32, Arc<Run>>, found: &Found) -> Result<Record, Fault> {
+    let body = if found.head.body_bytes <= log::BEGINNING_BYTES {
+        scanner.beginning(found, log::BEGINNING_BYTES)?.to_vec()
+    } else {
+        log::read_body(scanner.storage(), found)?
+    };
+    let Some(ended) = Ended::decode(found.head.kind, &body) else {
+        return Err(Fault::Corrupt { offset: found.offset });
+    };
+    let text = body[super::format::OUTCOME_BYTES..].to_vec();
+    let run = runs.get(&found.head.run).cloned().unwrap_or_default();
+    Ok(Record { run, ended, text, range: found.offset..found.end() })
 }
 
 impl Iterator for Reader {
     type Item = Result<Record, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.has_ended {
-            return None;
-        }
         let next = self.find_next().map_err(|fault| unusable(&self.path, fault)).transpose();
-        self.has_ended = !matches!(next, Some(Ok(_)));
+        if !matches!(next, Some(Ok(_))) {
+            self.scanner = None;
+        }
         next
     }
 }

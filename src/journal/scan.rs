@@ -7,11 +7,14 @@
 //! memory is taken for one window alone.
 
 use super::format::{FileId, HEAD_BYTES, HEADER_BYTES, Head, Kind, MARK, TAIL_BYTES};
-use super::storage::Storage;
+use super::storage::Source;
 use std::io;
 
 /// How much is read at once.
 const WINDOW_BYTES: usize = 256 * 1024;
+
+/// The search for a record behind damage sums up this many times the file at most: each head may claim all that follows it.
+const SEARCH_FACTOR: u64 = 4;
 
 /// A record that checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,21 +55,27 @@ pub(super) enum Damage {
 }
 
 #[derive(Debug)]
-pub(super) struct Scanner<'a, S> {
-    storage: &'a S,
+pub(super) struct Scanner<S> {
+    storage: S,
     id: FileId,
     offset: u64,
     length: u64,
+    /// The farthest place that a record says was on the disk, with the offset of that record, as far as the search for one came.
+    claim: Option<(u64, u64)>,
     window: Vec<u8>,
     window_offset: u64,
 }
 
-impl<'a, S: Storage> Scanner<'a, S> {
+impl<S: Source> Scanner<S> {
     /// Reads what stands there now.
-    pub(super) fn new(storage: &'a S, id: FileId) -> io::Result<Self> {
+    pub(super) fn new(storage: S, id: FileId) -> io::Result<Self> {
         let length = storage.length()?;
         let offset = (HEADER_BYTES as u64).min(length);
-        Ok(Scanner { storage, id, offset, length, window: Vec::new(), window_offset: 0 })
+        Ok(Scanner { storage, id, offset, length, claim: None, window: Vec::new(), window_offset: 0 })
+    }
+
+    pub(super) fn storage(&self) -> &S {
+        &self.storage
     }
 
     pub(super) fn next(&mut self) -> io::Result<Next> {
@@ -91,28 +100,56 @@ impl<'a, S: Storage> Scanner<'a, S> {
 
     /// What a record that does not check at this place means.
     pub(super) fn judge(&mut self, bad: u64) -> io::Result<Damage> {
-        let (mut offset, mut goes_on) = (bad + 1, None);
+        if !self.is_claimed(bad)? {
+            return Ok(Damage::TornTail);
+        }
+        let (mut offset, mut budget) = (bad + 1, SEARCH_FACTOR.saturating_mul(self.length));
         while let Some(candidate) = self.find_mark(offset)? {
-            let Some(found) = self.check(candidate)? else {
-                offset = candidate + 1;
-                continue;
-            };
-            let goes_on = *goes_on.get_or_insert(candidate);
-            if found.head.kind == Kind::Synced
-                && let Some(synced) = self.synced(&found)?
+            let id = self.id;
+            let head = Head::decode(self.bytes(candidate, HEAD_BYTES)?, id);
+            let cost = head.map_or(0, |head| head.record_bytes());
+            match budget.checked_sub(cost) {
+                Some(left) if self.check(candidate)?.is_none() => (budget, offset) = (left, candidate + 1),
+                Some(_) => return Ok(Damage::Corrupt { goes_on: candidate }),
+                // The record that says what was on the disk is one.
+                None => break,
+            }
+        }
+        let goes_on = self.claim.map_or(self.length, |(_, at)| at);
+        Ok(Damage::Corrupt { goes_on })
+    }
+
+    /// True if a record behind this place says that it was on the disk. Looks at short records alone: the sums of long ones, at any place at
+    /// which one could begin, would take for ever in a file that was made for that.
+    fn is_claimed(&mut self, bad: u64) -> io::Result<bool> {
+        if let Some((claim, at)) = self.claim
+            && at > bad
+        {
+            return Ok(claim > bad);
+        }
+        let mut offset = bad + 1;
+        while let Some(candidate) = self.find_mark(offset)? {
+            if let Some(synced) = self.synced(candidate)?
                 && synced > bad
                 && synced <= candidate
             {
-                return Ok(Damage::Corrupt { goes_on });
+                self.claim = Some((synced, candidate));
+                return Ok(true);
             }
-            offset = found.end();
+            offset = candidate + 1;
         }
-        Ok(Damage::TornTail)
+        Ok(false)
     }
 
-    /// What a record of this kind says: up to where all was on the disk.
-    pub(super) fn synced(&mut self, found: &Found) -> io::Result<Option<u64>> {
-        let body = self.beginning(found, 9)?;
+    /// Up to where all was on the disk, by the word of a record that begins here.
+    fn synced(&mut self, offset: u64) -> io::Result<Option<u64>> {
+        let id = self.id;
+        let head = Head::decode(self.bytes(offset, HEAD_BYTES)?, id);
+        if head.is_none_or(|head| head.kind != Kind::Synced || head.body_bytes != 8) {
+            return Ok(None);
+        }
+        let Some(found) = self.check(offset)? else { return Ok(None) };
+        let body = self.beginning(&found, 8)?;
         Ok(<[u8; 8]>::try_from(body).ok().map(u64::from_le_bytes))
     }
 
@@ -143,7 +180,11 @@ impl<'a, S: Storage> Scanner<'a, S> {
     /// The next place, from this one on, at which a record may begin.
     fn find_mark(&mut self, mut offset: u64) -> io::Result<Option<u64>> {
         while offset < self.length {
-            let bytes = self.bytes(offset, WINDOW_BYTES)?;
+            // What the window has is searched before more is read.
+            let end = self.window_offset + self.window.len() as u64;
+            let is_there = offset >= self.window_offset && offset + MARK.len() as u64 <= end;
+            let most = if is_there { (end - offset) as usize } else { WINDOW_BYTES };
+            let bytes = self.bytes(offset, most)?;
             if bytes.len() < MARK.len() {
                 break;
             }

@@ -5,12 +5,16 @@
 
 use std::io;
 
-pub(super) trait Storage {
+/// What is read.
+pub(super) trait Source {
     fn length(&self) -> io::Result<u64>;
 
     /// Reads from this place on, up to the end; gives how much was read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
 
+/// What is read and written.
+pub(super) trait Storage: Source {
     /// Writes all of it at this place, the end. After an error any part of it may have been written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
@@ -23,7 +27,7 @@ pub(super) trait Storage {
 }
 
 /// Reads all of a buffer, or fails.
-pub(super) fn read_exact_at(storage: &impl Storage, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_exact_at(storage: &impl Source, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
     while !buffer.is_empty() {
         match storage.read_at(offset, buffer)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -34,4 +38,14 @@ pub(super) fn read_exact_at(storage: &impl Storage, mut offset: u64, mut buffer:
         }
     }
     Ok(())
+}
+
+impl<S: Source> Source for &S {
+    fn length(&self) -> io::Result<u64> {
+        S::length(self)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        S::read_at(self, offset, buffer)
+    }
 }

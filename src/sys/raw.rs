@@ -431,7 +431,7 @@ pub(crate) fn give_freed_memory_back() {
 /// Locks a file against all others that open it for writing by this function; false if one of them has it. The lock belongs to the open
 /// file, not to the process: it ends when the last descriptor of it is closed.
 #[cfg(feature = "journal")]
-pub(crate) fn lock_open_file(file: &std::fs::File) -> io::Result<bool> {
+pub(crate) fn lock_open_file(file: impl AsFd) -> io::Result<bool> {
     assert_may_sleep();
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -441,7 +441,7 @@ pub(crate) fn lock_open_file(file: &std::fs::File) -> io::Result<bool> {
         l_pid: 0,
     };
     // SAFETY: the descriptor is open for as long as the file is borrowed, and the kernel only reads the structure.
-    let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const whole) };
+    let done = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw const whole) };
     if done == 0 {
         return Ok(true);
     }

@@ -1,17 +1,20 @@
 //! A file that one process at a time appends to, and that a careless or hostile neighbour cannot put in another's place.
 //!
 //! Invariant: it is a regular file of this process's user, reached by no symbolic link at the end of its path. While it is open for
-//! writing, no other [`RecordFile`] is, in this process or another: the lock belongs to the open file, and ends with it.
+//! writing, no other [`RecordFile`] is, in this process or another: the lock belongs to the open file, and ends when its last
+//! descriptor is closed. A child that the host forks has a copy of that, and may not write by it. Nothing is written by a number under which the host
+//! has another file by now.
 
+use super::descriptors::{Descriptor, above_standard_streams};
 use super::may_sleep::assert_may_sleep;
+use super::process;
 use super::raw;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::process::{Resource, geteuid, getrlimit};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Anyone may put files into the folder, and take those of others away.
 const ANYONE_WRITES: u32 = 0o002;
@@ -20,11 +23,12 @@ const STICKY: u32 = 0o1000;
 
 #[derive(Debug)]
 pub(crate) struct RecordFile {
-    file: File,
-    folder: File,
-    name: PathBuf,
+    file: Descriptor,
+    folder: Descriptor,
+    name: OsString,
     device: u64,
     inode: u64,
+    owner: process::Number,
 }
 
 /// The length of a file, its last change and its inode; of what a link leads to.
@@ -39,6 +43,8 @@ pub(crate) fn fingerprint(path: &Path) -> io::Result<String> {
 pub(crate) enum Refusal {
     /// Another one has it.
     Held,
+    /// Another file took its place in this moment.
+    Replaced,
     /// It is not as it must be, which this says.
     Unfit(&'static str),
     System(io::Error),
@@ -51,6 +57,7 @@ impl From<rustix::io::Errno> for Refusal {
             rustix::io::Errno::ISDIR => Refusal::Unfit("it is a folder"),
             // A FIFO that nobody reads, or a socket.
             rustix::io::Errno::NXIO => Refusal::Unfit("it is no regular file"),
+            rustix::io::Errno::EXIST => Refusal::Unfit("it is there"),
             error => Refusal::System(error.into()),
         }
     }
@@ -74,7 +81,7 @@ impl RecordFile {
             return Err(Refusal::Held);
         }
         // The holder before may have put another file in this place, as a compaction does.
-        file.check_place().map_err(|_| Refusal::Held)?;
+        file.check_place().map_err(|_| Refusal::Replaced)?;
         // The entry in the folder must survive a power cut too.
         file.sync_folder().map_err(Refusal::System)?;
         Ok(file)
@@ -92,7 +99,7 @@ impl RecordFile {
         };
         let parent = if parent == Path::new("") { Path::new(".") } else { parent };
         let of_folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = File::from(rustix::fs::open(parent, of_folder, Mode::empty())?);
+        let folder = keep(rustix::fs::open(parent, of_folder, Mode::empty())?)?;
         let mode = rustix::fs::fstat(&folder)?.st_mode;
         if mode & ANYONE_WRITES != 0 && mode & STICKY == 0 {
             return Err(Refusal::Unfit("anyone may replace files in its folder (chmod o-w or +t)"));
@@ -100,10 +107,10 @@ impl RecordFile {
         RecordFile::open_in(folder, name, flags)
     }
 
-    fn open_in(folder: File, name: &OsStr, flags: OFlags) -> Result<RecordFile, Refusal> {
+    fn open_in(folder: Descriptor, name: &OsStr, flags: OFlags) -> Result<RecordFile, Refusal> {
         // A FIFO must not make this wait.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = File::from(rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)?);
+        let file = keep(rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR)?)?;
         let Stat { st_mode, st_uid, st_dev, st_ino, .. } = rustix::fs::fstat(&file)?;
         match FileType::from_raw_mode(st_mode) {
             FileType::RegularFile => {}
@@ -113,27 +120,31 @@ impl RecordFile {
         if st_uid != geteuid().as_raw() {
             return Err(Refusal::Unfit("it belongs to another user"));
         }
-        Ok(RecordFile { file, folder, name: name.into(), device: st_dev, inode: st_ino })
+        let owner = process::number();
+        Ok(RecordFile { file, folder, name: name.into(), device: st_dev, inode: st_ino, owner })
     }
 
-    /// Makes an empty file beside this one, under a name of its own, and locks it.
+    /// Makes a file beside this one, under a name that nobody has, and locks it.
     pub(crate) fn new_beside(&self, suffix: &str) -> Result<RecordFile, Refusal> {
+        self.open_beside(suffix, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?.lock()
+    }
+
+    /// Opens the file beside this one that has its name with a suffix, to read it.
+    pub(crate) fn open_beside_to_read(&self, suffix: &str) -> Result<RecordFile, Refusal> {
+        self.open_beside(suffix, OFlags::RDONLY)
+    }
+
+    fn open_beside(&self, suffix: &str, flags: OFlags) -> Result<RecordFile, Refusal> {
         assert_may_sleep();
-        let name = self.name_beside(suffix);
-        let folder = self.folder.try_clone().map_err(Refusal::System)?;
-        // What a process left behind that died here is taken: the lock on the other file is held.
-        let flags = OFlags::RDWR | OFlags::CREATE;
-        let file = RecordFile::open_in(folder, &name, flags)?;
-        if !raw::lock_open_file(&file.file).map_err(Refusal::System)? {
-            return Err(Refusal::Held);
-        }
-        file.truncate(0).map_err(Refusal::System)?;
-        Ok(file)
+        let folder = keep(rustix::io::fcntl_dupfd_cloexec(&self.folder, 3)?)?;
+        RecordFile::open_in(folder, &self.name_beside(suffix), flags)
     }
 
     /// Puts this file in another's place, for good.
     pub(crate) fn replace(&mut self, other: &RecordFile) -> io::Result<()> {
         assert_may_sleep();
+        other.check_ours()?;
+        self.check_ours()?;
         rustix::fs::renameat(&self.folder, &self.name, &other.folder, &other.name)?;
         self.name.clone_from(&other.name);
         self.sync_folder()
@@ -146,14 +157,25 @@ impl RecordFile {
     }
 
     fn name_beside(&self, suffix: &str) -> OsString {
-        let mut name = self.name.clone().into_os_string();
+        let mut name = self.name.clone();
         name.push(suffix);
         name
     }
 
     fn sync_folder(&self) -> io::Result<()> {
         assert_may_sleep();
-        self.folder.sync_all()
+        Ok(rustix::fs::fsync(&self.folder)?)
+    }
+
+    /// An error if the descriptors lead elsewhere, or this process is a copy of the one that opened them.
+    fn check_ours(&self) -> io::Result<()> {
+        if !process::is_current(self.owner) {
+            return Err(io::Error::other("this process was forked from the one that opened it"));
+        }
+        if !self.file.is_ours() || !self.folder.is_ours() {
+            return Err(io::Error::other("its descriptor was closed behind this crate's back"));
+        }
+        Ok(())
     }
 
     /// An error if the path leads to another file, or to none.
@@ -170,41 +192,48 @@ impl RecordFile {
 
     pub(crate) fn length(&self) -> io::Result<u64> {
         assert_may_sleep();
-        Ok(self.file.metadata()?.len())
+        Ok(u64::try_from(rustix::fs::fstat(&self.file)?.st_size).unwrap_or(0))
     }
 
     pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         assert_may_sleep();
-        loop {
-            match self.file.read_at(buffer, offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
-            }
-        }
+        Ok(rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut *buffer, offset))?)
     }
 
     /// Writes all of it. Beyond the limit of this process (RLIMIT_FSIZE), where the kernel would kill it, it is refused.
-    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
         assert_may_sleep();
+        self.check_ours()?;
         let end = offset.saturating_add(bytes.len() as u64);
         if getrlimit(Resource::Fsize).current.is_some_and(|limit| end > limit) {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "this process may not make files that large (ulimit -f)",
-            ));
+            let why = "this process may not make files that large (ulimit -f)";
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
-        self.file.write_all_at(bytes, offset)
+        while !bytes.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, offset))?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            (offset, bytes) = (offset + written as u64, &bytes[written..]);
+        }
+        Ok(())
     }
 
     pub(crate) fn truncate(&self, length: u64) -> io::Result<()> {
         assert_may_sleep();
-        self.file.set_len(length)
+        self.check_ours()?;
+        Ok(rustix::fs::ftruncate(&self.file, length)?)
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         assert_may_sleep();
-        self.file.sync_data()
+        self.check_ours()?;
+        Ok(rustix::fs::fdatasync(&self.file)?)
     }
+}
+
+fn keep(fd: OwnedFd) -> Result<Descriptor, Refusal> {
+    Ok(above_standard_streams(fd)?)
 }
 
 #[cfg(test)]
@@ -276,6 +305,7 @@ mod tests {
         assert!(matches!(RecordFile::open(&path), Err(Refusal::Held)), "the new one is locked too");
         let other = new.new_beside(".other").unwrap();
         assert!(other.check_place().is_ok());
+        assert!(matches!(new.new_beside(".other"), Err(Refusal::Unfit("it is there"))));
         new.remove_beside(".other").unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

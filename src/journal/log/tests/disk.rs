@@ -12,6 +12,8 @@ pub(super) struct Disk {
     pub(super) now: Vec<u8>,
     /// As it was at the last sync.
     pub(super) synced: Vec<u8>,
+    /// What a sync that failed was to write: it never will be, whatever later ones say.
+    pub(super) lost: std::ops::Range<usize>,
     pub(super) fails: Option<Failure>,
     pub(super) syncs: u32,
 }
@@ -25,7 +27,7 @@ pub(super) enum Failure {
     SyncOnce,
 }
 
-impl Storage for Disk {
+impl Source for Disk {
     fn length(&self) -> io::Result<u64> {
         Ok(self.now.len() as u64)
     }
@@ -37,7 +39,9 @@ impl Storage for Disk {
         buffer[..length].copy_from_slice(&rest[..length]);
         Ok(length)
     }
+}
 
+impl Storage for Disk {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let room = match self.fails {
             Some(Failure::FullAt(most)) => most.saturating_sub(offset as usize).min(bytes.len()),
@@ -50,6 +54,7 @@ impl Storage for Disk {
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.now.truncate(length as usize);
+        self.lost = self.lost.start.min(self.now.len())..self.lost.end.min(self.now.len());
         Ok(())
     }
 
@@ -57,9 +62,11 @@ impl Storage for Disk {
         self.syncs += 1;
         if matches!(self.fails, Some(Failure::SyncOnce)) {
             self.fails = None;
+            self.lost = self.synced.len()..self.now.len();
             return Err(io::Error::other("the disk has lost it"));
         }
         self.synced.clone_from(&self.now);
+        self.synced[self.lost.clone()].fill(0);
         Ok(())
     }
 
@@ -222,4 +229,10 @@ fn a_disk_that_is_full_or_fails_once_ends_the_journal_and_what_was_recorded_stay
     let syncs = log.storage.syncs;
     assert!(log.sync().is_err() && record(&mut log, 1).is_err() && log.close().is_err());
     assert_eq!(log.storage.syncs, syncs, "a second one would succeed, and what it said would not be true");
+    // The next run finds nothing of what the disk has lost, though the system still had it.
+    let mut disk = log.into_storage();
+    disk = open(disk).unwrap().into_storage();
+    assert!(done(&disk, false).unwrap().is_empty());
+    disk.now.clone_from(&disk.synced);
+    assert!(done(&disk, false).unwrap().is_empty(), "nor after a power cut");
 }

@@ -89,6 +89,15 @@ fn compaction_keeps_the_newest_outcome_of_each_piece() {
     let rows = [("first", 2, Some("two")), ("second", 1, Some("one")), ("second", 3, Some("and again"))];
     assert_eq!(all(&path), expected(&rows));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    // What a compaction left that died is taken away; another file of that name is not.
+    let left_over = folder.path().join("journal.compacting");
+    std::fs::write(&left_over, b"\x89mcjrnl\n").unwrap();
+    compact(&path).unwrap();
+    assert!(!left_over.exists());
+    std::fs::write(&left_over, "somebody's own").unwrap();
+    assert!(refusal(compact(&path)).contains("journal.compacting is refused: it is there"));
+    assert_eq!(std::fs::read(&left_over).unwrap(), b"somebody's own");
+    std::fs::remove_file(left_over).unwrap();
     // It is a journal like any other.
     write(&path, "third", &[(4, How::NoResult, "")]);
     assert_eq!(all(&path).len(), 4);
