@@ -34,7 +34,8 @@
 //!
 //! - [`Task`] hands out pieces and collects their results; [`ranges()`] cuts a list into pieces.
 //! - [`Pool`] and [`PoolBuilder`] are for programs that need other settings, or several pools.
-//! - [`Error`] says what happened to which piece, and why; [`Failure`] lets pieces use `?`.
+//! - [`Error`] says what happened to which piece, and why; [`Task::try_run`] takes functions that use `?`, and [`Failure`]
+//!   carries their errors.
 //! - [`Value`] is what can travel: anything with serde's traits that owns what it holds.
 //! - [`guide::memory`] is for those who come from gunicorn, Celery, uWSGI, Monit, Dask or loky: how workers stay small, and
 //!   which function leaks.

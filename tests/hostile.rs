@@ -356,7 +356,14 @@ fn attack(marks: String, act: Act) -> u64 {
 /// Checks an error of a hostile piece, or of a piece that shared its worker.
 #[track_caller]
 fn assert_told(act: Act, error: &Error) {
-    let kinds = [ErrorKind::WorkerLost, ErrorKind::TimedOut, ErrorKind::Panicked, ErrorKind::Decode, ErrorKind::Encode];
+    let kinds = [
+        ErrorKind::WorkerLost,
+        ErrorKind::TimedOut,
+        ErrorKind::Panicked,
+        ErrorKind::Failed,
+        ErrorKind::Decode,
+        ErrorKind::Encode,
+    ];
     assert!(kinds.contains(&error.kind()), "{act:?}: {error}");
     if error.kind() == ErrorKind::WorkerLost {
         assert!(error.cause().is_some_and(|cause| cause != Cause::ForkServerLost), "{act:?}: {error}");

@@ -41,18 +41,20 @@ enum Fate {
     Return,
     Sleep,
     Panic,
+    Fail,
     Exit,
     Crash,
     Spin,
 }
 
 /// A piece, which writes a mark when it starts.
-fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> (u64, Vec<u8>) {
+fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> Result<(u64, Vec<u8>), String> {
     mark(&marks, number);
     match fate {
         Fate::Return => {}
         Fate::Sleep => std::thread::sleep(Duration::from_micros(number % 2_000)),
         Fate::Panic => panic!("piece {number} panics"),
+        Fate::Fail => return Err(format!("piece {number} fails")),
         Fate::Exit => std::process::exit(3),
         // SAFETY: a system call that takes no pointer; it ends this process.
         Fate::Crash => unsafe {
@@ -62,7 +64,7 @@ fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> (u6
             std::hint::spin_loop();
         },
     }
-    (number, weight)
+    Ok((number, weight))
 }
 
 /// The pieces of a task, by their numbers in the marks.
@@ -91,14 +93,15 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
                 1 if retries < 10 => Fate::Exit,
                 2 if retries < 10 => Fate::Crash,
                 3 if limit < LIMIT && retries < 10 => Fate::Spin,
-                4..20 => Fate::Sleep,
+                4 => Fate::Fail,
+                5..20 => Fate::Sleep,
                 _ => Fate::Return,
             };
             // Without optimisation, long vectors are slow.
             let is_heavy = limit == LIMIT && random.below(30) == 0;
             let weight = random.below(if is_heavy { 200_000 } else { 40 });
             fates.push(fate);
-            task.run(piece, (marks.to_string(), number), (fate, vec![number as u8; weight as usize]));
+            task.try_run(piece, (marks.to_string(), number), (fate, vec![number as u8; weight as usize]));
         }
         let mut expected = Expected { first, fates, retries, cancelled: false };
         match random.below(8) {
@@ -139,6 +142,7 @@ fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
         assert!(error.attempts() <= expected.retries.saturating_add(1), "{error}: {} attempts", error.attempts());
         match error.kind() {
             ErrorKind::Panicked => assert_eq!(fate, Fate::Panic, "{error}"),
+            ErrorKind::Failed => assert_eq!(fate, Fate::Fail, "{error}"),
             ErrorKind::Cancelled => assert!(expected.cancelled, "{error}"),
             ErrorKind::TimedOut => assert!(expected.retries < 10, "{error}"),
             ErrorKind::WorkerLost => {

@@ -250,6 +250,7 @@ impl Attempts<'_> {
             Ok(Ok(Encoded::InBuffer)) => Ok(Reply::copy_of(result)),
             Ok(Err(fault @ Fault::Encode(_))) => Err((ErrorKind::Encode, fault.to_string())),
             Ok(Err(fault @ Fault::Decode(_))) => Err((ErrorKind::Decode, fault.to_string())),
+            Ok(Err(Fault::Failed(messages))) => Err((ErrorKind::Failed, messages)),
             Err(payload) => {
                 let text = panic_text(&*payload).to_string();
                 drop_payload(payload);

@@ -10,14 +10,19 @@
 #![allow(unsafe_code)]
 
 use crate::codec::error::CodecError;
+use crate::codec::messages;
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format};
+use std::error::Error as StdError;
 
 pub(crate) use crate::codec::error::{drop_payload, panic_text};
 
 /// Decodes `arguments`, calls the function, and encodes its result into `result`.
 type Entry =
     fn(function: Function, format: Format, arguments: &mut Vec<u8>, result: &mut Vec<u8>) -> Result<Encoded, Fault>;
+
+/// What the error of a function becomes first.
+type Failed = Box<dyn StdError + Send + Sync>;
 
 /// A function's address. Only its entry knows its type.
 #[derive(Clone, Copy)]
@@ -30,13 +35,16 @@ pub(crate) struct Call {
     entry: usize,
 }
 
-/// The reason why a call gave no result, other than a panic. The text continues a sentence about the piece.
+/// The reason why a call gave no result, other than a panic. The text continues a sentence about the piece, but for `Failed`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("got arguments that could not be decoded: {0}")]
     Decode(CodecError),
     #[error("returned a result that could not be encoded: {0}")]
     Encode(CodecError),
+    /// The function returned an error: its messages.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Call {
@@ -49,6 +57,20 @@ impl Call {
     /// A call of `call`.
     pub(crate) fn of_argument<A: Value, R: Value>(function: fn(A) -> R) -> Self {
         let entry: Entry = argument_entry::<A, R>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// A call of `try_run`.
+    pub(crate) fn of_fallible_pair<A: Value, B: Value, R: Value, E: Into<Failed>>(
+        function: fn(A, B) -> Result<R, E>,
+    ) -> Self {
+        let entry: Entry = fallible_pair_entry::<A, B, R, E>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// A call of `try_call`.
+    pub(crate) fn of_fallible_argument<A: Value, R: Value, E: Into<Failed>>(function: fn(A) -> Result<R, E>) -> Self {
+        let entry: Entry = fallible_argument_entry::<A, R, E>;
         Call { function: function as *const () as usize, entry: entry as *const () as usize }
     }
 
@@ -112,6 +134,44 @@ fn argument_entry<A: Value, R: Value>(
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function.0) };
     let argument = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
     codec::encode_result(format, function(argument), result).map_err(Fault::Encode)
+}
+
+// As above.
+#[allow(clippy::ptr_arg)]
+fn fallible_pair_entry<A: Value, B: Value, R: Value, E: Into<Failed>>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    result: &mut Vec<u8>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A, B) -> Result<R, E>>(function.0) };
+    let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
+    encode_answer(format, function(start, end), result)
+}
+
+fn fallible_argument_entry<A: Value, R: Value, E: Into<Failed>>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    result: &mut Vec<u8>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A) -> Result<R, E>>(function.0) };
+    let argument = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
+    encode_answer(format, function(argument), result)
+}
+
+/// The result, or the messages of the error, whose own code runs here: a panic of it is the piece's.
+fn encode_answer<R: Value, E: Into<Failed>>(
+    format: Format,
+    answer: Result<R, E>,
+    result: &mut Vec<u8>,
+) -> Result<Encoded, Fault> {
+    match answer {
+        Ok(value) => codec::encode_result(format, value, result).map_err(Fault::Encode),
+        Err(error) => Err(Fault::Failed(messages::of_error(&*error.into()))),
+    }
 }
 
 fn hook_entry(function: Function, _: Format, _: &mut Vec<u8>, _: &mut Vec<u8>) -> Result<Encoded, Fault> {

@@ -13,7 +13,7 @@ use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::marker::Marker;
 use crate::engine::wire::message::{FromServer, ToServer};
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
-use crate::engine::wire::record;
+use crate::engine::wire::record::{self, Outcome};
 use crate::error::Cause;
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, Producer, Violation};
@@ -106,7 +106,9 @@ pub fn worker(data: &[u8]) {
             }
             13 | 14 if trusted => {
                 let collected = worker.collect(&mut spare, &mut |arrival| {
-                    if let Arrival::Reply { piece, .. } = arrival {
+                    if let Arrival::Reply { piece, outcome, again, .. } = arrival {
+                        assert_ne!(outcome, Outcome::StartFailed, "a piece has no such outcome");
+                        assert!(again.is_none() || outcome == Outcome::Panicked, "only a panic runs again");
                         assert!(held.remove(&piece.number), "piece {} was answered twice", piece.number);
                     }
                 });

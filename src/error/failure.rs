@@ -1,11 +1,13 @@
 //! An error that travels as a result: its messages, without its type.
 
+use crate::codec::messages;
 use std::error::Error as StdError;
 use std::fmt;
 
 /// An error as a value, for pieces that can fail: `fn(A, B) -> Result<T, Failure>`, with `?`.
 ///
-/// It keeps the messages of an error and of all its sources, and travels like any other result.
+/// It keeps the messages of an error and of all its sources, and travels like any other result. A piece that fails so has ended
+/// well for its task; with [`Task::try_run`](crate::Task::try_run) its error is the piece's.
 ///
 /// ```
 /// use multicore::Failure;
@@ -55,5 +57,15 @@ impl<E: StdError> From<E> for Failure {
             source = error.source();
         }
         Failure { messages }
+    }
+}
+
+/// With the messages of the failure, each said once. So [`Task::try_run`](crate::Task::try_run) takes a function that
+/// returns a failure.
+impl From<Failure> for Box<dyn StdError + Send + Sync> {
+    fn from(failure: Failure) -> Self {
+        let mut text = String::new();
+        failure.messages().for_each(|message| messages::add(&mut text, message));
+        text.into()
     }
 }

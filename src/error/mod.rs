@@ -17,6 +17,8 @@ use std::sync::OnceLock;
 pub enum ErrorKind {
     /// The piece's function panicked; the worker lives on.
     Panicked,
+    /// The piece's function returned an error: see [`Task::try_run`](crate::Task::try_run). The worker lives on.
+    Failed,
     /// The worker died while it ran the piece, or one worker after another died before it was ready: see [`Error::cause`].
     WorkerLost,
     /// A time limit expired. An error of [`get_timeout`](crate::Task::get_timeout) names no piece.
@@ -305,6 +307,8 @@ impl fmt::Display for Error {
         let Some(subject) = self.subject() else { return f.write_str(&inner.message) };
         match inner.kind {
             ErrorKind::Panicked => write!(f, "{subject} panicked: {}", inner.message),
+            ErrorKind::Failed if inner.message.is_empty() => write!(f, "{subject} failed without a message"),
+            ErrorKind::Failed => write!(f, "{subject} failed: {}", inner.message),
             // One that was not started lost no worker. Its message tells what happened to the pool.
             ErrorKind::WorkerLost if inner.attempts > 0 => {
                 write!(f, "{subject} lost its worker")?;

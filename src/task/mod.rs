@@ -15,6 +15,7 @@ use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format, SHORT_PAIR_BYTES};
 use crate::error::ErrorKind;
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
@@ -195,15 +196,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B) {
         let site = Site { call: Call::of_pair(function), location: Location::caller() };
-        let (pair, mut short) = ((start, end), [0; SHORT_PAIR_BYTES]);
-        if let Some(length) = codec::encode_short_pair(self.settings.format, &pair, &mut short)
-            && !self.refuses()
-        {
-            return self.add_short(site, &short[..length]);
-        }
-        let mut scratch = self.scratch.borrow_mut();
-        let encoded = guarded(|| codec::encode_pair(self.settings.format, &pair, &mut scratch));
-        self.add(site, encoded, &mut scratch);
+        self.add_pair(site, &(start, end));
     }
 
     /// Hands out a piece: `function(argument)`, with a tuple for more. A `String` or `Vec<u8>`
@@ -211,9 +204,66 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A) {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
-        let mut scratch = self.scratch.borrow_mut();
-        let encoded = guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch));
-        self.add(site, encoded, &mut scratch);
+        self.add_argument(site, argument);
+    }
+
+    /// Hands out a piece that may fail: `function(start, end)`, whose `Ok` is the piece's result. Else as [`run`](Self::run).
+    ///
+    /// An `Err` ends the piece in [`Failed`](ErrorKind::Failed). The error has the messages of the function's error and of its
+    /// [sources](std::error::Error::source), each said once and up to 8 KiB in all, and names the piece as that of a panic does. It
+    /// is an answer: [`retries`](Self::retries) do not run the piece again. The function's error may be of any type that `?`
+    /// converts to a `Box<dyn Error + Send + Sync>`: an error of `std`, a `String`, a `&str`, `anyhow::Error`, or a
+    /// [`Failure`](crate::Failure).
+    ///
+    /// ```
+    /// use std::num::ParseIntError;
+    ///
+    /// fn product(text: String, factor: u32) -> Result<u32, ParseIntError> {
+    ///     Ok(text.parse::<u32>()? * factor)
+    /// }
+    ///
+    /// let task = multicore::Task::<u32>::new_or_inline();
+    /// task.try_run(product, "12".to_string(), 2);
+    /// task.try_run(product, "twelve".to_string(), 2);
+    /// let results = task.get_each();
+    /// assert_eq!(*results[0].as_ref().unwrap(), 24);
+    /// let error = results[1].as_ref().unwrap_err();
+    /// assert_eq!((error.kind(), error.piece()), (multicore::ErrorKind::Failed, Some(1)));
+    /// assert!(error.to_string().ends_with("failed: invalid digit found in string"));
+    /// ```
+    ///
+    /// A closure that uses `?` needs a written return type:
+    ///
+    /// ```
+    /// let task = multicore::Task::<u64>::new_or_inline();
+    /// task.try_run(|text: String, end: u64| -> Result<u64, multicore::Failure> { Ok(text.parse::<u64>()? + end) }, "3".into(), 4);
+    /// assert_eq!(task.get().unwrap(), [7]);
+    /// ```
+    #[track_caller]
+    pub fn try_run<A: Value, B: Value, E>(&self, function: fn(A, B) -> Result<R, E>, start: A, end: B)
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let site = Site { call: Call::of_fallible_pair(function), location: Location::caller() };
+        self.add_pair(site, &(start, end));
+    }
+
+    /// Hands out a piece that may fail: `function(argument)`. The argument travels as that of [`call`](Self::call). Else as
+    /// [`try_run`](Self::try_run).
+    ///
+    /// ```
+    /// let task = multicore::Task::<String>::new_or_inline();
+    /// task.try_call(std::fs::read_to_string, "/nowhere".to_string());
+    /// let error = task.get().unwrap_err();
+    /// assert_eq!(error.kind(), multicore::ErrorKind::Failed);
+    /// ```
+    #[track_caller]
+    pub fn try_call<A: Value, E>(&self, function: fn(A) -> Result<R, E>, argument: A)
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let site = Site { call: Call::of_fallible_argument(function), location: Location::caller() };
+        self.add_argument(site, argument);
     }
 
     /// Hands out a piece for each pair, some at a time: for many tiny pieces faster than
@@ -244,6 +294,26 @@ impl<R: Value> Task<R> {
         }
         self.add_batch(site, &mut batch);
         self.scratch.replace(batch.bytes);
+    }
+
+    #[inline(always)]
+    fn add_pair<A: Value, B: Value>(&self, site: Site, pair: &(A, B)) {
+        let mut short = [0; SHORT_PAIR_BYTES];
+        if let Some(length) = codec::encode_short_pair(self.settings.format, pair, &mut short)
+            && !self.refuses()
+        {
+            return self.add_short(site, &short[..length]);
+        }
+        let mut scratch = self.scratch.borrow_mut();
+        let encoded = guarded(|| codec::encode_pair(self.settings.format, pair, &mut scratch));
+        self.add(site, encoded, &mut scratch);
+    }
+
+    #[inline(always)]
+    fn add_argument<A: Value>(&self, site: Site, argument: A) {
+        let mut scratch = self.scratch.borrow_mut();
+        let encoded = guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch));
+        self.add(site, encoded, &mut scratch);
     }
 
     fn add(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>) {

@@ -71,6 +71,27 @@ fn what_cannot_be_read_or_written_is_a_fault() {
 }
 
 #[test]
+fn an_error_of_the_function_is_a_fault_with_its_messages() {
+    fn half(number: u32, least: u64) -> Result<u64, String> {
+        let half = u64::from(number) / 2;
+        if half < least { Err(format!("{half} is less than {least}")) } else { Ok(half) }
+    }
+    for format in [Format::Bincode, Format::Json] {
+        let call = Call::of_fallible_pair(half);
+        let bytes = run(call, format, pair(format, 8_u32, 4_u64)).unwrap();
+        assert_eq!(codec::decode_result::<u64>(format, &bytes).unwrap(), 4);
+        let error = run(call, format, pair(format, 8_u32, 5_u64)).unwrap_err();
+        assert!(matches!(&error, Fault::Failed(text) if text == "4 is less than 5"), "{error}");
+    }
+    let call = Call::of_fallible_argument(|text: String| if text.is_empty() { Err("empty") } else { Ok(text) });
+    assert_eq!(run(call, Format::Raw, b"full".to_vec()).unwrap(), b"full");
+    let error = run(call, Format::Raw, vec![]).unwrap_err();
+    assert!(matches!(&error, Fault::Failed(text) if text == "empty"), "{error}");
+    let error = run(Call::of_fallible_pair(half), Format::Bincode, vec![1]).unwrap_err();
+    assert!(matches!(error, Fault::Decode(_)), "{error}");
+}
+
+#[test]
 fn a_call_is_the_same_after_its_journey() {
     let call = Call::of_pair(sum);
     for distance in [0, call.entry.wrapping_sub(call.function), 1000, 1 << 30, 0_usize.wrapping_sub(1 << 30)] {

@@ -1,16 +1,13 @@
 //! Panics of pieces and hooks: their text goes into the error instead of the standard error stream.
 
 use crate::codec::call::{drop_payload, panic_text};
+use crate::codec::messages::{MAX_TEXT_BYTES, cut};
 use crate::engine::wire::record;
 use crate::sys::process;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The text of a panic is cut at 8 KiB: a person reads it, and with the backtrace it fits into one record of
-/// 64 KiB.
-const MAX_PANIC_BYTES: usize = 8 * 1024;
 
 /// The backtrace of a panic is cut at 32 KiB, some hundred frames. With a tenth, the frames of the piece itself
 /// could be missing behind those of the runtime; more would not fit into one record beside the text.
@@ -38,7 +35,7 @@ pub(crate) fn install_panic_hook() {
         if !process::is_first_thread() || cfg!(panic = "abort") {
             return former(info);
         }
-        let text = cut(panic_text(info.payload()), MAX_PANIC_BYTES).to_string();
+        let text = cut(panic_text(info.payload()), MAX_TEXT_BYTES).to_string();
         let mut place = info.location().map(ToString::to_string).unwrap_or_default();
         // There is one if RUST_BACKTRACE or RUST_LIB_BACKTRACE asks for it.
         let backtrace = Backtrace::capture();
@@ -57,34 +54,11 @@ pub(crate) fn install_panic_hook() {
 /// The text of a panic, with its place if the hook saw this very panic. Drops the payload, which may
 /// panic in turn.
 pub(crate) fn describe_panic(payload: Box<dyn std::any::Any + Send>) -> String {
-    let text = cut(panic_text(&*payload), MAX_PANIC_BYTES).to_string();
+    let text = cut(panic_text(&*payload), MAX_TEXT_BYTES).to_string();
     let seen = LAST_PANIC.try_lock().ok().and_then(|mut last| last.take());
     drop_payload(payload);
     match seen {
         Some(seen) if seen.text == text && !seen.place.starts_with(')') => format!("{text} (at {}", seen.place),
         _ => text,
-    }
-}
-
-/// The beginning of a text, `most` bytes at most, up to the end of a character.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_cut_between_characters() {
-        for (text, most, expected) in
-            [("abc", 5, "abc"), ("abc", 2, "ab"), ("aé", 2, "a"), ("aé", 3, "aé"), ("é", 1, "")]
-        {
-            assert_eq!(cut(text, most), expected, "{text:?} {most}");
-        }
     }
 }

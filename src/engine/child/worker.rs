@@ -248,6 +248,7 @@ impl Worker {
                 let outcome = match fault {
                     Fault::Decode(_) => Outcome::DecodeFailed,
                     Fault::Encode(_) => Outcome::EncodeFailed,
+                    Fault::Failed(_) => Outcome::Failed,
                 };
                 (outcome, Some(fault.to_string().into_bytes()))
             }

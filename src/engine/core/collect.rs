@@ -216,6 +216,7 @@ fn piece_error(outcome: Outcome, text: String) -> Error {
             Some((words, backtrace)) => Error::new(ErrorKind::Panicked, words).with_backtrace(backtrace),
             None => Error::new(ErrorKind::Panicked, text),
         },
+        Outcome::Failed => Error::new(ErrorKind::Failed, text),
         Outcome::EncodeFailed => Error::new(ErrorKind::Encode, text),
         _ => Error::new(ErrorKind::Decode, text),
     }

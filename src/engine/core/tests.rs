@@ -369,6 +369,25 @@ fn the_supervisor_wakes_for_the_first_piece_that_starts_again() {
     pool.shared.release(core);
 }
 
+/// What a function answers by an error counts, also where a panic would start again.
+#[test]
+fn an_error_of_a_function_ends_its_piece_and_a_panic_may_start_again() {
+    for (outcome, kind) in [(Outcome::Failed, Some(ErrorKind::Failed)), (Outcome::Panicked, None)] {
+        let mut pool = PlayedPool::new(1);
+        let task = pool.task::<u64>().retries(9).retry_panics(true);
+        task.run(add, 1, 2);
+        pool.workers[0].outcome = outcome;
+        assert_eq!(pool.work(1), 1);
+        assert_eq!(task.completed(), usize::from(kind.is_some()));
+        assert_eq!(pool.shared.lock().delayed.is_empty(), kind.is_some());
+        if let Some(kind) = kind {
+            let error = task.get().unwrap_err();
+            assert_eq!((error.kind(), error.piece(), error.attempts()), (kind, Some(0), 1));
+            assert_eq!((error.worker(), error.pid()), (Some(0), Some(1)));
+        }
+    }
+}
+
 /// A worker that was killed for one piece once got others until it was dead, and could begin one in its last moment.
 #[test]
 fn a_worker_that_is_killed_gets_no_more_pieces() {

@@ -116,6 +116,7 @@ fn answers_count_in_order_and_once() {
     check_lines(&[reply(1)], 1, true);
     check_lines(&[reply(1), reply(2), reply(3)], 3, true);
     check_lines(&[(REPLY, 1, 1, &[], 0), (REPLY, 2, 2, &[], 30), (REPLY, 3, 3, &[], 31)], 3, true);
+    check_lines(&[(REPLY, Outcome::Failed as u8, 1, &[], 9)], 1, true);
     for sequence in [0, 2, 3, 4, u32::MAX >> 1, u32::MAX] {
         check_lines(&[reply(sequence)], 0, false);
     }
@@ -130,7 +131,7 @@ fn what_no_worker_says_ends_the_trust() {
     for kind in (1..15).filter(|kind| ![REPLY, BEGIN].contains(kind)) {
         check_lines(&[(kind, 0, 1, &[], 5)], 0, false);
     }
-    for flags in 4..16 {
+    for flags in 5..16 {
         check_lines(&[(REPLY, flags, 1, &[], 5)], 0, false);
         check_lines(&[(BEGIN, flags, 1, &[20], 5)], 0, false);
     }

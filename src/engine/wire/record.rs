@@ -86,8 +86,10 @@ pub(crate) enum Outcome {
     Panicked = 1,
     DecodeFailed = 2,
     EncodeFailed = 3,
+    /// The piece's function returned an error.
+    Failed = 4,
     /// Not of a piece: the worker could not start, for the reason in the payload. Sequence 0.
-    StartFailed = 4,
+    StartFailed = 5,
 }
 
 impl Outcome {
@@ -98,7 +100,8 @@ impl Outcome {
             1 => Outcome::Panicked,
             2 => Outcome::DecodeFailed,
             3 => Outcome::EncodeFailed,
-            4 => Outcome::StartFailed,
+            4 => Outcome::Failed,
+            5 => Outcome::StartFailed,
             _ => return None,
         })
     }
