@@ -162,9 +162,9 @@ impl Backend for Inline {
         self.take(next).map(Outcomes::One)
     }
 
-    fn take_finished(&self, _: TaskKey, taken: usize) -> Option<(usize, Settled)> {
+    fn take_finished(&self, _: TaskKey, lowest: usize) -> Option<(usize, Settled)> {
         // Pieces finish in their order.
-        self.take(taken).map(|settled| (taken, settled))
+        self.take(lowest).map(|settled| (lowest, settled))
     }
 
     fn reuse(&self, _: Vec<u8>) {}

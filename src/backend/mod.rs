@@ -136,9 +136,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         deadline: Option<Instant>,
     ) -> Option<Outcomes>;
 
-    /// Takes the outcome of the piece that finished first of those not taken. Waits for one. `taken`
-    /// outcomes were taken before. A backend that does not know the task returns its error under this number.
-    fn take_finished(&self, task: TaskKey, taken: usize) -> Option<(usize, Settled)>;
+    /// Takes the outcome of the piece that finished first of those not taken, of which `lowest` is the lowest one. Waits
+    /// for one. A backend that does not know the task returns its error under this number.
+    fn take_finished(&self, task: TaskKey, lowest: usize) -> Option<(usize, Settled)>;
 
     /// Takes back the buffer of a result that was read, to use its memory again.
     fn reuse(&self, buffer: Vec<u8>);

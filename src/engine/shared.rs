@@ -274,9 +274,9 @@ impl Backend for Shared {
         self.wait(key, want, deadline, |core| core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
     }
 
-    fn take_finished(&self, key: TaskKey, taken: usize) -> Option<(usize, Settled)> {
+    fn take_finished(&self, key: TaskKey, lowest: usize) -> Option<(usize, Settled)> {
         if !process::is_current(self.owner) {
-            return Some((taken, Settled::Failed(foreign())));
+            return Some((lowest, Settled::Failed(foreign())));
         }
         loop {
             match self.wait(key, Want::Any, None, |core| core.task(key)?.take_finished())? {

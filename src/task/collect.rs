@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 
 impl<R: Value> Task<R> {
-    /// Waits for all pieces and gives their results in `run` order.
+    /// Waits for all pieces and gives their results in `run` order, but for those that [`next_completed`](Self::next_completed)
+    /// has given before.
     ///
     /// # Errors
     /// The error of the failed piece with the lowest number; what has not begun then never begins.
@@ -44,12 +45,14 @@ impl<R: Value> Task<R> {
     /// Waits for all pieces and gives each one's own outcome, in `run` order.
     #[must_use]
     pub fn get_each(self) -> Vec<Result<R, Error>> {
-        let pieces = self.len();
-        let mut results = Vec::with_capacity(pieces);
-        while results.len() < pieces {
-            let Some(batch) = self.take_in_order(results.len(), ReadOrder::All, None) else { break };
+        let left = self.left();
+        let (mut results, mut next) = (Vec::with_capacity(left), 0);
+        while results.len() < left {
+            next = self.next_from(next);
+            let Some(batch) = self.take_in_order(next, ReadOrder::All, None) else { break };
             for settled in batch {
-                results.push(self.decode(results.len(), settled));
+                results.push(self.decode(next, settled));
+                next += 1;
             }
         }
         results
@@ -71,9 +74,9 @@ impl<R: Value> Task<R> {
             ));
         }
         self.bound_unread();
-        let pieces = self.len();
-        let (mut next, mut written) = (0, 0);
-        while next < pieces {
+        let (mut next, mut left, mut written) = (0, self.left(), 0);
+        while left > 0 {
+            next = self.next_from(next);
             let Some(batch) = self.take_in_order(next, ReadOrder::Next, None) else { break };
             for settled in batch {
                 let bytes = match settled {
@@ -84,7 +87,7 @@ impl<R: Value> Task<R> {
                     Error::system(&format!("cannot write the result of piece {next}, {} bytes", bytes.len()), error)
                 })?;
                 written += bytes.len() as u64;
-                next += 1;
+                (next, left) = (next + 1, left - 1);
                 if let Reply::Heap(buffer) = bytes {
                     self.backend.reuse(buffer);
                 }
@@ -96,13 +99,17 @@ impl<R: Value> Task<R> {
     /// All results, or the error of the first piece that failed. If the deadline passes before: the
     /// number of results that were read by then.
     fn get_until(&self, deadline: Option<Instant>) -> Result<Result<Vec<R>, Error>, usize> {
-        let pieces = self.len();
-        let mut results = Vec::with_capacity(pieces);
-        while results.len() < pieces {
-            let batch = self.take_in_order(results.len(), ReadOrder::All, deadline).ok_or(results.len())?;
-            if let Err(error) = self.decode_all(batch, &mut results) {
+        let left = self.left();
+        let (mut results, mut next) = (Vec::with_capacity(left), 0);
+        while results.len() < left {
+            next = self.next_from(next);
+            let read = self.taken.count() + results.len();
+            let batch = self.take_in_order(next, ReadOrder::All, deadline).ok_or(read)?;
+            let before = results.len();
+            if let Err(error) = self.decode_all(next, batch, &mut results) {
                 return Ok(Err(error));
             }
+            next += results.len() - before;
         }
         Ok(Ok(results))
     }
@@ -122,13 +129,25 @@ impl<R: Value> Task<R> {
         self.backend.take_in_order(self.key, next, order, deadline)
     }
 
-    pub(super) fn take_finished(&self, taken: usize) -> Option<(usize, Settled)> {
-        self.backend.take_finished(self.key, taken)
+    pub(super) fn take_finished(&mut self) -> Option<(usize, Settled)> {
+        let finished = self.backend.take_finished(self.key, self.next_from(0))?;
+        self.taken.add(finished.0);
+        Some(finished)
     }
 
-    /// Decodes results behind those that are there, up to the first error.
-    fn decode_all(&self, batch: Outcomes, results: &mut Vec<R>) -> Result<(), Error> {
-        let format = self.settings.format;
+    /// How many pieces the caller has not taken.
+    pub(super) fn left(&self) -> usize {
+        self.len() - self.taken.count()
+    }
+
+    /// The lowest piece from this one on that the caller has not taken as it finished.
+    pub(super) fn next_from(&self, number: usize) -> usize {
+        self.taken.next_from(number)
+    }
+
+    /// Decodes the results from piece `first` on behind those that are there, up to the first error.
+    fn decode_all(&self, first: usize, batch: Outcomes, results: &mut Vec<R>) -> Result<(), Error> {
+        let (format, before) = (self.settings.format, results.len());
         // One guard for all: a guard for each result takes longer than to decode a number.
         let (one, many) = batch.into_parts();
         let decoded = guarded(|| {
@@ -144,7 +163,7 @@ impl<R: Value> Task<R> {
             }
             Ok(Ok(()))
         });
-        decoded.unwrap_or_else(|reason| Err(self.decode_error(results.len(), &reason)))
+        decoded.unwrap_or_else(|reason| Err(self.decode_error(first + results.len() - before, &reason)))
     }
 
     pub(super) fn decode(&self, number: usize, settled: Settled) -> Result<R, Error> {

@@ -7,21 +7,52 @@ use crate::task::Task;
 use std::iter::FusedIterator;
 
 impl<R: Value> Task<R> {
+    /// Waits for the piece that finishes first of those not taken yet, and gives its number and result. `None` if all that
+    /// was handed out was taken.
+    ///
+    /// The task stays: more pieces may be handed out at any time, also after a `None`, and what is collected afterwards in
+    /// another way is the rest, in `run` order and with the same numbers. From the first call on the task is bounded as by
+    /// [`iter`](Self::iter). It keeps some 30 bytes for each piece until it ends.
+    ///
+    /// ```
+    /// /// The parts of a job, if it is too large for one piece.
+    /// fn split(start: u64, end: u64) -> Vec<(u64, u64)> {
+    ///     let middle = start.midpoint(end);
+    ///     if end - start > 10 { vec![(start, middle), (middle, end)] } else { vec![] }
+    /// }
+    ///
+    /// let mut task = multicore::Task::<Vec<(u64, u64)>>::new_or_inline();
+    /// task.run(split, 0, 40);
+    /// while let Some((_, parts)) = task.next_completed() {
+    ///     task.run_all(split, parts?);
+    /// }
+    /// assert_eq!(task.len(), 7);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
+    pub fn next_completed(&mut self) -> Option<(usize, Result<R, Error>)> {
+        self.bound_unread();
+        if self.left() == 0 {
+            return None;
+        }
+        let (number, settled) = self.take_finished()?;
+        Some((number, self.decode(number, settled)))
+    }
+
     /// The results in `run` order, each as soon as it and those before it are there.
     ///
     /// While it is read, pieces beyond 64 MiB of unread results wait as arguments:
     /// [`max_unread`](Self::max_unread).
     pub fn iter(mut self) -> Iter<R> {
         self.bound_unread();
-        let pieces = self.len();
-        Iter { task: self, batch: Outcomes::Many(Vec::new()).into_iter(), next: 0, pieces }
+        let left = self.left();
+        Iter { task: self, batch: Outcomes::Many(Vec::new()).into_iter(), next: 0, left }
     }
 
-    /// The results as pieces finish, each with its piece's number; bounded as [`iter`](Self::iter).
+    /// The results as pieces finish, each with its piece's number; bounded as [`iter`](Self::iter). With
+    /// [`next_completed`](Self::next_completed) more pieces can be handed out meanwhile.
     pub fn iter_completed(mut self) -> IterCompleted<R> {
         self.bound_unread();
-        let pieces = self.len();
-        IterCompleted { task: self, taken: 0, pieces }
+        IterCompleted { task: self }
     }
 }
 
@@ -32,29 +63,32 @@ pub struct Iter<R> {
     /// Outcomes that were taken and not read.
     batch: <Outcomes as IntoIterator>::IntoIter,
     next: usize,
-    pieces: usize,
+    /// How many are left to be given.
+    left: usize,
 }
 
 impl<R: Value> Iterator for Iter<R> {
     type Item = Result<R, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.pieces {
+        if self.left == 0 {
             return None;
         }
         let settled = match self.batch.next() {
             Some(settled) => settled,
             None => {
+                self.next = self.task.next_from(self.next);
                 self.batch = self.task.take_in_order(self.next, ReadOrder::Next, None)?.into_iter();
                 self.batch.next()?
             }
         };
         self.next += 1;
+        self.left -= 1;
         Some(self.task.decode(self.next - 1, settled))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.pieces - self.next, Some(self.pieces - self.next))
+        (self.left, Some(self.left))
     }
 }
 
@@ -66,24 +100,17 @@ impl<R: Value> FusedIterator for Iter<R> {}
 #[derive(Debug)]
 pub struct IterCompleted<R> {
     task: Task<R>,
-    taken: usize,
-    pieces: usize,
 }
 
 impl<R: Value> Iterator for IterCompleted<R> {
     type Item = (usize, Result<R, Error>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.taken == self.pieces {
-            return None;
-        }
-        let (number, settled) = self.task.take_finished(self.taken)?;
-        self.taken += 1;
-        Some((number, self.task.decode(number, settled)))
+        self.task.next_completed()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.pieces - self.taken, Some(self.pieces - self.taken))
+        (self.task.left(), Some(self.task.left()))
     }
 }
 

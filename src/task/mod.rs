@@ -5,8 +5,10 @@
 pub(crate) mod canceller;
 mod collect;
 pub(crate) mod iter;
+mod taken;
 
 use self::canceller::Canceller;
+use self::taken::Taken;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
@@ -80,6 +82,8 @@ pub struct Task<R> {
     has_no_time: bool,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
+    /// Those that the caller has taken before the task is collected.
+    taken: Taken,
     /// Arguments are encoded here, but for the shortest ones, so that one allocation does for many pieces.
     scratch: RefCell<Vec<u8>>,
     result: PhantomData<fn() -> R>,
@@ -94,6 +98,7 @@ impl<R> Task<R> {
             settings: TaskSettings::default(),
             has_no_time: false,
             pieces: Cell::new(0),
+            taken: Taken::default(),
             scratch: RefCell::default(),
             result: PhantomData,
         }
@@ -178,8 +183,8 @@ impl<R: Value> Task<R> {
 
     /// Bounds the results that wait to be read, in bytes: beyond them, further pieces wait as
     /// arguments. Default: 64 MiB while the task is read by [`iter`](Self::iter),
-    /// [`iter_completed`](Self::iter_completed) or [`write_to`](Self::write_to), else none. Set
-    /// before the first `run` it bounds the task from the start; then
+    /// [`iter_completed`](Self::iter_completed), [`next_completed`](Self::next_completed) or
+    /// [`write_to`](Self::write_to), else none. Set before the first `run` it bounds the task from the start; then
     /// [`completed`](Self::completed) stands still until somebody collects. 0 runs one piece at a
     /// time, when it is asked for.
     pub fn max_unread(mut self, bytes: usize) -> Self {

@@ -5,6 +5,7 @@ use crate::backend::{Outcomes, ReadOrder, Settled};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// What was asked of the backend.
@@ -22,6 +23,9 @@ enum Asked {
 struct Played {
     asked: Mutex<Vec<Asked>>,
     answers: Mutex<Vec<Result<Vec<u8>, ErrorKind>>>,
+    /// The pieces that finish first; then come the others, the lowest one first.
+    finish: Mutex<Vec<usize>>,
+    taken: Mutex<BTreeSet<usize>>,
 }
 
 const KEY: TaskKey = TaskKey { index: 3, generation: 7 };
@@ -33,7 +37,9 @@ impl Played {
     }
 
     fn settled(&self, number: usize) -> Option<Settled> {
-        Some(match self.answers.lock().get(number)? {
+        let answers = self.answers.lock();
+        let answer = answers.get(number).filter(|_| self.taken.lock().insert(number))?;
+        Some(match answer {
             Ok(bytes) => Settled::Done(Reply::copy_of(bytes)),
             Err(kind) => Settled::Failed(Error::new(*kind, "failed")),
         })
@@ -82,8 +88,9 @@ impl Backend for Played {
         (!batch.is_empty()).then_some(Outcomes::Many(batch))
     }
 
-    fn take_finished(&self, _: TaskKey, taken: usize) -> Option<(usize, Settled)> {
-        self.settled(taken).map(|settled| (taken, settled))
+    fn take_finished(&self, _: TaskKey, lowest: usize) -> Option<(usize, Settled)> {
+        let number = self.finish.lock().pop().unwrap_or(lowest);
+        self.settled(number).map(|settled| (number, settled))
     }
 
     fn reuse(&self, _: Vec<u8>) {}
@@ -186,6 +193,83 @@ fn a_result_that_cannot_be_decoded_has_its_own_number() {
         assert_eq!(iterated, each.iter().map(Result::is_ok).collect::<Vec<_>>());
     }
     assert_eq!(task_of(&[1, 2, 3, 4]).get().unwrap(), [1, 2, 3, 4].map(Unlucky));
+}
+
+/// The numbers of a task whose piece `n` gives `n`, and piece 14 something that cannot be decoded. Some were taken as they
+/// finished.
+fn partly_taken(pieces: u64, taken: &[usize]) -> Task<Unlucky> {
+    let (backend, mut task) = played::<Unlucky>();
+    backend.finish.lock().extend(taken.iter().rev());
+    for number in 0..pieces {
+        task.run(same, Unlucky(if number == 13 { 0 } else { number }), ());
+    }
+    for &number in taken {
+        let (found, result) = task.next_completed().unwrap();
+        assert_eq!((found, result.is_err()), (number, number == 14));
+    }
+    task
+}
+
+#[test]
+fn what_was_taken_as_it_finished_is_left_out_of_what_is_collected_later() {
+    for taken in [&[][..], &[0], &[3, 1], &[0, 1, 2, 3, 4], &[4, 5, 11], &[11, 10, 0], &[2, 4, 6, 8, 10]] {
+        let left: Vec<u64> = (0..12).filter(|number| !taken.contains(&(*number as usize))).collect();
+        let task = || partly_taken(12, taken);
+        let numbers = |results: Vec<Result<Unlucky, Error>>| -> Vec<u64> {
+            results.into_iter().map(|result| result.unwrap().0).collect()
+        };
+        assert_eq!(task().get().unwrap().into_iter().map(|it| it.0).collect::<Vec<_>>(), left, "{taken:?}");
+        assert_eq!(numbers(task().get_each()), left, "{taken:?}");
+        let iter = task().iter();
+        assert_eq!(iter.len(), left.len());
+        assert_eq!(numbers(iter.collect()), left, "{taken:?}");
+        let iter = task().iter_completed();
+        assert_eq!(iter.len(), left.len());
+        let found: Vec<u64> = iter.map(|(number, result)| number as u64 + result.unwrap().0).collect();
+        assert_eq!(found, left.iter().map(|number| 2 * number).collect::<Vec<_>>(), "{taken:?}");
+        let (backend, mut task) = played::<Vec<u8>>();
+        backend.finish.lock().extend(taken.iter().rev());
+        (0..12).for_each(|number| task.call(|bytes: Vec<u8>| bytes, vec![number]));
+        taken.iter().for_each(|_| drop(task.next_completed()));
+        let mut written = Vec::new();
+        assert_eq!(task.write_to(&mut written).unwrap(), left.len() as u64);
+        assert!(written.iter().map(|&byte| u64::from(byte)).eq(left.iter().copied()), "{taken:?}");
+    }
+}
+
+#[test]
+fn errors_after_some_pieces_were_taken_have_their_own_numbers() {
+    for taken in [&[][..], &[0, 1], &[3, 13, 15], &[15, 16, 17]] {
+        let error = partly_taken(20, taken).get().unwrap_err();
+        assert_eq!((error.kind(), error.piece()), (ErrorKind::Decode, Some(14)), "{taken:?}");
+        let failed = |results: Vec<Result<Unlucky, Error>>| -> Vec<_> {
+            results.into_iter().filter_map(|result| result.err()?.piece()).collect()
+        };
+        assert_eq!(failed(partly_taken(20, taken).get_each()), [14], "{taken:?}");
+        assert_eq!(failed(partly_taken(20, taken).iter().collect()), [14], "{taken:?}");
+        assert_eq!(partly_taken(20, &[14]).get().unwrap().len(), 19);
+    }
+}
+
+#[test]
+fn a_task_that_is_read_as_it_finishes_takes_more_pieces() {
+    let (backend, mut task) = played::<u64>();
+    assert!(task.next_completed().is_none());
+    assert_eq!(*backend.asked.lock(), [Asked::Configured(None, Some(64 * 1024 * 1024))]);
+    for round in 0..100 {
+        (0..2).for_each(|number: u64| task.call(|number| number, 2 * round + number));
+        backend.finish.lock().push(2 * round as usize + 1);
+        let found: Vec<_> =
+            std::iter::from_fn(|| task.next_completed()).map(|(it, value)| (it, value.unwrap())).collect();
+        assert_eq!(found, [2 * round + 1, 2 * round].map(|number| (number as usize, number)));
+    }
+    assert_eq!(task.len(), 200);
+    assert!(task.next_completed().is_none() && task.get().unwrap().is_empty());
+    // A bound of its own stays.
+    let (backend, task) = played::<u64>();
+    let mut task = task.max_unread(7);
+    assert!(task.next_completed().is_none());
+    assert_eq!(*backend.asked.lock(), [Asked::Configured(None, Some(7))]);
 }
 
 #[test]

@@ -70,6 +70,14 @@ pub(crate) enum Want {
 }
 
 impl Want {
+    /// The piece that it is.
+    fn piece(self) -> Option<usize> {
+        match self {
+            Want::InOrder(wanted) | Want::Piece(wanted) => Some(wanted),
+            Want::Any | Want::Room => None,
+        }
+    }
+
     #[inline]
     fn includes(self, number: usize) -> bool {
         match self {
@@ -377,7 +385,9 @@ impl TaskState {
         // result an equal part of the limit.
         let held = self.held();
         let has_nothing = held == 0 && self.unread_bytes() == 0;
-        if self.waiter.is_some() && (has_nothing || next == Some(self.first_unread)) {
+        if let Some((want, _)) = &self.waiter
+            && (has_nothing || next == Some(want.piece().unwrap_or(self.first_unread)))
+        {
             return false;
         }
         let each = self.result_bytes.checked_div(self.results).unwrap_or((most / HELD_UNKNOWN).max(1));

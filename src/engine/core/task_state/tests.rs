@@ -154,12 +154,38 @@ fn a_bounded_task_is_full_by_what_is_unread_and_what_workers_hold() {
     assert!(task.is_full());
     // The piece that the caller waits for never has to wait.
     let unparker = Arc::new(Unparker::default());
-    task.wait(Want::InOrder(3), &unparker);
+    task.wait(Want::InOrder(0), &unparker);
     assert!(task.is_full(), "it waits for piece 0 first");
+    task.wait(Want::InOrder(3), &unparker);
+    assert!(!task.is_full());
+    task.wait(Want::Any, &unparker);
+    assert!(task.is_full(), "others are there for it");
     for number in 0..3 {
         let _ = task.take(number);
     }
     task.configure(TaskSettings { max_unread_bytes: Some(0), ..TaskSettings::default() });
+    assert!(!task.is_full());
+}
+
+/// Of pieces that were taken as they finished, the lowest one that was not is found in steps. So a caller that then waited for
+/// a piece far behind it waited for ever, if the piece was lost and too much was unread.
+#[test]
+fn the_piece_that_is_waited_for_never_has_to_wait_whatever_was_taken_before() {
+    let wanted = 3 * BLOCK;
+    let mut task = task(wanted + 2);
+    task.configure(TaskSettings { max_unread_bytes: Some(10), ..TaskSettings::default() });
+    let pieces: Vec<_> = std::iter::from_fn(|| task.pop_waiting()).collect();
+    for number in (0..wanted).rev() {
+        let _ = done(&mut task, number, 0);
+        assert!(task.take(number).is_some());
+    }
+    assert!(task.first_unread < wanted);
+    let _ = done(&mut task, wanted + 1, 100);
+    for piece in pieces.into_iter().filter(|piece| piece.number == wanted) {
+        assert!(task.take_back(piece).is_none());
+    }
+    assert!(task.is_full());
+    task.wait(Want::InOrder(wanted), &Arc::new(Unparker::default()));
     assert!(!task.is_full());
 }
 
