@@ -173,6 +173,11 @@ impl Backend for Inline {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
+    /// The same: nobody kills the caller.
+    fn stop(&self, task: TaskKey) {
+        self.cancel(task);
+    }
+
     fn close(&self, _: TaskKey, _: bool) {
         // A canceller may hold the backend for longer.
         *self.pieces.lock() = Pieces::default();
@@ -264,6 +269,7 @@ impl Attempts<'_> {
 mod tests {
     use super::*;
     use crate::task::Task;
+    use crate::task::canceller::Canceller;
     use std::cell::RefCell;
     use std::sync::mpsc;
 
@@ -296,7 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_waits_for_no_piece_and_keeps_what_was_done() {
+    fn cancelling_and_stopping_wait_for_no_piece_and_keep_what_was_done() {
+        for end in [Canceller::cancel, Canceller::stop] {
+            check_end(end);
+        }
+    }
+
+    fn check_end(end: fn(&Canceller)) {
         static STARTED: Mutex<Option<mpsc::Sender<()>>> = Mutex::new(None);
         static CANCELLED: Mutex<Option<mpsc::Receiver<()>>> = Mutex::new(None);
         let (started, has_started) = mpsc::channel();
@@ -315,7 +327,7 @@ mod tests {
         let canceller = task.canceller();
         let other = std::thread::spawn(move || {
             has_started.recv().unwrap();
-            canceller.cancel();
+            end(&canceller);
             cancelled.send(()).unwrap();
         });
         let each = task.get_each();

@@ -147,6 +147,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// killed, and all of it fails.
     fn cancel(&self, task: TaskKey);
 
+    /// Stops a task whose owner still holds it: what has not begun never begins and fails, and what runs comes to its end.
+    fn stop(&self, task: TaskKey);
+
     /// Ends a task that its owner has left: what has not begun never begins. With `kill`, what runs
     /// is killed.
     fn close(&self, task: TaskKey, kill: bool);

@@ -302,6 +302,17 @@ impl Backend for Shared {
         }
     }
 
+    fn stop(&self, task: TaskKey) {
+        if self.with(|core| core.begin_stop(task)) != Some(true) {
+            return;
+        }
+        let (mut begun, mut next) = (Vec::new(), Some(0));
+        while let Some(seat) = next {
+            next = self.with(|core| core.list_begun(task, seat, &mut begun)).flatten();
+        }
+        self.with(|core| core.end_stopped(task, begun));
+    }
+
     fn close(&self, task: TaskKey, kill: bool) {
         let Some(Closed { rest, is_held }) = self.with(|core| core.close_task(task)) else { return };
         if let Some(rest) = rest {

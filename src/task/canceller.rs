@@ -1,10 +1,11 @@
-//! The handle that cancels a task from another thread.
+//! The handle that cancels or stops a task from another thread.
 
 use crate::backend::{Backend, TaskKey};
 use std::fmt;
 use std::sync::Arc;
 
-/// Cancels a task whose owner waits for it; made by [`Task::canceller`](crate::Task::canceller).
+/// Cancels or stops a task whose owner waits for it; made by [`Task::canceller`](crate::Task::canceller).
+/// [`cancel`](Self::cancel) kills what runs, [`stop`](Self::stop) lets it end.
 ///
 /// ```
 /// let task = multicore::Task::<u64>::new_or_inline();
@@ -32,6 +33,28 @@ impl Canceller {
     /// Without a pool, the piece that runs comes to its end. A task that has ended is not touched.
     pub fn cancel(&self) {
         self.backend.cancel(self.key);
+    }
+
+    /// Stops the task in order. Pieces that have not begun never begin and end in [`Cancelled`](crate::ErrorKind::Cancelled),
+    /// and so does every piece that is handed out later; those that run come to their end, and their results are collected.
+    /// A piece that is lost is not run again: it ends with what it was lost by. The thread that waits for the task has all
+    /// outcomes when the last running piece has ended. A task that has ended is not touched.
+    ///
+    /// ```
+    /// let task = multicore::Task::<u64>::new_or_inline();
+    /// task.run(|a: u64, b: u64| a + b, 1, 2);
+    /// let canceller = task.canceller();
+    /// // In a handler of SIGTERM, say: what runs is not lost.
+    /// canceller.stop();
+    /// for result in task.get_each() {
+    ///     match result {
+    ///         Ok(sum) => assert_eq!(sum, 3),
+    ///         Err(error) => assert_eq!(error.kind(), multicore::ErrorKind::Cancelled),
+    ///     }
+    /// }
+    /// ```
+    pub fn stop(&self) {
+        self.backend.stop(self.key);
     }
 }
 

@@ -97,6 +97,8 @@ impl Backend for Played {
 
     fn cancel(&self, _: TaskKey) {}
 
+    fn stop(&self, _: TaskKey) {}
+
     fn close(&self, task: TaskKey, kill: bool) {
         self.note(task, Asked::Closed(kill));
     }

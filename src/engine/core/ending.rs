@@ -75,6 +75,49 @@ impl Core {
         is_held
     }
 
+    /// Stops a task that its owner still holds: nothing of it begins any more. False if there is no such task; else
+    /// [`list_begun`](Self::list_begun) and [`end_stopped`](Self::end_stopped) follow.
+    #[must_use]
+    pub(crate) fn begin_stop(&mut self, key: TaskKey) -> bool {
+        let Some(task) = self.work.tasks.get_mut(key) else { return false };
+        let before = task.waiting_bytes();
+        task.stop(&mut self.work.trash);
+        self.work.queue.changed(before, task.waiting_bytes());
+        self.work.ready.remove(key);
+        self.wake_for_room();
+        true
+    }
+
+    /// Takes the pieces of a task that was stopped back from the workers that have not begun them, from this seat on, and
+    /// lists the others. Gives the seat with which to go on in the next hold of the lock.
+    #[must_use]
+    pub(crate) fn list_begun(&mut self, key: TaskKey, mut from: usize, begun: &mut Vec<usize>) -> Option<usize> {
+        while let Some(seat) = self.seats.sorted().next(Set::Busy, from) {
+            if self.hold.is_spent() {
+                return Some(seat);
+            }
+            from = seat + 1;
+            if self.revoke_task_on(seat, key)
+                && let Some(worker) = self.seats.worker(seat)
+            {
+                // They are known to have begun, so nothing takes them back any more.
+                begun.extend(worker.link.pieces_of(key));
+            }
+        }
+        None
+    }
+
+    /// What was not listed fails, and the workers that idle get other work.
+    pub(crate) fn end_stopped(&mut self, key: TaskKey, begun: Vec<usize>) {
+        if let Some(task) = self.work.tasks.get_mut(key) {
+            task.end_but(begun, &Reason::cancelled(), &mut self.wakes);
+        }
+        self.replace_due();
+        self.dispatch();
+        // A piece that was taken back may be the one whose reply was to be signalled.
+        self.keep_attention();
+    }
+
     /// Ends a task: what has not begun never begins.
     #[inline]
     pub(crate) fn close_task(&mut self, key: TaskKey) -> Closed {
@@ -100,15 +143,8 @@ impl Core {
                 return Some(seat);
             }
             from = seat + 1;
-            let Some(worker) = self.seats.worker_mut(seat) else { continue };
-            // A look at a piece is far less than what a piece costs, but there are a thousand in a worker.
-            self.hold.spend_pieces(1 + worker.link.in_flight() / 16);
-            if worker.link.holds_piece_of(key) {
-                worker.link.revoke_task(key);
-                self.work.trash.add_all(worker.link.take_unwanted());
-                if kill && worker.link.holds_piece_of(key) {
-                    self.kill_running(seat, key);
-                }
+            if self.revoke_task_on(seat, key) && kill {
+                self.kill_running(seat, key);
             }
         }
         // Workers that are due may hold nothing any more.
@@ -117,6 +153,19 @@ impl Core {
             self.keep_attention();
         }
         None
+    }
+
+    /// Takes the pieces of a task back that a worker has not begun. True if it holds others of it.
+    fn revoke_task_on(&mut self, seat: usize, key: TaskKey) -> bool {
+        let Some(worker) = self.seats.worker_mut(seat) else { return false };
+        // A look at a piece is far less than what a piece costs, but there are a thousand in a worker.
+        self.hold.spend_pieces(1 + worker.link.in_flight() / 16);
+        if !worker.link.holds_piece_of(key) {
+            return false;
+        }
+        worker.link.revoke_task(key);
+        self.work.trash.add_all(worker.link.take_unwanted());
+        worker.link.holds_piece_of(key)
     }
 
     /// Kills a worker if it runs a piece of this task, and no other piece with it: the rest is revoked

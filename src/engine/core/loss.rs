@@ -3,6 +3,7 @@
 //! Invariant: a piece whose worker lives on (nobody can kill it) does not start again.
 
 use super::Core;
+use super::reason::Reason;
 use super::seat::WorkerHandle;
 use super::worker_memory::TooLarge;
 use crate::backend::TaskKey;
@@ -34,6 +35,10 @@ impl Core {
             self.not_begun(seat, worker, piece, cause);
         }
         for piece in rest {
+            // One that a worker marked as begun out of turn was left to it when the task was stopped.
+            if let Some(task) = self.work.tasks.get_mut(piece.task) {
+                self.wakes.add(task.fail_if_stopped(piece.number, Reason::cancelled));
+            }
             self.work.take_back(piece);
         }
     }

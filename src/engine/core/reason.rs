@@ -34,9 +34,9 @@ impl Reason {
         Arc::new(Reason { kind: error.kind(), cause: error.cause(), message })
     }
 
-    /// The error of one piece.
-    pub(crate) fn error(&self, label: PieceLabel) -> Error {
-        let error = Error::new(self.kind, self.message.clone()).with_piece(label, 0);
+    /// The error of one piece, of which this many starts were lost.
+    pub(crate) fn error(&self, label: PieceLabel, attempts: u32) -> Error {
+        let error = Error::new(self.kind, self.message.clone()).with_piece(label, attempts);
         match self.cause {
             Some(cause) => error.with_cause(cause),
             None => error,

@@ -11,13 +11,15 @@
 //! | `FailedFor`      | its reason in `reasons`: as many others failed       |
 //! | `Taken`          | with the caller                                      |
 //!
-//! Once `ended` is set, all pieces that are still `Open` have failed for that reason: a task of any length ends at once.
+//! Once `ended` is set, all pieces that are still `Open` have failed for that reason, but for those in `last`: a task of any
+//! length ends at once. A task that was stopped ends so when it is known which pieces workers have begun; these are `last`.
 //!
 //! Invariant: `done` counts the pieces that have an outcome, or had one that was taken; each gets it once. Only
-//! `settle_done`, `settle_failed` and `fail_one` move a piece out of `Open`, and none of them does
-//! once `ended` is set.
+//! `settle_done`, `settle_failed` and `fail_one` move a piece out of `Open`, and once `ended` is set only those in `last`,
+//! which are `Open`.
 
 mod failing;
+mod stopping;
 mod taking;
 
 use super::blocks::{BlockQueue, Blocks};
@@ -31,7 +33,7 @@ use crate::engine::policy::restart::{self, Loss};
 use crate::engine::policy::sampling::OTHERS;
 use crate::engine::unpark::{Unparker, Wake};
 use crate::error::{Error, PieceLabel};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -142,6 +144,8 @@ pub(crate) struct TaskState {
     reasons: Vec<Arc<Reason>>,
     /// The index of the reason for which all that was open then has failed.
     ended: Option<u32>,
+    /// The pieces that run on after that; nearly always empty.
+    last: BTreeSet<usize>,
     /// The assumed cost of one of its pieces.
     cost_ns: u32,
     /// Pieces up to this cost may take the direct lane; 0 for a task that is limited, bounded or
@@ -176,6 +180,7 @@ impl Default for TaskState {
             done: 0,
             reasons: Vec::new(),
             ended: None,
+            last: BTreeSet::new(),
             cost_ns: pace::MAX_COST_NS,
             direct_ns: pace::TINY_NS,
             results: 0,
@@ -354,10 +359,10 @@ impl TaskState {
     }
 
     /// A piece that no worker began waits again, before those with higher numbers. Returned if it has failed
-    /// meanwhile.
+    /// meanwhile, or nothing begins any more: then it fails with its task.
     #[must_use]
     pub(crate) fn take_back(&mut self, piece: WaitingPiece) -> Option<WaitingPiece> {
-        if !self.is_open(piece.number) {
+        if self.is_cancelled || !self.is_open(piece.number) {
             return Some(piece);
         }
         self.argument_bytes += piece.arguments.len();
@@ -372,7 +377,8 @@ impl TaskState {
 
     /// True if a piece has no outcome.
     fn is_open(&self, number: usize) -> bool {
-        self.ended.is_none() && matches!(self.pieces.get(number), Some(State::Open))
+        let is_of_end = self.ended.is_some() && !self.last.contains(&number);
+        !is_of_end && matches!(self.pieces.get(number), Some(State::Open))
     }
 
     /// True if the piece that waits first must go on waiting, because too much is unread. The piece that the
@@ -430,7 +436,8 @@ impl TaskState {
         if !self.is_open(number) {
             return Err(Wake::NOBODY);
         }
-        match restart::after_loss(attempts, self.settings.retries) {
+        let retries = if self.is_cancelled { 0 } else { self.settings.retries };
+        match restart::after_loss(attempts, retries) {
             Loss::Again { pause_ns } => {
                 self.lost_starts.insert(number, attempts);
                 Ok(pause_ns)
@@ -449,7 +456,7 @@ impl TaskState {
 
     fn settle_as(&mut self, number: usize, outcome: State) -> Wake {
         match self.pieces.get_mut(number) {
-            Some(state @ State::Open) if self.ended.is_none() => {
+            Some(state @ State::Open) if self.ended.is_none() || self.last.remove(&number) => {
                 *state = outcome;
                 self.count_settled(number)
             }
@@ -461,8 +468,7 @@ impl TaskState {
     #[inline(always)]
     pub(crate) fn settle_done(&mut self, number: usize, bytes: Reply, trash: &mut Trash) -> Wake {
         let (Some(state @ State::Open), None) = (self.pieces.get_mut(number), self.ended) else {
-            trash.add_reply(bytes);
-            return Wake::NOBODY;
+            return self.settle_late(number, bytes, trash);
         };
         self.results += 1;
         self.result_bytes += bytes.len();
@@ -542,6 +548,7 @@ impl TaskState {
             done,
             reasons,
             ended,
+            last,
             cost_ns,
             direct_ns,
             results,
@@ -561,6 +568,7 @@ impl TaskState {
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
         (*finished, *waiter, *is_cancelled, *ended) = (None, None, false, None);
         reasons.clear();
+        last.clear();
         // To clear a map costs something even if it is empty.
         for map in [lost_starts, not_begun] {
             if !map.is_empty() {

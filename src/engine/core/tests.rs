@@ -32,6 +32,7 @@ mod holds;
 mod recycle;
 mod samples;
 mod spread;
+mod stops;
 mod turns;
 
 /// The worker's side of a pair.

@@ -157,6 +157,11 @@ impl Link {
         self.ledger.iter().any(|piece| piece.task == task)
     }
 
+    /// The pieces of a task that it holds.
+    pub(crate) fn pieces_of(&self, task: TaskKey) -> impl Iterator<Item = usize> {
+        self.ledger.iter().filter(move |piece| piece.task == task).map(|piece| piece.number)
+    }
+
     /// The oldest piece that it holds.
     pub(crate) fn oldest_piece(&self) -> Option<(TaskKey, usize)> {
         self.ledger.oldest().map(|piece| (piece.task, piece.number))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 impl TaskState {
     /// Its index in `reasons`.
-    fn add_reason(&mut self, reason: &Arc<Reason>) -> u32 {
+    pub(super) fn add_reason(&mut self, reason: &Arc<Reason>) -> u32 {
         if self.reasons.last().is_none_or(|last| !Arc::ptr_eq(last, reason)) {
             self.reasons.push(Arc::clone(reason));
         }
@@ -45,13 +45,35 @@ impl TaskState {
 
     /// Fails every piece that has no outcome, however many there are.
     pub(crate) fn end(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes, trash: &mut Trash) {
+        self.drop_waiting(trash);
+        if self.ended.is_some() {
+            self.end_last(reason, wakes);
+        } else if self.done < self.pieces.len() {
+            self.end_open(reason, wakes);
+        }
+    }
+
+    /// Fails what ran on after its end.
+    fn end_last(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes) {
+        for number in std::mem::take(&mut self.last) {
+            let index = self.add_reason(reason);
+            if let Some(state) = self.pieces.get_mut(number) {
+                *state = State::FailedFor(index);
+                wakes.add(self.count_settled(number));
+            }
+        }
+    }
+
+    /// Nothing waits any more.
+    pub(super) fn drop_waiting(&mut self, trash: &mut Trash) {
         trash.add_waiting(std::mem::take(&mut self.waiting));
         self.argument_bytes = 0;
-        if self.done == self.pieces.len() {
-            return;
-        }
+    }
+
+    /// Every piece that has no outcome fails, but for those in `last`.
+    pub(super) fn end_open(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes) {
         self.ended = Some(self.add_reason(reason));
-        self.done = self.pieces.len();
+        self.done = self.pieces.len() - self.last.len();
         if let Some(finished) = &mut self.finished {
             finished.scan = self.first_unread..self.pieces.len();
         }

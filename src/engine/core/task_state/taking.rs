@@ -35,7 +35,7 @@ impl TaskState {
             State::Failed(error) => Settled::Failed(error),
             State::FailedFor(reason) => self.failed_for(number, reason),
             unchanged => match (&unchanged, self.ended) {
-                (State::Open, Some(reason)) => self.failed_for(number, reason),
+                (State::Open, Some(reason)) if !self.last.contains(&number) => self.failed_for(number, reason),
                 _ => {
                     *state = unchanged;
                     return None;
@@ -48,7 +48,8 @@ impl TaskState {
 
     /// A piece's own error for a reason that it shares with others.
     fn failed_for(&self, number: usize, reason: u32) -> Settled {
-        Settled::Failed(self.reasons[reason as usize].error(self.label(number)))
+        let lost_starts = self.lost_starts.get(&number).copied().unwrap_or(0);
+        Settled::Failed(self.reasons[reason as usize].error(self.label(number), lost_starts))
     }
 
     /// Takes the outcomes that are there from piece `next` on, up to the first one that is missing or the end of a block,

@@ -277,6 +277,102 @@ fn what_waits_fails_in_steps_and_the_rest_at_once() {
     assert_eq!(task.first_unread, 6);
 }
 
+#[test]
+fn a_task_that_is_stopped_ends_but_for_what_workers_have_begun() {
+    let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
+    let mut task = task(8);
+    task.configure(TaskSettings { retries: 9, ..TaskSettings::default() });
+    let mut given: Vec<_> = (0..6).filter_map(|_| task.pop_waiting()).collect();
+    let _ = done(&mut task, 0, 3);
+    task.stop(&mut trash);
+    assert_eq!((task.waits(), task.done(), task.is_cancelled()), (false, 1, true));
+    assert!(task.take(7).is_none(), "nothing is known yet");
+    // What is taken back waits nowhere; what comes until the end counts.
+    assert!(task.take_back(given.pop().unwrap()).is_some() && !task.waits());
+    let _ = done(&mut task, 1, 5);
+    task.end_but(vec![1, 2, 3, 4], &Reason::cancelled(), &mut wakes);
+    assert_eq!((task.done(), task.held(), task.unread_bytes()), (5, 3, 8));
+    assert!((2..5).all(|number| task.take(number).is_none()));
+    // The second time nothing follows.
+    task.end_but(vec![5], &Reason::cancelled(), &mut wakes);
+    assert_eq!(task.held(), 3);
+    let _ = done(&mut task, 2, 7);
+    let lost = |label, attempts| Error::new(ErrorKind::WorkerLost, "").with_piece(label, attempts);
+    assert!(task.lose_start(3, lost).is_err(), "it starts no more");
+    let _ = task.settle_failed(4, failed(task.label(4)));
+    for number in 0..8 {
+        // Too late, or the second time.
+        let _ = (done(&mut task, number, 100), task.settle_failed(number, failed(task.label(number))));
+    }
+    assert_eq!((task.done(), task.held(), task.unread_bytes(), task.last.len()), (8, 0, 15, 0));
+    for number in 0..8 {
+        let kind = match task.take(number).unwrap() {
+            Settled::Done(_) => None,
+            Settled::Failed(error) => Some((error.kind(), error.attempts())),
+        };
+        let expected = match number {
+            0..3 => None,
+            3 => Some((ErrorKind::WorkerLost, 1)),
+            _ => Some((ErrorKind::Cancelled, 0)),
+        };
+        assert_eq!(kind, expected, "{number}");
+    }
+}
+
+#[test]
+fn a_task_that_was_stopped_is_cancelled_with_what_runs() {
+    let mut task = task(4);
+    let _ = (0..3).filter_map(|_| task.pop_waiting()).count();
+    let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
+    task.stop(&mut trash);
+    task.end_but(vec![0, 2], &Reason::cancelled(), &mut wakes);
+    assert_eq!(task.done(), 2);
+    task.end(&Reason::shut_down(), &mut wakes, &mut trash);
+    assert_eq!((task.done(), task.held()), (4, 0));
+    let _ = done(&mut task, 2, 1);
+    let texts: Vec<_> = (0..4)
+        .map(|number| match task.take(number) {
+            Some(Settled::Failed(error)) => error.to_string().contains("its pool was shut down"),
+            other => panic!("{number}: {other:?}"),
+        })
+        .collect();
+    assert_eq!(texts, [true, false, true, false]);
+    // Cancelled before it is known what has begun.
+    let mut task = self::task(2);
+    let _ = task.pop_waiting();
+    task.stop(&mut trash);
+    task.end(&Reason::cancelled(), &mut wakes, &mut trash);
+    task.end_but(vec![0], &Reason::cancelled(), &mut wakes);
+    assert_eq!((task.done(), task.held()), (2, 0));
+}
+
+#[test]
+fn a_task_that_is_stopped_while_it_is_read_as_it_finishes_is_read_to_its_end() {
+    for asked_before in [true, false] {
+        let pieces = 2 * BLOCK;
+        let mut task = task(pieces);
+        let _ = (0..9).filter_map(|_| task.pop_waiting()).count();
+        let mut order = Vec::new();
+        if asked_before {
+            let _ = (done(&mut task, 5, 0), done(&mut task, 1, 0));
+            order.extend(taken(&mut task).next());
+            assert_eq!(order, [1]);
+        }
+        task.stop(&mut Trash::default());
+        task.end_but(vec![2, 8], &Reason::cancelled(), &mut Wakes::default());
+        let _ = done(&mut task, 8, 0);
+        order.extend(taken(&mut task));
+        assert_eq!(order.len(), pieces - 1);
+        let unparker = Arc::new(Unparker::default());
+        unparker.will_park();
+        task.wait(Want::Any, &unparker);
+        assert!(done(&mut task, 2, 0).0.is_some());
+        order.extend(taken(&mut task));
+        order.sort_unstable();
+        assert!(order.into_iter().eq(0..pieces), "each once");
+    }
+}
+
 /// Each cancelled piece once had an error of its own at once: 200 bytes and 130 ns each, under the lock.
 #[test]
 fn a_task_of_any_length_ends_without_memory_for_its_pieces() {

@@ -1,0 +1,53 @@
+//! A task is stopped: nothing of it begins any more, and what workers have begun comes to its end.
+//!
+//! What workers have begun is known only when all of them were looked at, and each that has begun nothing has lost its
+//! pieces of the task. Until then every piece stays open, and outcomes that come count.
+//!
+//! Invariant: between [`TaskState::stop`] and [`TaskState::end_but`] no piece of it is given to a worker, since none waits and
+//! none comes back.
+
+use super::{State, TaskState};
+use crate::codec::bytes::Reply;
+use crate::engine::core::reason::Reason;
+use crate::engine::core::trash::Trash;
+use crate::engine::unpark::{Wake, Wakes};
+use std::sync::Arc;
+
+impl TaskState {
+    /// Nothing of it begins any more. [`end_but`](Self::end_but) follows.
+    pub(crate) fn stop(&mut self, trash: &mut Trash) {
+        self.cancel();
+        self.drop_waiting(trash);
+    }
+
+    /// Every piece that has no outcome fails, but for those that workers have `begun`.
+    pub(crate) fn end_but(&mut self, begun: Vec<usize>, reason: &Arc<Reason>, wakes: &mut Wakes) {
+        if self.ended.is_some() {
+            return;
+        }
+        // Some have an outcome by now.
+        self.last = begun.into_iter().filter(|&number| self.is_open(number)).collect();
+        self.end_open(reason, wakes);
+    }
+
+    /// A piece came back from a worker that has died. If its task was stopped, it begins nowhere else.
+    pub(crate) fn fail_if_stopped(&mut self, number: usize, reason: impl FnOnce() -> Arc<Reason>) -> Wake {
+        if !self.is_cancelled || !self.is_open(number) {
+            return Wake::NOBODY;
+        }
+        let index = self.add_reason(&reason());
+        self.settle_as(number, State::FailedFor(index))
+    }
+
+    /// A result that came after the end of its task. It counts if its piece was to come to its end.
+    #[cold]
+    pub(super) fn settle_late(&mut self, number: usize, bytes: Reply, trash: &mut Trash) -> Wake {
+        if !self.last.contains(&number) {
+            trash.add_reply(bytes);
+            return Wake::NOBODY;
+        }
+        self.results += 1;
+        self.result_bytes += bytes.len();
+        self.settle_as(number, State::Done(bytes))
+    }
+}
