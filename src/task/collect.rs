@@ -103,8 +103,9 @@ impl<R: Value> Task<R> {
         let (mut results, mut next) = (Vec::with_capacity(left), 0);
         while results.len() < left {
             next = self.next_from(next);
-            let read = self.taken.count() + results.len();
-            let batch = self.take_in_order(next, ReadOrder::All, deadline).ok_or(read)?;
+            let Some(batch) = self.take_in_order(next, ReadOrder::All, deadline) else {
+                return Err(self.taken() + results.len());
+            };
             let before = results.len();
             if let Err(error) = self.decode_all(next, batch, &mut results) {
                 return Ok(Err(error));
@@ -131,18 +132,26 @@ impl<R: Value> Task<R> {
 
     pub(super) fn take_finished(&mut self) -> Option<(usize, Settled)> {
         let finished = self.backend.take_finished(self.key, self.next_from(0))?;
-        self.taken.add(finished.0);
+        self.taken.get_or_insert_default().add(finished.0);
         Some(finished)
     }
 
+    /// How many pieces the caller has taken as they finished.
+    #[inline]
+    fn taken(&self) -> usize {
+        self.taken.as_ref().map_or(0, |taken| taken.count())
+    }
+
     /// How many pieces the caller has not taken.
+    #[inline]
     pub(super) fn left(&self) -> usize {
-        self.len() - self.taken.count()
+        self.len() - self.taken()
     }
 
     /// The lowest piece from this one on that the caller has not taken as it finished.
+    #[inline]
     pub(super) fn next_from(&self, number: usize) -> usize {
-        self.taken.next_from(number)
+        self.taken.as_ref().map_or(number, |taken| taken.next_from(number))
     }
 
     /// Decodes the results from piece `first` on behind those that are there, up to the first error.

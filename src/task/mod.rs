@@ -82,8 +82,8 @@ pub struct Task<R> {
     has_no_time: bool,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
-    /// Those that the caller has taken before the task is collected.
-    taken: Taken,
+    /// Those that the caller has taken before the task is collected; most tasks have none.
+    taken: Option<Box<Taken>>,
     /// Arguments are encoded here, but for the shortest ones, so that one allocation does for many pieces.
     scratch: RefCell<Vec<u8>>,
     result: PhantomData<fn() -> R>,
@@ -98,7 +98,7 @@ impl<R> Task<R> {
             settings: TaskSettings::default(),
             has_no_time: false,
             pieces: Cell::new(0),
-            taken: Taken::default(),
+            taken: None,
             scratch: RefCell::default(),
             result: PhantomData,
         }

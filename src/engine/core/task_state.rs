@@ -568,12 +568,14 @@ impl TaskState {
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
         (*finished, *waiter, *is_cancelled, *ended) = (None, None, false, None);
         reasons.clear();
-        last.clear();
         // To clear a map costs something even if it is empty.
         for map in [lost_starts, not_begun] {
             if !map.is_empty() {
                 map.clear();
             }
+        }
+        if !last.is_empty() {
+            last.clear();
         }
         true
     }
