@@ -149,9 +149,9 @@ impl Core {
         }
         // Workers that are due may hold nothing any more.
         self.replace_due();
-        if self.dispatch() {
-            self.keep_attention();
-        }
+        self.dispatch();
+        // A piece that was taken back may be the one whose reply was to be signalled.
+        self.keep_attention();
         None
     }
 

@@ -200,9 +200,16 @@ fn what_happens_while_the_workers_are_looked_at_counts() {
     assert_eq!(kinds(task), [Some(ErrorKind::WorkerLost), CANCELLED, CANCELLED, CANCELLED, CANCELLED]);
 }
 
-/// The piece after which the worker would have signalled is taken back. Another task's caller waits for what it runs.
+/// The piece after which the worker would have signalled is taken back. Another task's caller waits for what it runs, and slept for up to a
+/// second where the task was cancelled or dropped.
 #[test]
 fn the_next_reply_is_signalled_if_the_piece_that_was_to_be_is_taken_back() {
+    for end in [|task: Task<u64>| task.canceller().stop(), |task: Task<u64>| task.canceller().cancel(), drop] {
+        check_signal(end);
+    }
+}
+
+fn check_signal(end: fn(Task<u64>)) {
     let mut pool = PlayedPool::new(1);
     let ((waited, _task), (stopped, task)) = (keyed_task(&pool), keyed_task(&pool));
     pool.pieces_are_tiny();
@@ -224,7 +231,7 @@ fn the_next_reply_is_signalled_if_the_piece_that_was_to_be_is_taken_back() {
     pool.shared.release(core);
     let told = |pool: &PlayedPool| Listener::new().after_reply(pool.workers[0].pair.interest(), false);
     assert_eq!(told(&pool), None, "it asked for the last one");
-    task.canceller().stop();
+    end(task);
     assert_eq!(told(&pool), Some(Listening::Caller));
     assert!(pool.work(9) == 1 && pool.shared.lock().waiters.leave(leader).is_none());
 }
