@@ -60,7 +60,7 @@ pub(super) struct Scanner<S> {
     id: FileId,
     offset: u64,
     length: u64,
-    /// The farthest place that a record says was on the disk, with the offset of that record, as far as the search for one came.
+    /// Up to where all was on the disk, by a record that was found behind damage, and where that record begins, which is not before it.
     claim: Option<(u64, u64)>,
     window: Vec<u8>,
     window_offset: u64,
@@ -122,10 +122,8 @@ impl<S: Source> Scanner<S> {
     /// True if a record behind this place says that it was on the disk. Looks at short records alone: the sums of long ones, at any place at
     /// which one could begin, would take for ever in a file that was made for that.
     fn is_claimed(&mut self, bad: u64) -> io::Result<bool> {
-        if let Some((claim, at)) = self.claim
-            && at > bad
-        {
-            return Ok(claim > bad);
+        if self.claim.is_some_and(|(synced, _)| synced > bad) {
+            return Ok(true);
         }
         let mut offset = bad + 1;
         while let Some(candidate) = self.find_mark(offset)? {
