@@ -21,7 +21,7 @@
 //! The head has a sum of its own: otherwise a flipped bit in the length would hide all records behind it. The id is in both sums,
 //! so what an earlier file left on the disk passes for no record of this one.
 //!
-//! Invariant: what is decoded here was written by [`Writer`] with this file's id, or is refused.
+//! Invariant: a record that is decoded here was laid down by [`append`] with this file's id, or is refused.
 
 use crate::error::ErrorKind;
 use crate::sys::random;
