@@ -5,7 +5,7 @@
 //! Invariant: no lock is held while a piece runs. A piece may thus use its own task, which it can
 //! reach by a thread-local variable.
 
-use crate::backend::{Backend, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings};
+use crate::backend::{Backend, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::{Encoded, Format};
@@ -45,6 +45,15 @@ struct Pieces {
 struct Piece {
     site: Site,
     state: State,
+    ran: Ran,
+}
+
+/// How a piece came to its end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ran {
+    attempts: u32,
+    /// The last of them.
+    took_ns: u64,
 }
 
 #[derive(Debug)]
@@ -65,12 +74,8 @@ struct Attempts<'a> {
     cancelled: &'a AtomicBool,
 }
 
-/// Why a piece failed, and how many attempts it took.
-struct Failed {
-    kind: ErrorKind,
-    message: String,
-    attempts: u32,
-}
+/// Why a piece failed.
+type Failed = (ErrorKind, String);
 
 /// A new task without a pool.
 pub(crate) fn open() -> (Arc<dyn Backend>, TaskKey) {
@@ -93,10 +98,11 @@ impl Inline {
         };
         let mut result = std::mem::take(&mut pieces.result);
         drop(pieces);
-        let outcome = attempts.run(arguments, &mut result);
+        let mut ran = Ran::default();
+        let outcome = attempts.run(arguments, &mut result, &mut ran);
         let mut pieces = self.pieces.lock();
         pieces.result = result;
-        pieces.settle(number, outcome);
+        pieces.settle(number, outcome, ran);
     }
 
     /// Takes the outcome of a piece. Runs the pieces before it, and the piece itself, if they have
@@ -122,6 +128,10 @@ impl Backend for Inline {
         "inline"
     }
 
+    fn runs_in_caller(&self) -> bool {
+        true
+    }
+
     fn configure(&self, _: TaskKey, settings: TaskSettings) {
         self.pieces.lock().settings = settings;
     }
@@ -142,7 +152,7 @@ impl Backend for Inline {
     fn add_failed(&self, _: TaskKey, site: Site, kind: ErrorKind, message: String) {
         let mut pieces = self.pieces.lock();
         let number = pieces.add_open(site);
-        pieces.settle(number, Err(Failed { kind, message, attempts: 0 }));
+        pieces.settle(number, Err((kind, message)), Ran::default());
     }
 
     /// Runs a piece first. Otherwise a caller that only polls `completed` would never see progress.
@@ -162,10 +172,21 @@ impl Backend for Inline {
         self.take(next).map(Outcomes::One)
     }
 
-    fn take_finished(&self, _: TaskKey, lowest: usize) -> Option<(usize, Settled)> {
+    fn take_finished(&self, _: TaskKey, wanted: Wanted, _: Option<Instant>) -> Option<Finished> {
         // Pieces finish in their order.
-        self.take(lowest).map(|settled| (lowest, settled))
+        let number = wanted.number();
+        let settled = self.take(number)?;
+        let Ran { attempts, took_ns } = self.pieces.lock().pieces.get(number)?.ran;
+        Some(Finished { number, settled, attempts, took_ns })
     }
+
+    /// None: nothing runs unless somebody waits for it.
+    fn take_all_finished(&self, _: TaskKey) -> Vec<Finished> {
+        Vec::new()
+    }
+
+    /// Nobody waits for another thread.
+    fn interrupt(&self, _: TaskKey) {}
 
     fn reuse(&self, _: Vec<u8>) {}
 
@@ -186,7 +207,7 @@ impl Backend for Inline {
 
 impl Pieces {
     fn add_open(&mut self, site: Site) -> usize {
-        self.pieces.push(Piece { site, state: State::Open });
+        self.pieces.push(Piece { site, state: State::Open, ran: Ran::default() });
         self.pieces.len() - 1
     }
 
@@ -200,14 +221,14 @@ impl Pieces {
         Some(PieceLabel { number, name: self.settings.name.clone(), address: call.address(), location })
     }
 
-    fn settle(&mut self, number: usize, outcome: Result<Reply, Failed>) {
+    fn settle(&mut self, number: usize, outcome: Result<Reply, Failed>, ran: Ran) {
         // Without a label the task was closed by the piece that ran.
         let Some(label) = self.label(number) else { return };
-        self.pieces[number].state = State::Settled(match outcome {
+        let piece = &mut self.pieces[number];
+        piece.ran = ran;
+        piece.state = State::Settled(match outcome {
             Ok(reply) => Settled::Done(reply),
-            Err(Failed { kind, message, attempts }) => {
-                Settled::Failed(Error::new(kind, message).with_piece(label, attempts))
-            }
+            Err((kind, message)) => Settled::Failed(Error::new(kind, message).with_piece(label, ran.attempts)),
         });
         self.completed += 1;
     }
@@ -215,37 +236,36 @@ impl Pieces {
 
 impl Attempts<'_> {
     /// Runs the piece, again while that is allowed and may help.
-    fn run(&self, mut arguments: Arguments, result: &mut Vec<u8>) -> Result<Reply, Failed> {
+    fn run(&self, mut arguments: Arguments, result: &mut Vec<u8>, ran: &mut Ran) -> Result<Reply, Failed> {
         let is_cancelled = || self.cancelled.load(Ordering::Relaxed);
         if is_cancelled() {
-            let message = "was cancelled".to_string();
-            return Err(Failed { kind: ErrorKind::Cancelled, message, attempts: 0 });
+            return Err((ErrorKind::Cancelled, "was cancelled".to_string()));
         }
-        let mut attempts = 1;
         loop {
+            ran.attempts += 1;
             // Only a piece that may start again needs its arguments once more.
-            let own = if attempts <= self.retries {
+            let own = if ran.attempts <= self.retries {
                 arguments.as_slice().to_vec()
             } else {
                 std::mem::replace(&mut arguments, Arguments::Heap(Vec::new())).into_vec()
             };
-            match self.run_once(own, result) {
-                Ok(reply) => return Ok(reply),
-                Err((kind, message)) => {
-                    let may_help = kind == ErrorKind::TimedOut || (kind == ErrorKind::Panicked && self.retry_panics);
-                    if !may_help || attempts > self.retries || is_cancelled() {
-                        return Err(Failed { kind, message, attempts });
-                    }
-                    attempts += 1;
-                }
+            let start = Instant::now();
+            let outcome = self.run_once(own, result, start);
+            ran.took_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let may_help = match &outcome {
+                Err((ErrorKind::TimedOut, _)) => true,
+                Err((ErrorKind::Panicked, _)) => self.retry_panics,
+                _ => false,
+            };
+            if !may_help || ran.attempts > self.retries || is_cancelled() {
+                return outcome;
             }
         }
     }
 
     /// One attempt. That the limit has passed is seen when the piece has ended.
-    fn run_once(&self, mut arguments: Vec<u8>, result: &mut Vec<u8>) -> Result<Reply, (ErrorKind, String)> {
+    fn run_once(&self, mut arguments: Vec<u8>, result: &mut Vec<u8>, start: Instant) -> Result<Reply, Failed> {
         result.clear();
-        let start = Instant::now();
         let answer = panic::catch_unwind(AssertUnwindSafe(|| self.call.run(self.format, &mut arguments, &mut *result)));
         if let Some(limit) = self.limit.filter(|&limit| start.elapsed() > limit) {
             return Err((ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}")));

@@ -40,6 +40,8 @@ pub(crate) struct TaskSettings {
     pub(crate) retries: u32,
     /// A panic counts as a lost worker.
     pub(crate) retry_panics: bool,
+    /// Each outcome that is [taken as it finished](Backend::take_finished) tells how long its piece ran.
+    pub(crate) is_timed: bool,
 }
 
 /// What a piece calls, and where it was handed out. Most pieces of a task share one site.
@@ -63,6 +65,25 @@ impl Site {
 pub(crate) enum Settled {
     Done(Reply),
     Failed(Error),
+}
+
+#[cfg_attr(not(feature = "journal"), allow(dead_code))]
+impl Settled {
+    /// The same without its result.
+    pub(crate) fn without_result(self) -> Settled {
+        match self {
+            Settled::Done(_) => Settled::Done(Reply::copy_of(&[])),
+            failed @ Settled::Failed(_) => failed,
+        }
+    }
+
+    /// The length of its result.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Settled::Done(reply) => reply.len(),
+            Settled::Failed(_) => 0,
+        }
+    }
 }
 
 /// The outcomes of pieces in a row, one or more. One alone needs no allocation.
@@ -102,10 +123,47 @@ pub(crate) enum ReadOrder {
     Next,
 }
 
+/// Which outcome a caller takes as it finishes.
+#[cfg_attr(not(feature = "journal"), allow(dead_code))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// That of the piece that finished first of those not taken, of which this is the lowest one.
+    First { lowest: usize },
+    /// That of this piece.
+    Piece(usize),
+}
+
+impl Wanted {
+    /// The piece, or the lowest of those that it may be.
+    pub(crate) fn number(self) -> usize {
+        match self {
+            Wanted::First { lowest: number } | Wanted::Piece(number) => number,
+        }
+    }
+}
+
+/// A piece that has finished.
+#[cfg_attr(not(feature = "journal"), allow(dead_code))]
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) number: usize,
+    pub(crate) settled: Settled,
+    /// How many times it was started.
+    pub(crate) attempts: u32,
+    /// How long it ran the last time, where the task [is timed](TaskSettings::is_timed) and that is known.
+    pub(crate) took_ns: u64,
+}
+
 /// What runs the pieces of tasks.
+#[cfg_attr(not(feature = "journal"), allow(dead_code))]
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// What runs the pieces, as `Debug` of a task names it.
     fn name(&self) -> &'static str;
+
+    /// True if pieces run on the thread that takes their outcomes, and only while it does.
+    fn runs_in_caller(&self) -> bool {
+        false
+    }
 
     /// Replaces the settings of a task.
     fn configure(&self, task: TaskKey, settings: TaskSettings);
@@ -123,6 +181,16 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// The number of pieces that have an outcome.
     fn completed(&self, task: TaskKey) -> usize;
 
+    /// How many pieces had an outcome from an earlier run when they were handed out.
+    fn resumed(&self, _: TaskKey) -> usize {
+        0
+    }
+
+    /// How many of these are [`AlreadyDone`](ErrorKind::AlreadyDone). [`take_finished`](Self::take_finished) leaves them out.
+    fn already_done(&self, _: TaskKey) -> usize {
+        0
+    }
+
     /// How errors name a piece.
     fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel>;
 
@@ -136,9 +204,16 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         deadline: Option<Instant>,
     ) -> Option<Outcomes>;
 
-    /// Takes the outcome of the piece that finished first of those not taken, of which `lowest` is the lowest one. Waits
-    /// for one. A backend that does not know the task returns its error under this number.
-    fn take_finished(&self, task: TaskKey, lowest: usize) -> Option<(usize, Settled)>;
+    /// Takes the outcome of a piece that has finished. Waits for one, but not beyond the deadline, nor once the task is
+    /// [interrupted](Self::interrupt): then `None`. A backend that does not know the task returns its error.
+    fn take_finished(&self, task: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished>;
+
+    /// Takes the outcomes of the pieces that have finished and were not taken, some at a time, and waits for none.
+    fn take_all_finished(&self, task: TaskKey) -> Vec<Finished>;
+
+    /// The thread that waits in [`take_finished`](Self::take_finished) for a piece of this task, or the next one that would,
+    /// returns without one.
+    fn interrupt(&self, task: TaskKey);
 
     /// Takes back the buffer of a result that was read, to use its memory again.
     fn reuse(&self, buffer: Vec<u8>);

@@ -70,6 +70,7 @@ pub fn worker(data: &[u8]) {
                     function: Function { number: input.byte() % 33, cost_ns: 1 + input.number(3) as u32 },
                     limit_ns: NonZeroU64::new(input.number(1)),
                     may_run_again: input.byte() % 2 == 0,
+                    is_timed: input.byte() % 4 == 0,
                 };
                 let arguments = Arguments::Heap(vec![next as u8; length]);
                 let task = keys[next % 2];

@@ -47,6 +47,8 @@ pub(crate) struct Terms {
     pub(crate) limit_ns: Option<NonZeroU64>,
     /// Its arguments must stay readable until it is answered, since it may run again.
     pub(crate) may_run_again: bool,
+    /// Its reply tells how long it ran.
+    pub(crate) is_timed: bool,
 }
 
 /// A piece that was revoked, or left over, before it began.
@@ -65,4 +67,6 @@ pub(crate) struct Lost {
     pub(crate) sequence: u32,
     /// Present if it may run again.
     pub(crate) arguments: Option<Arguments>,
+    /// When it began, if it was timed and its worker has told that.
+    pub(crate) started_ns: Option<u64>,
 }

@@ -14,7 +14,8 @@
 
 use super::core::{Closed, Core, NextFinished, Want};
 use super::report;
-use crate::backend::{Backend, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Workers};
+use super::unpark::Wake;
+use crate::backend::{Backend, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted, Workers};
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
@@ -274,16 +275,63 @@ impl Backend for Shared {
         self.wait(key, want, deadline, |core| core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
     }
 
-    fn take_finished(&self, key: TaskKey, lowest: usize) -> Option<(usize, Settled)> {
+    fn take_finished(&self, key: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished> {
         if !process::is_current(self.owner) {
-            return Some((lowest, Settled::Failed(foreign())));
+            let (number, settled) = (wanted.number(), Settled::Failed(foreign()));
+            return Some(Finished { number, settled, attempts: 0, took_ns: 0 });
         }
+        let want = match wanted {
+            Wanted::First { .. } => Want::Any,
+            Wanted::Piece(number) => Want::Piece(number),
+        };
+        // An outcome; or none, and whether there may be one.
+        let look = |core: &mut Core| {
+            let task = core.task(key)?;
+            if task.take_interrupt() {
+                return Some(Err(false));
+            }
+            let (number, settled) = match wanted {
+                Wanted::Piece(number) => (number, task.take(number)?),
+                Wanted::First { .. } => match task.take_finished()? {
+                    NextFinished::Piece(number, settled) => (number, settled),
+                    NextFinished::LookAgain => return Some(Err(true)),
+                },
+            };
+            Some(Ok(task.told_of(number, settled)))
+        };
         loop {
-            match self.wait(key, Want::Any, None, |core| core.task(key)?.take_finished())? {
-                NextFinished::Piece(number, settled) => return Some((number, settled)),
-                NextFinished::LookAgain => {}
+            match self.wait(key, want, deadline, look)? {
+                Ok(finished) => return Some(finished),
+                Err(true) => {}
+                Err(false) => return None,
             }
         }
+    }
+
+    fn take_all_finished(&self, key: TaskKey) -> Vec<Finished> {
+        let take = |core: &mut Core| {
+            core.collect();
+            let (mut all, mut bytes) = (Vec::new(), 0);
+            while all.len() < BATCH_PIECES
+                && bytes < BATCH_BYTES
+                && let Some(task) = core.task(key)
+                && let Some(NextFinished::Piece(number, settled)) = task.take_finished()
+            {
+                bytes += settled.bytes();
+                all.push(task.told_of(number, settled));
+            }
+            core.reader_came(key);
+            core.keep_owed_attention();
+            all
+        };
+        self.with(take).unwrap_or_default()
+    }
+
+    fn interrupt(&self, key: TaskKey) {
+        self.with(|core| {
+            let wake = core.task(key).map_or(Wake::NOBODY, |task| task.interrupt());
+            core.wakes().add(wake);
+        });
     }
 
     fn reuse(&self, buffer: Vec<u8>) {

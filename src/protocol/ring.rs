@@ -26,18 +26,18 @@ use crate::protocol::sync::{Acquire, AtomicU64, Relaxed, Release};
 /// The length of the largest payload that a header can state.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = (1 << LENGTH_BITS) - 1;
 
-/// A header has 64 bits: these 32, then the sequence number. 24 bits state up to 16 MiB, far above the 64 KiB of the
-/// longest record in use. 4 bits each leave room for kinds beside the eight in use; the flags of a piece are all taken.
-const LENGTH_BITS: u32 = 24;
+/// A header has 64 bits: these 32, then the sequence number. 22 bits state up to 4 MiB, far above the 64 KiB of the
+/// longest record in use. 4 bits leave room for kinds beside the eight in use, and 6 for flags beside the five bits of a piece.
+pub(crate) const LENGTH_BITS: u32 = 22;
 const KIND_BITS: u32 = 4;
-const FLAG_BITS: u32 = 4;
+const FLAG_BITS: u32 = 6;
 
 /// What a record's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The record's kind; never 0, and never [`SKIP`] outside this file.
     pub(crate) kind: u8,
-    /// Four bits whose meaning depends on the kind.
+    /// Six bits whose meaning depends on the kind.
     pub(crate) flags: u8,
     /// The piece's sequence number within its worker, which the reply must repeat.
     pub(crate) sequence: u32,

@@ -23,11 +23,14 @@ use crate::sys::descriptors::Descriptor;
 use rustix::fs::Mode;
 use rustix::io::FdFlags;
 use rustix::process::Pid;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
+
+/// The variable in an image's environment that makes it a fork server, or a worker.
+pub(crate) const MARKER: &CStr = c"MULTICORE_FORK_SERVER";
 
 /// What every fork server of a pool is started with: the properties of this process when the pool started.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Collecting a task's results: waiting for them, decoding them, writing them.
 
-use crate::backend::{Outcomes, ReadOrder, Settled};
+use crate::backend::{Finished, Outcomes, ReadOrder, Settled, Wanted};
 use crate::codec::bytes::Reply;
 use crate::codec::error::{CodecError, guarded};
 use crate::codec::value::Value;
@@ -131,9 +131,10 @@ impl<R: Value> Task<R> {
     }
 
     pub(super) fn take_finished(&mut self) -> Option<(usize, Settled)> {
-        let finished = self.backend.take_finished(self.key, self.next_from(0))?;
-        self.taken.get_or_insert_default().add(finished.0);
-        Some(finished)
+        let wanted = Wanted::First { lowest: self.next_from(0) };
+        let Finished { number, settled, .. } = self.backend.take_finished(self.key, wanted, None)?;
+        self.taken.get_or_insert_default().add(number);
+        Some((number, settled))
     }
 
     /// How many pieces the caller has taken as they finished.
@@ -146,6 +147,12 @@ impl<R: Value> Task<R> {
     #[inline]
     pub(super) fn left(&self) -> usize {
         self.len() - self.taken()
+    }
+
+    /// How many pieces are left for a caller that takes them as they finish.
+    #[inline]
+    pub(super) fn left_to_finish(&self) -> usize {
+        self.left() - self.backend.already_done(self.key)
     }
 
     /// The lowest piece from this one on that the caller has not taken as it finished.

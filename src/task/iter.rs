@@ -12,7 +12,8 @@ impl<R: Value> Task<R> {
     ///
     /// The task stays: more pieces may be handed out at any time, also after a `None`, and what is collected afterwards in
     /// another way is the rest, in `run` order and with the same numbers. From the first call on the task is bounded as by
-    /// [`iter`](Self::iter). It keeps some 30 bytes for each piece until it ends.
+    /// [`iter`](Self::iter). It keeps some 30 bytes for each piece until it ends. Pieces that are
+    /// [`AlreadyDone`](crate::ErrorKind::AlreadyDone) are left out.
     ///
     /// ```
     /// /// The parts of a job, if it is too large for one piece.
@@ -31,7 +32,7 @@ impl<R: Value> Task<R> {
     /// ```
     pub fn next_completed(&mut self) -> Option<(usize, Result<R, Error>)> {
         self.bound_unread();
-        if self.left() == 0 {
+        if self.left_to_finish() == 0 {
             return None;
         }
         let (number, settled) = self.take_finished()?;
@@ -110,7 +111,7 @@ impl<R: Value> Iterator for IterCompleted<R> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.task.left(), Some(self.task.left()))
+        (self.task.left_to_finish(), Some(self.task.left_to_finish()))
     }
 }
 

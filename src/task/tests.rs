@@ -1,7 +1,7 @@
 //! Tasks on a played backend: what they ask of it, and what they make of its answers.
 
 use super::*;
-use crate::backend::{Outcomes, ReadOrder, Settled};
+use crate::backend::{Finished, Outcomes, ReadOrder, Settled, Wanted};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
@@ -88,10 +88,16 @@ impl Backend for Played {
         (!batch.is_empty()).then_some(Outcomes::Many(batch))
     }
 
-    fn take_finished(&self, _: TaskKey, lowest: usize) -> Option<(usize, Settled)> {
-        let number = self.finish.lock().pop().unwrap_or(lowest);
-        self.settled(number).map(|settled| (number, settled))
+    fn take_finished(&self, _: TaskKey, wanted: Wanted, _: Option<Instant>) -> Option<Finished> {
+        let number = self.finish.lock().pop().unwrap_or(wanted.number());
+        self.settled(number).map(|settled| Finished { number, settled, attempts: 1, took_ns: 0 })
     }
+
+    fn take_all_finished(&self, _: TaskKey) -> Vec<Finished> {
+        Vec::new()
+    }
+
+    fn interrupt(&self, _: TaskKey) {}
 
     fn reuse(&self, _: Vec<u8>) {}
 

@@ -146,7 +146,7 @@ impl Worker {
             return false;
         }
         failpoint!("worker-claimed");
-        if flags & record::LIMITED != 0 {
+        if flags & (record::LIMITED | record::TIMED) != 0 {
             told::tell_start(self.pair.started_ns(), self.pair.started(), sequence, clock::now_ns());
             failpoint!("worker-start-told");
         }
@@ -164,17 +164,19 @@ impl Worker {
         } else {
             self.receive(record);
         }
-        let began_ns = if std::mem::take(&mut self.was_woken) { Some(clock::now_ns()) } else { None };
+        let (was_woken, is_timed) = (std::mem::take(&mut self.was_woken), flags & record::TIMED != 0);
+        let began_ns = if was_woken || is_timed { clock::now_ns() } else { 0 };
         let (outcome, own) = self.run_within_limit(call, format);
-        if let Some(began_ns) = began_ns {
-            told::tell_cost(self.pair.first_cost(), sequence, clock::now_ns().saturating_sub(began_ns));
+        let took_ns = if was_woken || is_timed { clock::now_ns().saturating_sub(began_ns) } else { 0 };
+        if was_woken {
+            told::tell_cost(self.pair.first_cost(), sequence, took_ns);
         }
         let notable = flags & LOW_WATER != 0 || outcome != Outcome::Result;
         let result = match own {
             Some(bytes) => bytes,
             None => std::mem::take(&mut self.result),
         };
-        self.reply(sequence, outcome, &result, notable);
+        self.reply((sequence, outcome), is_timed.then_some(took_ns).as_slice(), &result, notable);
         self.keep(result);
         true
     }
@@ -269,17 +271,19 @@ impl Worker {
     }
 
     /// Replies to a piece. `notable` replies wake the parent if it asked for such ones.
-    fn reply(&mut self, sequence: u32, outcome: Outcome, bytes: &[u8], notable: bool) {
+    /// `took_ns` is how long the piece ran, if it is timed.
+    fn reply(&mut self, (sequence, outcome): (u32, Outcome), took_ns: &[u64], bytes: &[u8], notable: bool) {
         let header = |kind| Header { kind, flags: outcome as u8, sequence };
         if bytes.len() <= CHUNK_BYTES {
-            self.push(header(record::REPLY), &[], bytes);
+            self.push(header(record::REPLY), took_ns, bytes);
             failpoint!("worker-reply-published");
             self.signal(notable);
             failpoint!("worker-replied");
             return;
         }
         let (first, rest) = bytes.split_at(CHUNK_BYTES);
-        self.push(header(record::BEGIN), &[bytes.len() as u64], first);
+        let lead = [bytes.len() as u64, took_ns.first().copied().unwrap_or_default()];
+        self.push(header(record::BEGIN), &lead[..1 + took_ns.len()], first);
         failpoint!("worker-reply-begun");
         self.signal(true);
         for chunk in rest.chunks(CHUNK_BYTES) {

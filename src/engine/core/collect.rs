@@ -124,13 +124,16 @@ impl Arrivals for Look<'_, '_> {
     }
 
     fn other(&mut self, arrival: Arrival) {
-        let (piece, outcome, bytes, again) = match arrival {
+        let (piece, outcome, bytes, again, took_ns) = match arrival {
             Arrival::StartFailed(reason) => {
                 self.start_failure = Some(reason);
                 return;
             }
-            Arrival::Reply { piece, outcome, bytes, again } => (piece, outcome, bytes, again),
+            Arrival::Reply { piece, outcome, bytes, again, took_ns } => (piece, outcome, bytes, again, took_ns),
         };
+        if let Some(task) = self.to.work.tasks.get_mut(piece.task) {
+            task.note_time(piece.number, took_ns);
+        }
         if outcome == Outcome::Result {
             return self.result(piece.task, piece.number, bytes);
         }

@@ -27,7 +27,10 @@ impl Core {
                 () if worker.did_not_begin() => How::Hid,
                 () => How::Died,
             };
-            let Lost { task, number, arguments, .. } = piece;
+            let Lost { task, number, arguments, started_ns, .. } = piece;
+            if let (Some(started_ns), Some(task)) = (started_ns, self.work.tasks.get_mut(task)) {
+                task.note_time(number, clock::now_ns().saturating_sub(started_ns));
+            }
             self.lose(seat, worker, (task, number, arguments), how, cause);
         } else if worker.did_not_begin()
             && let Some(piece) = rest.next()

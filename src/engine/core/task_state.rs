@@ -164,8 +164,12 @@ pub(crate) struct TaskState {
     lost_starts: BTreeMap<usize, u32>,
     /// How many workers were killed because they did not begin a piece; nearly always empty.
     not_begun: BTreeMap<usize, u32>,
+    /// How long pieces ran that are timed and that nobody has taken.
+    times_ns: BTreeMap<usize, u64>,
     /// Nothing of it begins any more.
     is_cancelled: bool,
+    /// The next caller that waits for any piece returns without one.
+    is_interrupted: bool,
     waiter: Option<(Want, Arc<Unparker>)>,
 }
 
@@ -190,7 +194,9 @@ impl Default for TaskState {
             finished: None,
             lost_starts: BTreeMap::new(),
             not_begun: BTreeMap::new(),
+            times_ns: BTreeMap::new(),
             is_cancelled: false,
+            is_interrupted: false,
             waiter: None,
         }
     }
@@ -313,8 +319,8 @@ impl TaskState {
     /// The terms on which its pieces are given.
     #[inline]
     pub(crate) fn terms(&self, function: Function) -> Terms {
-        let TaskSettings { limit_ns, .. } = self.settings;
-        Terms { cost_ns: self.cost_ns, function, limit_ns, may_run_again: self.may_run_again() }
+        let TaskSettings { limit_ns, is_timed, .. } = self.settings;
+        Terms { cost_ns: self.cost_ns, function, limit_ns, may_run_again: self.may_run_again(), is_timed }
     }
 
     /// True if a piece of it whose start was lost may start again.
@@ -558,7 +564,9 @@ impl TaskState {
             finished,
             lost_starts,
             not_begun,
+            times_ns,
             is_cancelled,
+            is_interrupted,
             waiter,
         } = self;
         *settings = TaskSettings::default();
@@ -566,13 +574,16 @@ impl TaskState {
         pieces.clear();
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
-        (*finished, *waiter, *is_cancelled, *ended) = (None, None, false, None);
+        (*finished, *waiter, *is_cancelled, *is_interrupted, *ended) = (None, None, false, false, None);
         reasons.clear();
         // To clear a map costs something even if it is empty.
         for map in [lost_starts, not_begun] {
             if !map.is_empty() {
                 map.clear();
             }
+        }
+        if !times_ns.is_empty() {
+            times_ns.clear();
         }
         if !last.is_empty() {
             last.clear();

@@ -15,7 +15,7 @@ use crate::engine::wire::record::{BEGIN, CHUNK, Outcome, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::error::{Cause, ErrorKind};
 use crate::protocol::claim;
-use crate::protocol::ring::{Consumer, Header, Producer};
+use crate::protocol::ring::{Consumer, Header, LENGTH_BITS, Producer};
 use crate::protocol::sleep::{Listener, Listening};
 use crate::protocol::sync::Release;
 use crate::protocol::told;
@@ -33,6 +33,7 @@ mod recycle;
 mod samples;
 mod spread;
 mod stops;
+mod timed;
 mod turns;
 
 /// The worker's side of a pair.
@@ -273,7 +274,7 @@ fn a_ring_that_stands_full_is_read_with_the_lock_given_away_in_between() {
     let (words, part) = (pair.back_ring(), vec![1; CHUNK_BYTES]);
     let header = |kind| Header { kind, flags: 0, sequence: 1 };
     // From `tail` on there is nothing up to the end of the ring.
-    let fill_up = |tail: usize| words[tail].store(((words.len() - tail - 1) * 8) as u64 | 15 << 24, Release);
+    let fill_up = |tail: usize| words[tail].store(((words.len() - tail - 1) * 8) as u64 | 15 << LENGTH_BITS, Release);
     assert!(replies.push(words, header(BEGIN), &[1 << 29], &part).is_ok());
     while replies.push(words, header(CHUNK), &[], &part).is_ok() {}
     replies.publish(words);

@@ -94,6 +94,7 @@ mod tests {
             streams,
             is_limited,
             may_run_again,
+            is_timed: false,
             is_sampled,
             function,
             held,

@@ -27,6 +27,8 @@ pub(crate) struct InFlight {
     pub(super) is_limited: bool,
     /// Its arguments must stay readable until it is answered.
     pub(super) may_run_again: bool,
+    /// Its reply tells how long it ran.
+    pub(super) is_timed: bool,
     /// A sample follows its reply.
     pub(super) is_sampled: bool,
     /// The number of the function that it calls.
@@ -171,6 +173,7 @@ mod tests {
                 streams: false,
                 is_limited: false,
                 may_run_again: false,
+                is_timed: false,
                 is_sampled: false,
                 function: 0,
                 held: Held::Given,

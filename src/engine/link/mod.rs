@@ -65,6 +65,8 @@ pub(crate) enum Arrival {
         bytes: Reply,
         /// The arguments, if the piece panicked and may run again.
         again: Option<Box<Arguments>>,
+        /// How long it ran, by the worker's word; 0 if it is not timed.
+        took_ns: u64,
     },
     StartFailed(String),
 }
@@ -326,7 +328,7 @@ impl Link {
         low_water: bool,
         (streams, is_sampled): (bool, bool),
     ) {
-        let Terms { cost_ns, function: Function { number: function, .. }, limit_ns, may_run_again } = terms;
+        let Terms { cost_ns, function: Function { number: function, .. }, limit_ns, may_run_again, is_timed } = terms;
         let (sequence, end) = (self.next_sequence, self.work.tail());
         self.next_sequence = if sequence == claim::LAST_SEQUENCE { 1 } else { sequence + 1 };
         if let Some(limit_ns) = limit_ns {
@@ -347,6 +349,7 @@ impl Link {
             streams,
             is_limited,
             may_run_again,
+            is_timed,
             is_sampled,
             function,
             held,
@@ -502,9 +505,16 @@ impl Link {
             number: piece.number,
             sequence: piece.sequence,
             arguments: piece.may_run_again.then(|| self.arguments_of(&piece)),
+            started_ns: self.started_ns(&piece),
         });
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();
         (lost, rest)
+    }
+
+    /// When a piece that is timed began, if the worker's last word is about it.
+    fn started_ns(&self, piece: &InFlight) -> Option<u64> {
+        let told_ns = || told::told_start(self.pair.started_ns(), self.pair.started(), piece.sequence);
+        if piece.is_timed { told_ns() } else { None }
     }
 
     /// Asks the worker for signals; see [`Signals::announce`]. True if the parent must look at the replies once more.
@@ -531,7 +541,8 @@ impl Link {
 #[inline(always)]
 fn flags_of(format: Format, terms: Terms, low_water: bool) -> u8 {
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    format.to_bits() | flag(low_water, LOW_WATER) | flag(terms.limit_ns.is_some(), record::LIMITED)
+    let of_time = flag(terms.limit_ns.is_some(), record::LIMITED) | flag(terms.is_timed, record::TIMED);
+    format.to_bits() | flag(low_water, LOW_WATER) | of_time
 }
 
 #[cfg(test)]

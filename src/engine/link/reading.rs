@@ -46,6 +46,15 @@ struct Partial {
     total: usize,
     bytes: Vec<u8>,
     outcome: Outcome,
+    took_ns: u64,
+}
+
+/// A whole reply.
+struct Whole {
+    outcome: Outcome,
+    bytes: Reply,
+    /// How long the piece ran, by the worker's word; 0 if it is not timed.
+    took_ns: u64,
 }
 
 impl Incoming {
@@ -60,19 +69,22 @@ impl Incoming {
         &mut self,
         record: &Record,
         words: &[AtomicU64],
+        is_timed: bool,
         buffers: &mut Buffers,
-    ) -> Result<Option<(Outcome, Reply)>, Violation> {
+    ) -> Result<Option<Whole>, Violation> {
         let partial = match (record.header.kind, self.partial.take()) {
             (record::BEGIN, None) => {
                 let outcome = outcome_of(record.header.flags)?;
                 let total = record.word(words, 0).and_then(|total| usize::try_from(total).ok()).ok_or(Violation)?;
-                let first = record.payload_bytes.checked_sub(8).ok_or(Violation)?;
+                let lead = 1 + usize::from(is_timed);
+                let first = record.payload_bytes.checked_sub(8 * lead).ok_or(Violation)?;
+                let took_ns = took_ns(record, words, 1, is_timed)?;
                 // A shorter value is no value that streams.
                 if total <= CHUNK_BYTES || !is_part(total, 0, first) || !buffers.allows(total) {
                     return Err(Violation);
                 }
-                let mut partial = Partial { total, bytes: buffers.take(total), outcome };
-                record.append_to(words, 1, &mut partial.bytes);
+                let mut partial = Partial { total, bytes: buffers.take(total), outcome, took_ns };
+                record.append_to(words, lead, &mut partial.bytes);
                 self.pages = Pages::ahead(&partial.bytes, 0);
                 partial
             }
@@ -92,8 +104,14 @@ impl Incoming {
             self.partial = Some(partial);
             return Ok(None);
         }
-        Ok(Some((partial.outcome, Reply::Heap(partial.bytes))))
+        let Partial { outcome, bytes, took_ns, .. } = partial;
+        Ok(Some(Whole { outcome, bytes: Reply::Heap(bytes), took_ns }))
     }
+}
+
+/// How long a piece ran: this word of its reply, if it is timed.
+fn took_ns(record: &Record, words: &[AtomicU64], n: usize, is_timed: bool) -> Result<u64, Violation> {
+    if is_timed { record.word(words, n).ok_or(Violation) } else { Ok(0) }
 }
 
 /// True if a value of `total` bytes, of which `have` have come, has a next part of this length. A worker that may cut its
@@ -124,15 +142,15 @@ fn outcome_of(flags: u8) -> Result<Outcome, Violation> {
     }
 }
 
-/// The payload of a reply that is one record.
+/// The payload of a reply that is one record, after its first `lead` words.
 #[inline(always)]
-fn whole_reply(record: &Record, words: &[AtomicU64]) -> Reply {
+fn whole_reply(record: &Record, words: &[AtomicU64], lead: usize) -> Reply {
     let mut inline = [0; REPLY_INLINE_BYTES];
-    match record.copy_to(words, 0, &mut inline) {
+    match record.copy_to(words, lead, &mut inline) {
         Some(length) => Reply::Inline { length: length as u8, bytes: inline },
         None => {
             let mut bytes = Vec::with_capacity(record.payload_bytes);
-            record.append_to(words, 0, &mut bytes);
+            record.append_to(words, lead, &mut bytes);
             Reply::Heap(bytes)
         }
     }
@@ -153,7 +171,7 @@ pub(crate) trait Arrivals {
 impl<F: FnMut(Arrival)> Arrivals for F {
     fn result(&mut self, task: TaskKey, number: usize, bytes: Reply) {
         let piece = Answered { task, number };
-        self(Arrival::Reply { piece, outcome: Outcome::Result, bytes, again: None });
+        self(Arrival::Reply { piece, outcome: Outcome::Result, bytes, again: None, took_ns: 0 });
     }
 
     fn other(&mut self, arrival: Arrival) {
@@ -212,6 +230,7 @@ impl Link {
             && oldest.sequence == sequence
             && !oldest.streams
             && !oldest.is_sampled
+            && !oldest.is_timed
             && self.incoming.is_none()
             && !self.samples.is_due();
         if !is_plain {
@@ -222,7 +241,7 @@ impl Link {
         self.work.consumed_to(oldest.end);
         self.samples.answered(oldest.function);
         self.ledger.drop_oldest();
-        Some((piece, whole_reply(record, self.pair.back_ring())))
+        Some((piece, whole_reply(record, self.pair.back_ring(), 0)))
     }
 
     /// The pages that a result which streams needs next: to be allocated without the lock.
@@ -276,10 +295,12 @@ impl Link {
             return Err(Violation);
         }
         let words = self.pair.back_ring();
-        let (outcome, bytes) = if kind == record::REPLY && self.incoming.is_none() {
-            (outcome_of(flags)?, whole_reply(record, words))
+        let is_timed = oldest.is_timed;
+        let Whole { outcome, bytes, took_ns } = if kind == record::REPLY && self.incoming.is_none() {
+            let (outcome, took_ns) = (outcome_of(flags)?, took_ns(record, words, 0, is_timed)?);
+            Whole { outcome, bytes: whole_reply(record, words, usize::from(is_timed)), took_ns }
         } else {
-            match self.incoming.read(record, words, buffers)? {
+            match self.incoming.read(record, words, is_timed, buffers)? {
                 Some(whole) => whole,
                 None => return Ok(None),
             }
@@ -299,7 +320,7 @@ impl Link {
             self.samples.expect(sequence);
         }
         let piece = Answered { task: piece.task, number: piece.number };
-        Ok(Some(Arrival::Reply { piece, outcome, bytes, again }))
+        Ok(Some(Arrival::Reply { piece, outcome, bytes, again, took_ns }))
     }
 
     /// A worker whose start failed says so and ends. So that is the first record of its ring, and it has begun nothing.
@@ -348,7 +369,7 @@ mod tests {
             let mut bytes = Vec::new();
             bytes.reserve_exact(have);
             bytes.resize(have, 1);
-            let mut partial = Partial { total, bytes, outcome: Outcome::Result };
+            let mut partial = Partial { total, bytes, outcome: Outcome::Result, took_ns: 0 };
             partial.make_room(chunk).unwrap();
             assert_eq!(partial.bytes.capacity(), room, "{have} of {total}, then {chunk}");
         }

@@ -38,7 +38,8 @@ fn arguments_of(number: usize, length: usize) -> Vec<u8> {
 /// A piece with `length` bytes of arguments.
 fn piece(task: TaskKey, number: usize, length: usize) -> Given {
     let arguments = Arguments::Heap(arguments_of(number, length));
-    let terms = Terms { cost_ns: 1, function: Function::UNKNOWN, limit_ns: None, may_run_again: false };
+    let terms =
+        Terms { cost_ns: 1, function: Function::UNKNOWN, limit_ns: None, may_run_again: false, is_timed: false };
     Given { task, number, call: 7, format: Format::Raw, terms, arguments }
 }
 
@@ -660,7 +661,8 @@ mod counted {
 
     #[inline(never)]
     pub(super) fn counted_give(worker: &mut Link, task: TaskKey, numbers: std::ops::Range<usize>) {
-        let terms = Terms { cost_ns: 80, function: Function::UNKNOWN, limit_ns: None, may_run_again: false };
+        let terms =
+            Terms { cost_ns: 80, function: Function::UNKNOWN, limit_ns: None, may_run_again: false, is_timed: false };
         for number in numbers {
             let arguments = (number as u64).to_le_bytes();
             assert!(worker.give_record(task, number, (7, Format::Raw, terms), &arguments, number % 64 == 63));

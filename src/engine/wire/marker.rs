@@ -9,10 +9,11 @@
 //! Invariant: reading a marker neither allocates nor takes a lock, since it happens before `main`. The parent
 //! writes the variable for the fork server alone; the fork server reads and removes it.
 
+use crate::sys::launch::MARKER;
 use std::ffi::{CStr, CString};
 
 /// The variable's name.
-pub(crate) const NAME: &CStr = c"MULTICORE_FORK_SERVER";
+pub(crate) const NAME: &CStr = MARKER;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -7,7 +7,7 @@
 //!
 //! | kind    | flags                | payload                                          |
 //! |---------|----------------------|--------------------------------------------------|
-//! | `PIECE` | format, `LOW_WATER`, `LIMITED` | the call, then the arguments                     |
+//! | `PIECE` | format, `LOW_WATER`, `LIMITED`, `TIMED` | the call, then the arguments            |
 //! | `BEGIN` | as of `PIECE`        | the call, the length of all arguments, their first chunk |
 //! | `CHUNK` | 0                    | the next chunk of the arguments                  |
 //! | `SAMPLED`, `SAMPLED_BEGIN` | as of `PIECE` | as of `PIECE` and `BEGIN`: a sample is to follow the reply |
@@ -17,8 +17,8 @@
 //!
 //! | kind    | flags      | payload                                                    |
 //! |---------|------------|------------------------------------------------------------|
-//! | `REPLY` | an outcome | the result, or the reason why there is none                |
-//! | `BEGIN` | an outcome | the length of all of that, its first chunk                 |
+//! | `REPLY` | an outcome | the result, or the reason why there is none; of a piece that is timed, how long it ran before that |
+//! | `BEGIN` | an outcome | the length of all of that, how long a piece ran that is timed, its first chunk |
 //! | `CHUNK` | 0          | the next chunk of it                                       |
 //! | `SAMPLE` | `OF_HEAP` or `OF_RESIDENT`, `HAS_PEAK` | a [`Sample`]: the next record after the reply to a piece that is sampled, and nowhere else |
 
@@ -33,7 +33,7 @@ pub(crate) const LEAVE: u8 = 4;
 /// A piece's outcome.
 pub(crate) const REPLY: u8 = 5;
 
-/// A piece with its arguments, after whose reply a sample follows. The four flags are taken, so it is a kind.
+/// A piece with its arguments, after whose reply a sample follows.
 pub(crate) const SAMPLED: u8 = 6;
 /// The same of a piece whose arguments stream.
 pub(crate) const SAMPLED_BEGIN: u8 = 7;
@@ -75,6 +75,9 @@ pub(crate) const FORMAT_MASK: u8 = 3;
 
 /// The flag of a piece that has a time limit: the worker writes when it began.
 pub(crate) const LIMITED: u8 = 1 << 3;
+
+/// The flag of a piece that is timed: the worker writes when it began, and its reply tells how long it ran, in nanoseconds.
+pub(crate) const TIMED: u8 = 1 << 4;
 
 /// Separates a panic's message from its backtrace.
 pub(crate) const BACKTRACE: &str = "\0backtrace\0";

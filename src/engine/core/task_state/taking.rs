@@ -4,8 +4,9 @@
 //! held meanwhile.
 
 use super::{Finished, NextFinished, State, TaskState};
-use crate::backend::{Outcomes, Settled};
+use crate::backend::{self, Outcomes, Settled};
 use crate::engine::core::blocks::{BLOCK, BlockQueue};
+use crate::engine::unpark::Wake;
 
 /// Takes an outcome that a piece has of its own, and the bytes of its result.
 #[inline(always)]
@@ -93,6 +94,37 @@ impl TaskState {
     fn move_first_unread(&mut self) {
         let rest = self.pieces.part_from(self.first_unread);
         self.first_unread += rest.iter().take_while(|state| matches!(state, State::Taken)).count();
+    }
+
+    /// A piece that is timed ran for this time; 0 if that is not known.
+    pub(crate) fn note_time(&mut self, number: usize, took_ns: u64) {
+        if self.settings.is_timed {
+            self.times_ns.insert(number, took_ns);
+        }
+    }
+
+    /// What is told of a piece that was taken as it finished.
+    pub(crate) fn told_of(&mut self, number: usize, settled: Settled) -> backend::Finished {
+        let attempts = match &settled {
+            Settled::Done(_) => self.attempts(number),
+            Settled::Failed(error) => error.attempts(),
+        };
+        // Most tasks are not timed, and to ask an empty map costs something.
+        let took_ns = if self.times_ns.is_empty() { None } else { self.times_ns.remove(&number) };
+        backend::Finished { number, settled, attempts, took_ns: took_ns.unwrap_or(0) }
+    }
+
+    /// The caller that waits for any piece returns without one, or the next one that would.
+    #[cfg_attr(not(feature = "journal"), allow(dead_code))]
+    pub(crate) fn interrupt(&mut self) -> Wake {
+        self.is_interrupted = true;
+        self.waiter.as_ref().map_or(Wake::NOBODY, |(_, unparker)| Wake::of(unparker))
+    }
+
+    /// True once after an interrupt.
+    #[must_use]
+    pub(crate) fn take_interrupt(&mut self) -> bool {
+        std::mem::take(&mut self.is_interrupted)
     }
 
     /// Takes the piece that finished first of those not taken.

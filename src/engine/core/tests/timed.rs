@@ -1,0 +1,126 @@
+//! Tasks that are timed, and callers that take pieces as they finish, with played workers.
+
+use super::ends::{claims, keyed_task};
+use super::*;
+use crate::backend::{Finished, Settled, TaskSettings, Wanted};
+use crate::engine::wire::record::TIMED;
+use std::time::{Duration, Instant};
+
+const FIRST: Wanted = Wanted::First { lowest: 0 };
+
+fn timed_task(pool: &PlayedPool, settings: TaskSettings) -> (TaskKey, Task<u64>) {
+    let (key, task) = keyed_task(pool);
+    pool.shared.configure(key, TaskSettings { is_timed: true, ..settings });
+    (key, task)
+}
+
+/// The worker writes a record about its first piece.
+fn writes(played: &mut Played, kind: u8, outcome: Outcome, lead: &[u64], bytes: &[u8]) {
+    let header = Header { kind, flags: outcome as u8, sequence: 1 };
+    assert!(played.replies.push(played.pair.back_ring(), header, lead, bytes).is_ok());
+    played.replies.publish(played.pair.back_ring());
+}
+
+fn take(pool: &PlayedPool, key: TaskKey) -> Option<Finished> {
+    pool.shared.take_finished(key, FIRST, Some(Instant::now()))
+}
+
+#[test]
+fn a_reply_to_a_timed_piece_tells_how_long_it_ran() {
+    let long = vec![7; CHUNK_BYTES + 8];
+    // Outcome, what the reply has, and whether it streams.
+    for (outcome, bytes, streams) in [
+        (Outcome::Result, &long[..8], false),
+        (Outcome::Result, &long[..0], false),
+        (Outcome::Failed, &long[..40], false),
+        (Outcome::Result, &long[..], true),
+    ] {
+        let mut pool = PlayedPool::new(1);
+        let (key, task) = timed_task(&pool, TaskSettings::default());
+        task.run(add, 1, 2);
+        let Played { pair, work, .. } = &mut pool.workers[0];
+        let record = work.peek(pair.out_ring()).unwrap().unwrap();
+        assert!(record.header.flags & TIMED != 0 && claims(&pool, 0, 1));
+        if streams {
+            writes(&mut pool.workers[0], BEGIN, outcome, &[long.len() as u64, 4321], &bytes[..CHUNK_BYTES]);
+            writes(&mut pool.workers[0], CHUNK, Outcome::Result, &[], &bytes[CHUNK_BYTES..]);
+        } else {
+            writes(&mut pool.workers[0], REPLY, outcome, &[4321], bytes);
+        }
+        let finished = loop {
+            if let Some(finished) = take(&pool, key) {
+                break finished;
+            }
+        };
+        assert_eq!((finished.number, finished.attempts, finished.took_ns), (0, 1, 4321), "{outcome:?}");
+        match finished.settled {
+            Settled::Done(reply) => assert_eq!(reply.as_slice(), bytes),
+            Settled::Failed(error) => assert_eq!((error.kind(), outcome), (ErrorKind::Failed, Outcome::Failed)),
+        }
+        assert!(!pool.shared.lock().seats.workers().any(WorkerHandle::was_killed));
+    }
+}
+
+#[test]
+fn a_worker_that_leaves_the_time_out_is_killed() {
+    for (kind, lead) in [(REPLY, &[][..]), (BEGIN, &[CHUNK_BYTES as u64 + 8])] {
+        let mut pool = PlayedPool::new(1);
+        let (key, task) = timed_task(&pool, TaskSettings::default());
+        task.run(add, 1, 2);
+        assert!(claims(&pool, 0, 1));
+        let length = if kind == BEGIN { CHUNK_BYTES } else { 0 };
+        writes(&mut pool.workers[0], kind, Outcome::Result, lead, &vec![0; length]);
+        assert!(take(&pool, key).is_none());
+        assert!(pool.shared.lock().seats.workers().all(WorkerHandle::was_killed), "{kind}");
+    }
+}
+
+#[test]
+fn a_lost_piece_ran_from_its_start_to_its_workers_death() {
+    let pool = PlayedPool::new(1);
+    let (key, task) = timed_task(&pool, TaskSettings::default());
+    task.run(add, 1, 2);
+    let began_ns = clock::now_ns() - 5_000_000;
+    assert!(claims(&pool, 0, 1));
+    let pair = &pool.workers[0].pair;
+    told::tell_start(pair.started_ns(), pair.started(), 1, began_ns);
+    let mut core = pool.shared.lock();
+    let generation = core.seats.get_mut(0).unwrap().generation();
+    core.died_of(0, generation, Cause::Exit(3));
+    pool.shared.release(core);
+    let finished = take(&pool, key).unwrap();
+    assert!(finished.took_ns >= 5_000_000 && finished.took_ns < 60_000_000_000, "{}", finished.took_ns);
+    assert!(matches!(finished.settled, Settled::Failed(error) if error.cause() == Some(Cause::Exit(3))));
+}
+
+#[test]
+fn a_caller_waits_for_one_piece_until_the_deadline_or_an_interrupt() {
+    let mut pool = PlayedPool::new(1);
+    let (key, task) = keyed_task(&pool);
+    (0..3).for_each(|number| task.run(add, number, 0));
+    // Interrupted before it waits: once.
+    pool.shared.interrupt(key);
+    assert!(pool.shared.take_finished(key, FIRST, None).is_none());
+    assert!(take(&pool, key).is_none(), "the deadline has passed");
+    // Interrupted while it waits.
+    let shared = Arc::clone(&pool.shared);
+    let waits = std::thread::spawn(move || shared.take_finished(key, FIRST, None).is_none());
+    while !pool.shared.lock().waiters.has_leader() {
+        std::thread::yield_now();
+    }
+    pool.shared.interrupt(key);
+    assert!(waits.join().unwrap());
+    // One piece, and not one that finished before it.
+    let deadline = Some(Instant::now() + Duration::from_secs(60));
+    while task.completed() < 3 {
+        pool.work(3);
+    }
+    let two = pool.shared.take_finished(key, Wanted::Piece(2), deadline).unwrap();
+    assert_eq!(two.number, 2);
+    let mut rest: Vec<usize> = Vec::new();
+    while rest.len() < 2 {
+        rest.extend(pool.shared.take_all_finished(key).iter().map(|finished| finished.number));
+    }
+    assert_eq!(rest, [0, 1]);
+    assert!(pool.shared.take_all_finished(key).is_empty());
+}
