@@ -88,14 +88,7 @@ mod engine;
 mod error;
 mod failpoint;
 pub mod guide;
-// Nothing for users yet: tasks do not write journals.
-#[cfg(all(
-    feature = "journal",
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(any(miri, loom))
-))]
-#[doc(hidden)]
+#[cfg(feature = "journal")]
 pub mod journal;
 mod pool;
 mod protocol;

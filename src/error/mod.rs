@@ -44,6 +44,8 @@ pub enum ErrorKind {
     System,
     /// The journal could not be written or read.
     Journal,
+    /// An earlier run has recorded the piece as done, and its result was not kept. The piece did not run again.
+    AlreadyDone,
 }
 
 /// Why a worker ended, as far as it is known.
@@ -231,6 +233,27 @@ impl Error {
     /// The same error for another receiver. `Error` is not `Clone` in the public interface.
     pub(crate) fn duplicate(&self) -> Self {
         Error(self.0.clone())
+    }
+
+    /// The same error of a piece that has another number elsewhere.
+    #[must_use]
+    #[cfg_attr(not(feature = "journal"), allow(dead_code))]
+    pub(crate) fn with_number(mut self, number: usize) -> Self {
+        if let Some(piece) = &mut self.0.piece {
+            piece.number = number;
+        }
+        self
+    }
+
+    /// What happened to the piece, without its name: what a journal keeps.
+    #[cfg_attr(not(feature = "journal"), allow(dead_code))]
+    pub(crate) fn what_happened(&self) -> String {
+        match (self.0.cause, &self.0.message[..]) {
+            (Some(cause), "") => cause.to_string(),
+            // The other kinds say it in their message.
+            (Some(cause), message) if self.0.kind == ErrorKind::WorkerLost => format!("{cause}; {message}"),
+            (_, message) => message.to_string(),
+        }
     }
 
     /// What kind of thing went wrong.

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::sys::record_file::{RecordFile, Refusal};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 impl Source for RecordFile {
     fn length(&self) -> io::Result<u64> {
@@ -15,6 +16,34 @@ impl Source for RecordFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         RecordFile::read_at(self, offset, buffer)
+    }
+}
+
+impl Source for Arc<RecordFile> {
+    fn length(&self) -> io::Result<u64> {
+        RecordFile::length(self)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        RecordFile::read_at(self, offset, buffer)
+    }
+}
+
+impl Storage for Arc<RecordFile> {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        RecordFile::write_at(self, offset, bytes)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        RecordFile::truncate(self, length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        RecordFile::sync(self)
+    }
+
+    fn check_place(&self) -> io::Result<()> {
+        RecordFile::check_place(self)
     }
 }
 
@@ -66,6 +95,6 @@ pub(super) fn unusable(path: &Path, fault: Fault) -> Error {
     fault_of(path, &what)
 }
 
-fn fault_of(path: &Path, what: &str) -> Error {
+pub(super) fn fault_of(path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::Journal, format!("the journal {} {what}", path.display()))
 }

@@ -196,6 +196,14 @@ pub(super) fn append(buffer: &mut Vec<u8>, id: FileId, (kind, run): (Kind, u32),
     Some(())
 }
 
+/// The body of a record, if both its sums are right.
+pub(super) fn body_of(record: &[u8], id: FileId) -> Option<&[u8]> {
+    let head = Head::decode(record, id)?;
+    let end = HEAD_BYTES + head.body_bytes;
+    let sum = record.get(end..end + TAIL_BYTES)?;
+    (id.sum(&record[..end]).to_le_bytes() == sum).then(|| &record[HEAD_BYTES..end])
+}
+
 /// Who writes the records of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Run {
@@ -254,7 +262,7 @@ pub(super) enum How {
 }
 
 /// The kinds of errors that are recorded. A number is never used for another kind.
-const ERROR_KINDS: [(ErrorKind, u8); 7] = [
+const ERROR_KINDS: [(ErrorKind, u8); 8] = [
     (ErrorKind::Panicked, 16),
     (ErrorKind::WorkerLost, 17),
     (ErrorKind::TimedOut, 18),
@@ -262,11 +270,11 @@ const ERROR_KINDS: [(ErrorKind, u8); 7] = [
     (ErrorKind::Decode, 20),
     (ErrorKind::System, 21),
     (ErrorKind::Busy, 22),
+    (ErrorKind::Failed, 23),
 ];
 
 impl Ended {
     /// `None` if such an error is not recorded: the piece is run again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tasks do not write journals yet"))]
     pub(super) fn encode(&self) -> Option<[u8; OUTCOME_BYTES]> {
         let mut body = [0; OUTCOME_BYTES];
         body[..16].copy_from_slice(&self.key);
@@ -282,16 +290,18 @@ impl Ended {
     }
 
     /// The kind of the record that tells this.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tasks do not write journals yet"))]
     pub(super) fn kind(&self) -> Kind {
         if matches!(self.how, How::Failed(_)) { Kind::Failed } else { Kind::Done }
     }
 
     /// `None` if that is no such body of a record of this kind.
     pub(super) fn decode(kind: Kind, body: &[u8]) -> Option<Ended> {
+        let is_all = body.len() == OUTCOME_BYTES;
         let body = body.first_chunk::<OUTCOME_BYTES>()?;
         let how = match (kind, body[36]) {
             (Kind::Done, 1) => How::Result,
+            // A result of no bytes is always there.
+            (Kind::Confirmed, 1) if is_all => How::Result,
             (Kind::Done | Kind::Confirmed, 0) => How::NoResult,
             (Kind::Failed, code) => How::Failed(ERROR_KINDS.iter().find(|(_, other)| *other == code)?.0),
             _ => return None,
@@ -362,7 +372,9 @@ mod tests {
         }
         let confirmed = ended(How::NoResult);
         assert_eq!(Ended::decode(Kind::Confirmed, &confirmed.encode().unwrap()), Some(confirmed));
-        assert_eq!(Ended::decode(Kind::Confirmed, &ended(How::Result).encode().unwrap()), None);
+        let body = ended(How::Result).encode().unwrap();
+        assert_eq!(Ended::decode(Kind::Confirmed, &body), Some(ended(How::Result)));
+        assert_eq!(Ended::decode(Kind::Confirmed, &[&body[..], b"result"].concat()), None);
         for kind in
             [ErrorKind::Cancelled, ErrorKind::Encode, ErrorKind::Config, ErrorKind::Unsupported, ErrorKind::Journal]
         {

@@ -17,6 +17,9 @@ use std::io;
 /// What is read of a record's body to recover: an outcome without its result, or a run's names.
 pub(super) const BEGINNING_BYTES: usize = 64 * 1024;
 
+/// A buffer that grew beyond this is freed once it was written.
+const KEPT_BYTES: usize = 1024 * 1024;
+
 /// Why a journal cannot be used.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -49,7 +52,7 @@ pub(super) struct Log<S> {
     run: u32,
     is_in_group: bool,
     has_failed: bool,
-    /// What is written at once.
+    /// What was put and is to be written at once.
     bytes: Vec<u8>,
 }
 
@@ -128,37 +131,51 @@ impl<S: Storage> Log<S> {
     }
 
     /// Writes who writes from here on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tasks do not write journals yet"))]
     pub(super) fn begin_run(&mut self, run: &Run) -> Result<(), Fault> {
         self.append(Kind::Run, &[&run.encode()]).map(drop)
     }
 
     /// Writes a record. Gives where it begins.
     pub(super) fn append(&mut self, kind: Kind, body: &[&[u8]]) -> Result<u64, Fault> {
-        self.bytes.clear();
-        let mut before = 0;
-        if !self.is_in_group {
-            self.check(|log| log.storage.check_place())?;
-            self.mark_synced();
-            before = self.bytes.len() as u64;
-        }
-        if format::append(&mut self.bytes, self.id, (kind, self.run), body).is_none() {
-            return Err(Fault::TooLong { bytes: body.iter().map(|part| part.len()).sum() });
-        }
-        let offset = self.end + before;
+        let offset = self.put(kind, body)?;
         self.write()?;
-        self.is_in_group = true;
         Ok(offset)
+    }
+
+    /// Adds a record to what [`write`](Self::write) writes, and gives where it will begin. One that is too long is refused,
+    /// and others may follow.
+    pub(super) fn put(&mut self, kind: Kind, body: &[&[u8]]) -> Result<u64, Fault> {
+        if !self.is_in_group {
+            self.mark_synced();
+            self.is_in_group = true;
+        }
+        let offset = self.end + self.bytes.len() as u64;
+        match format::append(&mut self.bytes, self.id, (kind, self.run), body) {
+            Some(()) => Ok(offset),
+            None => Err(Fault::TooLong { bytes: body.iter().map(|part| part.len()).sum() }),
+        }
+    }
+
+    /// An error, the last one, if the path leads to another file by now, or to none.
+    pub(super) fn check_place(&mut self) -> Result<(), Fault> {
+        self.check(|log| log.storage.check_place())
+    }
+
+    /// The bytes that were put and not written.
+    pub(super) fn put_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// All that was written is on the disk when this returns. If that fails, what may be lost is cut off, as far as that can be done: later it would
     /// look as if it were on the disk.
     pub(super) fn sync(&mut self) -> Result<(), Fault> {
+        self.write()?;
         self.check(|log| {
             if !log.is_in_group {
                 return Ok(());
             }
-            let synced = log.storage.sync();
+            // What lies elsewhere by now, or nowhere, is not where anyone looks for it.
+            let synced = log.storage.check_place().and_then(|()| log.storage.sync());
             if synced.is_err() {
                 let _ = log.storage.truncate(log.synced);
             }
@@ -171,7 +188,6 @@ impl<S: Storage> Log<S> {
     /// Syncs, and writes that this was done: damage is told from a torn tail by that.
     pub(super) fn close(&mut self) -> Result<(), Fault> {
         self.sync()?;
-        self.bytes.clear();
         self.mark_synced();
         self.write()?;
         self.is_in_group = true;
@@ -187,6 +203,10 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
     pub(super) fn into_storage(self) -> S {
         self.storage
     }
@@ -196,11 +216,17 @@ impl<S: Storage> Log<S> {
         format::append(&mut self.bytes, self.id, (Kind::Synced, self.run), &[&synced]).expect("it is short");
     }
 
-    fn write(&mut self) -> Result<(), Fault> {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.check(|log| log.storage.write_at(log.end, &bytes))?;
+    /// Writes what was put.
+    pub(super) fn write(&mut self) -> Result<(), Fault> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if !bytes.is_empty() {
+            self.check(|log| log.storage.write_at(log.end, &bytes))?;
+        }
         self.end += bytes.len() as u64;
-        self.bytes = bytes;
+        bytes.clear();
+        if bytes.capacity() <= KEPT_BYTES {
+            self.bytes = bytes;
+        }
         Ok(())
     }
 

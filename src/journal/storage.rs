@@ -40,6 +40,34 @@ pub(super) fn read_exact_at(storage: &impl Source, mut offset: u64, mut buffer: 
     Ok(())
 }
 
+impl Source for Box<dyn Storage + Send> {
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buffer)
+    }
+}
+
+impl Storage for Box<dyn Storage + Send> {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).write_at(offset, bytes)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        (**self).truncate(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
+
+    fn check_place(&self) -> io::Result<()> {
+        (**self).check_place()
+    }
+}
+
 impl<S: Source> Source for &S {
     fn length(&self) -> io::Result<u64> {
         S::length(self)

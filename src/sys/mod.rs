@@ -15,6 +15,8 @@ pub(crate) mod heap;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod launch;
+#[cfg(feature = "journal")]
+pub(crate) mod left_over;
 pub(crate) mod machine;
 pub(crate) mod may_sleep;
 pub(crate) mod meminfo;

@@ -432,14 +432,19 @@ pub(crate) fn give_freed_memory_back() {
 /// file, not to the process: it ends when the last descriptor of it is closed.
 #[cfg(feature = "journal")]
 pub(crate) fn lock_open_file(file: impl AsFd) -> io::Result<bool> {
+    set_lock(file, libc::F_WRLCK as libc::c_short)
+}
+
+/// Unlocks a file that [`lock_open_file`] has locked, also where a child that was forked has a copy of its descriptor.
+#[cfg(feature = "journal")]
+pub(crate) fn unlock_open_file(file: impl AsFd) -> io::Result<()> {
+    set_lock(file, libc::F_UNLCK as libc::c_short).map(drop)
+}
+
+#[cfg(feature = "journal")]
+fn set_lock(file: impl AsFd, kind: libc::c_short) -> io::Result<bool> {
     assert_may_sleep();
-    let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
+    let whole = libc::flock { l_type: kind, l_whence: libc::SEEK_SET as libc::c_short, l_start: 0, l_len: 0, l_pid: 0 };
     // SAFETY: the descriptor is open for as long as the file is borrowed, and the kernel only reads the structure.
     let done = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw const whole) };
     if done == 0 {

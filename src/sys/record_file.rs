@@ -28,7 +28,18 @@ pub(crate) struct RecordFile {
     name: OsString,
     device: u64,
     inode: u64,
+    is_locked: bool,
     owner: process::Number,
+}
+
+impl Drop for RecordFile {
+    /// Not by closing it alone: a child that another thread forks in this moment has a copy of the descriptor until it executes something.
+    fn drop(&mut self) {
+        if self.is_locked && self.check_ours().is_ok() {
+            // If that fails, the close that follows unlocks it.
+            let _ = raw::unlock_open_file(&self.file);
+        }
+    }
 }
 
 /// The length of a file, its last change and its inode; of what a link leads to.
@@ -64,8 +75,12 @@ impl From<rustix::io::Errno> for Refusal {
 }
 
 impl RecordFile {
+    /// What tells the file from all others: its device and its inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Opens or makes a file, and locks it. The folder must be there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tasks do not write journals yet"))]
     pub(crate) fn open(path: &Path) -> Result<RecordFile, Refusal> {
         RecordFile::open_with(path, OFlags::RDWR | OFlags::CREATE)?.lock()
     }
@@ -76,10 +91,11 @@ impl RecordFile {
     }
 
     fn lock(self) -> Result<RecordFile, Refusal> {
-        let file = self;
+        let mut file = self;
         if !raw::lock_open_file(&file.file).map_err(Refusal::System)? {
             return Err(Refusal::Held);
         }
+        file.is_locked = true;
         // The holder before may have put another file in this place, as a compaction does.
         file.check_place().map_err(|_| Refusal::Replaced)?;
         // The entry in the folder must survive a power cut too.
@@ -121,7 +137,7 @@ impl RecordFile {
             return Err(Refusal::Unfit("it belongs to another user"));
         }
         let owner = process::number();
-        Ok(RecordFile { file, folder, name: name.into(), device: st_dev, inode: st_ino, owner })
+        Ok(RecordFile { file, folder, name: name.into(), device: st_dev, inode: st_ino, is_locked: false, owner })
     }
 
     /// Makes a file beside this one, under a name that nobody has, and locks it.

@@ -97,3 +97,119 @@ pub(crate) mod raw {
         }
     }
 }
+
+#[cfg(feature = "journal")]
+pub(crate) mod random {
+    use std::io;
+
+    pub(crate) fn number() -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Journals are Linux's: elsewhere none is opened.
+#[cfg(feature = "journal")]
+pub(crate) mod record_file {
+    use std::io;
+    use std::path::Path;
+
+    /// There is none.
+    #[derive(Debug)]
+    pub(crate) enum RecordFile {}
+
+    /// Why a file is not opened.
+    #[derive(Debug)]
+    pub(crate) enum Refusal {
+        Held,
+        Replaced,
+        Unfit(&'static str),
+        System(io::Error),
+    }
+
+    fn unsupported<T>() -> Result<T, Refusal> {
+        Err(Refusal::System(io::ErrorKind::Unsupported.into()))
+    }
+
+    pub(crate) fn fingerprint(_: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    impl RecordFile {
+        pub(crate) fn open(_: &Path) -> Result<RecordFile, Refusal> {
+            unsupported()
+        }
+
+        pub(crate) fn open_existing(_: &Path) -> Result<RecordFile, Refusal> {
+            unsupported()
+        }
+
+        pub(crate) fn open_to_read(_: &Path) -> Result<RecordFile, Refusal> {
+            unsupported()
+        }
+
+        pub(crate) fn identity(&self) -> (u64, u64) {
+            match *self {}
+        }
+
+        pub(crate) fn new_beside(&self, _: &str) -> Result<RecordFile, Refusal> {
+            match *self {}
+        }
+
+        pub(crate) fn open_beside_to_read(&self, _: &str) -> Result<RecordFile, Refusal> {
+            match *self {}
+        }
+
+        pub(crate) fn replace(&mut self, _: &RecordFile) -> io::Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn remove_beside(&self, _: &str) -> io::Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn check_place(&self) -> io::Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn length(&self) -> io::Result<u64> {
+            match *self {}
+        }
+
+        pub(crate) fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+            match *self {}
+        }
+
+        pub(crate) fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn truncate(&self, _: u64) -> io::Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn sync(&self) -> io::Result<()> {
+            match *self {}
+        }
+    }
+}
+
+#[cfg(feature = "journal")]
+pub(crate) mod left_over {
+    use std::time::Duration;
+
+    pub(crate) fn is_alive(_: u32) -> bool {
+        false
+    }
+
+    pub(crate) fn holders_of(_: (u64, u64)) -> Vec<u32> {
+        Vec::new()
+    }
+
+    pub(crate) fn await_ends(_: Duration, _: impl Fn() -> Vec<u32>) -> Vec<u32> {
+        Vec::new()
+    }
+
+    pub(crate) fn await_end(_: u32, _: Duration) -> Vec<u32> {
+        Vec::new()
+    }
+}

@@ -5,6 +5,8 @@
 pub(crate) mod canceller;
 mod collect;
 pub(crate) mod iter;
+#[cfg(feature = "journal")]
+mod journalled;
 mod taken;
 
 use self::canceller::Canceller;
@@ -84,6 +86,8 @@ pub struct Task<R> {
     pieces: Cell<usize>,
     /// Those that the caller has taken before the task is collected; most tasks have none.
     taken: Option<Box<Taken>>,
+    #[cfg(feature = "journal")]
+    journalled: journalled::Journalled,
     /// Arguments are encoded here, but for the shortest ones, so that one allocation does for many pieces.
     scratch: RefCell<Vec<u8>>,
     result: PhantomData<fn() -> R>,
@@ -99,6 +103,8 @@ impl<R> Task<R> {
             has_no_time: false,
             pieces: Cell::new(0),
             taken: None,
+            #[cfg(feature = "journal")]
+            journalled: Default::default(),
             scratch: RefCell::default(),
             result: PhantomData,
         }

@@ -167,7 +167,8 @@ fn a_file_that_was_replaced_or_deleted_takes_no_more() {
     log.sync().unwrap();
     std::fs::remove_file(&path).unwrap();
     let body = ended(1, How::NoResult).encode().unwrap();
-    match log.append(Kind::Confirmed, &[&body]) {
+    log.append(Kind::Confirmed, &[&body]).unwrap();
+    match log.sync() {
         Err(Fault::System(error)) => assert_eq!(error.to_string(), "it was deleted"),
         other => panic!("{other:?}"),
     }

@@ -1,0 +1,364 @@
+//! What a journalled task, its confirmers and the writer of its journal share. It is a backend that holds another one.
+//!
+//! | thread        | does                                                                      | sleeps in            |
+//! |---------------|---------------------------------------------------------------------------|----------------------|
+//! | the caller    | hands pieces out: those that an earlier run has recorded have their outcome at once, the others go to the inner backend | `callers`, for an outcome |
+//! | the writer    | takes outcomes from the inner backend, records, syncs, and then settles   | the inner backend, for an outcome; `writer`, for anything else |
+//! | of a confirmer| leaves what is to be confirmed                                            | never, but in its drop |
+//!
+//! Pieces of a task without a pool run on the thread of the caller that wants an outcome; it leaves theirs in `inbox`.
+//!
+//! Invariants: an outcome that a journal keeps is settled only when it is as durable as the task asked for. The lock is never held
+//! while anything is written, nor while the inner backend is called. The file is locked until the task and the last confirmer are
+//! gone and all that they began has ended.
+
+mod backend;
+mod writing;
+
+use super::earlier::{Counting, Files, Index};
+use super::format::{Ended, Key};
+use super::identity::Identities;
+use super::pieces::{Outcome, Pieces, Standing};
+use super::settings::Durability;
+use crate::backend::{Backend, Finished, Settled, TaskKey, TaskSettings, Wanted};
+use crate::codec::call::Call;
+use crate::error::{Error, ErrorKind};
+use crate::sys::process;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Once this many bytes wait to be synced, a sync comes at once.
+pub(super) const MAX_UNSYNCED_BYTES: usize = 1024 * 1024;
+
+/// While a sync is under way, this much of results may pile up behind it; then pieces wait. It is the bound of a task that is read
+/// piece by piece.
+pub(super) const MAX_PILED_BYTES: usize = 64 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(super) inner: Arc<dyn Backend>,
+    pub(super) key: TaskKey,
+    pub(super) path: PathBuf,
+    pub(super) durability: Durability,
+    /// What earlier runs have left.
+    index: Index,
+    files: Mutex<Files>,
+    pub(super) counting: Counting,
+    names: Names,
+    /// In a child that was forked from it, all here is a copy.
+    owner: process::Number,
+    state: Mutex<State>,
+    callers: Condvar,
+    writer: Condvar,
+}
+
+/// What the task is known by.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: String,
+    /// The type of its results.
+    pub(crate) types: &'static str,
+}
+
+/// A piece that was handed to the inner backend.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handed {
+    pub(super) number: usize,
+    pub(super) key: Key,
+    /// The writer has its outcome.
+    has_ended: bool,
+}
+
+/// What a caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    Piece(usize),
+    Any,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) pieces: Pieces,
+    settings: TaskSettings,
+    identities: Option<Identities>,
+    /// The one function of all pieces.
+    call: Option<Call>,
+    /// By their number in the inner backend, in which they are in order too.
+    handed: Vec<Handed>,
+    /// Those of them whose outcome the writer does not have.
+    open: usize,
+    /// The first of them that no caller has begun; of a task without a pool.
+    next_inline: usize,
+    inbox: Vec<Finished>,
+    /// The results that came and are not settled, and their bytes.
+    unsettled: usize,
+    unsettled_bytes: usize,
+    /// To be recorded as confirmed.
+    confirmations: Vec<Ended>,
+    /// Done, and not confirmed.
+    pub(super) unconfirmed: HashMap<usize, Ended>,
+    /// The task, and each confirmer.
+    holders: usize,
+    is_task_open: bool,
+    want: Option<Want>,
+    is_interrupted: bool,
+    /// The writer waits in the inner backend.
+    is_taking: bool,
+    flushes_wanted: u64,
+    flushes_done: u64,
+    is_over: bool,
+}
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(super) enum Order {
+    Confirm(Vec<Ended>),
+    Record(Vec<Finished>),
+    /// Records and syncs all that has ended.
+    Flush(u64),
+    Sync,
+    Take(Wanted, Option<Instant>),
+    End,
+    /// Nothing, until somebody or this time comes.
+    Wait(Option<Instant>),
+}
+
+/// What was written and is not synced.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unsynced {
+    pub(super) bytes: usize,
+    /// When it is to be synced; `None` if there is nothing.
+    pub(super) due: Option<Instant>,
+}
+
+impl State {
+    fn new(settings: TaskSettings) -> State {
+        let mut pieces = Pieces::default();
+        pieces.set_name(settings.name.clone());
+        State {
+            pieces,
+            settings,
+            identities: None,
+            call: None,
+            handed: Vec::new(),
+            open: 0,
+            next_inline: 0,
+            inbox: Vec::new(),
+            unsettled: 0,
+            unsettled_bytes: 0,
+            confirmations: Vec::new(),
+            unconfirmed: HashMap::new(),
+            holders: 1,
+            is_task_open: true,
+            want: None,
+            is_interrupted: false,
+            is_taking: false,
+            flushes_wanted: 0,
+            flushes_done: 0,
+            is_over: false,
+        }
+    }
+
+    /// What the writer does next.
+    fn next_order(&mut self, unsynced: Unsynced, runs_in_caller: bool, now: Instant) -> Order {
+        if !self.confirmations.is_empty() {
+            return Order::Confirm(std::mem::take(&mut self.confirmations));
+        }
+        if !self.inbox.is_empty() {
+            return Order::Record(std::mem::take(&mut self.inbox));
+        }
+        if self.flushes_done < self.flushes_wanted {
+            return Order::Flush(self.flushes_wanted);
+        }
+        let nothing_else_comes = self.open == 0 || runs_in_caller;
+        let is_hurried = self.want.is_some() || self.holders == 0;
+        if let Some(due) = unsynced.due
+            && (due <= now || unsynced.bytes >= MAX_UNSYNCED_BYTES || (nothing_else_comes && is_hurried))
+        {
+            return Order::Sync;
+        }
+        if self.open > 0 && !runs_in_caller {
+            match self.wanted() {
+                Some(wanted) => {
+                    self.is_taking = true;
+                    return Order::Take(wanted, unsynced.due);
+                }
+                // The piece that is waited for is in the group.
+                None if self.want.is_some() && unsynced.due.is_some() => return Order::Sync,
+                None => {}
+            }
+        }
+        if self.holders == 0 && self.open == 0 && unsynced.due.is_none() {
+            Order::End
+        } else {
+            Order::Wait(unsynced.due)
+        }
+    }
+
+    /// The piece that is to be taken from the inner backend; `None` while too much is unread.
+    fn wanted(&self) -> Option<Wanted> {
+        let any = Wanted::First { lowest: 0 };
+        let counts = self.is_task_open && self.pieces.failure().is_none();
+        if !counts || !self.is_full() {
+            return Some(any);
+        }
+        match self.want? {
+            Want::Any => Some(any),
+            Want::Piece(number) => {
+                let inner = self.handed.binary_search_by_key(&number, |handed| handed.number).ok()?;
+                (!self.handed[inner].has_ended).then_some(Wanted::Piece(inner))
+            }
+        }
+    }
+
+    /// True if no more results are to come than a caller waits for.
+    fn is_full(&self) -> bool {
+        let most = self.settings.max_unread_bytes.unwrap_or(usize::MAX);
+        self.pieces.unread_bytes() + self.unsettled_bytes >= most
+    }
+
+    /// True if a caller that runs the pieces itself runs another one before it waits for an outcome.
+    fn runs_another(&self, want: Want) -> bool {
+        if self.next_inline == self.handed.len() {
+            return false;
+        }
+        let has_begun = match want {
+            Want::Piece(number) => self.handed[self.next_inline].number > number,
+            Want::Any => self.unsettled > 0,
+        };
+        !has_begun || (!self.is_full() && self.unsettled_bytes < MAX_UNSYNCED_BYTES)
+    }
+
+    fn is_satisfied(&mut self) -> bool {
+        self.is_over
+            || match self.want {
+                Some(Want::Piece(number)) => self.pieces.is_ready(number),
+                Some(Want::Any) => self.pieces.first_finished().is_some(),
+                None => false,
+            }
+    }
+}
+
+impl Recorder {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn new(
+        (inner, key): (Arc<dyn Backend>, TaskKey),
+        path: PathBuf,
+        durability: Durability,
+        (index, files, counting): (Index, Files, Counting),
+        names: Names,
+        settings: TaskSettings,
+    ) -> Recorder {
+        let recorder = Recorder {
+            inner,
+            key,
+            path,
+            durability,
+            index,
+            files: Mutex::new(files),
+            counting,
+            names,
+            owner: process::number(),
+            state: Mutex::new(State::new(settings.clone())),
+            callers: Condvar::new(),
+            writer: Condvar::new(),
+        };
+        recorder.configure_inner(settings);
+        recorder
+    }
+
+    /// False in a child that was forked from the process that opened the journal: all here is a copy then, and the lock may be held by a thread
+    /// that is not there.
+    fn is_ours(&self) -> bool {
+        process::is_current(self.owner)
+    }
+
+    fn foreign() -> Error {
+        let message = "the journal belongs to a process that this one was forked from: open another one here";
+        Error::new(ErrorKind::Unsupported, message)
+    }
+
+    fn configure_inner(&self, settings: TaskSettings) {
+        let most = settings.max_unread_bytes.unwrap_or(MAX_PILED_BYTES).min(MAX_PILED_BYTES);
+        self.inner.configure(self.key, TaskSettings { max_unread_bytes: Some(most), is_timed: true, ..settings });
+    }
+
+    /// What was taken, with what an earlier run has recorded read from its file.
+    fn settled(&self, number: usize, outcome: Outcome) -> Settled {
+        let entry = match outcome {
+            Outcome::Settled(settled) => return settled,
+            Outcome::Recorded(entry) => entry,
+        };
+        let label = self.state.lock().pieces.label(number).expect("it was taken");
+        self.files.lock().read(entry, label, self.counting)
+    }
+
+    /// Wakes the writer, wherever it sleeps.
+    fn wake_writer(&self, state: MutexGuard<'_, State>) {
+        let is_taking = state.is_taking;
+        drop(state);
+        self.writer.notify_one();
+        if is_taking {
+            self.inner.interrupt(self.key);
+        }
+    }
+
+    // Confirmers.
+
+    /// There is another confirmer.
+    pub(super) fn hold(&self) {
+        if self.is_ours() {
+            self.state.lock().holders += 1;
+        }
+    }
+
+    /// A holder goes. The last one waits until all that has ended is as durable as was asked for; and until the file is unlocked,
+    /// unless pieces still run.
+    pub(super) fn release(&self) {
+        if !self.is_ours() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.holders -= 1;
+        if state.holders > 0 {
+            return;
+        }
+        state.flushes_wanted += 1;
+        let wanted = state.flushes_wanted;
+        self.wake_writer(state);
+        let mut state = self.state.lock();
+        while !state.is_over && (state.flushes_done < wanted || state.open == 0) {
+            self.callers.wait(&mut state);
+        }
+    }
+
+    /// The caller has kept what this piece gave.
+    pub(super) fn confirm(&self, number: usize) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(Recorder::foreign());
+        }
+        let mut state = self.state.lock();
+        if let Some(failure) = state.pieces.failure() {
+            return Err(Error::new(ErrorKind::Journal, &failure[..]));
+        }
+        if let Some(ended) = state.unconfirmed.remove(&number) {
+            state.confirmations.push(ended);
+            self.wake_writer(state);
+            return Ok(());
+        }
+        let why = match state.pieces.standing(number) {
+            Standing::Done | Standing::Earlier => return Ok(()),
+            Standing::Unknown => format!("the task has {} pieces", state.pieces.len()),
+            Standing::Open => "it is not done".to_string(),
+            Standing::Failed => "it has failed".to_string(),
+        };
+        Err(Error::new(ErrorKind::Config, format!("piece {number} cannot be confirmed: {why}")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! The recorder as its task knows it: a backend.
+
+use super::{Handed, Recorder, State, Want};
+use crate::backend::{Backend, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
+use crate::codec::bytes::Handed as Arguments;
+use crate::error::{ErrorKind, PieceLabel};
+use crate::failpoint::failpoint;
+use crate::journal::earlier::Entry;
+use crate::journal::format::Key;
+use crate::journal::identity::Identities;
+use crate::journal::pieces::Outcome;
+use parking_lot::MutexGuard;
+use std::time::Instant;
+
+/// At most 256 outcomes, or 64 KiB, are taken under one lock.
+const BATCH_PIECES: usize = 256;
+const BATCH_BYTES: usize = 64 * 1024;
+
+impl Recorder {
+    /// What a new piece is: known from an earlier run, or new, with its key.
+    fn look_up(&self, state: &mut State, arguments: &[u8]) -> Result<Entry, Key> {
+        let (names, format) = (&self.names, state.settings.format);
+        let identities = state.identities.get_or_insert_with(|| Identities::new(&names.name, &names.version, format));
+        let key = identities.next(arguments);
+        self.index.find(&key, self.counting).ok_or(key)
+    }
+
+    /// Notes a piece that no earlier run has recorded. True if it goes to the inner backend.
+    fn add_new(&self, state: &mut State, site: Site, key: Key) -> bool {
+        let number = state.pieces.add_open(site);
+        if state.pieces.failure().is_some() {
+            return false;
+        }
+        state.handed.push(Handed { number, key, has_ended: false });
+        state.open += 1;
+        true
+    }
+
+    /// A journal keeps the pieces of one function: their keys do not tell which one it was. True if it is this one.
+    fn is_of_function(&self, state: &mut State, site: &Site) -> bool {
+        *state.call.get_or_insert(site.call) == site.call
+    }
+
+    fn refuse(&self, state: &mut State, site: Site) {
+        let message = "never began: a journal keeps the pieces of one function, and this is the task's second one";
+        state.pieces.add_failed(site, ErrorKind::Config, message.to_string());
+    }
+
+    /// Wakes the writer if it waits for pieces.
+    fn pieces_added(&self, state: MutexGuard<'_, State>) {
+        let is_taking = state.is_taking;
+        drop(state);
+        if !is_taking {
+            self.writer.notify_one();
+        }
+    }
+
+    /// Runs the next piece, on this thread. False if there is none.
+    fn run_one<'a>(&'a self, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
+        if state.next_inline == state.handed.len() {
+            return (state, false);
+        }
+        let number = state.next_inline;
+        state.next_inline += 1;
+        drop(state);
+        let finished = self.inner.take_finished(self.key, Wanted::Piece(number), None);
+        let mut state = self.state.lock();
+        if let Some(finished) = finished {
+            state.unsettled += 1;
+            state.unsettled_bytes += finished.settled.bytes();
+            state.inbox.push(finished);
+        } else {
+            // The piece before has ended the task.
+            state.open -= 1;
+        }
+        self.writer.notify_one();
+        (state, true)
+    }
+
+    /// Waits until `take` gives something; a caller without a pool runs pieces meanwhile.
+    fn wait<T>(
+        &self,
+        want: Want,
+        deadline: Option<Instant>,
+        mut take: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        let runs_in_caller = self.inner.runs_in_caller();
+        let mut state = self.state.lock();
+        loop {
+            if let Some(value) = take(&mut state) {
+                state.want = None;
+                // There is room for more of what is unread.
+                self.writer.notify_one();
+                return Some(value);
+            }
+            let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if is_late || state.is_over || std::mem::take(&mut state.is_interrupted) {
+                state.want = None;
+                return None;
+            }
+            if runs_in_caller && state.runs_another(want) {
+                (state, _) = self.run_one(state);
+                continue;
+            }
+            state.want = Some(want);
+            self.writer.notify_one();
+            match deadline {
+                Some(deadline) => _ = self.callers.wait_until(&mut state, deadline),
+                None => self.callers.wait(&mut state),
+            }
+        }
+    }
+
+    /// Takes a piece that has an outcome.
+    fn take_ready(state: &mut State, wanted: Wanted) -> Option<(usize, Outcome)> {
+        let number = match wanted {
+            Wanted::First { .. } => state.pieces.first_finished()?,
+            Wanted::Piece(number) => number,
+        };
+        Some((number, state.pieces.take(number)?))
+    }
+
+    fn finished(&self, (number, outcome): (usize, Outcome)) -> Finished {
+        let settled = self.settled(number, outcome);
+        // Who wraps this one is told no more.
+        Finished { number, settled, attempts: 0, took_ns: 0 }
+    }
+}
+
+impl Backend for Recorder {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn runs_in_caller(&self) -> bool {
+        self.inner.runs_in_caller()
+    }
+
+    fn configure(&self, _: TaskKey, settings: TaskSettings) {
+        if self.is_ours() {
+            let mut state = self.state.lock();
+            state.pieces.set_name(settings.name.clone());
+            state.settings = settings.clone();
+            drop(state);
+            self.configure_inner(settings);
+        }
+    }
+
+    fn add_piece(&self, _: TaskKey, site: Site, arguments: Arguments<'_>) {
+        if !self.is_ours() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if !self.is_of_function(&mut state, &site) {
+            return self.refuse(&mut state, site);
+        }
+        match self.look_up(&mut state, arguments.as_slice()) {
+            Ok(entry) => state.pieces.add_recorded(site, entry, entry.has_outcome(self.counting)),
+            Err(key) => {
+                if self.add_new(&mut state, site, key) {
+                    self.pieces_added(state);
+                    self.inner.add_piece(self.key, site, arguments);
+                }
+            }
+        }
+    }
+
+    fn add_pieces(&self, _: TaskKey, site: Site, arguments: &[u8], ends: &[usize]) {
+        if !self.is_ours() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if !self.is_of_function(&mut state, &site) {
+            return ends.iter().for_each(|_| self.refuse(&mut state, site));
+        }
+        // The new ones, one behind the other.
+        let (mut new, mut new_ends, mut start) = (Vec::new(), Vec::new(), 0);
+        for &end in ends {
+            let own = &arguments[start..end];
+            start = end;
+            match self.look_up(&mut state, own) {
+                Ok(entry) => state.pieces.add_recorded(site, entry, entry.has_outcome(self.counting)),
+                Err(key) => {
+                    if self.add_new(&mut state, site, key) {
+                        new.extend_from_slice(own);
+                        new_ends.push(new.len());
+                    }
+                }
+            }
+        }
+        if !new_ends.is_empty() {
+            self.pieces_added(state);
+            self.inner.add_pieces(self.key, site, &new, &new_ends);
+        }
+    }
+
+    fn add_failed(&self, _: TaskKey, site: Site, kind: ErrorKind, message: String) {
+        if self.is_ours() {
+            self.state.lock().pieces.add_failed(site, kind, message);
+        }
+    }
+
+    fn completed(&self, _: TaskKey) -> usize {
+        if !self.is_ours() {
+            return 0;
+        }
+        let mut state = self.state.lock();
+        if self.inner.runs_in_caller() {
+            (state, _) = self.run_one(state);
+        }
+        state.pieces.done()
+    }
+
+    fn resumed(&self, _: TaskKey) -> usize {
+        if self.is_ours() { self.state.lock().pieces.resumed() } else { 0 }
+    }
+
+    fn already_done(&self, _: TaskKey) -> usize {
+        if self.is_ours() { self.state.lock().pieces.already_done() } else { 0 }
+    }
+
+    fn label(&self, _: TaskKey, number: usize) -> Option<PieceLabel> {
+        if self.is_ours() { self.state.lock().pieces.label(number) } else { None }
+    }
+
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
+        if !self.is_ours() {
+            return Some(Outcomes::One(Settled::Failed(Recorder::foreign())));
+        }
+        let taken = self.wait(Want::Piece(next), deadline, |state| {
+            let taken = state.pieces.take_many(next, BATCH_PIECES, BATCH_BYTES);
+            (!taken.is_empty()).then_some(taken)
+        })?;
+        let settled = taken.into_iter().enumerate().map(|(index, outcome)| self.settled(next + index, outcome));
+        Some(Outcomes::Many(settled.collect()))
+    }
+
+    fn take_finished(&self, _: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished> {
+        if !self.is_ours() {
+            let (number, settled) = (wanted.number(), Settled::Failed(Recorder::foreign()));
+            return Some(Finished { number, settled, attempts: 0, took_ns: 0 });
+        }
+        let want = match wanted {
+            Wanted::First { .. } => Want::Any,
+            Wanted::Piece(number) => Want::Piece(number),
+        };
+        let taken = self.wait(want, deadline, |state| Recorder::take_ready(state, wanted))?;
+        Some(self.finished(taken))
+    }
+
+    fn take_all_finished(&self, _: TaskKey) -> Vec<Finished> {
+        if !self.is_ours() {
+            return Vec::new();
+        }
+        let mut state = self.state.lock();
+        let any = Wanted::First { lowest: 0 };
+        let next = || Recorder::take_ready(&mut state, any);
+        let taken: Vec<_> = std::iter::from_fn(next).take(BATCH_PIECES).collect();
+        drop(state);
+        self.writer.notify_one();
+        taken.into_iter().map(|taken| self.finished(taken)).collect()
+    }
+
+    fn interrupt(&self, _: TaskKey) {
+        if self.is_ours() {
+            self.state.lock().is_interrupted = true;
+            self.callers.notify_all();
+        }
+    }
+
+    fn reuse(&self, buffer: Vec<u8>) {
+        self.inner.reuse(buffer);
+    }
+
+    fn cancel(&self, _: TaskKey) {
+        if self.is_ours() {
+            self.inner.cancel(self.key);
+        }
+    }
+
+    fn stop(&self, _: TaskKey) {
+        if self.is_ours() {
+            self.inner.stop(self.key);
+        }
+    }
+
+    fn close(&self, _: TaskKey, kill: bool) {
+        if !self.is_ours() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if !std::mem::take(&mut state.is_task_open) {
+            return;
+        }
+        // What nobody has begun, nobody will.
+        if self.inner.runs_in_caller() {
+            state.open -= state.handed.len() - state.next_inline;
+            state.next_inline = state.handed.len();
+        }
+        let rest = state.pieces.let_go();
+        drop(state);
+        drop(rest);
+        failpoint!("journal-task-closed");
+        if kill {
+            self.inner.cancel(self.key);
+        } else {
+            self.inner.stop(self.key);
+        }
+        self.release();
+    }
+}

@@ -1,0 +1,105 @@
+//! What the writer does with the state that it shares with its task.
+
+use super::{Order, Recorder, Unsynced};
+use crate::backend::{Finished, Settled};
+use crate::error::{Error, ErrorKind};
+use crate::journal::format::{Ended, Key};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Recorder {
+    /// Waits for something to do.
+    pub(in crate::journal) fn await_order(&self, unsynced: Unsynced) -> Order {
+        let mut state = self.state.lock();
+        loop {
+            match state.next_order(unsynced, self.inner.runs_in_caller(), Instant::now()) {
+                Order::Wait(Some(until)) => _ = self.writer.wait_until(&mut state, until),
+                Order::Wait(None) => self.writer.wait(&mut state),
+                order => return order,
+            }
+        }
+    }
+
+    /// The writer has come back from the inner backend.
+    pub(in crate::journal) fn has_taken(&self) {
+        self.state.lock().is_taking = false;
+    }
+
+    /// The writer has the outcomes of these pieces: their numbers in the task, and their keys.
+    pub(in crate::journal) fn come(&self, finished: &[Finished]) -> Vec<(usize, Key)> {
+        let mut state = self.state.lock();
+        state.open -= finished.len();
+        // Those of a task without a pool were counted when they came.
+        if !self.inner.runs_in_caller() {
+            state.unsettled += finished.len();
+            state.unsettled_bytes += finished.iter().map(|finished| finished.settled.bytes()).sum::<usize>();
+        }
+        let of_handed = |finished: &Finished| {
+            let handed = &mut state.handed[finished.number];
+            handed.has_ended = true;
+            (handed.number, handed.key)
+        };
+        finished.iter().map(of_handed).collect()
+    }
+
+    /// The callers may have these outcomes. Those that are done and wait to be confirmed have what is to be recorded then.
+    pub(in crate::journal) fn settle(&self, outcomes: Vec<(usize, Settled)>, unconfirmed: Vec<(usize, Ended)>) {
+        if outcomes.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.pieces.failure().is_some() {
+            return;
+        }
+        state.unsettled -= outcomes.len();
+        state.unconfirmed.extend(unconfirmed);
+        for (number, settled) in outcomes {
+            state.unsettled_bytes -= settled.bytes();
+            // Who is gone needs no result, but a confirmer asks how the piece has ended.
+            let is_task_open = state.is_task_open;
+            state.pieces.settle(number, if is_task_open { settled } else { settled.without_result() });
+        }
+        if state.is_satisfied() {
+            self.callers.notify_all();
+        }
+    }
+
+    /// The error of a piece whose outcome the journal does not take.
+    pub(in crate::journal) fn piece_error(&self, number: usize, message: String) -> Error {
+        let error = Error::new(ErrorKind::Journal, message);
+        match self.state.lock().pieces.label(number) {
+            Some(label) => error.with_piece(label, 1),
+            None => error,
+        }
+    }
+
+    /// All that had ended when the flush was asked for is recorded.
+    pub(in crate::journal) fn has_flushed(&self, flush: u64) {
+        self.state.lock().flushes_done = flush;
+        self.callers.notify_all();
+    }
+
+    /// Nothing is recorded any more: all that has no outcome has failed, and what runs is killed.
+    pub(in crate::journal) fn fail(&self, error: &Error) {
+        let mut state = self.state.lock();
+        state.pieces.fail(Arc::from(error.to_string()));
+        (state.unsettled, state.unsettled_bytes) = (0, 0);
+        state.confirmations.clear();
+        state.unconfirmed.clear();
+        self.callers.notify_all();
+        drop(state);
+        self.inner.cancel(self.key);
+    }
+
+    /// What holds the file open is let go of; then it is unlocked.
+    pub(in crate::journal) fn let_files_go(&self) {
+        self.files.lock().clear();
+    }
+
+    /// The file is unlocked.
+    pub(in crate::journal) fn is_over(&self) {
+        self.inner.close(self.key, false);
+        self.state.lock().is_over = true;
+        self.callers.notify_all();
+    }
+}

@@ -1,0 +1,83 @@
+//! A task whose pieces are recorded in a journal.
+
+use super::Task;
+use crate::backend::Backend;
+use crate::codec::value::Value;
+use crate::error::{Error, ErrorKind};
+use crate::journal::{self, Confirmer, Journal, Names, Recorder};
+use std::sync::Arc;
+
+/// What a task knows of its journal.
+#[derive(Default)]
+pub(super) struct Journalled {
+    version: String,
+    recorder: Option<Arc<Recorder>>,
+}
+
+impl<R: Value> Task<R> {
+    /// The version of what the pieces do, for a [journal](Self::journal): a piece that was recorded under another version is run again. Default:
+    /// empty. Before [`journal`](Self::journal).
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.journalled.version = version.into();
+        self
+    }
+
+    /// Records how each piece ends in a journal, and does not run again what an earlier run has recorded there as done. The task needs a
+    /// [`name`](Self::name), and all its pieces call one function. Before the first `run`.
+    ///
+    /// The journal is opened, locked and read now. An outcome is recorded before anyone gets it, and is as durable as
+    /// [`Journal::durability`] says; [`completed`](Self::completed) counts recorded pieces. A piece that was recorded before has its outcome at
+    /// once and reaches no worker. Errors by the task itself (`Cancelled`, `Encode`, `Config`, `Unsupported`, `Journal`) are not recorded.
+    ///
+    /// The file is unlocked by the drop of the task, its iterator and its [confirmers](Self::confirmer), which waits until it is written.
+    /// If pieces still run then, as when a task is dropped, they are recorded as they end, and until then the file stays
+    /// locked. [`Canceller::stop`](crate::Canceller::stop) ends a run in order.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("lengths.journal");
+    /// let task = multicore::Task::<usize>::new_or_inline().name("lengths").journal(&path)?;
+    /// task.call(|text: String| text.len(), "four".to_string());
+    /// assert_eq!(task.get()?, [4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if the task has no name, or has pieces or a journal already. [`Journal`](ErrorKind::Journal) if the file cannot be opened, is
+    /// held by another task or process, is no journal, is damaged, or has outcomes of the same name and version with results of another type.
+    pub fn journal(mut self, journal: impl Into<Journal>) -> Result<Self, Error> {
+        let config = |message| Err(Error::new(ErrorKind::Config, message));
+        let Some(name) = self.settings.name.clone() else {
+            return config(
+                "a task with a journal needs a name, by which its pieces are known again: set .name() before .journal()",
+            );
+        };
+        if !self.is_empty() {
+            return config("the task has pieces that its journal would not know: set .journal() before the first run");
+        }
+        if self.journalled.recorder.is_some() {
+            return config("the task has a journal: Journal::also counts the outcomes of another one too");
+        }
+        let version = self.journalled.version.clone();
+        let names = Names { name, version, types: std::any::type_name::<R>() };
+        let backend = (Arc::clone(&self.backend), self.key);
+        let recorder = journal::open(&journal.into(), backend, names, self.settings.clone())?;
+        self.backend = Arc::clone(&recorder) as Arc<dyn Backend>;
+        self.journalled.recorder = Some(recorder);
+        Ok(self)
+    }
+
+    /// A handle by which the caller says which pieces are done, where the journal is [confirmed](Journal::confirmed).
+    #[must_use]
+    pub fn confirmer(&self) -> Confirmer {
+        Confirmer::new(self.journalled.recorder.as_ref())
+    }
+
+    /// How many pieces had their outcome from an earlier run when they were handed out.
+    #[must_use]
+    pub fn resumed(&self) -> usize {
+        self.backend.resumed(self.key)
+    }
+}
