@@ -3,6 +3,7 @@
 pub mod faults;
 pub mod gate;
 pub mod idle;
+pub mod journal;
 pub mod lock;
 pub mod memory;
 pub mod payload;
@@ -19,7 +20,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 12] = [
+pub const ALL: [(&str, Jobs); 13] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -29,6 +30,7 @@ pub const ALL: [(&str, Jobs); 12] = [
     ("idle", idle::jobs),
     ("gate", gate::jobs),
     ("faults", faults::jobs),
+    ("journal", journal::jobs),
     ("lock", lock::jobs),
     ("memory", memory::jobs),
     ("workers", workers::jobs),

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 /// Steps of a random number generator.
-fn work(steps: u64, seed: u64) -> u64 {
+pub(super) fn work(steps: u64, seed: u64) -> u64 {
     let mut state = seed | 1;
     for _ in 0..steps {
         state ^= state << 13;
@@ -18,7 +18,7 @@ fn work(steps: u64, seed: u64) -> u64 {
 }
 
 /// The number of steps that take one millisecond on this machine when nothing else runs.
-fn steps_a_millisecond() -> u64 {
+pub(super) fn steps_a_millisecond() -> u64 {
     static STEPS: OnceLock<u64> = OnceLock::new();
     *STEPS.get_or_init(|| {
         let sample = || {
