@@ -59,3 +59,6 @@ use std::path::Path;
 pub fn fingerprint(path: impl AsRef<Path>) -> io::Result<String> {
     crate::sys::record_file::fingerprint(path.as_ref())
 }
+
+#[cfg(all(test, debug_assertions, target_os = "linux", not(any(miri, loom))))]
+mod tests;

@@ -20,6 +20,7 @@ use super::storage::Storage;
 use super::writer;
 use crate::backend::{Backend, TaskKey, TaskSettings};
 use crate::error::{Error, ErrorKind};
+use crate::failpoint::failpoint;
 use crate::sys::left_over;
 use crate::sys::record_file::{RecordFile, Refusal};
 use std::path::Path;
@@ -67,7 +68,9 @@ pub(crate) fn open(
     for (file, id, name) in others {
         files.add(Box::new(file), id, name);
     }
+    failpoint!("journal-opened");
     log.begin_run(&this_run(&names)).map_err(fault)?;
+    failpoint!("journal-run-begun");
     let earlier = (index, files, journal.counting());
     let recorder = Recorder::new(backend, path.clone(), journal.durability, earlier, names, settings);
     let recorder = Arc::new(recorder);

@@ -129,6 +129,7 @@ impl Writer {
 
     fn record(&mut self, finished: Vec<Finished>) {
         let identities = self.recorder.come(&finished);
+        failpoint!("journal-outcomes-come");
         self.attempt(|writer| {
             let (mut at_once, mut unconfirmed) = (Vec::new(), Vec::new());
             let now_ns = since_1970_ns();
@@ -152,6 +153,7 @@ impl Writer {
             writer.write()?;
             failpoint!("journal-records-written");
             writer.recorder.settle(at_once, unconfirmed);
+            failpoint!("journal-settled-at-once");
             Ok(())
         });
     }
