@@ -128,4 +128,4 @@ mod armed {
 }
 
 #[cfg(all(test, debug_assertions, target_os = "linux", not(any(miri, loom))))]
-mod tests;
+pub(crate) mod tests;

@@ -120,6 +120,7 @@ pub use crate::{
         Task,
         canceller::Canceller,
         iter::{Iter, IterCompleted},
+        progress::Progress,
     },
 };
 

@@ -5,7 +5,7 @@
 //! Invariant: no lock is held while a piece runs. A piece may thus use its own task, which it can
 //! reach by a thread-local variable.
 
-use crate::backend::{Backend, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
+use crate::backend::{Backend, Counts, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::{Encoded, Format};
@@ -37,6 +37,11 @@ struct Pieces {
     waiting: VecDeque<(usize, Arguments)>,
     /// How many pieces have an outcome, or had one that was taken.
     completed: usize,
+    /// Those of them that have failed.
+    failed: usize,
+    retried: usize,
+    /// The bytes of the results.
+    bytes: u64,
     /// Results are encoded here. Empty while a piece runs.
     result: Vec<u8>,
 }
@@ -181,8 +186,8 @@ impl Backend for Inline {
     }
 
     /// None: nothing runs unless somebody waits for it.
-    fn take_all_finished(&self, _: TaskKey) -> Vec<Finished> {
-        Vec::new()
+    fn take_all_finished(&self, _: TaskKey) -> (Vec<Finished>, bool) {
+        (Vec::new(), false)
     }
 
     /// Nobody waits for another thread.
@@ -192,6 +197,14 @@ impl Backend for Inline {
 
     fn cancel(&self, _: TaskKey) {
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn counts(&self, _: TaskKey) -> Counts {
+        let pieces = self.pieces.lock();
+        let Pieces { failed, bytes, completed, .. } = *pieces;
+        let running = pieces.pieces.len() - completed - pieces.waiting.len();
+        let retried = pieces.retried;
+        Counts { total: pieces.pieces.len(), done: completed - failed, failed, running, retried, resumed: 0, bytes }
     }
 
     /// The same: nobody kills the caller.
@@ -224,6 +237,9 @@ impl Pieces {
     fn settle(&mut self, number: usize, outcome: Result<Reply, Failed>, ran: Ran) {
         // Without a label the task was closed by the piece that ran.
         let Some(label) = self.label(number) else { return };
+        self.failed += usize::from(outcome.is_err());
+        self.retried += ran.attempts.saturating_sub(1) as usize;
+        self.bytes += outcome.as_ref().map_or(0, |reply| reply.len() as u64);
         let piece = &mut self.pieces[number];
         piece.ran = ran;
         piece.state = State::Settled(match outcome {

@@ -69,14 +69,6 @@ pub(crate) enum Settled {
 
 #[cfg_attr(not(feature = "journal"), allow(dead_code))]
 impl Settled {
-    /// The same without its result.
-    pub(crate) fn without_result(self) -> Settled {
-        match self {
-            Settled::Done(_) => Settled::Done(Reply::copy_of(&[])),
-            failed @ Settled::Failed(_) => failed,
-        }
-    }
-
     /// The length of its result.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -123,6 +115,15 @@ pub(crate) enum ReadOrder {
     Next,
 }
 
+/// How far the reader of a task is, where another backend takes the outcomes for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reader {
+    /// The bytes of results that were taken and that nobody has read.
+    pub(crate) unread_bytes: usize,
+    /// It waits for an outcome.
+    pub(crate) is_awaited: bool,
+}
+
 /// Which outcome a caller takes as it finishes.
 #[cfg_attr(not(feature = "journal"), allow(dead_code))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,21 @@ impl Wanted {
             Wanted::First { lowest: number } | Wanted::Piece(number) => number,
         }
     }
+}
+
+/// How far a task has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) total: usize,
+    pub(crate) done: usize,
+    pub(crate) failed: usize,
+    pub(crate) running: usize,
+    /// Starts of pieces that were started before.
+    pub(crate) retried: usize,
+    /// Had an outcome from an earlier run.
+    pub(crate) resumed: usize,
+    /// Of the results.
+    pub(crate) bytes: u64,
 }
 
 /// A piece that has finished.
@@ -191,6 +207,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         0
     }
 
+    /// How far the task has come. It runs nothing and waits for nothing.
+    fn counts(&self, task: TaskKey) -> Counts;
+
     /// How errors name a piece.
     fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel>;
 
@@ -208,8 +227,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// [interrupted](Self::interrupt): then `None`. A backend that does not know the task returns its error.
     fn take_finished(&self, task: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished>;
 
-    /// Takes the outcomes of the pieces that have finished and were not taken, some at a time, and waits for none.
-    fn take_all_finished(&self, task: TaskKey) -> Vec<Finished>;
+    /// Takes the outcomes of the pieces that have finished and were not taken, some at a time, and waits for none. True if there may be
+    /// more.
+    fn take_all_finished(&self, task: TaskKey) -> (Vec<Finished>, bool);
+
+    /// The one that takes a task's outcomes hands them on to this reader: what that has not read counts as unread.
+    fn tell_reader(&self, _: TaskKey, _: Reader) {}
 
     /// The thread that waits in [`take_finished`](Self::take_finished) for a piece of this task, or the next one that would,
     /// returns without one.

@@ -15,7 +15,9 @@
 use super::core::{Closed, Core, NextFinished, Want};
 use super::report;
 use super::unpark::Wake;
-use crate::backend::{Backend, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted, Workers};
+use crate::backend::{
+    Backend, Counts, Finished, Outcomes, ReadOrder, Reader, Settled, Site, TaskKey, TaskSettings, Wanted, Workers,
+};
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
@@ -254,6 +256,15 @@ impl Backend for Shared {
         }
     }
 
+    fn counts(&self, task: TaskKey) -> Counts {
+        let counts = self.with(|core| {
+            core.collect();
+            core.keep_owed_attention();
+            core.counts_of(task)
+        });
+        counts.unwrap_or_default()
+    }
+
     fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel> {
         self.with(|core| core.label(task, number))?
     }
@@ -308,23 +319,41 @@ impl Backend for Shared {
         }
     }
 
-    fn take_all_finished(&self, key: TaskKey) -> Vec<Finished> {
+    fn take_all_finished(&self, key: TaskKey) -> (Vec<Finished>, bool) {
         let take = |core: &mut Core| {
             core.collect();
-            let (mut all, mut bytes) = (Vec::new(), 0);
-            while all.len() < BATCH_PIECES
-                && bytes < BATCH_BYTES
-                && let Some(task) = core.task(key)
-                && let Some(NextFinished::Piece(number, settled)) = task.take_finished()
+            let (mut all, mut bytes, mut has_more) = (Vec::new(), 0, false);
+            while let Some(task) = core.task(key)
+                && let Some(next) = task.take_finished()
             {
-                bytes += settled.bytes();
-                all.push(task.told_of(number, settled));
+                match next {
+                    NextFinished::Piece(number, settled) => {
+                        bytes += settled.bytes();
+                        all.push(task.told_of(number, settled));
+                    }
+                    // The lock was held for long enough.
+                    NextFinished::LookAgain => has_more = true,
+                }
+                has_more |= all.len() == BATCH_PIECES || bytes >= BATCH_BYTES;
+                if has_more {
+                    break;
+                }
             }
             core.reader_came(key);
             core.keep_owed_attention();
-            all
+            (all, has_more)
         };
         self.with(take).unwrap_or_default()
+    }
+
+    fn tell_reader(&self, key: TaskKey, reader: Reader) {
+        self.with(|core| {
+            if let Some(task) = core.task(key) {
+                task.set_reader(reader);
+            }
+            core.reader_came(key);
+            core.keep_owed_attention();
+        });
     }
 
     fn interrupt(&self, key: TaskKey) {

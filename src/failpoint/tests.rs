@@ -6,7 +6,7 @@
 //! not reach it.
 
 #[path = "../../tests/run/process.rs"]
-mod process;
+pub(crate) mod process;
 
 use self::process::{DEADLINE, Outcome, Run, comes_true};
 use super::VARIABLE;

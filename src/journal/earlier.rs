@@ -28,7 +28,8 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// |-------|--------------------------------------------|
 /// | 0-47  | the offset of its record                   |
 /// | 48-55 | the number of its file                     |
-/// | 56-63 | what it is                                 |
+/// | 56-59 | what it is                                 |
+/// | 60-63 | about how long its result is: two bits of the length each |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry(u64);
 
@@ -48,8 +49,14 @@ enum What {
 }
 
 impl Entry {
-    fn new(file: u8, offset: u64, what: What) -> Entry {
-        Entry(offset & ((1 << 48) - 1) | u64::from(file) << 48 | (what as u64) << 56)
+    fn new(file: u8, offset: u64, what: What, bytes: usize) -> Entry {
+        let class = u64::from((usize::BITS - bytes.leading_zeros()).div_ceil(2)).min(15);
+        Entry(offset & ((1 << 48) - 1) | u64::from(file) << 48 | (what as u64) << 56 | class << 60)
+    }
+
+    /// Its result, or its message, is no longer than this.
+    pub(super) fn most_bytes(self) -> usize {
+        (1 << (2 * (self.0 >> 60))) - 1
     }
 
     fn offset(self) -> u64 {
@@ -61,7 +68,7 @@ impl Entry {
     }
 
     fn what(self) -> What {
-        match self.0 >> 56 {
+        match self.0 >> 56 & 15 {
             0 => What::Result,
             1 => What::Empty,
             2 => What::NoResult,
@@ -69,6 +76,10 @@ impl Entry {
             4 => What::ConfirmedEmpty,
             _ => What::Failed,
         }
+    }
+
+    pub(super) fn is_failed(self) -> bool {
+        self.what() == What::Failed
     }
 
     /// False if nothing is known of the piece but that it is done.
@@ -126,7 +137,7 @@ impl Index {
             (_, How::Result) => What::Result,
             (_, How::NoResult) => What::NoResult,
         };
-        let entry = Entry::new(file, found.offset, what);
+        let entry = Entry::new(file, found.offset, what, found.head.body_bytes.saturating_sub(OUTCOME_BYTES));
         let before = self.entries.insert(ended.key, entry);
         // What another journal has done counts, though it has failed here.
         if let Some(before) = before

@@ -9,7 +9,7 @@
 //! Invariant: all before `synced` is on the disk, all before `end` was written whole, and `end` is the end of the file unless a
 //! write has failed.
 
-use super::format::{self, FileId, HEADER_BYTES, HeaderFault, Kind, MAX_RUN, Run};
+use super::format::{self, FileId, HEAD_BYTES, HEADER_BYTES, Head, HeaderFault, Kind, MARK, MAX_RUN, Run};
 use super::scan::{Damage, Found, Next, Scanner};
 use super::storage::{self, Source, Storage};
 use std::io;
@@ -94,6 +94,31 @@ pub(super) fn read_all<S: Source>(
             },
         }
     }
+}
+
+/// The run that began last. It is looked for from the end on: a journal may be long, and who is refused should know it at once.
+pub(super) fn last_run(storage: &impl Source, id: FileId) -> io::Result<Option<Run>> {
+    let mut end = storage.length()?;
+    let mut window = Vec::new();
+    while end > HEADER_BYTES as u64 {
+        let start = end.saturating_sub(BEGINNING_BYTES as u64).max(HEADER_BYTES as u64);
+        // A head may reach into the part that was searched before.
+        let length = (end - start) as usize + HEAD_BYTES;
+        window.resize(length.min((storage.length()? - start) as usize), 0);
+        storage::read_exact_at(storage, start, &mut window)?;
+        let heads = window.windows(HEAD_BYTES).enumerate().rev();
+        for (at, head) in heads.filter(|(_, head)| head.starts_with(&MARK)) {
+            let Some(head) = Head::decode(head, id).filter(|head| head.kind == Kind::Run) else { continue };
+            let mut record = vec![0; (head.record_bytes() as usize).min(2 * BEGINNING_BYTES)];
+            let read = storage::read_exact_at(storage, start + at as u64, &mut record);
+            let run = read.ok().and_then(|()| format::body_of(&record, id)).and_then(Run::decode);
+            if run.is_some() {
+                return Ok(run);
+            }
+        }
+        end = start;
+    }
+    Ok(None)
 }
 
 impl<S: Storage> Log<S> {

@@ -12,7 +12,7 @@
 
 use super::earlier::{Files, Index};
 use super::file::{fault_of, refused, unusable};
-use super::format::{FileId, Kind, Run};
+use super::format::{FileId, Run};
 use super::log::{self, Fault, Log};
 use super::recorder::{Names, Recorder};
 use super::settings::Journal;
@@ -22,7 +22,7 @@ use crate::backend::{Backend, TaskKey, TaskSettings};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::left_over;
-use crate::sys::record_file::{RecordFile, Refusal};
+use crate::sys::record_file::{self, RecordFile, Refusal};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -101,18 +101,33 @@ fn lock(path: &Path) -> Result<RecordFile, Error> {
 /// holder lives, or they do not end.
 fn await_holder(path: &Path, within: Duration) -> Result<(), Error> {
     let held = |by: &str| fault_of(path, &format!("is held by {by}: wait until that has ended, or give another path"));
-    let Some((pid, identity)) = last_holder(path) else { return Err(refused(path, Refusal::Held)) };
-    if pid == std::process::id() {
+    // It may be gone in this moment.
+    let Ok(file) = RecordFile::open_to_read(path) else { return Err(refused(path, Refusal::Held)) };
+    if record_file::is_locked_here(file.identity()) {
         return Err(fault_of(path, HELD_HERE));
     }
-    if left_over::is_alive(pid) {
-        return Err(held(&format!("pid {pid}")));
+    // Another process may have our number, in another namespace.
+    if let Some(pid) = last_pid(&file).filter(|&pid| pid != std::process::id()) {
+        if left_over::is_alive(pid) {
+            return Err(held(&format!("pid {pid}")));
+        }
+        let left = left_over::await_ends(within, || left_over::holders_of(file.identity()));
+        if !left.is_empty() {
+            return Err(held(&format!("processes of pid {pid}, which has died: {}", listed(&left))));
+        }
     }
-    let left = left_over::await_ends(within, || left_over::holders_of(identity));
-    if left.is_empty() && !within.is_zero() {
-        return Ok(());
+    if within.is_zero() {
+        return Err(held("another process, which cannot be seen from here"));
     }
-    Err(held(&format!("processes of pid {pid}, which has died: {}", listed(&left))))
+    // It lets go at this moment, or cannot be seen. No call waits for such a lock until a time.
+    std::thread::sleep(within.min(Duration::from_millis(10)));
+    Ok(())
+}
+
+/// The process that wrote to a journal last.
+fn last_pid(file: &RecordFile) -> Option<u32> {
+    let id = log::id_of(file).ok()??;
+    Some(log::last_run(file, id).ok()??.pid)
 }
 
 fn listed(pids: &[u32]) -> String {
@@ -120,20 +135,6 @@ fn listed(pids: &[u32]) -> String {
 }
 
 const HELD_HERE: &str = "is held by this process: another task has it, or one that was dropped still runs pieces";
-
-/// The process that wrote to a journal last, and what tells its file from others. It is read without the lock.
-fn last_holder(path: &Path) -> Option<(u32, (u64, u64))> {
-    let file = RecordFile::open_to_read(path).ok()?;
-    let id = log::id_of(&file).ok()??;
-    let mut last = None;
-    let note = |found: &super::scan::Found, body: &[u8]| {
-        if found.head.kind == Kind::Run {
-            last = Run::decode(body).map(|run| run.pid);
-        }
-    };
-    log::read_all(&file, id, true, note).ok()?;
-    Some((last?, file.identity()))
-}
 
 /// Waits until nothing is left of the run before: its workers end by themselves, but a moment after their parent was killed.
 fn await_end_of(path: &Path, pid: u32) -> Result<(), Error> {

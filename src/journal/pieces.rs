@@ -13,7 +13,7 @@
 //! Invariant: a piece is taken once, and each of them in `finished` has an outcome, or had one.
 
 use super::earlier::Entry;
-use crate::backend::{Settled, Site};
+use crate::backend::{Counts, Settled, Site};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use std::collections::VecDeque;
@@ -68,6 +68,8 @@ pub(super) struct Pieces {
     failed: usize,
     resumed: usize,
     unread_bytes: usize,
+    /// Of all results that came in this run.
+    bytes: u64,
     failure: Option<Arc<str>>,
 }
 
@@ -84,6 +86,14 @@ impl Pieces {
     /// How many an earlier run had recorded.
     pub(super) fn resumed(&self) -> usize {
         self.resumed
+    }
+
+    /// How far the task has come, but for what runs.
+    pub(super) fn counts(&self) -> Counts {
+        let (total, bytes) = (self.len(), self.bytes);
+        let ended = self.done();
+        let failed = ended - self.done + self.failed;
+        Counts { total, done: ended - failed, failed, resumed: self.resumed, bytes, ..Counts::default() }
     }
 
     /// How many are only known to be done already.
@@ -125,6 +135,7 @@ impl Pieces {
 
     /// `has_outcome` is false for a piece of which nothing is left but that it is done.
     pub(super) fn add_recorded(&mut self, site: Site, entry: Entry, has_outcome: bool) {
+        self.failed += usize::from(entry.is_failed());
         let number = self.add(site, State::Recorded(entry));
         self.resumed += 1;
         self.done += 1;
@@ -156,6 +167,7 @@ impl Pieces {
     pub(super) fn settle(&mut self, number: usize, settled: Settled) {
         let Some(state @ State::Open) = self.states.get_mut(number).filter(|_| self.failure.is_none()) else { return };
         self.unread_bytes += settled.bytes();
+        self.bytes += settled.bytes() as u64;
         *state = match settled {
             Settled::Done(reply) => State::Done(reply),
             Settled::Failed(error) => {
@@ -165,6 +177,13 @@ impl Pieces {
         };
         self.done += 1;
         self.finished.push_back(number);
+    }
+
+    /// A piece has ended of which nobody wants the outcome.
+    pub(super) fn note_end(&mut self, number: usize, is_done: bool) {
+        if let Some(state @ State::Open) = self.states.get_mut(number) {
+            *state = if is_done { State::Taken } else { State::TakenFailed };
+        }
     }
 
     /// Nothing is recorded any more: what has no outcome fails.
@@ -181,6 +200,7 @@ impl Pieces {
             None => Standing::Unknown,
             Some(State::Open) => Standing::Open,
             Some(State::Failed(_) | State::TakenFailed) => Standing::Failed,
+            Some(State::Recorded(entry)) if entry.is_failed() => Standing::Failed,
             Some(State::Done(_) | State::Taken) => Standing::Done,
             Some(State::Recorded(_) | State::TakenRecorded) => Standing::Earlier,
         }
@@ -202,6 +222,7 @@ impl Pieces {
         }
         let state = &mut self.states[number];
         let (outcome, taken) = match std::mem::replace(state, State::Taken) {
+            State::Recorded(entry) if entry.is_failed() => (Outcome::Recorded(entry), State::TakenFailed),
             State::Recorded(entry) => (Outcome::Recorded(entry), State::TakenRecorded),
             State::Done(reply) => {
                 self.unread_bytes -= reply.len();
@@ -223,12 +244,16 @@ impl Pieces {
     /// Takes those that have an outcome from piece `next` on, up to the first one that has none, this number of them, or this
     /// many bytes.
     pub(super) fn take_many(&mut self, next: usize, pieces: usize, bytes: usize) -> Vec<Outcome> {
-        let before = self.unread_bytes;
-        let mut taken = Vec::new();
+        let (mut taken, mut taken_bytes) = (Vec::new(), 0);
         while taken.len() < pieces
-            && before - self.unread_bytes < bytes
+            && taken_bytes < bytes
             && let Some(outcome) = self.take(next + taken.len())
         {
+            taken_bytes += match &outcome {
+                Outcome::Settled(settled) => settled.bytes(),
+                // It is read next.
+                Outcome::Recorded(entry) => entry.most_bytes(),
+            };
             taken.push(outcome);
         }
         taken

@@ -20,7 +20,7 @@ use super::format::{Ended, Key};
 use super::identity::Identities;
 use super::pieces::{Outcome, Pieces, Standing};
 use super::settings::Durability;
-use crate::backend::{Backend, Finished, Settled, TaskKey, TaskSettings, Wanted};
+use crate::backend::{Backend, Finished, Reader, Settled, TaskKey, TaskSettings};
 use crate::codec::call::Call;
 use crate::error::{Error, ErrorKind};
 use crate::sys::process;
@@ -37,14 +37,15 @@ pub(super) const MAX_UNSYNCED_BYTES: usize = 1024 * 1024;
 /// piece by piece.
 pub(super) const MAX_PILED_BYTES: usize = 64 * 1024 * 1024;
 
+/// What a record takes beside the result.
+const RECORD_BYTES: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(super) inner: Arc<dyn Backend>,
     pub(super) key: TaskKey,
     pub(super) path: PathBuf,
     pub(super) durability: Durability,
-    /// What earlier runs have left.
-    index: Index,
     files: Mutex<Files>,
     pub(super) counting: Counting,
     names: Names,
@@ -83,7 +84,11 @@ pub(super) enum Want {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) pieces: Pieces,
+    /// What earlier runs have left.
+    index: Index,
     settings: TaskSettings,
+    /// Why no further piece is taken: the task was called otherwise after its journal was opened.
+    misuse: Option<String>,
     identities: Option<Identities>,
     /// The one function of all pieces.
     call: Option<Call>,
@@ -105,6 +110,8 @@ pub(super) struct State {
     holders: usize,
     is_task_open: bool,
     want: Option<Want>,
+    /// What the inner backend was told of the reader.
+    told: Reader,
     is_interrupted: bool,
     /// The writer waits in the inner backend.
     is_taking: bool,
@@ -121,7 +128,8 @@ pub(super) enum Order {
     /// Records and syncs all that has ended.
     Flush(u64),
     Sync,
-    Take(Wanted, Option<Instant>),
+    /// Takes an outcome from the inner backend, until this time, and tells it before of the reader, if there is something to tell.
+    Take(Option<Reader>, Option<Instant>),
     End,
     /// Nothing, until somebody or this time comes.
     Wait(Option<Instant>),
@@ -136,12 +144,14 @@ pub(super) struct Unsynced {
 }
 
 impl State {
-    fn new(settings: TaskSettings) -> State {
+    fn new(settings: TaskSettings, index: Index) -> State {
         let mut pieces = Pieces::default();
         pieces.set_name(settings.name.clone());
         State {
             pieces,
+            index,
             settings,
+            misuse: None,
             identities: None,
             call: None,
             handed: Vec::new(),
@@ -155,6 +165,7 @@ impl State {
             holders: 1,
             is_task_open: true,
             want: None,
+            told: Reader::default(),
             is_interrupted: false,
             is_taking: false,
             flushes_wanted: 0,
@@ -165,6 +176,10 @@ impl State {
 
     /// What the writer does next.
     fn next_order(&mut self, unsynced: Unsynced, runs_in_caller: bool, now: Instant) -> Order {
+        // First: what goes on coming must not put it off.
+        if unsynced.due.is_some_and(|due| due <= now || unsynced.bytes >= MAX_UNSYNCED_BYTES) {
+            return Order::Sync;
+        }
         if !self.confirmations.is_empty() {
             return Order::Confirm(std::mem::take(&mut self.confirmations));
         }
@@ -174,23 +189,14 @@ impl State {
         if self.flushes_done < self.flushes_wanted {
             return Order::Flush(self.flushes_wanted);
         }
-        let nothing_else_comes = self.open == 0 || runs_in_caller;
+        let nothing_else_comes = self.open == 0 || runs_in_caller || self.is_full();
         let is_hurried = self.want.is_some() || self.holders == 0;
-        if let Some(due) = unsynced.due
-            && (due <= now || unsynced.bytes >= MAX_UNSYNCED_BYTES || (nothing_else_comes && is_hurried))
-        {
+        if unsynced.due.is_some() && nothing_else_comes && is_hurried {
             return Order::Sync;
         }
         if self.open > 0 && !runs_in_caller {
-            match self.wanted() {
-                Some(wanted) => {
-                    self.is_taking = true;
-                    return Order::Take(wanted, unsynced.due);
-                }
-                // The piece that is waited for is in the group.
-                None if self.want.is_some() && unsynced.due.is_some() => return Order::Sync,
-                None => {}
-            }
+            self.is_taking = true;
+            return Order::Take(self.reader_to_tell(), unsynced.due);
         }
         if self.holders == 0 && self.open == 0 && unsynced.due.is_none() {
             Order::End
@@ -199,20 +205,19 @@ impl State {
         }
     }
 
-    /// The piece that is to be taken from the inner backend; `None` while too much is unread.
-    fn wanted(&self) -> Option<Wanted> {
-        let any = Wanted::First { lowest: 0 };
-        let counts = self.is_task_open && self.pieces.failure().is_none();
-        if !counts || !self.is_full() {
-            return Some(any);
-        }
-        match self.want? {
-            Want::Any => Some(any),
-            Want::Piece(number) => {
-                let inner = self.handed.binary_search_by_key(&number, |handed| handed.number).ok()?;
-                (!self.handed[inner].has_ended).then_some(Wanted::Piece(inner))
-            }
-        }
+    /// What the inner backend does not know yet of the reader, where that matters: it lets no more pieces begin than fit.
+    fn reader_to_tell(&mut self) -> Option<Reader> {
+        self.settings.max_unread_bytes?;
+        let reads = self.is_task_open && self.pieces.failure().is_none();
+        let reader = match reads {
+            true => Reader {
+                unread_bytes: self.pieces.unread_bytes() + self.unsettled_bytes,
+                is_awaited: self.want.is_some(),
+            },
+            // Nobody reads what comes, and so nobody waits for it to be read.
+            false => Reader { unread_bytes: 0, is_awaited: true },
+        };
+        (std::mem::replace(&mut self.told, reader) != reader).then_some(reader)
     }
 
     /// True if no more results are to come than a caller waits for.
@@ -230,7 +235,9 @@ impl State {
             Want::Piece(number) => self.handed[self.next_inline].number > number,
             Want::Any => self.unsettled > 0,
         };
-        !has_begun || (!self.is_full() && self.unsettled_bytes < MAX_UNSYNCED_BYTES)
+        // A record of nothing takes some bytes too.
+        let unsynced_bytes = self.unsettled_bytes + self.unsettled * RECORD_BYTES;
+        !has_begun || (!self.is_full() && unsynced_bytes < MAX_UNSYNCED_BYTES)
     }
 
     fn is_satisfied(&mut self) -> bool {
@@ -258,12 +265,11 @@ impl Recorder {
             key,
             path,
             durability,
-            index,
             files: Mutex::new(files),
             counting,
             names,
             owner: process::number(),
-            state: Mutex::new(State::new(settings.clone())),
+            state: Mutex::new(State::new(settings.clone(), index)),
             callers: Condvar::new(),
             writer: Condvar::new(),
         };
@@ -284,7 +290,19 @@ impl Recorder {
 
     fn configure_inner(&self, settings: TaskSettings) {
         let most = settings.max_unread_bytes.unwrap_or(MAX_PILED_BYTES).min(MAX_PILED_BYTES);
+        let is_bounded = settings.max_unread_bytes.is_some();
         self.inner.configure(self.key, TaskSettings { max_unread_bytes: Some(most), is_timed: true, ..settings });
+        if is_bounded {
+            // From here on the writer tells of each change.
+            self.inner.tell_reader(self.key, Reader::default());
+        }
+    }
+
+    /// The task is called otherwise than when its journal was opened: pieces that come have failed.
+    pub(crate) fn refuse_pieces(&self, why: &str) {
+        if self.is_ours() {
+            self.state.lock().misuse = Some(why.to_string());
+        }
     }
 
     /// What was taken, with what an earlier run has recorded read from its file.
@@ -295,6 +313,15 @@ impl Recorder {
         };
         let label = self.state.lock().pieces.label(number).expect("it was taken");
         self.files.lock().read(entry, label, self.counting)
+    }
+
+    /// The reader has taken something, or waits: lets the inner backend know where that lets a piece begin.
+    fn tell_reader(&self, mut state: MutexGuard<'_, State>) {
+        let reader = if self.inner.runs_in_caller() { None } else { state.reader_to_tell() };
+        drop(state);
+        if let Some(reader) = reader {
+            self.inner.tell_reader(self.key, reader);
+        }
     }
 
     /// Wakes the writer, wherever it sleeps.

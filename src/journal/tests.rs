@@ -1,11 +1,8 @@
 //! A host with journalled tasks is killed at each step of the journal's life, and at each system call on its file. What it was
 //! given is recorded, nothing that was recorded runs again, and the next run goes on.
 
-#[path = "../../tests/run/process.rs"]
-mod process;
-
-use self::process::Run;
 use crate::failpoint::VARIABLE;
+use crate::failpoint::tests::process::Run;
 use crate::journal::{self, Durability, Journal};
 use crate::{Pool, Task};
 use std::collections::BTreeSet;

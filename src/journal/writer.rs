@@ -16,9 +16,10 @@ use super::log::{Fault, Log};
 use super::recorder::{Order, Recorder, Unsynced};
 use super::settings::Durability;
 use super::storage::Storage;
-use crate::backend::{Finished, Settled};
+use crate::backend::{Finished, Reader, Settled, Wanted};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
+use crate::sys::signals::BlockedSignals;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -50,7 +51,11 @@ pub(super) fn start(log: Log<Box<dyn Storage + Send>>, recorder: &Arc<Recorder>)
         looked: Instant::now(),
         has_failed: false,
     };
-    std::thread::Builder::new().name("multicore-journal".to_string()).spawn(move || writer.run()).map(drop)
+    // The program's signals are for its own threads.
+    let signals = BlockedSignals::new();
+    let thread = std::thread::Builder::new().name("multicore-journal".to_string()).spawn(move || writer.run());
+    drop(signals);
+    thread.map(drop)
 }
 
 /// If the writer ends in whatever way, nobody waits for it for ever.
@@ -78,15 +83,7 @@ impl Writer {
                     self.recorder.has_flushed(flush);
                 }
                 Order::Sync => self.attempt(Writer::sync),
-                Order::Take(wanted, deadline) => {
-                    let finished = self.recorder.inner.take_finished(self.recorder.key, wanted, deadline);
-                    self.recorder.has_taken();
-                    if let Some(finished) = finished {
-                        let mut all = vec![finished];
-                        all.extend(self.recorder.inner.take_all_finished(self.recorder.key));
-                        self.record(all);
-                    }
-                }
+                Order::Take(reader, deadline) => self.take(reader, deadline),
                 Order::End => break,
                 Order::Wait(_) => {}
             }
@@ -116,13 +113,27 @@ impl Writer {
         }
     }
 
+    /// Waits for an outcome, until the deadline, and records it with all that are there.
+    fn take(&mut self, reader: Option<Reader>, deadline: Option<Instant>) {
+        let Recorder { inner, key, .. } = &*self.recorder;
+        if let Some(reader) = reader {
+            inner.tell_reader(*key, reader);
+        }
+        let finished = inner.take_finished(*key, Wanted::First { lowest: 0 }, deadline);
+        self.recorder.has_taken();
+        if let Some(finished) = finished {
+            let mut all = vec![finished];
+            all.append(&mut inner.take_all_finished(*key).0);
+            self.record(all);
+        }
+    }
+
     /// Records all that has finished.
     fn record_all(&mut self) {
-        loop {
-            let finished = self.recorder.inner.take_all_finished(self.recorder.key);
-            if finished.is_empty() {
-                return;
-            }
+        let mut has_more = true;
+        while has_more {
+            let finished;
+            (finished, has_more) = self.recorder.inner.take_all_finished(self.recorder.key);
             self.record(finished);
         }
     }
@@ -145,7 +156,12 @@ impl Writer {
                     at_once.push((number, settled));
                 } else {
                     match writer.put(number, &ended, settled)? {
-                        Put::Recorded(settled) if writer.syncs() => writer.group.push((number, settled)),
+                        Put::Recorded(settled) if writer.syncs() => {
+                            // What is not in the record waits for the sync all the same.
+                            let is_kept = matches!(ended.how, How::Result);
+                            writer.unsynced.bytes += if is_kept { 0 } else { settled.bytes() };
+                            writer.group.push((number, settled));
+                        }
                         Put::Recorded(settled) | Put::NotRecorded(settled) => at_once.push((number, settled)),
                     }
                 }
@@ -170,7 +186,8 @@ impl Writer {
 
     /// Puts the record of an outcome, if such an outcome has one.
     fn put(&mut self, number: usize, ended: &Ended, settled: Settled) -> Result<Put, Fault> {
-        let Some(head) = ended.encode() else { return Ok(Put::NotRecorded(settled)) };
+        // A piece that never began, because there was no worker for it, is to begin in a later run.
+        let Some(head) = ended.encode().filter(|_| ended.attempts > 0) else { return Ok(Put::NotRecorded(settled)) };
         let message;
         let rest = match (&settled, ended.how) {
             (Settled::Failed(error), _) => {
@@ -186,7 +203,8 @@ impl Writer {
             // The others of its task may be shorter.
             Err(fault @ Fault::TooLong { .. }) => {
                 let message = format!("has a result that has no record: {}", unusable(&self.recorder.path, fault));
-                return Ok(Put::NotRecorded(Settled::Failed(self.recorder.piece_error(number, message))));
+                let error = self.recorder.piece_error(number, message, ended.attempts, settled.bytes());
+                return Ok(Put::NotRecorded(Settled::Failed(error)));
             }
             Err(fault) => return Err(fault),
         }

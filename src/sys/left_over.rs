@@ -16,10 +16,13 @@ use std::time::{Duration, Instant};
 /// No environment that is longer is read.
 const MAX_ENVIRONMENT_BYTES: u64 = 4 << 20;
 
-/// True if there is a process with this number, whatever it is.
+/// True if there is a process with this number, whatever it is, that has not ended: a zombie has.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
-    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+    match process::pidfd_of(pid) {
+        Ok(pidfd) => !process::has_ended(&pidfd, Duration::ZERO),
+        Err(error) => error != rustix::io::Errno::SRCH,
+    }
 }
 
 /// Waits until nothing is left of a process that has died. Gives what is left when the time is over.
@@ -150,6 +153,10 @@ mod tests {
     fn this_process_is_alive_and_one_that_was_reaped_is_not() {
         assert!(is_alive(std::process::id()));
         let mut child = Command::new("true").spawn().unwrap();
+        // A zombie too.
+        let pidfd = process::pidfd_of(Pid::from_child(&child)).unwrap();
+        assert!(process::has_ended(&pidfd, Duration::from_secs(60)));
+        assert!(!is_alive(child.id()));
         child.wait().unwrap();
         assert!(!is_alive(child.id()) && !is_alive(u32::MAX));
     }

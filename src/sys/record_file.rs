@@ -9,8 +9,10 @@ use super::descriptors::{Descriptor, above_standard_streams};
 use super::may_sleep::assert_may_sleep;
 use super::process;
 use super::raw;
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::process::{Resource, geteuid, getrlimit};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,9 +34,20 @@ pub(crate) struct RecordFile {
     owner: process::Number,
 }
 
+/// What tells the locked files of this process from others.
+static LOCKED_HERE: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+/// True if this process has locked this file.
+pub(crate) fn is_locked_here(identity: (u64, u64)) -> bool {
+    LOCKED_HERE.lock().contains(&identity)
+}
+
 impl Drop for RecordFile {
     /// Not by closing it alone: a child that another thread forks in this moment has a copy of the descriptor until it executes something.
     fn drop(&mut self) {
+        if self.is_locked && process::is_current(self.owner) {
+            LOCKED_HERE.lock().remove(&self.identity());
+        }
         if self.is_locked && self.check_ours().is_ok() {
             // If that fails, the close that follows unlocks it.
             let _ = raw::unlock_open_file(&self.file);
@@ -96,6 +109,7 @@ impl RecordFile {
             return Err(Refusal::Held);
         }
         file.is_locked = true;
+        LOCKED_HERE.lock().insert(file.identity());
         // The holder before may have put another file in this place, as a compaction does.
         file.check_place().map_err(|_| Refusal::Replaced)?;
         // The entry in the folder must survive a power cut too.

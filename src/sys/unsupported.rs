@@ -126,6 +126,10 @@ pub(crate) mod record_file {
         System(io::Error),
     }
 
+    pub(crate) fn is_locked_here(_: (u64, u64)) -> bool {
+        false
+    }
+
     fn unsupported<T>() -> Result<T, Refusal> {
         Err(Refusal::System(io::ErrorKind::Unsupported.into()))
     }
@@ -211,5 +215,17 @@ pub(crate) mod left_over {
 
     pub(crate) fn await_end(_: u32, _: Duration) -> Vec<u32> {
         Vec::new()
+    }
+}
+
+#[cfg(feature = "journal")]
+pub(crate) mod signals {
+    /// Where no journal is opened, no thread writes one.
+    pub(crate) struct BlockedSignals;
+
+    impl BlockedSignals {
+        pub(crate) fn new() -> BlockedSignals {
+            BlockedSignals
+        }
     }
 }

@@ -31,11 +31,11 @@ impl<R: Value> Task<R> {
     /// As [`get`](Self::get); and [`TimedOut`](ErrorKind::TimedOut), without a piece, if the time
     /// has passed: then what has not begun never begins, and what runs is killed with its worker.
     /// [`Duration::ZERO`] gives what is there, [`Duration::MAX`] waits for ever.
-    pub fn get_timeout(self, timeout: Duration) -> Result<Vec<R>, Error> {
+    pub fn get_timeout(mut self, timeout: Duration) -> Result<Vec<R>, Error> {
         let deadline = Instant::now().checked_add(timeout);
         self.get_until(deadline).unwrap_or_else(|read| {
             let pieces = self.len();
-            self.close(true);
+            self.kill();
             let message =
                 format!("the task was not done within {timeout:?}: {read} of its {pieces} pieces were read by then");
             Err(Error::new(ErrorKind::TimedOut, message))
@@ -127,12 +127,15 @@ impl<R: Value> Task<R> {
     }
 
     pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
-        self.backend.take_in_order(self.key, next, order, deadline)
+        let taken = self.backend.take_in_order(self.key, next, order, deadline);
+        self.tell_progress();
+        taken
     }
 
     pub(super) fn take_finished(&mut self) -> Option<(usize, Settled)> {
         let wanted = Wanted::First { lowest: self.next_from(0) };
         let Finished { number, settled, .. } = self.backend.take_finished(self.key, wanted, None)?;
+        self.tell_progress();
         self.taken.get_or_insert_default().add(number);
         Some((number, settled))
     }

@@ -73,6 +73,7 @@ impl<R: Value> Iterator for Iter<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
+            self.task.end_progress();
             return None;
         }
         let settled = match self.batch.next() {
@@ -107,7 +108,11 @@ impl<R: Value> Iterator for IterCompleted<R> {
     type Item = (usize, Result<R, Error>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.task.next_completed()
+        let next = self.task.next_completed();
+        if next.is_none() {
+            self.task.end_progress();
+        }
+        next
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

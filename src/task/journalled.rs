@@ -16,9 +16,14 @@ pub(super) struct Journalled {
 
 impl<R: Value> Task<R> {
     /// The version of what the pieces do, for a [journal](Self::journal): a piece that was recorded under another version is run again. Default:
-    /// empty. Before [`journal`](Self::journal).
+    /// empty. Before [`journal`](Self::journal): after it, pieces end in [`Config`](ErrorKind::Config).
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.journalled.version = version.into();
+        if let Some(recorder) = &self.journalled.recorder {
+            recorder.refuse_pieces(
+                "its task got a version after its journal was opened, which knows pieces by it: set .version() before .journal()",
+            );
+        }
         self
     }
 
@@ -65,6 +70,9 @@ impl<R: Value> Task<R> {
         let backend = (Arc::clone(&self.backend), self.key);
         let recorder = journal::open(&journal.into(), backend, names, self.settings.clone())?;
         self.backend = Arc::clone(&recorder) as Arc<dyn Backend>;
+        if let Some(reporter) = &self.reporter {
+            reporter.follow(&self.backend);
+        }
         self.journalled.recorder = Some(recorder);
         Ok(self)
     }

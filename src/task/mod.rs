@@ -2,14 +2,18 @@
 //!
 //! Invariant: nothing here depends on which backend runs the pieces.
 
+#[cfg(feature = "indicatif")]
+mod bar;
 pub(crate) mod canceller;
 mod collect;
 pub(crate) mod iter;
 #[cfg(feature = "journal")]
 mod journalled;
+pub(crate) mod progress;
 mod taken;
 
 use self::canceller::Canceller;
+use self::progress::{Progress, Reporter};
 use self::taken::Taken;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
@@ -86,6 +90,8 @@ pub struct Task<R> {
     pieces: Cell<usize>,
     /// Those that the caller has taken before the task is collected; most tasks have none.
     taken: Option<Box<Taken>>,
+    /// Tells how far it has come; most tasks tell nobody.
+    reporter: Option<Box<Reporter>>,
     #[cfg(feature = "journal")]
     journalled: journalled::Journalled,
     /// Arguments are encoded here, but for the shortest ones, so that one allocation does for many pieces.
@@ -103,6 +109,7 @@ impl<R> Task<R> {
             has_no_time: false,
             pieces: Cell::new(0),
             taken: None,
+            reporter: None,
             #[cfg(feature = "journal")]
             journalled: Default::default(),
             scratch: RefCell::default(),
@@ -117,6 +124,31 @@ impl<R> Task<R> {
 
     fn close(&self, kill: bool) {
         self.backend.close(self.key, kill);
+    }
+
+    /// Ends it, and kills what runs.
+    fn kill(&mut self) {
+        if self.reporter.is_some() {
+            // The last call tells of it.
+            self.backend.cancel(self.key);
+            self.end_progress();
+        }
+        self.close(true);
+    }
+
+    /// Nothing changes any more: the last call of the callback.
+    fn end_progress(&mut self) {
+        if let Some(mut reporter) = self.reporter.take() {
+            reporter.end();
+        }
+    }
+
+    /// A piece may have run on this thread.
+    #[inline]
+    fn tell_progress(&self) {
+        if let Some(reporter) = &self.reporter {
+            reporter.piece_ended();
+        }
     }
 }
 
@@ -195,6 +227,27 @@ impl<R: Value> Task<R> {
     /// time, when it is asked for.
     pub fn max_unread(mut self, bytes: usize) -> Self {
         self.configure(|settings| settings.max_unread_bytes = Some(bytes));
+        self
+    }
+
+    /// Calls `callback` with the task's [`Progress`] while pieces run: on a thread of its own, at most ten times a second, and once more
+    /// with the final counts before the collecting method returns (an iterator makes this call at its end, or when it is dropped). Without a pool the
+    /// calls come between pieces, on the thread that runs them. Default: none. A later callback replaces an earlier one.
+    ///
+    /// A callback that panics is not called again, and the task goes on. One that takes long holds up only the last call, for which the task waits.
+    ///
+    /// ```
+    /// let task = multicore::Task::<u64>::new_or_inline().progress(|progress| {
+    ///     eprintln!("{} of {}, {:.0} a second", progress.done(), progress.total(), progress.rate());
+    /// });
+    /// task.run_all(|a: u64, b: u64| a * b, (0..100).map(|a| (a, 2)));
+    /// assert_eq!(task.get().unwrap().len(), 100);
+    /// ```
+    pub fn progress(mut self, callback: impl FnMut(&Progress) + Send + 'static) -> Self {
+        // The one before makes its last call first.
+        self.end_progress();
+        let reporter = Reporter::new(Arc::clone(&self.backend), self.key, Box::new(callback));
+        self.reporter = Some(Box::new(reporter));
         self
     }
 
@@ -405,7 +458,9 @@ impl<R: Value> Task<R> {
     /// How many pieces are done, in whatever way. Without a pool it runs one.
     #[must_use]
     pub fn completed(&self) -> usize {
-        self.backend.completed(self.key)
+        let completed = self.backend.completed(self.key);
+        self.tell_progress();
+        completed
     }
 
     /// A handle that cancels this task from another thread, while this one waits for it.
@@ -416,13 +471,14 @@ impl<R: Value> Task<R> {
 
     /// Ends the task: what has not begun never begins, and what runs is killed with its worker. (Dropping
     /// a task does only the first; what runs then ends unread.)
-    pub fn cancel(self) {
-        self.close(true);
+    pub fn cancel(mut self) {
+        self.kill();
     }
 }
 
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
+        self.end_progress();
         self.close(false);
     }
 }

@@ -1,7 +1,7 @@
 //! Tasks on a played backend: what they ask of it, and what they make of its answers.
 
 use super::*;
-use crate::backend::{Finished, Outcomes, ReadOrder, Settled, Wanted};
+use crate::backend::{Counts, Finished, Outcomes, ReadOrder, Settled, Wanted};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
@@ -93,11 +93,15 @@ impl Backend for Played {
         self.settled(number).map(|settled| Finished { number, settled, attempts: 1, took_ns: 0 })
     }
 
-    fn take_all_finished(&self, _: TaskKey) -> Vec<Finished> {
-        Vec::new()
+    fn take_all_finished(&self, _: TaskKey) -> (Vec<Finished>, bool) {
+        (Vec::new(), false)
     }
 
     fn interrupt(&self, _: TaskKey) {}
+
+    fn counts(&self, _: TaskKey) -> Counts {
+        Counts { total: self.answers.lock().len(), ..Counts::default() }
+    }
 
     fn reuse(&self, _: Vec<u8>) {}
 

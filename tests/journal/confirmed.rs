@@ -30,6 +30,7 @@ fn only_what_was_confirmed_is_done() {
         let done = Err(ErrorKind::AlreadyDone);
         assert_eq!(kinds, [done, done, Ok(4), Err(ErrorKind::Failed), done]);
         assert_eq!(place.ran(), [2, 3]);
+        assert_eq!(confirmer.confirm(3).unwrap_err().kind(), ErrorKind::Config);
         // Again, and once more what was confirmed in an earlier run.
         for number in [2, 2, 0] {
             confirmer.confirm(number).unwrap();

@@ -138,6 +138,22 @@ fn a_dropped_task_holds_its_journal_until_its_pieces_have_ended() {
     assert!(ran.len() <= 3, "what had not begun never did: {ran:?}");
 }
 
+/// A name or version that the journal does not know would make pieces pass for others.
+#[test]
+fn a_task_that_is_named_after_its_journal_was_opened_has_no_pieces() {
+    let pool = support::busy_pool();
+    let place = Place::new();
+    let ways: [fn(Task<u64>) -> Task<u64>; 2] = [|task| task.name("other"), |task| task.version("2")];
+    for change in ways {
+        let task = change(journalled(&pool, place.journal()));
+        task.run(|a: u64, b: u64| a + b, 1, 2);
+        task.run_all(|a: u64, b: u64| a + b, [(1, 2)]);
+        let kinds: Vec<_> = task.get_each().into_iter().map(outcome_of).collect();
+        assert_eq!(kinds, [Err(ErrorKind::Config); 2]);
+    }
+    assert_eq!(recorded(&place.journal()), (0, 0));
+}
+
 #[test]
 fn a_second_function_is_refused_and_the_first_goes_on() {
     for pool in pools() {

@@ -361,3 +361,28 @@ fn a_compacted_journal_is_gone_on_with() {
     each(task);
     assert_eq!(place.ran(), [3, 7, 10]);
 }
+
+/// What an earlier run has recorded is told as done, and makes the rate no better.
+#[test]
+fn progress_tells_what_an_earlier_run_has_done() {
+    let _watch = watchdog();
+    for pool in pools() {
+        let place = Place::new();
+        each(place.task(&pool, place.journal(), [0, 1, 2, 3]));
+        for sets_journal_first in [false, true] {
+            let told = std::sync::Arc::new(std::sync::Mutex::new(None));
+            let noted = std::sync::Arc::clone(&told);
+            let note = move |progress: &multicore::Progress| *noted.lock().unwrap() = Some(*progress);
+            let task = new_task::<u64>(&pool);
+            let task = match sets_journal_first {
+                true => task.journal(place.journal()).unwrap().progress(note),
+                false => task.progress(note).journal(place.journal()).unwrap(),
+            };
+            [0, 1, 2, 3].into_iter().for_each(|number| task.try_run(piece, place.marks.path(), number));
+            each(task);
+            let last = told.lock().unwrap().unwrap();
+            assert_eq!((last.total(), last.done(), last.failed(), last.resumed()), (4, 3, 1, 3));
+            assert!((last.rate() * last.elapsed().as_secs_f64() - 1.0).abs() < 0.01, "one ran: {last:?}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use super::Core;
 use super::functions::Figures;
 use super::seat::{Seat, WorkerHandle};
-use crate::backend::MemoryLimits;
+use crate::backend::{Counts, MemoryLimits, TaskKey};
 use crate::engine::link::Link;
 use crate::error::PieceLabel;
 use crate::stats::{Stats, WorkerStart, WorkerState, WorkerStats};
@@ -25,6 +25,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Core {
+    /// How far a task has come.
+    pub(crate) fn counts_of(&self, key: TaskKey) -> Counts {
+        let Some(task) = self.work.tasks.get(key) else { return Counts::default() };
+        let runs = |worker: &&WorkerHandle| worker.link.oldest_piece().is_some_and(|(task, _)| task == key);
+        Counts { running: self.seats.workers().filter(runs).count(), ..task.counts() }
+    }
+
     /// The pool's figures now, but for the pieces that wait: those take a walk over all tasks.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         self.collect_samples();

@@ -18,6 +18,7 @@
 //! `settle_done`, `settle_failed` and `fail_one` move a piece out of `Open`, and once `ended` is set only those in `last`,
 //! which are `Open`.
 
+mod bound;
 mod failing;
 mod stopping;
 mod taking;
@@ -25,7 +26,7 @@ mod taking;
 use super::blocks::{BlockQueue, Blocks};
 use super::reason::Reason;
 use super::trash::Trash;
-use crate::backend::{Settled, Site, TaskSettings};
+use crate::backend::{Reader, Settled, Site, TaskSettings};
 use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::{Function, Terms, WaitingPiece};
 use crate::engine::policy::pace;
@@ -94,10 +95,6 @@ impl Want {
 /// ordinary task (4 pieces for each of 16 workers); a larger one would keep memory for nothing.
 const RECYCLED_PIECES: usize = 64;
 
-/// The pieces of a bounded task that run before the size of any result is known: at 1/16 of the limit
-/// each, they fill it.
-const HELD_UNKNOWN: usize = 16;
-
 /// What a piece that waits takes beside the bytes of its arguments, about.
 const PIECE_BYTES: usize = 64;
 
@@ -158,6 +155,8 @@ pub(crate) struct TaskState {
     taken_bytes: usize,
     /// The lowest piece that the caller has not taken, or a lower one: it moves by at most `BLOCK` at a time.
     first_unread: usize,
+    /// What a reader has elsewhere, if it is not this task's waiter that reads.
+    reader: Option<Reader>,
     /// From the moment at which somebody asks for it.
     finished: Option<Finished>,
     /// How many starts of a piece were lost; most pieces lose none.
@@ -191,6 +190,7 @@ impl Default for TaskState {
             result_bytes: 0,
             taken_bytes: 0,
             first_unread: 0,
+            reader: None,
             finished: None,
             lost_starts: BTreeMap::new(),
             not_begun: BTreeMap::new(),
@@ -387,35 +387,6 @@ impl TaskState {
         !is_of_end && matches!(self.pieces.get(number), Some(State::Open))
     }
 
-    /// True if the piece that waits first must go on waiting, because too much is unread. The piece that the
-    /// caller waits for never must.
-    #[inline]
-    pub(crate) fn is_full(&self) -> bool {
-        let Some(most) = self.settings.max_unread_bytes else { return false };
-        let next = self.waiting.front().map(|piece| piece.number);
-        // What workers hold will be unread too: as much as a piece gave on average, and before the first
-        // result an equal part of the limit.
-        let held = self.held();
-        let has_nothing = held == 0 && self.unread_bytes() == 0;
-        if let Some((want, _)) = &self.waiter
-            && (has_nothing || next == Some(want.piece().unwrap_or(self.first_unread)))
-        {
-            return false;
-        }
-        let each = self.result_bytes.checked_div(self.results).unwrap_or((most / HELD_UNKNOWN).max(1));
-        self.unread_bytes() + held * each >= most
-    }
-
-    /// The number of its pieces that workers hold, or that start again later.
-    pub(crate) fn held(&self) -> usize {
-        self.pieces.len() - self.done - self.waiting.len()
-    }
-
-    /// The bytes of the results that the caller has not taken.
-    pub(crate) fn unread_bytes(&self) -> usize {
-        self.result_bytes - self.taken_bytes
-    }
-
     // Outcomes.
 
     /// The number of starts of a piece, with the present one.
@@ -561,6 +532,7 @@ impl TaskState {
             result_bytes,
             taken_bytes,
             first_unread,
+            reader,
             finished,
             lost_starts,
             not_begun,
@@ -574,7 +546,8 @@ impl TaskState {
         pieces.clear();
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
-        (*finished, *waiter, *is_cancelled, *is_interrupted, *ended) = (None, None, false, false, None);
+        (*finished, *reader, *waiter, *ended) = (None, None, None, None);
+        (*is_cancelled, *is_interrupted) = (false, false);
         reasons.clear();
         // To clear a map costs something even if it is empty.
         for map in [lost_starts, not_begun] {

@@ -96,7 +96,9 @@ fn outcomes_are_read_in_any_order_and_damage_is_told() {
         let call = Call::of_pair(|a: u64, b: u64| a + b);
         PieceLabel { number: 5, name: None, address: call.address(), location: Location::caller() }
     };
-    let read = |files: &mut Files, number: usize| files.read(Entry::new(0, places[number], What::Result), label(), ALL);
+    let read = |files: &mut Files, number: usize| {
+        files.read(Entry::new(0, places[number], What::Result, lengths[number]), label(), ALL)
+    };
     let files = |bytes: &[u8]| {
         let mut files = Files::new();
         files.add(Box::new(Bytes(bytes.to_vec())), id, "played".to_string());
@@ -125,5 +127,14 @@ fn outcomes_are_read_in_any_order_and_damage_is_told() {
     match read(&mut files(&bytes[..places[7] as usize + 20]), 7) {
         Settled::Failed(error) => assert!(error.to_string().contains("cannot be read again"), "{error}"),
         Settled::Done(_) => panic!("it is not there"),
+    }
+}
+
+#[test]
+fn an_entry_bounds_the_length_of_its_result() {
+    for bytes in [0, 1, 3, 4, 5, 37, 4096, 65_535, 65_536, 1 << 28, (1 << 30) - 38] {
+        let entry = Entry::new(255, (1 << 48) - 1, What::Failed, bytes);
+        assert!((bytes..=4 * bytes + 3).contains(&entry.most_bytes()), "{bytes}: {}", entry.most_bytes());
+        assert_eq!((entry.offset(), entry.file(), entry.what()), ((1 << 48) - 1, 255, What::Failed));
     }
 }

@@ -1,7 +1,7 @@
 //! The recorder as its task knows it: a backend.
 
 use super::{Handed, Recorder, State, Want};
-use crate::backend::{Backend, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
+use crate::backend::{Backend, Counts, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
 use crate::codec::bytes::Handed as Arguments;
 use crate::error::{ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
@@ -22,7 +22,7 @@ impl Recorder {
         let (names, format) = (&self.names, state.settings.format);
         let identities = state.identities.get_or_insert_with(|| Identities::new(&names.name, &names.version, format));
         let key = identities.next(arguments);
-        self.index.find(&key, self.counting).ok_or(key)
+        state.index.find(&key, self.counting).ok_or(key)
     }
 
     /// Notes a piece that no earlier run has recorded. True if it goes to the inner backend.
@@ -36,14 +36,14 @@ impl Recorder {
         true
     }
 
-    /// A journal keeps the pieces of one function: their keys do not tell which one it was. True if it is this one.
-    fn is_of_function(&self, state: &mut State, site: &Site) -> bool {
-        *state.call.get_or_insert(site.call) == site.call
-    }
-
-    fn refuse(&self, state: &mut State, site: Site) {
-        let message = "never began: a journal keeps the pieces of one function, and this is the task's second one";
-        state.pieces.add_failed(site, ErrorKind::Config, message.to_string());
+    /// Why a piece of this site is refused, if it is. A journal keeps the pieces of one function: their keys do not tell which one it was.
+    fn refusal(state: &mut State, site: &Site) -> Option<String> {
+        if let Some(why) = &state.misuse {
+            return Some(format!("never began: {why}"));
+        }
+        let is_the_first = *state.call.get_or_insert(site.call) == site.call;
+        let why = "never began: a journal keeps the pieces of one function, and this is the task's second one";
+        (!is_the_first).then(|| why.to_string())
     }
 
     /// Wakes the writer if it waits for pieces.
@@ -89,8 +89,7 @@ impl Recorder {
         loop {
             if let Some(value) = take(&mut state) {
                 state.want = None;
-                // There is room for more of what is unread.
-                self.writer.notify_one();
+                self.tell_reader(state);
                 return Some(value);
             }
             let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
@@ -102,8 +101,13 @@ impl Recorder {
                 (state, _) = self.run_one(state);
                 continue;
             }
-            state.want = Some(want);
-            self.writer.notify_one();
+            if state.want.replace(want).is_none() {
+                // A sync is due at once, or a piece may begin that waits because too much is unread.
+                self.writer.notify_one();
+                self.tell_reader(state);
+                state = self.state.lock();
+                continue;
+            }
             match deadline {
                 Some(deadline) => _ = self.callers.wait_until(&mut state, deadline),
                 None => self.callers.wait(&mut state),
@@ -139,6 +143,10 @@ impl Backend for Recorder {
     fn configure(&self, _: TaskKey, settings: TaskSettings) {
         if self.is_ours() {
             let mut state = self.state.lock();
+            if settings.name.as_ref() != Some(&self.names.name) {
+                let why = "its task was named after its journal was opened, which knows pieces by the name: set .name() before .journal()";
+                state.misuse = Some(why.to_string());
+            }
             state.pieces.set_name(settings.name.clone());
             state.settings = settings.clone();
             drop(state);
@@ -151,8 +159,8 @@ impl Backend for Recorder {
             return;
         }
         let mut state = self.state.lock();
-        if !self.is_of_function(&mut state, &site) {
-            return self.refuse(&mut state, site);
+        if let Some(why) = Recorder::refusal(&mut state, &site) {
+            return state.pieces.add_failed(site, ErrorKind::Config, why);
         }
         match self.look_up(&mut state, arguments.as_slice()) {
             Ok(entry) => state.pieces.add_recorded(site, entry, entry.has_outcome(self.counting)),
@@ -170,8 +178,8 @@ impl Backend for Recorder {
             return;
         }
         let mut state = self.state.lock();
-        if !self.is_of_function(&mut state, &site) {
-            return ends.iter().for_each(|_| self.refuse(&mut state, site));
+        if let Some(why) = Recorder::refusal(&mut state, &site) {
+            return ends.iter().for_each(|_| state.pieces.add_failed(site, ErrorKind::Config, why.clone()));
         }
         // The new ones, one behind the other.
         let (mut new, mut new_ends, mut start) = (Vec::new(), Vec::new(), 0);
@@ -219,6 +227,14 @@ impl Backend for Recorder {
         if self.is_ours() { self.state.lock().pieces.already_done() } else { 0 }
     }
 
+    fn counts(&self, _: TaskKey) -> Counts {
+        if !self.is_ours() {
+            return Counts::default();
+        }
+        let Counts { running, retried, .. } = self.inner.counts(self.key);
+        Counts { running, retried, ..self.state.lock().pieces.counts() }
+    }
+
     fn label(&self, _: TaskKey, number: usize) -> Option<PieceLabel> {
         if self.is_ours() { self.state.lock().pieces.label(number) } else { None }
     }
@@ -248,17 +264,17 @@ impl Backend for Recorder {
         Some(self.finished(taken))
     }
 
-    fn take_all_finished(&self, _: TaskKey) -> Vec<Finished> {
+    fn take_all_finished(&self, _: TaskKey) -> (Vec<Finished>, bool) {
         if !self.is_ours() {
-            return Vec::new();
+            return Default::default();
         }
         let mut state = self.state.lock();
         let any = Wanted::First { lowest: 0 };
         let next = || Recorder::take_ready(&mut state, any);
         let taken: Vec<_> = std::iter::from_fn(next).take(BATCH_PIECES).collect();
-        drop(state);
-        self.writer.notify_one();
-        taken.into_iter().map(|taken| self.finished(taken)).collect()
+        self.tell_reader(state);
+        let has_more = taken.len() == BATCH_PIECES;
+        (taken.into_iter().map(|taken| self.finished(taken)).collect(), has_more)
     }
 
     fn interrupt(&self, _: TaskKey) {

@@ -1,7 +1,7 @@
 //! What the writer does next, as a table; and a recorder whose disk is played.
 
 use super::*;
-use crate::backend::Site;
+use crate::backend::{Site, Wanted};
 use crate::codec::bytes::Handed as Arguments;
 use std::panic::Location;
 use std::time::Duration;
@@ -21,7 +21,8 @@ fn finished(number: usize) -> Finished {
 
 /// A state with two pieces, the first of which the writer has.
 fn state() -> State {
-    let mut state = State::new(TaskSettings { max_unread_bytes: Some(10), ..TaskSettings::default() });
+    let mut state =
+        State::new(TaskSettings { max_unread_bytes: Some(10), ..TaskSettings::default() }, Index::default());
     for (number, has_ended) in [(0, true), (1, false)] {
         state.pieces.add_open(site());
         state.handed.push(Handed { number, key: [number as u8; 16], has_ended });
@@ -37,9 +38,8 @@ fn name(order: &Order) -> &'static str {
         Order::Record(_) => "record",
         Order::Flush(_) => "flush",
         Order::Sync => "sync",
-        Order::Take(Wanted::First { .. }, None) => "take",
-        Order::Take(Wanted::First { .. }, Some(_)) => "take until due",
-        Order::Take(Wanted::Piece(_), _) => "take the piece",
+        Order::Take(_, None) => "take",
+        Order::Take(_, Some(_)) => "take until due",
         Order::End => "end",
         Order::Wait(None) => "wait",
         Order::Wait(Some(_)) => "wait until due",
@@ -60,27 +60,26 @@ fn the_writer_does_what_is_due() {
     let none_open: Change = |state| state.open = 0;
     let change = |first: Change, second: Change| (first, second);
     let keep: Change = |_| {};
-    let cases: [((Change, Change), Unsynced, &str, &str); 20] = [
+    let cases: [((Change, Change), Unsynced, &str, &str); 19] = [
         // The change, what is unsynced, and what is done: for a pool, and where pieces run in the caller.
         (change(keep, keep), nothing, "take", "wait"),
         (change(keep, keep), group, "take until due", "wait until due"),
         (change(keep, keep), late, "sync", "sync"),
         (change(keep, keep), large, "sync", "sync"),
-        (change(|state| state.confirmations.push(ended()), keep), late, "confirm", "confirm"),
-        (change(|state| state.inbox.push(finished(1)), keep), late, "record", "record"),
+        // What goes on coming puts no sync off.
+        (change(|state| state.confirmations.push(ended()), keep), late, "sync", "sync"),
+        (change(|state| state.inbox.push(finished(1)), keep), large, "sync", "sync"),
+        (change(|state| state.confirmations.push(ended()), keep), group, "confirm", "confirm"),
+        (change(|state| state.inbox.push(finished(1)), keep), group, "record", "record"),
         (change(|state| state.flushes_wanted = 1, keep), nothing, "flush", "flush"),
         // Somebody waits, and nothing else comes.
         (change(none_open, keep), group, "wait until due", "wait until due"),
         (change(none_open, |state| state.want = Some(Want::Any)), group, "sync", "sync"),
         (change(keep, |state| state.want = Some(Want::Any)), group, "take until due", "sync"),
-        // Too much is unread: only what is waited for is taken.
-        (change(full, keep), nothing, "wait", "wait"),
-        (change(full, |state| state.want = Some(Want::Any)), nothing, "take", "wait"),
-        (change(full, |state| state.want = Some(Want::Piece(1))), nothing, "take the piece", "wait"),
+        // However much is unread, what comes is recorded. Somebody waits, and what he may have is in the group.
+        (change(full, keep), nothing, "take", "wait"),
+        (change(full, keep), group, "take until due", "wait until due"),
         (change(full, |state| state.want = Some(Want::Piece(0))), group, "sync", "sync"),
-        // Nobody reads what comes now.
-        (change(full, |state| state.is_task_open = false), nothing, "take", "wait"),
-        (change(full, |state| state.pieces.fail("gone".into())), nothing, "take", "wait"),
         // The end.
         (change(none_open, keep), nothing, "wait", "wait"),
         (change(none_open, |state| state.holders = 0), nothing, "end", "end"),
@@ -95,11 +94,30 @@ fn the_writer_does_what_is_due() {
             let order = state.next_order(unsynced, runs_in_caller, now);
             assert_eq!(name(&order), expected, "case {index}, in the caller: {runs_in_caller}");
             assert_eq!(state.is_taking, matches!(order, Order::Take(..)));
-            if let Order::Take(Wanted::Piece(inner), _) = order {
-                assert_eq!(inner, 1);
-            }
         }
     }
+}
+
+/// The inner backend is told what is unread, and whether somebody waits; each change once, and only where it is bounded.
+#[test]
+fn the_inner_backend_is_told_of_the_reader() {
+    let mut state = state();
+    assert_eq!(state.reader_to_tell(), None, "nothing has changed");
+    state.pieces.settle(0, finished(0).settled);
+    (state.unsettled, state.unsettled_bytes) = (1, 20);
+    let told = |unread_bytes, is_awaited| Some(Reader { unread_bytes, is_awaited });
+    assert_eq!((state.reader_to_tell(), state.reader_to_tell()), (told(23, false), None));
+    state.want = Some(Want::Piece(1));
+    assert_eq!(state.reader_to_tell(), told(23, true));
+    state.pieces.take(0);
+    assert_eq!(state.reader_to_tell(), told(20, true));
+    // Nobody reads what comes any more, and so nothing waits for that.
+    state.want = None;
+    state.pieces.fail("gone".into());
+    assert_eq!(state.reader_to_tell(), told(0, true));
+    state.settings.max_unread_bytes = None;
+    state.unsettled_bytes = 0;
+    assert_eq!(state.reader_to_tell(), None);
 }
 
 /// A caller that runs pieces itself runs ahead while a group waits, but no further than its bound.

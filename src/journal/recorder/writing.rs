@@ -1,6 +1,6 @@
 //! What the writer does with the state that it shares with its task.
 
-use super::{Order, Recorder, Unsynced};
+use super::{Order, Recorder, State, Unsynced};
 use crate::backend::{Finished, Settled};
 use crate::error::{Error, ErrorKind};
 use crate::journal::format::{Ended, Key};
@@ -55,20 +55,25 @@ impl Recorder {
         state.unconfirmed.extend(unconfirmed);
         for (number, settled) in outcomes {
             state.unsettled_bytes -= settled.bytes();
-            // Who is gone needs no result, but a confirmer asks how the piece has ended.
-            let is_task_open = state.is_task_open;
-            state.pieces.settle(number, if is_task_open { settled } else { settled.without_result() });
+            if state.is_task_open {
+                state.pieces.settle(number, settled);
+            } else {
+                // Nobody takes it, but a confirmer asks how the piece has ended.
+                state.pieces.note_end(number, matches!(settled, Settled::Done(_)));
+            }
         }
         if state.is_satisfied() {
             self.callers.notify_all();
         }
     }
 
-    /// The error of a piece whose outcome the journal does not take.
-    pub(in crate::journal) fn piece_error(&self, number: usize, message: String) -> Error {
+    /// The error of a piece whose result, of this length, the journal does not take.
+    pub(in crate::journal) fn piece_error(&self, number: usize, message: String, attempts: u32, bytes: usize) -> Error {
+        let mut state = self.state.lock();
+        state.unsettled_bytes -= bytes;
         let error = Error::new(ErrorKind::Journal, message);
-        match self.state.lock().pieces.label(number) {
-            Some(label) => error.with_piece(label, 1),
+        match state.pieces.label(number) {
+            Some(label) => error.with_piece(label, attempts),
             None => error,
         }
     }
@@ -99,7 +104,14 @@ impl Recorder {
     /// The file is unlocked.
     pub(in crate::journal) fn is_over(&self) {
         self.inner.close(self.key, false);
-        self.state.lock().is_over = true;
+        let mut state = self.state.lock();
+        state.is_over = true;
+        // A canceller may hold the rest for longer.
+        let State { pieces, index, identities, handed, inbox, confirmations, unconfirmed, .. } = &mut *state;
+        let rest = (std::mem::take(pieces), std::mem::take(index), identities.take(), std::mem::take(handed));
+        let more = (std::mem::take(inbox), std::mem::take(confirmations), std::mem::take(unconfirmed));
         self.callers.notify_all();
+        drop(state);
+        drop((rest, more));
     }
 }

@@ -103,6 +103,14 @@ impl TaskState {
         }
     }
 
+    /// How far it has come, but for what runs.
+    pub(crate) fn counts(&self) -> backend::Counts {
+        let (total, done) = (self.pieces.len(), self.results);
+        let retried = self.lost_starts.values().map(|&starts| starts as usize).sum();
+        let bytes = self.result_bytes as u64;
+        backend::Counts { total, done, failed: self.done - done, retried, bytes, ..Default::default() }
+    }
+
     /// What is told of a piece that was taken as it finished.
     pub(crate) fn told_of(&mut self, number: usize, settled: Settled) -> backend::Finished {
         let attempts = match &settled {

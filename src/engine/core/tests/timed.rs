@@ -2,7 +2,7 @@
 
 use super::ends::{claims, keyed_task};
 use super::*;
-use crate::backend::{Finished, Settled, TaskSettings, Wanted};
+use crate::backend::{Finished, Reader, Settled, TaskSettings, Wanted};
 use crate::engine::wire::record::TIMED;
 use std::time::{Duration, Instant};
 
@@ -119,8 +119,65 @@ fn a_caller_waits_for_one_piece_until_the_deadline_or_an_interrupt() {
     assert_eq!(two.number, 2);
     let mut rest: Vec<usize> = Vec::new();
     while rest.len() < 2 {
-        rest.extend(pool.shared.take_all_finished(key).iter().map(|finished| finished.number));
+        rest.extend(pool.shared.take_all_finished(key).0.iter().map(|finished| finished.number));
     }
     assert_eq!(rest, [0, 1]);
-    assert!(pool.shared.take_all_finished(key).is_empty());
+    assert!(pool.shared.take_all_finished(key).0.is_empty());
+}
+
+/// One piece was taken by its number, and so its place in the order of those that finished is empty. What came behind it once seemed not
+/// to be there.
+#[test]
+fn what_finished_behind_a_piece_that_was_taken_is_found() {
+    let mut pool = PlayedPool::new(1);
+    let (key, task) = keyed_task(&pool);
+    assert!(pool.shared.take_all_finished(key).0.is_empty(), "from here on the order is kept");
+    (0..4).for_each(|number| task.run(add, number, 0));
+    while task.completed() < 4 {
+        pool.work(4);
+    }
+    assert!(pool.shared.take_finished(key, Wanted::Piece(0), None).is_some());
+    let (mut rest, mut has_more) = (Vec::new(), true);
+    while has_more {
+        let taken;
+        (taken, has_more) = pool.shared.take_all_finished(key);
+        rest.extend(taken.iter().map(|finished| finished.number));
+    }
+    assert_eq!(rest, [1, 2, 3]);
+}
+
+/// A wrapper takes all that comes and hands it on. What its reader has not read counts as unread here.
+#[test]
+fn what_a_wrapper_holds_for_its_reader_lets_no_more_pieces_begin() {
+    let mut pool = PlayedPool::new(1);
+    let (key, task) = keyed_task(&pool);
+    pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(80), ..TaskSettings::default() });
+    let tell = |unread_bytes, is_awaited| pool.shared.tell_reader(key, Reader { unread_bytes, is_awaited });
+    tell(0, false);
+    (0..100).for_each(|number| task.run(add, number, 0));
+    // The worker answers all that it holds, and a wrapper takes it.
+    let mut work = |most: usize| {
+        let mut answered = 0;
+        while answered < most && pool.workers[0].answer_one() {
+            answered += 1;
+            let _ = pool.shared.take_all_finished(key);
+        }
+        answered
+    };
+    // Each gives 8 bytes. Nothing is unread elsewhere, so there is room for more and more.
+    assert_eq!(work(20), 20);
+    pool.shared.tell_reader(key, Reader { unread_bytes: 80, is_awaited: false });
+    // What the worker holds by now is the last.
+    work(usize::MAX);
+    assert_eq!(work(1), 0, "nothing begins");
+    for _ in 0..2 {
+        // Somebody waits for the lowest one: that begins.
+        pool.shared.tell_reader(key, Reader { unread_bytes: 80, is_awaited: true });
+        assert_eq!(work(1), 1);
+        pool.shared.tell_reader(key, Reader { unread_bytes: 80, is_awaited: false });
+        work(usize::MAX);
+        assert_eq!(work(1), 0, "nothing else begins");
+    }
+    pool.shared.tell_reader(key, Reader { unread_bytes: 0, is_awaited: false });
+    assert_eq!(work(5), 5);
 }
