@@ -27,6 +27,7 @@ pub struct Reader {
     /// `None` at the end, and for a file that was never more than begun.
     scanner: Option<Scanner<RecordFile>>,
     runs: HashMap<u32, Arc<Run>>,
+    torn_tail: Option<Range<u64>>,
 }
 
 /// How a recorded piece ended.
@@ -70,10 +71,17 @@ pub fn read(path: impl AsRef<Path>) -> Result<Reader, Error> {
     let file = RecordFile::open_to_read(path).map_err(|refusal| refused(path, refusal))?;
     let opened = log::id_of(&file).and_then(|id| Ok(id.map(|id| Scanner::new(file, id)).transpose()?));
     let scanner = opened.map_err(|fault| unusable(path, fault))?;
-    Ok(Reader { path: path.to_path_buf(), scanner, runs: HashMap::new() })
+    Ok(Reader { path: path.to_path_buf(), scanner, runs: HashMap::new(), torn_tail: None })
 }
 
 impl Reader {
+    /// The bytes behind the last record that are no whole one, once the reader has ended: a crash has left them, or a task was
+    /// writing when the journal was opened. The next task that opens it cuts them.
+    #[must_use]
+    pub fn torn_tail(&self) -> Option<Range<u64>> {
+        self.torn_tail.clone()
+    }
+
     fn find_next(&mut self) -> Result<Option<Record>, Fault> {
         let Some(scanner) = &mut self.scanner else { return Ok(None) };
         loop {
@@ -81,7 +89,10 @@ impl Reader {
                 Next::Record(found) => found,
                 Next::End => return Ok(None),
                 Next::Bad { offset } => match scanner.judge(offset)? {
-                    Damage::TornTail => return Ok(None),
+                    Damage::TornTail => {
+                        self.torn_tail = Some(offset..scanner.storage().length()?);
+                        return Ok(None);
+                    }
                     Damage::Corrupt { .. } => return Err(Fault::Corrupt { offset }),
                 },
             };

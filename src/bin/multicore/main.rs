@@ -1,0 +1,71 @@
+//! The program `multicore`: runs commands by a pool of processes, and reads journals.
+//!
+//! It uses the crate's public interface alone, as its first user.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+mod arguments;
+mod bar;
+mod children;
+mod gate;
+mod generate;
+mod halt;
+mod inputs;
+mod interrupt;
+mod job;
+mod joblog;
+mod journal;
+mod output;
+mod parcels;
+mod program;
+mod quote;
+mod record;
+mod report;
+mod run;
+mod summary;
+mod template;
+mod values;
+
+use crate::arguments::Action;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The command line, the journal or the system does not allow it.
+const REFUSED: u8 = 255;
+
+fn main() -> ExitCode {
+    let cli = match arguments::read() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            // Help and version. If nobody reads them, nobody misses them.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return refuse("multicore", &arguments::one_line(&error)),
+    };
+    let mut stdout = std::io::stdout();
+    match cli.action {
+        Action::Run(options) => match run::run(*options) {
+            // The inputs' thread may wait for ever.
+            Ok(code) => std::process::exit(i32::from(code)),
+            Err(refusal) => refuse("multicore run", &refusal),
+        },
+        Action::Journal { action } => match journal::run(action) {
+            Ok(code) => ExitCode::from(code),
+            Err(refusal) => refuse("multicore journal", &refusal),
+        },
+        Action::Completions { shell } => match generate::completions(shell, &mut stdout).and_then(|()| stdout.flush()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => refuse("multicore", &format!("cannot print the completions: {error}")),
+        },
+        Action::Man { page } => match generate::manual_page(&page, &mut stdout) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(refusal) => refuse("multicore", &refusal),
+        },
+    }
+}
+
+fn refuse(who: &str, what: &str) -> ExitCode {
+    eprintln!("{who}: {}", what.replace('\n', " "));
+    ExitCode::from(REFUSED)
+}

@@ -1,0 +1,212 @@
+//! What jobs have printed, on its way from a worker to the runner.
+//!
+//! ```text
+//! runner: Counter::open (listens at an abstract address) ──► worker: Sender::connect, when its first job has printed something
+//! worker: Sender::send, one message for each job that has printed ──► runner: Counter::take, once the piece's report names the parcel
+//! ```
+//!
+//! A message is the parcel's number and the two lengths, and behind them what was printed if that is short. Longer output does not
+//! travel: the message carries the descriptors of the unlinked files in which it lies. So gigabytes cost disk and no memory, and
+//! nothing has a name that a killed program could leave behind.
+//!
+//! | who dies                          | what happens                                                                |
+//! |-----------------------------------|------------------------------------------------------------------------------|
+//! | the worker, before it has sent    | its piece is lost, no report names a parcel, and the kernel frees the files   |
+//! | the worker, after it has sent     | the message waits in the socket, and is taken                                 |
+//! | the runner                        | the fork server kills each worker and its jobs; the address ends with the runner |
+//!
+//! Invariant: a parcel is in the socket before the report that names it is. So `take` never waits for a job.
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::unix::fs::FileExt;
+
+/// Up to here output travels in the message itself.
+const INLINE_BYTES: u64 = 16 * 1024;
+const HEADER_BYTES: usize = 24;
+
+/// What a job has printed.
+#[derive(Debug)]
+pub enum Printed {
+    Short { stdout: Vec<u8>, stderr: Vec<u8> },
+    Long { stdout: File, stderr: File },
+}
+
+impl Default for Printed {
+    fn default() -> Self {
+        Printed::Short { stdout: Vec::new(), stderr: Vec::new() }
+    }
+}
+
+/// The runner's end.
+#[derive(Debug)]
+pub struct Counter {
+    listener: OwnedFd,
+    name: Vec<u8>,
+    /// One for each worker that has sent something, by its process.
+    workers: HashMap<u32, OwnedFd>,
+    /// Parcels that came before their reports were read.
+    waiting: HashMap<u64, Printed>,
+    buffer: Vec<u8>,
+}
+
+impl Counter {
+    /// `workers` may connect before one is let in.
+    pub fn open(workers: usize) -> io::Result<Counter> {
+        let listener = socket()?;
+        let mut random = [0; 16];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let name = format!("multicore-run-{}-{:032x}", std::process::id(), u128::from_ne_bytes(random)).into_bytes();
+        net::bind(&listener, &SocketAddrUnix::new_abstract_name(&name)?)?;
+        net::listen(&listener, i32::try_from(workers).unwrap_or(i32::MAX))?;
+        let buffer = vec![0; HEADER_BYTES + INLINE_BYTES as usize];
+        Ok(Counter { listener, name, workers: HashMap::new(), waiting: HashMap::new(), buffer })
+    }
+
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// What a report names. An error if the worker's messages cannot be read, or do not have it.
+    pub fn take(&mut self, parcel: u64) -> io::Result<Printed> {
+        let process = process_of(parcel);
+        while !self.waiting.contains_key(&parcel) {
+            if !self.workers.contains_key(&process) {
+                self.let_in()?;
+                continue;
+            }
+            let (number, printed) = self.receive(process)?;
+            self.waiting.insert(number, printed);
+        }
+        Ok(self.waiting.remove(&parcel).unwrap_or_default())
+    }
+
+    /// Forgets what workers have sent that are gone, and whose reports never came.
+    pub fn forget_lost(&mut self) {
+        self.workers.retain(|_, socket| !has_hung_up(socket));
+    }
+
+    fn let_in(&mut self) -> io::Result<()> {
+        if !is_readable(&self.listener) {
+            return Err(io::Error::other("its worker has not connected"));
+        }
+        let socket = net::accept_with(&self.listener, SocketFlags::CLOEXEC)?;
+        let peer = net::sockopt::socket_peercred(&socket)?;
+        // The address can be guessed by nobody, and be seen by all: others of this machine are not let in.
+        if peer.uid == rustix::process::geteuid() {
+            self.workers.insert(peer.pid.as_raw_nonzero().get().cast_unsigned(), socket);
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, process: u32) -> io::Result<(u64, Printed)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = net::RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut self.buffer)];
+        let flags = net::RecvFlags::DONTWAIT | net::RecvFlags::CMSG_CLOEXEC;
+        let length = net::recvmsg(&self.workers[&process], &mut parts, &mut ancillary, flags)?.bytes;
+        if length == 0 {
+            self.workers.remove(&process);
+            return Err(io::Error::other("its worker has ended"));
+        }
+        let mut files = ancillary.drain().flat_map(|message| match message {
+            net::RecvAncillaryMessage::ScmRights(files) => files.map(File::from).collect(),
+            _ => Vec::new(),
+        });
+        read_message(&self.buffer[..length], files.next(), files.next())
+            .ok_or_else(|| io::Error::other(format!("its worker sent {length} bytes that are no parcel")))
+    }
+}
+
+fn read_message(message: &[u8], stdout: Option<File>, stderr: Option<File>) -> Option<(u64, Printed)> {
+    let (header, body) = message.split_first_chunk::<HEADER_BYTES>()?;
+    let word = |index: usize| header.as_chunks::<8>().0.get(index).map(|bytes| u64::from_le_bytes(*bytes));
+    let (parcel, stdout_bytes) = (word(0)?, usize::try_from(word(1)?).ok()?);
+    let printed = match (stdout, stderr) {
+        (Some(stdout), Some(stderr)) => Printed::Long { stdout, stderr },
+        _ => {
+            let (stdout, stderr) = body.split_at_checked(stdout_bytes)?;
+            Printed::Short { stdout: stdout.to_vec(), stderr: stderr.to_vec() }
+        }
+    };
+    Some((parcel, printed))
+}
+
+/// A worker's end.
+#[derive(Debug)]
+pub struct Sender {
+    socket: OwnedFd,
+    sent: u32,
+}
+
+impl Sender {
+    /// Connects to the runner whose counter has that name. It must be this user's.
+    pub fn connect(name: &[u8]) -> io::Result<Sender> {
+        let socket = socket()?;
+        net::connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
+        let peer = net::sockopt::socket_peercred(&socket)?;
+        if peer.uid != rustix::process::geteuid() {
+            return Err(io::Error::other(format!("the runner's address is held by user {}", peer.uid.as_raw())));
+        }
+        Ok(Sender { socket, sent: 0 })
+    }
+
+    /// Sends what lies in the files, and gives the parcel's number. True if the files went with it: then they are the
+    /// runner's, and must not be written again.
+    pub fn send(&mut self, files: [&File; 2], bytes: [u64; 2]) -> io::Result<(u64, bool)> {
+        self.sent = self.sent.wrapping_add(1);
+        let parcel = u64::from(std::process::id()) << 32 | u64::from(self.sent);
+        let mut message = Vec::with_capacity(HEADER_BYTES);
+        message.extend([parcel, bytes[0], bytes[1]].iter().flat_map(|word| word.to_le_bytes()));
+        let is_long = bytes[0].saturating_add(bytes[1]) > INLINE_BYTES;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = net::SendAncillaryBuffer::new(&mut space);
+        let descriptors = files.map(AsFd::as_fd);
+        if is_long {
+            ancillary.push(net::SendAncillaryMessage::ScmRights(&descriptors));
+        } else {
+            for (file, bytes) in files.into_iter().zip(bytes) {
+                let start = message.len();
+                message.resize(start + bytes as usize, 0);
+                file.read_exact_at(&mut message[start..], 0)?;
+            }
+        }
+        net::sendmsg(&self.socket, &[IoSlice::new(&message)], &mut ancillary, net::SendFlags::NOSIGNAL)?;
+        Ok((parcel, is_long))
+    }
+}
+
+fn process_of(parcel: u64) -> u32 {
+    (parcel >> 32) as u32
+}
+
+/// Each message arrives whole.
+fn socket() -> Result<OwnedFd, Errno> {
+    net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+fn is_readable(socket: &OwnedFd) -> bool {
+    events(socket).contains(PollFlags::IN)
+}
+
+fn has_hung_up(socket: &OwnedFd) -> bool {
+    let events = events(socket);
+    events.contains(PollFlags::HUP) && !events.contains(PollFlags::IN)
+}
+
+fn events(socket: &OwnedFd) -> PollFlags {
+    let mut sockets = [PollFd::new(socket, PollFlags::IN)];
+    match poll(&mut sockets, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(_) => sockets[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+use super::{Counter, INLINE_BYTES, Printed, Sender};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+
+fn file(text: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text).unwrap();
+    file
+}
+
+fn read(printed: Printed) -> (Vec<u8>, Vec<u8>) {
+    match printed {
+        Printed::Short { stdout, stderr } => (stdout, stderr),
+        Printed::Long { stdout, stderr } => {
+            let all = |mut file: File| {
+                let mut text = Vec::new();
+                file.rewind().unwrap();
+                file.read_to_end(&mut text).unwrap();
+                text
+            };
+            (all(stdout), all(stderr))
+        }
+    }
+}
+
+#[test]
+fn parcels_come_in_any_order_short_and_long() {
+    let mut counter = Counter::open(4).unwrap();
+    let mut sender = Sender::connect(counter.name()).unwrap();
+    let long = vec![b'x'; INLINE_BYTES as usize + 1];
+    let texts: [(&[u8], &[u8]); 4] = [(b"out", b"err"), (&long, b""), (b"", b"e"), (&long[1..], b"")];
+    let sent: Vec<u64> = texts
+        .iter()
+        .map(|(stdout, stderr)| {
+            let (stdout, stderr) = (file(stdout), file(stderr));
+            let bytes = [&stdout, &stderr].map(|file| file.metadata().unwrap().len());
+            let (parcel, is_gone) = sender.send([&stdout, &stderr], bytes).unwrap();
+            assert_eq!(is_gone, bytes[0] > INLINE_BYTES);
+            parcel
+        })
+        .collect();
+    for index in [2, 0, 3, 1] {
+        let (stdout, stderr) = read(counter.take(sent[index]).unwrap());
+        assert_eq!((&*stdout, &*stderr), texts[index], "parcel {index}");
+    }
+}
+
+#[test]
+fn a_parcel_that_was_not_sent_is_an_error_and_no_wait() {
+    let mut counter = Counter::open(1).unwrap();
+    let unknown = u64::from(std::process::id()) << 32 | 99;
+    assert!(counter.take(unknown).is_err(), "nobody has connected");
+    let sender = Sender::connect(counter.name()).unwrap();
+    assert!(counter.take(unknown).is_err(), "nothing was sent");
+    drop(sender);
+    assert!(counter.take(unknown).is_err(), "the sender is gone");
+    counter.forget_lost();
+    assert!(counter.workers.is_empty());
+}

