@@ -19,6 +19,9 @@ const MAX_UNSAFE_FILES: usize = 10;
 /// Places outside `sys` that may name what only `sys` may use: file, name, reason.
 const SYSTEM_EXCEPTIONS: [(&str, &str, &str); 0] = [];
 
+/// The program: a package of its own in all but its manifest. It uses the crate's public interface, and the system as it likes.
+const PROGRAM: &str = "src/bin/multicore/";
+
 /// Places where a forbidden word may stand: file, word, reason.
 const WORD_EXCEPTIONS: [(&str, &str, &str); 6] = [
     ("tests/scarcity.rs", "want of", "the name of a test"),
@@ -95,7 +98,7 @@ impl Source {
     /// The folder in which the modules of this file lie.
     fn folder(&self) -> &str {
         let folder = self.path.strip_suffix(".rs").unwrap();
-        folder.strip_suffix("/mod").or(folder.strip_suffix("/lib")).unwrap_or(folder)
+        ["/mod", "/lib", "/main"].iter().find_map(|end| folder.strip_suffix(end)).unwrap_or(folder)
     }
 
     /// The modules that this file declares under `cfg(test)`, as paths without `.rs`.
@@ -323,11 +326,15 @@ fn imports(source: &Source) -> Vec<(usize, String)> {
 /// A path that begins with `self` or `super`, from the root of the crate.
 fn absolute(source: &Source, path: &str) -> String {
     let module = source.path.strip_suffix(".rs").unwrap().strip_prefix("src").unwrap();
-    let module = module.strip_suffix("/mod").or(module.strip_suffix("/lib")).unwrap_or(module);
+    let module = ["/mod", "/lib", "/main"].iter().find_map(|end| module.strip_suffix(end)).unwrap_or(module);
     let mut here: Vec<&str> = module.split('/').filter(|part| !part.is_empty()).collect();
     let mut parts = path.split("::").peekable();
     if !matches!(parts.peek(), Some(&"self" | &"super")) {
-        return path.to_string();
+        // The program's root is its own.
+        return match path.strip_prefix("crate::").filter(|_| source.path.starts_with(PROGRAM)) {
+            Some(path) => format!("crate::bin::multicore::{path}"),
+            None => path.to_string(),
+        };
     }
     while let Some(part) = parts.next_if(|part| matches!(*part, "self" | "super")) {
         if part == "super" {
@@ -345,7 +352,7 @@ fn file_of(path: &str, all: &BTreeSet<String>) -> Option<String> {
     }
     (1..=parts.len()).rev().find_map(|count| {
         let folder = [&["src"], &parts[1..count]].concat().join("/");
-        let names = [format!("{folder}.rs"), format!("{folder}/mod.rs"), format!("{folder}/lib.rs")];
+        let names = [".rs", "/mod.rs", "/lib.rs", "/main.rs"].map(|end| format!("{folder}{end}"));
         names.into_iter().find(|name| all.contains(name))
     })
 }
@@ -578,7 +585,7 @@ fn only_sys_talks_to_the_system() {
     let mut used = BTreeSet::new();
     let others = sources()
         .into_iter()
-        .filter(|source| !source.path.starts_with("src/sys/") && !source.path.starts_with("src/failpoint"));
+        .filter(|source| !["src/sys/", "src/failpoint", PROGRAM].iter().any(|own| source.path.starts_with(own)));
     for source in others.filter(|source| !source.is_test) {
         let mut found: Vec<(usize, String)> = Vec::new();
         for start in NAMES.iter().flat_map(|name| source.shipped.match_indices(name)).map(|(start, _)| start) {
@@ -892,6 +899,11 @@ fn imports_are_spread_out_and_absolute() {
         ("src/a/b.rs", "pub(crate) use super::super::c as d;", &["crate::c"]),
         ("src/a/b.rs", "use super::c::*;", &["crate::a::c::*"]),
         ("src/a/b.rs", "fn f() { super::c::d(self.e) }", &["crate::a::c::d"]),
+        (
+            "src/bin/multicore/a.rs",
+            "use crate::b::C; fn f() { crate::d::e(super::g::h) }",
+            &["crate::bin::multicore::b::C", "crate::bin::multicore::d::e", "crate::bin::multicore::g::h"],
+        ),
         ("src/a/b.rs", "mod inner { use super::c; }", &[]),
         ("src/a/b.rs", "#[cfg(test)]\nmod tests { use crate::c; }", &[]),
         ("src/a/b.rs", "// use crate::c;\nfn f() { crate::d::e(1) + $crate::f::g }", &["crate::d::e"]),

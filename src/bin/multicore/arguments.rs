@@ -4,6 +4,7 @@ use crate::halt::Halt;
 use crate::values;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,9 +35,7 @@ pub enum Action {
     },
     /// Print the completions for a shell
     #[command(after_help = COMPLETIONS_HELP)]
-    Completions {
-        shell: Shell,
-    },
+    Completions { shell: Shell },
     /// Print a manual page
     #[command(after_help = "Example:\n  multicore man multicore-run > ~/.local/share/man/man1/multicore-run.1")]
     Man {
@@ -95,16 +94,13 @@ Exit code:
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "multicore run [-j N] [--clusters N | -a FILE | -0] [--journal FILE] [OPTIONS] [--] COMMAND [ARG]... [::: INPUT...]",
+    override_usage = RUN_USAGE,
     after_help = RUN_HELP,
     next_line_help = false,
     max_term_width = 110
 )]
 pub struct Run {
     /// The command, its arguments, and behind ::: the inputs
-    ///
-    /// Several words are executed as they are, without a shell. One word with a blank or a sign of the shell is a line for
-    /// /bin/sh, in which inputs are quoted.
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 
@@ -189,11 +185,17 @@ pub struct Run {
     pub dry_run: bool,
 }
 
+const RUN_USAGE: &str = "multicore run [-j N] [--clusters N | -a FILE | -0] [--journal FILE] [OPTIONS]
+                     [--] COMMAND [ARG]... [::: INPUT...]";
+
 const RUN_HELP: &str = "\
+Several words are executed as they are, without a shell. One word with a blank or a sign of the
+shell is a line for /bin/sh, in which inputs are quoted.
+
 Placeholders in COMMAND and ARG (without any, the input comes last):
-  {}   the input                     {/}   its last component             {#}  the job's number, from 1
-  {.}  without its extension         {/.}  that without its extension     {i}  with --clusters: the cluster
-  {//} its folder                                                         {n}  with --clusters: how many
+  {}   the input                  {/}   its last component          {#}  the job's number, from 1
+  {.}  without its extension      {/.}  that without its extension  {i}  with --clusters: which one
+  {//} its folder                                                   {\u{2060}n}  and how many there are
 
 Inputs stand behind :::, or come from -a FILE, --clusters N, or standard input, one a line.
 Jobs have an empty standard input. What a job leaves running ends with the run.
@@ -201,7 +203,7 @@ Jobs have an empty standard input. What a job leaves running ends with the run.
 Examples:
   multicore run gzip ::: *.log                              one gzip for each file
   find . -name '*.png' -print0 | multicore run -0 optipng   names with anything in them
-  multicore run 'convert {} {.}.jpg && rm {}' ::: *.png     a line for the shell; inputs are quoted
+  multicore run 'convert {} {.}.jpg && rm {}' ::: *.png     a line for the shell
   multicore run -j3 --clusters 10000 --journal import.journal -- python manage.py import --cluster=
   multicore run --joblog log --resume-failed -a urls.txt curl -fsSO
   multicore run --journal built --fingerprint cc -c {} -o {.}.o ::: *.c
@@ -210,7 +212,7 @@ Signals: Ctrl-C or SIGTERM once lets what runs end; twice kills it.
 
 Exit code:
   0      all jobs succeeded or were skipped; with --halt …,success=N: enough of them did
-  1-100  so many jobs failed; 101: more
+  1-100  the number of jobs that failed; 101: more
   127    there is no such command
   130    stopped by Ctrl-C or SIGTERM
   255    the command line, the journal or the system does not allow it";
@@ -234,6 +236,17 @@ pub fn read() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
+/// Stands in `{n}`, where clap would print the end of a line.
+pub const JOINER: &str = "\u{2060}";
+
+/// Help and version, as they are printed.
+pub fn help(error: &clap::Error) -> String {
+    let text = error.render();
+    let is_styled = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text = if is_styled { text.ansi().to_string() } else { text.to_string() };
+    text.replace(JOINER, "")
+}
+
 /// What is wrong with a command line, in one line.
 pub fn one_line(error: &clap::Error) -> String {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
@@ -242,6 +255,7 @@ pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
     let what = parts.next().unwrap_or_default();
-    let tip = parts.find(|part| part.starts_with("tip: ")).unwrap_or_default().replace(" tip:", ";").replace("tip:", ";");
+    let tip =
+        parts.find(|part| part.starts_with("tip: ")).unwrap_or_default().replace(" tip:", ";").replace("tip:", ";");
     format!("{}{tip}; see --help", what.strip_prefix("error: ").unwrap_or(&what))
 }

@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_line_tells_what_is_known() {
-        let summary = Summary { done: 8, failed: 2, skipped: 5, ..Summary::default() };
+        let mut summary = Summary::default();
+        (summary.done, summary.failed, summary.skipped) = (8, 2, 5);
         for (bar, eta, total, expected) in [
             (true, false, Some(30), "[###############...............] 15/30 2 failed"),
             (false, true, Some(30), "15/30 2 failed 15 s left"),

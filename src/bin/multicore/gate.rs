@@ -35,10 +35,14 @@ impl Gate {
     #[must_use]
     pub fn wait(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        if let Some(left) = self.last_start.and_then(|last| self.delay.checked_sub(now - last)).filter(|left| !left.is_zero()) {
+        if let Some(left) =
+            self.last_start.and_then(|last| self.delay.checked_sub(now - last)).filter(|left| !left.is_zero())
+        {
             return Some(left);
         }
-        if (self.max_load.is_none() && self.min_available.is_none()) || self.looked.is_some_and(|looked| now - looked < FRESH) {
+        if (self.max_load.is_none() && self.min_available.is_none())
+            || self.looked.is_some_and(|looked| now - looked < FRESH)
+        {
             return None;
         }
         let Some(reason) = self.reason() else {
@@ -64,7 +68,11 @@ impl Gate {
             && let Some(available) = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available)
             && available < least
         {
-            return Some(format!("{} MB of memory are available, and --memfree asks for {}", available >> 20, least >> 20));
+            return Some(format!(
+                "{} MB of memory are available, and --memfree asks for {}",
+                available >> 20,
+                least >> 20
+            ));
         }
         None
     }

@@ -1,6 +1,6 @@
 //! Texts that are made from the command line's own description: completions and manual pages.
 
-use crate::arguments::{Cli, Shell};
+use crate::arguments::{Cli, JOINER, Shell};
 use clap::CommandFactory;
 use std::io::{self, Write};
 
@@ -29,7 +29,12 @@ pub fn manual_page(name: &str, target: &mut impl Write) -> Result<(), String> {
     let Some((_, command)) = pages.into_iter().find(|(own, _)| own == name) else {
         return Err(format!("there is no page {name}; there are {}", names.join(", ")));
     };
-    clap_mangen::Man::new(command).render(target).map_err(|error| format!("cannot print the page: {error}"))
+    let mut page = Vec::new();
+    let printed = clap_mangen::Man::new(command).render(&mut page).and_then(|()| {
+        let page = String::from_utf8_lossy(&page).replace(JOINER, "");
+        target.write_all(page.as_bytes())
+    });
+    printed.map_err(|error| format!("cannot print the page: {error}"))
 }
 
 fn collect(command: clap::Command, name: String, pages: &mut Vec<(String, clap::Command)>) {

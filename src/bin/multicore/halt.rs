@@ -36,7 +36,7 @@ impl Halt {
         matches!(self, Halt::After { limit: Limit::Percent(_), .. })
     }
 
-    /// What to do after so many jobs have ended. `total` is the number of all jobs, where `needs_total` has asked for it.
+    /// What to do when that number of jobs has ended. `total` is the number of all jobs, where `needs_total` has asked for it.
     #[must_use]
     pub fn judge(self, succeeded: u64, failed: u64, total: Option<u64>) -> Option<When> {
         let Halt::After { when, what, limit } = self else { return None };

@@ -32,7 +32,10 @@ pub struct Inputs {
 #[derive(Debug)]
 enum Source {
     List(std::vec::IntoIter<Vec<u8>>),
-    Clusters { next: u64, count: u64 },
+    Clusters {
+        next: u64,
+        count: u64,
+    },
     File(BufReader<File>),
     /// A thread reads, since nobody knows when the next input comes.
     Stream(Receiver<io::Result<Vec<u8>>>),

@@ -167,7 +167,10 @@ impl Worker {
                 let folder = Path::new(OsStr::from_bytes(&self.settings.temporary));
                 let file = || {
                     tempfile::tempfile_in(folder).map_err(|error| {
-                        io::Error::new(error.kind(), format!("no file for what it prints in {}: {error}", folder.display()))
+                        io::Error::new(
+                            error.kind(),
+                            format!("no file for what it prints in {}: {error}", folder.display()),
+                        )
                     })
                 };
                 Ok(files.insert([file()?, file()?]))
@@ -200,7 +203,8 @@ impl Worker {
             }
         }
         let is_reusable = !is_shared && !is_gone;
-        if is_reusable && (lengths == [0, 0] || files.iter().all(|mut file| file.set_len(0).and(file.rewind()).is_ok())) {
+        if is_reusable && (lengths == [0, 0] || files.iter().all(|mut file| file.set_len(0).and(file.rewind()).is_ok()))
+        {
             self.files = Some(files);
         }
         report

@@ -85,7 +85,10 @@ fn rewritten(path: &Path, compacted: Result<Compacted, multicore::Error>) -> Res
     let compacted = compacted.map_err(|error| error.to_string())?;
     let (outcomes, dropped) = (compacted.outcomes(), compacted.dropped());
     let (before, after) = (compacted.bytes_before(), compacted.bytes_after());
-    println!("{}: {outcomes} outcomes stay, {dropped} older ones are gone; {before} bytes before, {after} now", path.display());
+    println!(
+        "{}: {outcomes} outcomes stay, {dropped} older ones are gone; {before} bytes before, {after} now",
+        path.display()
+    );
     Ok(0)
 }
 

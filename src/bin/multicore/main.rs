@@ -22,6 +22,7 @@ mod quote;
 mod record;
 mod report;
 mod run;
+mod set_up;
 mod summary;
 mod template;
 mod values;
@@ -37,15 +38,15 @@ fn main() -> ExitCode {
     let cli = match arguments::read() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
-            // Help and version. If nobody reads them, nobody misses them.
-            let _ = error.print();
+            // If nobody reads it, nobody misses it.
+            let _ = std::io::stdout().write_all(arguments::help(&error).as_bytes());
             return ExitCode::SUCCESS;
         }
         Err(error) => return refuse("multicore", &arguments::one_line(&error)),
     };
     let mut stdout = std::io::stdout();
     match cli.action {
-        Action::Run(options) => match run::run(*options) {
+        Action::Run(options) => match set_up::run(*options) {
             // The inputs' thread may wait for ever.
             Ok(code) => std::process::exit(i32::from(code)),
             Err(refusal) => refuse("multicore run", &refusal),
@@ -54,10 +55,12 @@ fn main() -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err(refusal) => refuse("multicore journal", &refusal),
         },
-        Action::Completions { shell } => match generate::completions(shell, &mut stdout).and_then(|()| stdout.flush()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => refuse("multicore", &format!("cannot print the completions: {error}")),
-        },
+        Action::Completions { shell } => {
+            match generate::completions(shell, &mut stdout).and_then(|()| stdout.flush()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => refuse("multicore", &format!("cannot print the completions: {error}")),
+            }
+        }
         Action::Man { page } => match generate::manual_page(&page, &mut stdout) {
             Ok(()) => ExitCode::SUCCESS,
             Err(refusal) => refuse("multicore", &refusal),

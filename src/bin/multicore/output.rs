@@ -53,7 +53,10 @@ enum Waiting {
     Nothing,
     Printed(Output),
     /// From this offset of the spool.
-    Spooled { output: Output, offset: u64 },
+    Spooled {
+        output: Output,
+        offset: u64,
+    },
 }
 
 impl Printer {
@@ -189,7 +192,9 @@ impl Output {
     /// What it has in stdout (0) or stderr (1).
     fn reader(&mut self, index: usize) -> io::Result<Box<dyn Read + '_>> {
         Ok(match &mut self.printed {
-            Printed::Short { stdout, stderr } => Box::new(if index == 0 { stdout.as_slice() } else { stderr.as_slice() }),
+            Printed::Short { stdout, stderr } => {
+                Box::new(if index == 0 { stdout.as_slice() } else { stderr.as_slice() })
+            }
             Printed::Long { stdout, stderr } => {
                 let file = if index == 0 { stdout } else { stderr };
                 file.rewind()?;
@@ -252,7 +257,9 @@ fn write_stream(reader: impl Read, target: &mut File, tag: Option<&[u8]>) -> io:
 /// Keeps what a job has printed as GNU parallel does: `DIR/1/INPUT/stdout`, `stderr` and `seq`.
 fn keep(folder: &std::path::Path, number: u64, output: &mut Output) -> io::Result<()> {
     let folder = folder.join("1").join(std::ffi::OsStr::from_bytes(&folder_name(&output.input, number)));
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot keep results in {}: {error}", folder.display()));
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot keep results in {}: {error}", folder.display()))
+    };
     fs::create_dir_all(&folder).map_err(named)?;
     for (index, name) in ["stdout", "stderr"].into_iter().enumerate() {
         let mut file = File::create(folder.join(name)).map_err(named)?;
@@ -307,9 +314,15 @@ mod tests {
 
     #[test]
     fn an_input_names_one_folder_below() {
-        for (input, name) in
-            [("a/b", r"a\_b"), ("x y", "x y"), (r"a\b", r"a\\b"), ("..", r"\.."), (".", r"\."), ("a\tb", r"a\tb"), ("", "")]
-        {
+        for (input, name) in [
+            ("a/b", r"a\_b"),
+            ("x y", "x y"),
+            (r"a\b", r"a\\b"),
+            ("..", r"\.."),
+            (".", r"\."),
+            ("a\tb", r"a\tb"),
+            ("", ""),
+        ] {
             assert_eq!(String::from_utf8(folder_name(input.as_bytes(), 7)).unwrap(), name);
         }
         assert_eq!(folder_name(&[b'x'; 300], 7).len(), 202);

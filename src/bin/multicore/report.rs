@@ -87,7 +87,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { exit, signal, stdout_bytes, stderr_bytes, peak_kib, parcel, command, .. } = self;
         let (started, took) = (Seconds(self.started_us), Seconds(self.took_us));
-        write!(f, "exit {exit}, signal {signal}, started {started}, took {took}, wrote {stdout_bytes} + {stderr_bytes} bytes, ")?;
+        write!(
+            f,
+            "exit {exit}, signal {signal}, started {started}, took {took}, wrote {stdout_bytes} + {stderr_bytes} bytes, "
+        )?;
         write!(f, "peak {peak_kib} KiB, parcel {parcel}: {command}")
     }
 }

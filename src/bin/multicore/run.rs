@@ -11,10 +11,6 @@
 //! Invariant: as many pieces are handed out as there are slots, and no more. So a piece that is handed out runs, and `--delay`,
 //! `--load` and `--halt soon` mean what they say.
 
-mod set_up;
-
-pub use self::set_up::run;
-
 use crate::bar::Bar;
 use crate::gate::Gate;
 use crate::halt::{Halt, When};
@@ -55,32 +51,40 @@ struct Running {
     is_skipped: bool,
 }
 
+/// What a run is made of; `set_up.rs` puts it together.
 #[derive(Debug)]
-struct Runner {
-    inputs: Inputs,
-    template: Template,
-    directory: Vec<u8>,
-    fingerprints: bool,
+pub struct Parts {
+    pub inputs: Inputs,
+    pub template: Template,
+    /// Where commands run.
+    pub directory: Vec<u8>,
+    /// Whether a file's change makes it another input.
+    pub fingerprints: bool,
+    pub slots: usize,
+    pub gate: Gate,
+    pub task: Task<String>,
+    pub pool: Pool,
+    /// None where jobs print to the runner's own streams.
+    pub counter: Option<Counter>,
+    pub joblog: Option<JobLog>,
+    pub printer: Printer,
+    pub halt: Halt,
+    pub interrupts: Interrupts,
+    pub bar: Bar,
+    pub begun: Instant,
+}
+
+#[derive(Debug)]
+pub struct Runner {
+    parts: Parts,
     pending: Option<Pending>,
     /// The number of the last command, from 1.
     number: u64,
-    slots: usize,
-    gate: Gate,
-    task: Task<String>,
     /// By the number of its piece.
     running: HashMap<usize, Running>,
     taken: usize,
-    counter: Option<Counter>,
-    joblog: Option<JobLog>,
-    printer: Printer,
-    halt: Halt,
     is_halted: bool,
-    interrupts: Interrupts,
     summary: Summary,
-    bar: Bar,
-    begun: Instant,
-    /// It ends behind its task, and its workers and what jobs have left end with it.
-    _pool: Pool,
 }
 
 /// What hinders the next command.
@@ -95,50 +99,71 @@ enum Hindrance {
 }
 
 impl Runner {
-    fn run(mut self) -> Result<u8, String> {
+    pub fn new(parts: Parts) -> Runner {
+        Runner {
+            parts,
+            pending: None,
+            number: 0,
+            running: HashMap::new(),
+            taken: 0,
+            is_halted: false,
+            summary: Summary::default(),
+        }
+    }
+
+    /// Runs until nothing is left to run, and gives the exit code.
+    ///
+    /// # Errors
+    /// A line for people: the journal or the system does not allow it.
+    pub fn run(mut self) -> Result<u8, String> {
         loop {
             match self.fill()? {
                 Hindrance::Ended if self.running.is_empty() => break,
                 Hindrance::Full | Hindrance::Ended => self.take_next()?,
-                Hindrance::Waits if self.task.completed() > self.taken => self.take_next()?,
+                Hindrance::Waits if self.parts.task.completed() > self.taken => self.take_next()?,
                 Hindrance::Waits => {}
             }
-            self.bar.draw(&self.summary);
+            self.parts.bar.draw(&self.summary);
         }
-        self.bar.clear();
-        self.printer.finish().map_err(cannot_print)?;
+        self.parts.bar.clear();
+        self.parts.printer.finish().map_err(cannot_print)?;
         if let Some(line) = self.summary.more_skipped() {
             eprintln!("{line}");
         }
-        eprintln!("{}", self.summary.line(self.begun.elapsed()));
-        Ok(match () {
-            () if self.interrupts.is_interrupted() => INTERRUPTED,
-            () if self.is_halted && self.halt.is_success() => 0,
+        let code = match () {
+            () if self.parts.interrupts.is_interrupted() => INTERRUPTED,
+            () if self.is_halted && self.parts.halt.is_success() => 0,
             () => self.summary.exit_code(),
-        })
+        };
+        let Parts { task, pool, begun, .. } = self.parts;
+        drop(task);
+        // What jobs have left running ends here.
+        drop(pool);
+        eprintln!("{}", self.summary.line(begun.elapsed()));
+        Ok(code)
     }
 
     /// Hands out commands until something hinders. Returns after `POLL` at the latest if that may pass by itself.
     fn fill(&mut self) -> Result<Hindrance, String> {
         loop {
-            if self.is_halted || self.interrupts.is_interrupted() {
+            if self.is_halted || self.parts.interrupts.is_interrupted() {
                 return Ok(Hindrance::Ended);
             }
-            if self.running.len() >= self.slots {
+            if self.running.len() >= self.parts.slots {
                 return Ok(Hindrance::Full);
             }
             if self.pending.is_none() {
-                match self.inputs.next(POLL).map_err(|error| format!("cannot read the inputs: {error}"))? {
+                match self.parts.inputs.next(POLL).map_err(|error| format!("cannot read the inputs: {error}"))? {
                     Next::NotYet => return Ok(Hindrance::Waits),
                     Next::End => return Ok(Hindrance::Ended),
                     Next::Input(input) => {
                         self.number += 1;
-                        let command = self.template.command(&input, self.number);
+                        let command = self.parts.template.command(&input, self.number);
                         self.pending = Some(Pending { input, command });
                     }
                 }
             }
-            if let Some(wait) = self.gate.wait() {
+            if let Some(wait) = self.parts.gate.wait() {
                 std::thread::sleep(wait.min(POLL));
                 return Ok(Hindrance::Waits);
             }
@@ -150,14 +175,14 @@ impl Runner {
 
     fn hand_out(&mut self, pending: Pending) -> Result<(), String> {
         let Pending { input, command } = pending;
-        let fingerprint = match self.fingerprints {
+        let fingerprint = match self.parts.fingerprints {
             // A file that is not there is the command's concern; once it is there, it is another input.
             true => journal::fingerprint(OsStr::from_bytes(&input)).unwrap_or_else(|_| "missing".to_string()),
             false => String::new(),
         };
-        let (piece, resumed) = (self.task.len(), record::resumed(&self.task));
-        self.task.try_call(job::run, job::encode(&self.directory, &fingerprint, &command.words));
-        let is_skipped = record::resumed(&self.task) > resumed;
+        let (piece, resumed) = (self.parts.task.len(), record::resumed(&self.parts.task));
+        self.parts.task.try_call(job::run, job::encode(&self.parts.directory, &fingerprint, &command.words));
+        let is_skipped = record::resumed(&self.parts.task) > resumed;
         let (started, clock) = (SystemTime::now(), Instant::now());
         let running = Running { number: self.number, input, line: command.line, started, clock, is_skipped };
         self.running.insert(piece, running);
@@ -165,13 +190,13 @@ impl Runner {
             // It is settled already, so this does not wait, and its slot is free again.
             return self.take_next();
         }
-        self.gate.started();
+        self.parts.gate.started();
         Ok(())
     }
 
     /// Deals with the outcome that comes next.
     fn take_next(&mut self) -> Result<(), String> {
-        let Some((piece, result)) = self.task.next_completed() else { return Ok(()) };
+        let Some((piece, result)) = self.parts.task.next_completed() else { return Ok(()) };
         self.taken += 1;
         let Some(job) = self.running.remove(&piece) else { return Ok(()) };
         match result {
@@ -188,17 +213,17 @@ impl Runner {
             return self.skipped(job, report);
         }
         self.summary.count(job.number, report);
-        if let Some(joblog) = &mut self.joblog {
+        if let Some(joblog) = &mut self.parts.joblog {
             joblog.add(job.number, report, &job.line).map_err(cannot_log)?;
         }
         self.print(job, report)?;
-        match self.halt.judge(self.summary.done, self.summary.failed, self.inputs.total()) {
+        match self.parts.halt.judge(self.summary.done, self.summary.failed, self.parts.inputs.total()) {
             None => {}
             Some(When::Soon) => self.is_halted = true,
             Some(When::Now) if self.is_halted => {}
             Some(When::Now) => {
                 self.is_halted = true;
-                self.task.canceller().cancel();
+                self.parts.task.canceller().cancel();
             }
         }
         Ok(())
@@ -206,13 +231,13 @@ impl Runner {
 
     fn skipped(&mut self, job: &Running, report: &Report) -> Result<(), String> {
         if let Some(line) = self.summary.skip(&job.line) {
-            self.bar.clear();
+            self.parts.bar.clear();
             eprintln!("{line}");
         }
-        if let Some(joblog) = &mut self.joblog {
+        if let Some(joblog) = &mut self.parts.joblog {
             joblog.add_missing(job.number, report, &job.line).map_err(cannot_log)?;
         }
-        self.printer.ended(job.number, None).map_err(cannot_print)
+        self.parts.printer.ended(job.number, None).map_err(cannot_print)
     }
 
     fn print(&mut self, job: &Running, report: &Report) -> Result<(), String> {
@@ -222,7 +247,7 @@ impl Runner {
             is_failure: !report.is_success(),
             ..Output::default()
         };
-        if let Some(counter) = self.counter.as_mut().filter(|_| report.parcel != 0) {
+        if let Some(counter) = self.parts.counter.as_mut().filter(|_| report.parcel != 0) {
             match counter.take(report.parcel) {
                 Ok(printed) => output.printed = printed,
                 Err(error) => {
@@ -231,8 +256,8 @@ impl Runner {
                 }
             }
         }
-        self.bar.clear();
-        self.printer.ended(job.number, Some(output)).map_err(cannot_print)
+        self.parts.bar.clear();
+        self.parts.printer.ended(job.number, Some(output)).map_err(cannot_print)
     }
 
     /// A piece ended in an error: the job has failed, or the machinery around it has.
@@ -249,7 +274,7 @@ impl Runner {
                 None => self.tell(job, error),
             },
             // It never ran, or was killed since the run ends. Nothing is recorded.
-            ErrorKind::Cancelled => return self.printer.ended(job.number, None).map_err(cannot_print),
+            ErrorKind::Cancelled => return self.parts.printer.ended(job.number, None).map_err(cannot_print),
             // The worker itself ends a job in time; this one could not.
             ErrorKind::TimedOut => report.set_timed_out(),
             ErrorKind::WorkerLost | ErrorKind::MemoryLimit | ErrorKind::Panicked => self.tell(job, error),
@@ -258,14 +283,14 @@ impl Runner {
         if let Some(Cause::Signal(signal)) = error.cause() {
             (report.exit, report.signal) = (0, signal);
         }
-        if let Some(counter) = &mut self.counter {
+        if let Some(counter) = &mut self.parts.counter {
             counter.forget_lost();
         }
         self.ended(job, &report)
     }
 
     fn tell(&mut self, job: &Running, error: &Error) {
-        self.bar.clear();
+        self.parts.bar.clear();
         eprintln!("multicore run: job {}, {}: {error}", job.number, String::from_utf8_lossy(&job.line));
     }
 }

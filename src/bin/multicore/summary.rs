@@ -4,7 +4,7 @@ use crate::report::Report;
 use std::fmt;
 use std::time::Duration;
 
-/// So many skipped commands are named.
+/// The most skipped commands that are named.
 const NAMED: u64 = 10;
 
 /// Above this the exit code tells no more.

@@ -64,9 +64,10 @@ impl Template {
     pub fn new(words: &[impl AsRef<OsStr>], clusters: Option<u64>) -> Template {
         let mut words: Vec<Vec<Part>> =
             words.iter().map(|word| parts(word.as_ref().as_bytes(), clusters.is_some())).collect();
-        let is_shell = words.len() == 1 && words[0].iter().any(|part| {
-            matches!(part, Part::Text(text) if text.iter().any(|byte| SHELL_SIGNS.contains(byte)))
-        });
+        let is_shell = words.len() == 1
+            && words[0]
+                .iter()
+                .any(|part| matches!(part, Part::Text(text) if text.iter().any(|byte| SHELL_SIGNS.contains(byte))));
         if words.iter().flatten().all(|part| matches!(part, Part::Text(_))) {
             append_input(&mut words, is_shell, clusters.is_some());
         }

@@ -8,11 +8,15 @@ const MAX_JOBS: usize = 4096;
 /// `-j`: `4`, `+2` and `-1` (more and fewer than there are CPUs), `50%` of them.
 pub fn jobs(text: &str) -> Result<usize, String> {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
-    let number = |digits: &str| digits.parse::<usize>().map_err(|_| format!("give a number of jobs, such as {cpus}, +1, -1 or 50%"));
+    let number = |digits: &str| {
+        digits.parse::<usize>().map_err(|_| format!("give a number of jobs, such as {cpus}, +1, -1 or 50%"))
+    };
     let jobs = match (text.strip_prefix('+'), text.strip_prefix('-'), text.strip_suffix('%')) {
         (Some(more), ..) => cpus.saturating_add(number(more)?),
         (_, Some(fewer), _) => cpus.saturating_sub(number(fewer)?).max(1),
-        (.., Some(percent)) => (cpus.saturating_mul(number(percent)?) / 100).max(usize::from(percent.trim_matches('0') != "")),
+        (.., Some(percent)) => {
+            (cpus.saturating_mul(number(percent)?) / 100).max(usize::from(!percent.trim_matches('0').is_empty()))
+        }
         _ => number(text)?,
     };
     match jobs {
@@ -76,7 +80,9 @@ pub fn size(text: &str) -> Result<u64, String> {
 pub fn load(text: &str) -> Result<f64, String> {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get()) as f64;
     let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, cpus / 100.0));
-    plain_number(number).map(|number| number * unit).ok_or_else(|| "give a load such as 4, or 80% of the CPUs".to_string())
+    plain_number(number)
+        .map(|number| number * unit)
+        .ok_or_else(|| "give a load such as 4, or 80% of the CPUs".to_string())
 }
 
 /// A number without a sign, an exponent, or the words that floats have.

@@ -18,13 +18,28 @@ fn a_run_ends_when_its_limit_is_reached() {
         ("soon,done=100%", (2, 1, Some(3)), Some(When::Soon)),
     ] {
         let halt: Halt = halt.parse().unwrap();
-        assert_eq!(halt.judge(succeeded, failed, total), verdict, "{halt:?} after {succeeded} and {failed} of {total:?}");
+        assert_eq!(
+            halt.judge(succeeded, failed, total),
+            verdict,
+            "{halt:?} after {succeeded} and {failed} of {total:?}"
+        );
     }
 }
 
 #[test]
 fn what_is_no_limit_is_refused() {
-    for text in ["", "now", "now,fail", "now,fail=", "now,fail=x", "later,fail=1", "now,win=1", "now,fail=0", "soon,fail=101%", "2"] {
+    for text in [
+        "",
+        "now",
+        "now,fail",
+        "now,fail=",
+        "now,fail=x",
+        "later,fail=1",
+        "now,win=1",
+        "now,fail=0",
+        "soon,fail=101%",
+        "2",
+    ] {
         assert!(text.parse::<Halt>().is_err(), "{text:?}");
     }
 }

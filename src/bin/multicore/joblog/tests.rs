@@ -3,7 +3,14 @@ use crate::report::Report;
 use std::fs;
 
 fn report(exit: i32) -> Report {
-    Report { exit, started_us: 1_795_758_389_640_400, took_us: 1_500, stdout_bytes: 3, stderr_bytes: 9, ..Report::default() }
+    Report {
+        exit,
+        started_us: 1_795_758_389_640_400,
+        took_us: 1_500,
+        stdout_bytes: 3,
+        stderr_bytes: 9,
+        ..Report::default()
+    }
 }
 
 #[test]

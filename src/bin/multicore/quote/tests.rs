@@ -12,7 +12,10 @@ fn read_by_shell(line: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_shell_reads_each_word_as_it_is() {
-    let words = ["", " ", "a b", "it's", "\"", "$HOME", "`id`", "\\", "a\nb\n", "~", "*", "#", "!", "é", "'", "''", "-n", "{}", ";", "=x"];
+    let words = [
+        "", " ", "a b", "it's", "\"", "$HOME", "`id`", "\\", "a\nb\n", "~", "*", "#", "!", "é", "'", "''", "-n", "{}",
+        ";", "=x",
+    ];
     let expected: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
     assert_eq!(read_by_shell(&line(&words)), expected);
 }

@@ -22,7 +22,9 @@ fn a_report_is_read_back_from_its_line() {
 fn other_text_is_no_report() {
     let line = Report::default().to_string();
     assert!(Report::parse(&line).is_some());
-    for text in ["", "exit 0", "exit x, signal 0: a", &line.replace("000000", "0"), &line.replace(": ", "; "), &line[1..]] {
+    for text in
+        ["", "exit 0", "exit x, signal 0: a", &line.replace("000000", "0"), &line.replace(": ", "; "), &line[1..]]
+    {
         assert_eq!(Report::parse(text), None, "{text}");
     }
 }

@@ -70,9 +70,13 @@ fn clusters_are_glued_on_behind_an_equals_sign() {
 
 #[test]
 fn the_program_is_known_where_all_jobs_have_the_same() {
-    for (words, program) in
-        [(&["echo", "{}"][..], Some("echo")), (&["{}"], None), (&["a{}"], None), (&["echo {}"], None), (&["true"], Some("true"))]
-    {
+    for (words, program) in [
+        (&["echo", "{}"][..], Some("echo")),
+        (&["{}"], None),
+        (&["a{}"], None),
+        (&["echo {}"], None),
+        (&["true"], Some("true")),
+    ] {
         assert_eq!(Template::new(words, None).program().map(|program| program.to_str().unwrap()), program);
     }
 }

@@ -1,6 +1,5 @@
 //! From options to a runner: all that can be refused is refused here, before anything runs.
 
-use super::Runner;
 use crate::arguments::Run;
 use crate::bar::Bar;
 use crate::gate::Gate;
@@ -12,14 +11,13 @@ use crate::output::{Options, Printer};
 use crate::parcels::Counter;
 use crate::program;
 use crate::record::Plan;
-use crate::summary::Summary;
+use crate::run::{Parts, Runner};
 use crate::template::Template;
-use multicore::{Pool, Task};
-use std::collections::HashMap;
+use multicore::{Error, Pool, Task};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const NOT_FOUND: u8 = 127;
@@ -72,7 +70,9 @@ fn open_inputs(options: &Run, listed: Option<Vec<OsString>>) -> Result<Inputs, S
     let separator = if options.null { Separator::Zero } else { Separator::Line };
     let has_other = options.arg_file.is_some() || options.clusters.is_some();
     let mut inputs = match (listed, &options.arg_file, options.clusters) {
-        (Some(_), ..) if has_other => return Err("inputs come from :::, -a FILE or --clusters N: give one of them".to_string()),
+        (Some(_), ..) if has_other => {
+            return Err("inputs come from :::, -a FILE or --clusters N: give one of them".to_string());
+        }
         (Some(listed), ..) => Inputs::list(listed),
         (_, _, Some(count)) => Inputs::clusters(count),
         (_, Some(file), _) if file != Path::new("-") => Inputs::file(file, separator)
@@ -115,56 +115,59 @@ fn start(
     begun: Instant,
 ) -> Result<Runner, String> {
     let temporary = std::env::temp_dir();
-    let tries = options.retries.unwrap_or(1);
     let slots = slots(options, &inputs);
     let counter = (!options.ungroup).then(|| open_counter(slots, &temporary)).transpose()?;
     let settings = Settings {
         address: counter.as_ref().map(|counter| counter.name().to_vec()),
         temporary: temporary.clone().into_os_string().into_vec(),
         program,
-        tries,
+        tries: options.retries.unwrap_or(1),
         limit: options.timeout,
         nice: nice(options)?,
     };
     let pool = Pool::builder().workers(slots).warm_memory(0).on_worker_start_with(job::set_up, settings).build();
     let pool = pool.map_err(|error| error.to_string())?;
-    let task: Task<String> = pool.try_task().map_err(|error| error.to_string())?;
-    let task = match options.timeout {
+    let task = open_task(options, &pool, &plan).map_err(|error| error.to_string())?;
+    let directory = std::env::current_dir().map_err(|error| format!("there is no current directory: {error}"))?;
+    let interrupts =
+        Interrupts::watch(task.canceller()).map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
+    Ok(Runner::new(Parts {
+        bar: Bar::new(options.bar, options.eta, inputs.total()),
+        inputs,
+        template,
+        directory: directory.into_os_string().into_vec(),
+        fingerprints: options.fingerprint,
+        slots,
+        gate: Gate::new(options.delay.unwrap_or_default(), options.load, options.memfree),
+        joblog: plan.open_joblog()?,
+        task,
+        pool,
+        counter,
+        printer: open_printer(options, temporary)
+            .map_err(|error| format!("cannot keep the standard streams: {error}"))?,
+        halt: options.halt.unwrap_or(Halt::Never),
+        interrupts,
+        begun,
+    }))
+}
+
+fn open_task(options: &Run, pool: &Pool, plan: &Plan) -> Result<Task<String>, Error> {
+    let tries = options.retries.unwrap_or(1);
+    let task: Task<String> = pool.try_task()?.retries(tries - 1);
+    plan.record(match options.timeout {
         Some(limit) => task.timeout(limit.saturating_add(LATE).saturating_mul(tries)),
         None => task,
-    };
-    let task = plan.record(task.retries(tries - 1)).map_err(|error| error.to_string())?;
-    let directory = std::env::current_dir().map_err(|error| format!("there is no current directory: {error}"))?;
+    })
+}
+
+fn open_printer(options: &Run, temporary: PathBuf) -> io::Result<Printer> {
     let shown = Options {
         keep_order: options.keep_order,
         tag: options.tag,
         only_failed: options.only_failed_output,
         results: options.results.clone(),
     };
-    let interrupts = Interrupts::watch(task.canceller());
-    Ok(Runner {
-        bar: Bar::new(options.bar, options.eta, inputs.total()),
-        inputs,
-        template,
-        directory: directory.into_os_string().into_vec(),
-        fingerprints: options.fingerprint,
-        pending: None,
-        number: 0,
-        slots,
-        gate: Gate::new(options.delay.unwrap_or_default(), options.load, options.memfree),
-        joblog: plan.open_joblog()?,
-        task,
-        running: HashMap::new(),
-        taken: 0,
-        counter,
-        printer: Printer::new(shown, temporary).map_err(|error| format!("cannot keep the standard streams: {error}"))?,
-        halt: options.halt.unwrap_or(Halt::Never),
-        is_halted: false,
-        interrupts: interrupts.map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?,
-        summary: Summary::default(),
-        begun,
-        _pool: pool,
-    })
+    Printer::new(shown, temporary)
 }
 
 /// No more than there are jobs.
