@@ -18,3 +18,6 @@
 /// [`MemoryEvent`](crate::MemoryEvent), [`Stats`](crate::Stats), [`suspects`](crate::Stats::suspects),
 /// [`FunctionStats`](crate::FunctionStats), [`ErrorKind::MemoryLimit`](crate::ErrorKind::MemoryLimit).
 pub mod memory {}
+
+#[doc = include_str!("../docs/coming-from-parallel.md")]
+pub mod commands {}

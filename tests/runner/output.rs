@@ -111,12 +111,17 @@ fn only_failed_output_is_printed_if_asked() {
 
 #[test]
 fn what_a_job_has_left_behind_prints_into_no_other_job() {
-    let place = Place::new();
-    // The second job waits until the first one's child has printed once more.
-    let line = "[ {} = a ] && (while ! [ -e begun ]; do sleep 0.01; done; echo late; touch printed) & \
-                [ {} = b ] && touch begun && while ! [ -e printed ]; do sleep 0.01; done; echo {}";
-    let outcome = place.run(&["-j1", line, ":::", "a", "b", "c"]);
-    assert_ended(&outcome, 0, "a\nb\nc\n", "3 done");
+    for session in ["", "setsid"] {
+        let place = Place::new();
+        place.write("late", "while ! [ -e begun ]; do sleep 0.01; done; echo late; touch printed");
+        // The second job waits until the first one's child has printed once more.
+        let line = format!(
+            "[ {{}} = a ] && {session} sh ./late & \
+             [ {{}} = b ] && touch begun && while ! [ -e printed ]; do sleep 0.01; done; echo {{}}"
+        );
+        let outcome = place.run(&["-j1", &line, ":::", "a", "b", "c"]);
+        assert_ended(&outcome, 0, "a\nb\nc\n", "3 done");
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub fn wait(child: &mut Child, limit: Option<Duration>) -> io::Result<Option<Exi
 /// Reaps what ended, and says whether anything of a job is left.
 pub fn are_left() -> bool {
     loop {
-        match process::waitpid(None, WaitOptions::NOHANG) {
+        match process::wait(WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => return true,
             Err(_) => return false,
