@@ -200,6 +200,13 @@ fn jobs_run_at_a_time_no_more_than_asked_for() {
 }
 
 #[test]
+fn many_slots_need_no_setting_and_jobs_keep_their_limit() {
+    let place = Place::new();
+    let outcome = place.run_shell("ulimit -S -n 64; $M run -j60 --clusters 60 'ulimit -S -n; :'");
+    assert_ended(&outcome, 0, &"64\n".repeat(60), "60 done");
+}
+
+#[test]
 fn settings_reach_the_jobs() {
     let place = Place::new();
     assert_eq!(place.run(&["--nice", "7", "nice; :", ":::", ""]).stdout, "7\n");

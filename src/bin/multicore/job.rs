@@ -16,6 +16,7 @@
 //! Invariant: when `run` returns, what the job had printed by its end is in the parcel that the report names, and nothing else is.
 
 use crate::children;
+use crate::descriptors;
 use crate::parcels::Sender;
 use crate::report::Report;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub tries: u32,
     pub limit: Option<Duration>,
     pub nice: Option<i32>,
+    /// The limit of descriptors that jobs have, where the runner has lifted its own.
+    pub max_descriptors: Option<u64>,
 }
 
 /// A worker's state between jobs.
@@ -63,6 +66,9 @@ pub fn set_up(settings: Settings) {
     if let Some(nice) = settings.nice {
         // The runner has tried it.
         let _ = rustix::process::setpriority_process(None, nice);
+    }
+    if let Some(limit) = settings.max_descriptors {
+        let _ = descriptors::limit_to(limit);
     }
     // If that fails, jobs that leave processes are not noticed; it does not on the kernels that the pool needs.
     let _ = children::adopt();

@@ -7,6 +7,7 @@
 mod arguments;
 mod bar;
 mod children;
+mod descriptors;
 mod gate;
 mod generate;
 mod halt;

@@ -2,6 +2,7 @@
 
 use crate::arguments::Run;
 use crate::bar::Bar;
+use crate::descriptors;
 use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::inputs::{Inputs, Next, Separator};
@@ -124,6 +125,7 @@ fn start(
         tries: options.retries.unwrap_or(1),
         limit: options.timeout,
         nice: nice(options)?,
+        max_descriptors: descriptors::lift_for(slots),
     };
     let pool = Pool::builder().workers(slots).warm_memory(0).on_worker_start_with(job::set_up, settings).build();
     let pool = pool.map_err(|error| error.to_string())?;
