@@ -217,25 +217,6 @@ Exit code:
   130    stopped by Ctrl-C or SIGTERM
   255    the command line, the journal or the system does not allow it";
 
-/// Stands for a `--` of the command while clap reads: it would drop each one behind the first.
-const DASHES: &str = "\u{1}--";
-
-/// Reads the command line of this process.
-pub fn read() -> Result<Cli, clap::Error> {
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    let first = words.iter().position(|word| word == "--").unwrap_or(words.len());
-    for word in words.iter_mut().skip(first + 1).filter(|word| *word == "--") {
-        *word = DASHES.into();
-    }
-    let mut cli = Cli::try_parse_from(words)?;
-    if let Action::Run(run) = &mut cli.action {
-        for word in run.command.iter_mut().filter(|word| *word == DASHES) {
-            *word = "--".into();
-        }
-    }
-    Ok(cli)
-}
-
 /// Stands in `{n}`, where clap would print the end of a line.
 pub const JOINER: &str = "\u{2060}";
 

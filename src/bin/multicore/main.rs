@@ -28,7 +28,8 @@ mod summary;
 mod template;
 mod values;
 
-use crate::arguments::Action;
+use crate::arguments::{Action, Cli};
+use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 const REFUSED: u8 = 255;
 
 fn main() -> ExitCode {
-    let cli = match arguments::read() {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
             // If nobody reads it, nobody misses it.

@@ -291,8 +291,24 @@ fn folder_name(input: &[u8], number: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{folder_name, write_stream};
+    use super::{MAX_WAITING_BYTES, Options, Output, Printer, folder_name, write_stream};
+    use crate::parcels::Printed;
     use std::io::{Read, Seek};
+
+    #[test]
+    fn what_waits_for_its_turn_takes_little_memory() {
+        let options = Options { keep_order: true, ..Options::default() };
+        let mut printer = Printer::new(options, std::env::temp_dir()).unwrap();
+        // The first job never ends, so nothing is printed.
+        for number in 2..200 {
+            let printed = Printed::Short { stdout: vec![b'x'; 10_000], stderr: Vec::new() };
+            let output = Output { printed, bytes: [10_000, 0], ..Output::default() };
+            printer.ended(number, Some(output)).unwrap();
+        }
+        assert!(printer.waiting_bytes <= MAX_WAITING_BYTES);
+        let spooled = printer.spool.unwrap().metadata().unwrap().len();
+        assert_eq!(printer.waiting_bytes as u64 + spooled, 198 * 10_000);
+    }
 
     #[test]
     fn each_line_has_its_tag() {
