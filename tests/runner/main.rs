@@ -5,6 +5,7 @@ mod process;
 
 mod commands;
 mod ends;
+mod journals;
 mod output;
 mod pages;
 mod tables;

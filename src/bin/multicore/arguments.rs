@@ -133,6 +133,9 @@ pub struct Run {
     /// A command recorded with another key counts as another command
     #[arg(long, value_name = "TEXT", help_heading = "Going on where a run stopped")]
     pub version_key: Option<String>,
+    /// Sync the journal after each job, so that a power cut takes nothing from it either
+    #[arg(long, help_heading = "Going on where a run stopped")]
+    pub sync: bool,
     /// Inputs are files: one that has changed since counts as another input
     #[arg(long, help_heading = "Going on where a run stopped")]
     pub fingerprint: bool,

@@ -26,19 +26,24 @@ pub struct JobLog {
 }
 
 impl JobLog {
+    /// An error if what is there is no table, or cannot be read. What is not there is one to come.
+    pub fn check(path: &Path) -> io::Result<()> {
+        let mut beginning = Vec::new();
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?.take(HEADER.len() as u64).read_to_end(&mut beginning)?,
+        };
+        check_header(&beginning)
+    }
+
     /// Begins a new table, or goes on with the one that is there.
     pub fn open(path: &Path, goes_on: bool) -> io::Result<JobLog> {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).open(path)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
-        // What is no job log is not begun anew either.
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        let is_torn_header = whole == 0 && HEADER.as_bytes().starts_with(&text);
-        if !text.starts_with(HEADER.as_bytes()) && !is_torn_header {
-            let message = "it is no job log: its first line is not that of GNU parallel's";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
+        check_header(&text)?;
         let whole = if goes_on { whole } else { 0 };
         file.set_len(whole as u64)?;
         file.seek(SeekFrom::End(0))?;
@@ -61,6 +66,15 @@ impl JobLog {
         }
         Ok(())
     }
+}
+
+/// A header that a crash has torn is one.
+fn check_header(text: &[u8]) -> io::Result<()> {
+    if text.starts_with(HEADER.as_bytes()) || HEADER.as_bytes().starts_with(text) {
+        return Ok(());
+    }
+    let message = "it is no job log: its first line is not that of GNU parallel's";
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 fn rows(text: &[u8]) -> HashMap<Vec<u8>, usize> {

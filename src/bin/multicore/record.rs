@@ -2,8 +2,10 @@
 
 use crate::arguments::Run;
 use crate::joblog::JobLog;
+use multicore::journal::{self, Durability, Journal};
 use multicore::{Error, Task};
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 
 /// The name of the runner's tasks in a journal.
@@ -16,6 +18,7 @@ pub struct Plan {
     /// False: what an earlier run has recorded is forgotten.
     goes_on: bool,
     failed_again: bool,
+    syncs: bool,
     version: String,
 }
 
@@ -31,10 +34,17 @@ impl Plan {
         Ok(Plan {
             goes_on: options.journal.is_some() || is_resumed,
             failed_again: options.resume_failed || !options.resume,
+            syncs: options.sync,
             joblog: options.joblog.clone(),
             version: options.version_key.clone().unwrap_or_default(),
             journal,
         })
+    }
+
+    /// Refuses what is no job log, before the journal is touched.
+    pub fn check_joblog(&self) -> Result<(), String> {
+        let Some(path) = &self.joblog else { return Ok(()) };
+        JobLog::check(path).map_err(|error| format!("cannot write the job log {}: {error}", path.display()))
     }
 
     /// Opens the job log. After the journal: only who holds that may write here.
@@ -44,16 +54,19 @@ impl Plan {
         log.map(Some).map_err(|error| format!("cannot write the job log {}: {error}", path.display()))
     }
 
-    /// The task, with its journal if there is one.
+    /// The task, with its journal if there is one. A journal that is begun anew is taken away first, if no run has it.
     pub fn record(&self, task: Task<String>) -> Result<Task<String>, Error> {
-        let _ = (&self.journal, &self.version, self.failed_again);
-        Ok(task.name(TASK))
+        let task = task.name(TASK).version(&self.version);
+        let Some(path) = &self.journal else { return Ok(task) };
+        if !self.goes_on && fs::symlink_metadata(path).is_ok() {
+            // That fails if it is no journal, or if a run has it; damage does not count.
+            journal::repair(path)?;
+            // If that fails, the task tells why it cannot have the journal, or goes on with nothing that counts.
+            let _ = fs::remove_file(path);
+        }
+        let durability = if self.syncs { Durability::Each } else { Durability::None };
+        task.journal(Journal::at(path).durability(durability).resume_failed(self.failed_again))
     }
-}
-
-/// How many pieces of the task an earlier run had recorded.
-pub fn resumed(_task: &Task<String>) -> usize {
-    0
 }
 
 fn journal_of(joblog: PathBuf) -> PathBuf {

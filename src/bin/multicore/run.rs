@@ -20,7 +20,6 @@ use crate::job;
 use crate::joblog::JobLog;
 use crate::output::{Output, Printer};
 use crate::parcels::Counter;
-use crate::record;
 use crate::report::Report;
 use crate::summary::{INTERRUPTED, Summary};
 use crate::template::{Command, Template};
@@ -180,9 +179,9 @@ impl Runner {
             true => journal::fingerprint(OsStr::from_bytes(&input)).unwrap_or_else(|_| "missing".to_string()),
             false => String::new(),
         };
-        let (piece, resumed) = (self.parts.task.len(), record::resumed(&self.parts.task));
+        let (piece, resumed) = (self.parts.task.len(), self.parts.task.resumed());
         self.parts.task.try_call(job::run, job::encode(&self.parts.directory, &fingerprint, &command.words));
-        let is_skipped = record::resumed(&self.parts.task) > resumed;
+        let is_skipped = self.parts.task.resumed() > resumed;
         let (started, clock) = (SystemTime::now(), Instant::now());
         let running = Running { number: self.number, input, line: command.line, started, clock, is_skipped };
         self.running.insert(piece, running);

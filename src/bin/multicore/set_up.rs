@@ -115,6 +115,7 @@ fn start(
     program: Option<Vec<u8>>,
     begun: Instant,
 ) -> Result<Runner, String> {
+    plan.check_joblog()?;
     let temporary = std::env::temp_dir();
     let slots = slots(options, &inputs);
     let counter = (!options.ungroup).then(|| open_counter(slots, &temporary)).transpose()?;
