@@ -206,6 +206,11 @@ impl Run {
         })
     }
 
+    /// What it has written to its standard error by now.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
     /// The processes of this run: the first fields of `/proc/PID/stat` of each.
     pub fn left(&self) -> Vec<String> {
         self.processes().into_iter().map(|process| process.words).collect()

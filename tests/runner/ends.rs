@@ -90,6 +90,18 @@ fn one_interrupt_lets_what_runs_end_and_begins_nothing() {
 }
 
 #[test]
+fn a_job_that_fails_is_not_tried_again_once_the_run_is_stopped() {
+    let place = Place::new();
+    let run = place.start(&["--retries", "1000", &format!("{WAITS}; false"), ":::", "a"]);
+    wait_until_begun(&place, 1);
+    run.signal(run.pid(), libc::SIGTERM);
+    assert!(comes_true(|| run.stderr().contains("stopping")));
+    place.write("go", "");
+    assert_ended(&run.finish(), 130, "", "0 done, 0 skipped, 1 failed");
+    assert_eq!(place.lines("begun").len(), 1);
+}
+
+#[test]
 fn two_interrupts_kill_what_runs() {
     let place = Place::new();
     let mut run =

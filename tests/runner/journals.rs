@@ -41,6 +41,7 @@ fn exactly_new_and_changed_inputs_run() {
         (&["a", "a", "a", "a"], &["a"]),
     ] {
         assert_eq!(place.begun_by(&["--journal", "kept"], inputs), begun, "{inputs:?}");
+        assert_eq!(place.begun_by(&["--journal", "synced", "--sync"], inputs), begun, "{inputs:?}, synced");
     }
 }
 

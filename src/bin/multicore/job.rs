@@ -15,6 +15,7 @@
 //!
 //! Invariant: when `run` returns, what the job had printed by its end is in the parcel that the report names, and nothing else is.
 
+use crate::address;
 use crate::children;
 use crate::descriptors;
 use crate::parcels::Sender;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub program: Option<Vec<u8>>,
     /// How many times a job that fails is run.
     pub tries: u32,
+    /// A failed job is tried again while somebody listens there.
+    pub beacon: Vec<u8>,
     pub limit: Option<Duration>,
     pub nice: Option<i32>,
     /// The limit of descriptors that jobs have, where the runner has lifted its own.
@@ -106,7 +109,7 @@ impl Worker {
         loop {
             left -= 1;
             let report = self.try_once(words);
-            if report.is_success() || left == 0 {
+            if report.is_success() || left == 0 || !address::is_listened_at(&self.settings.beacon) {
                 return self.send(report);
             }
             // As with GNU parallel, only the last try is shown.

@@ -17,10 +17,10 @@
 //!
 //! Invariant: a parcel is in the socket before the report that names it is. So `take` never waits for a job.
 
+use crate::address;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{self, SocketFlags};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -59,12 +59,7 @@ pub struct Counter {
 impl Counter {
     /// `workers` may connect before one is let in.
     pub fn open(workers: usize) -> io::Result<Counter> {
-        let listener = socket()?;
-        let mut random = [0; 16];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let name = format!("multicore-run-{}-{:032x}", std::process::id(), u128::from_ne_bytes(random)).into_bytes();
-        net::bind(&listener, &SocketAddrUnix::new_abstract_name(&name)?)?;
-        net::listen(&listener, i32::try_from(workers).unwrap_or(i32::MAX))?;
+        let (name, listener) = address::listen(workers)?;
         let buffer = vec![0; HEADER_BYTES + INLINE_BYTES as usize];
         Ok(Counter { listener, name, workers: HashMap::new(), waiting: HashMap::new(), buffer })
     }
@@ -146,15 +141,9 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Connects to the runner whose counter has that name. It must be this user's.
+    /// Connects to the runner whose counter has that name.
     pub fn connect(name: &[u8]) -> io::Result<Sender> {
-        let socket = socket()?;
-        net::connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
-        let peer = net::sockopt::socket_peercred(&socket)?;
-        if peer.uid != rustix::process::geteuid() {
-            return Err(io::Error::other(format!("the runner's address is held by user {}", peer.uid.as_raw())));
-        }
-        Ok(Sender { socket, sent: 0 })
+        Ok(Sender { socket: address::connect(name)?, sent: 0 })
     }
 
     /// Sends what lies in the files, and gives the parcel's number. True if the files went with it: then they are the
@@ -184,11 +173,6 @@ impl Sender {
 
 fn process_of(parcel: u64) -> u32 {
     (parcel >> 32) as u32
-}
-
-/// Each message arrives whole.
-fn socket() -> Result<OwnedFd, Errno> {
-    net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
 fn is_readable(socket: &OwnedFd) -> bool {

@@ -15,7 +15,7 @@ use crate::bar::Bar;
 use crate::gate::Gate;
 use crate::halt::{Halt, When};
 use crate::inputs::{Inputs, Next};
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Beacon, Interrupts};
 use crate::job;
 use crate::joblog::JobLog;
 use crate::output::{Output, Printer};
@@ -69,6 +69,7 @@ pub struct Parts {
     pub printer: Printer,
     pub halt: Halt,
     pub interrupts: Interrupts,
+    pub beacon: Beacon,
     pub bar: Bar,
     pub begun: Instant,
 }
@@ -218,7 +219,10 @@ impl Runner {
         self.print(job, report)?;
         match self.parts.halt.judge(self.summary.done, self.summary.failed, self.parts.inputs.total()) {
             None => {}
-            Some(When::Soon) => self.is_halted = true,
+            Some(When::Soon) => {
+                self.is_halted = true;
+                self.parts.beacon.put_out();
+            }
             Some(When::Now) if self.is_halted => {}
             Some(When::Now) => {
                 self.is_halted = true;

@@ -6,7 +6,7 @@ use crate::descriptors;
 use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::inputs::{Inputs, Next, Separator};
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Beacon, Interrupts};
 use crate::job::{self, Settings};
 use crate::output::{Options, Printer};
 use crate::parcels::Counter;
@@ -119,10 +119,12 @@ fn start(
     let temporary = std::env::temp_dir();
     let slots = slots(options, &inputs);
     let counter = (!options.ungroup).then(|| open_counter(slots, &temporary)).transpose()?;
+    let beacon = Beacon::light().map_err(|error| format!("cannot listen for workers: {error}"))?;
     let settings = Settings {
         address: counter.as_ref().map(|counter| counter.name().to_vec()),
         temporary: temporary.clone().into_os_string().into_vec(),
         program,
+        beacon: beacon.name().to_vec(),
         tries: options.retries.unwrap_or(1),
         limit: options.timeout,
         nice: nice(options)?,
@@ -132,8 +134,8 @@ fn start(
     let pool = pool.map_err(|error| error.to_string())?;
     let task = open_task(options, &pool, &plan).map_err(|error| error.to_string())?;
     let directory = std::env::current_dir().map_err(|error| format!("there is no current directory: {error}"))?;
-    let interrupts =
-        Interrupts::watch(task.canceller()).map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
+    let interrupts = Interrupts::watch(task.canceller(), beacon.clone())
+        .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
     Ok(Runner::new(Parts {
         bar: Bar::new(options.bar, options.eta, inputs.total()),
         inputs,
@@ -150,6 +152,7 @@ fn start(
             .map_err(|error| format!("cannot keep the standard streams: {error}"))?,
         halt: options.halt.unwrap_or(Halt::Never),
         interrupts,
+        beacon,
         begun,
     }))
 }
