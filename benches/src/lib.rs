@@ -48,12 +48,25 @@ pub enum Who {
     IpcChannel,
     /// procspawn's pool of processes.
     Procspawn,
+    /// `xargs -P`.
+    Xargs,
+    /// GNU parallel.
+    Parallel,
 }
 
 impl Who {
     /// All of them, in the order of the table's columns.
-    pub const ALL: [Who; 7] =
-        [Who::Multicore, Who::Floor, Who::Serial, Who::Rayon, Who::Crossbeam, Who::IpcChannel, Who::Procspawn];
+    pub const ALL: [Who; 9] = [
+        Who::Multicore,
+        Who::Floor,
+        Who::Serial,
+        Who::Rayon,
+        Who::Crossbeam,
+        Who::IpcChannel,
+        Who::Procspawn,
+        Who::Xargs,
+        Who::Parallel,
+    ];
 
     /// The head of the column in the table.
     pub fn name(self) -> &'static str {
@@ -65,6 +78,8 @@ impl Who {
             Who::Crossbeam => "crossbeam",
             Who::IpcChannel => "ipc-channel",
             Who::Procspawn => "procspawn",
+            Who::Xargs => "xargs",
+            Who::Parallel => "parallel",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The jobs, by subject.
 
+pub mod commands;
 pub mod faults;
 pub mod gate;
 pub mod idle;
@@ -20,7 +21,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 13] = [
+pub const ALL: [(&str, Jobs); 14] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -34,6 +35,7 @@ pub const ALL: [(&str, Jobs); 13] = [
     ("lock", lock::jobs),
     ("memory", memory::jobs),
     ("workers", workers::jobs),
+    ("commands", commands::jobs),
 ];
 
 /// The piece of the tiny jobs.

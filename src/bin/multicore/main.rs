@@ -2,7 +2,8 @@
 //!
 //! It uses the crate's public interface alone, as its first user.
 
-#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!("the program needs worker processes: Linux, on x86-64 or 64-bit Arm; build without the feature `cli`");
 
 mod address;
 mod arguments;

@@ -130,8 +130,9 @@ fn start(
         nice: nice(options)?,
         max_descriptors: descriptors::lift_for(slots),
     };
-    let pool = Pool::builder().workers(slots).warm_memory(0).on_worker_start_with(job::set_up, settings).build();
-    let pool = pool.map_err(|error| error.to_string())?;
+    // Jobs are processes of their own: samples of the workers' heaps tell nothing, and take 200 KiB of each.
+    let builder = Pool::builder().workers(slots).warm_memory(0).samples(false);
+    let pool = builder.on_worker_start_with(job::set_up, settings).build().map_err(|error| error.to_string())?;
     let task = open_task(options, &pool, &plan).map_err(|error| error.to_string())?;
     let directory = std::env::current_dir().map_err(|error| format!("there is no current directory: {error}"))?;
     let interrupts = Interrupts::watch(task.canceller(), beacon.clone())
