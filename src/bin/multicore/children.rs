@@ -18,6 +18,9 @@ const TERM_GRACE: Duration = Duration::from_millis(200);
 /// A process that is killed ends at once, unless it waits for a disk. Nobody waits longer for that.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Processes end while they are looked at, so a line of parents may lead anywhere. No job is deeper.
+const MAX_DEPTH: usize = 1000;
+
 /// Makes this process the parent of what its jobs leave behind.
 pub fn adopt() -> io::Result<()> {
     Ok(process::set_child_subreaper(Some(process::getpid()))?)
@@ -82,7 +85,7 @@ fn signal_all(signal: Signal) {
         let Some(pid) = Pid::from_raw(pid.cast_signed()) else { continue };
         // The descriptor holds the process, so that the number cannot be another's once it is looked at again.
         let Ok(pidfd) = process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
-        if descendants(std::process::id()).contains(&pid.as_raw_nonzero().get().cast_unsigned()) {
+        if is_below(pid.as_raw_nonzero().get().cast_unsigned(), std::process::id()) {
             let _ = process::pidfd_send_signal(&pidfd, signal);
         }
     }
@@ -106,9 +109,45 @@ fn descendants(ancestor: u32) -> Vec<u32> {
     found
 }
 
+fn is_below(pid: u32, ancestor: u32) -> bool {
+    let line = std::iter::successors(parent(pid), |&pid| parent(pid).filter(|_| pid > 1));
+    line.take(MAX_DEPTH).any(|pid| pid == ancestor)
+}
+
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before it may contain anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     fields.nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{descendants, is_below};
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn children_and_their_children_are_found() {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "sh -c 'echo $$; read line; :'; :"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let own = std::process::id();
+        assert!(descendants(own).contains(&child.id()) && descendants(own).contains(&grandchild));
+        assert_eq!(descendants(child.id()), [grandchild]);
+        for (pid, ancestor, expected) in [
+            (grandchild, own, true),
+            (child.id(), own, true),
+            (own, child.id(), false),
+            (own, own, false),
+            (1, own, false),
+        ] {
+            assert_eq!(is_below(pid, ancestor), expected, "{pid} below {ancestor}");
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 }

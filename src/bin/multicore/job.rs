@@ -187,13 +187,14 @@ impl Worker {
         }
     }
 
-    /// Prints on a job's standard error.
+    /// Prints on a job's standard error, or on the runner's where a job has none.
     fn print(&mut self, text: &str) {
-        if self.settings.address.is_none() {
-            eprint!("{text}");
-        } else if let Ok([_, stderr]) = self.files() {
-            let mut stderr: &File = stderr;
-            let _ = stderr.write_all(text.as_bytes());
+        match self.settings.address.is_some().then(|| self.files()) {
+            Some(Ok([_, stderr])) => {
+                let mut stderr: &File = stderr;
+                let _ = stderr.write_all(text.as_bytes());
+            }
+            Some(Err(_)) | None => eprint!("{text}"),
         }
     }
 

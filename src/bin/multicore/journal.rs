@@ -30,29 +30,27 @@ fn show(path: &Path, as_json: bool) -> Result<u8, String> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     if !as_json {
         let header = format!("{:<20}  {:<8}  {:>10}  {:>5}  {}", "finished (UTC)", "outcome", "took", "tries", "what");
-        writeln!(stdout, "{header}").or_else(only_told)?;
+        writeln!(stdout, "{header}").or_else(unless_nobody_reads)?;
     }
     for record in reader {
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                stdout.flush().or_else(only_told)?;
+                stdout.flush().or_else(unless_nobody_reads)?;
                 return Err(error.to_string());
             }
         };
         let line = if as_json { object(&record).to_string() } else { row(&record) };
-        match writeln!(stdout, "{line}") {
-            Ok(()) => {}
-            // Who reads has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
-            Err(error) => return Err(format!("cannot print the records: {error}")),
+        if let Err(error) = writeln!(stdout, "{line}") {
+            return unless_nobody_reads(error).map(|()| 0);
         }
     }
-    stdout.flush().or_else(only_told)?;
+    stdout.flush().or_else(unless_nobody_reads)?;
     Ok(0)
 }
 
-fn only_told(error: io::Error) -> Result<(), String> {
+/// A reader that has seen enough is no error.
+fn unless_nobody_reads(error: io::Error) -> Result<(), String> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(format!("cannot print the records: {error}")) }
 }
 

@@ -76,8 +76,7 @@ impl Printer {
     }
 
     /// A job has ended, or will print nothing.
-    pub fn ended(&mut self, number: u64, output: Option<Output>) -> io::Result<()> {
-        let mut output = output;
+    pub fn ended(&mut self, number: u64, mut output: Option<Output>) -> io::Result<()> {
         if let (Some(folder), Some(output)) = (&self.options.results, &mut output) {
             keep(folder, number, output)?;
         }

@@ -3,9 +3,9 @@
 /// Appends a word so that a shell reads it as it is, whatever is in it. A word of harmless characters stays bare.
 pub fn append(word: &[u8], line: &mut Vec<u8>) {
     let is_harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte) || *byte >= 0x80;
-    // A leading `=` or an assignment means something else to some shells; quoting never harms.
-    let is_bare = !word.is_empty() && word.iter().all(is_harmless) && !word.contains(&b'=');
-    if is_bare || is_option(word) {
+    // `A=b` would be an assignment; `--name=value` is none.
+    let may_assign = word.contains(&b'=') && !word.starts_with(b"-");
+    if !word.is_empty() && word.iter().all(is_harmless) && !may_assign {
         return line.extend_from_slice(word);
     }
     line.push(b'\'');
@@ -17,12 +17,6 @@ pub fn append(word: &[u8], line: &mut Vec<u8>) {
         }
     }
     line.push(b'\'');
-}
-
-/// `--name=value` is no assignment.
-fn is_option(word: &[u8]) -> bool {
-    let is_harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
-    word.starts_with(b"-") && word.iter().all(is_harmless)
 }
 
 /// The words as one line of shell.
