@@ -1,0 +1,180 @@
+//! The database: its tables, what it tells of its import, and how it is opened.
+//!
+//! | table             | what                                                                                       |
+//! |-------------------|--------------------------------------------------------------------------------------------|
+//! | those of GTFS     | the rows, numbered by `rowid` as the records of their file                                  |
+//! | `import_state`    | the program, the version of its tables, and whether the import is finished                 |
+//! | `import_files`    | the files of the feed, by which it is recognised, and how many of their pieces are there   |
+//! | `import_rejected` | each row that was rejected, and why                                                        |
+//!
+//! Invariant: a piece's rows, its rejected rows and its place in `import_files` are committed together, pieces in file order.
+
+use crate::feed::{Feed, FeedFile};
+use crate::problem::{Problem, Result};
+use crate::schema::{Column, Key, Kind, TABLES, Table};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+const PROGRAM: &str = "gtfs_import";
+/// Changes with the tables, and with where files are cut.
+pub const VERSION: i64 = 1;
+
+/// What lies at the path of the database.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    /// An import of this feed that was begun.
+    Begun,
+    Finished,
+}
+
+/// Looks at the database without a change to it. What is not of an import of this feed is refused.
+pub fn inspect(path: &Path, feed: &Feed) -> Result<Found> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(Problem::with_path("read the database", path, error)),
+        Ok(kind) if !kind.is_file() => return Err(Problem::with_path("read the database", path, "it is no file")),
+        Ok(_) => {}
+    }
+    let database = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => refused(path, "it is no SQLite database"),
+        _ => Problem::with_path("read the database", path, error),
+    };
+    let count = |condition: &str| {
+        let query = format!("SELECT count(*) FROM sqlite_master {condition}");
+        database.query_row(&query, [], |row| row.get::<_, i64>(0)).map_err(failed)
+    };
+    if count("")? == 0 {
+        return Ok(Found::Nothing);
+    }
+    if count("WHERE name IN ('import_state', 'import_files')")? != 2 {
+        return Err(refused(path, "it was not made by this program"));
+    }
+    let state = |key: &str| state(&database, key).map_err(failed);
+    if state("program")?.as_deref() != Some(PROGRAM) || state("version")? != Some(VERSION.to_string()) {
+        return Err(refused(path, "it was made by another version of this program"));
+    }
+    if let Some(file) = other_file(&database, feed).map_err(failed)? {
+        return Err(refused(path, format_args!("it has another feed than {:?}: {file} differs", feed.path)));
+    }
+    Ok(if state("finished")?.is_some() { Found::Finished } else { Found::Begun })
+}
+
+fn refused(path: &Path, why: impl std::fmt::Display) -> Problem {
+    Problem::new(format_args!("{path:?} is not the database of this import: {why}; name another one"))
+}
+
+fn state(database: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    database.query_row("SELECT value FROM import_state WHERE key = ?1", [key], |row| row.get(0)).optional()
+}
+
+/// The name of a file that is another one than at the import's begin.
+fn other_file(database: &Connection, feed: &Feed) -> rusqlite::Result<Option<&'static str>> {
+    let mut query = database.prepare("SELECT bytes, crc32 FROM import_files WHERE file = ?1")?;
+    for table in &TABLES {
+        let known: Option<(u64, u32)> =
+            query.query_row([table.file], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let now = feed.files.iter().find(|file| file.table.name == table.name);
+        if known != now.map(|file| (file.layout.bytes, file.layout.crc32)) {
+            return Ok(Some(table.file));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a database. It stays in use by one thread.
+pub fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
+    // Without `SQLITE_OPEN_URI`: a name that begins with `file:` is a name.
+    let database = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| Problem::with_path("open the database", path, error))?;
+    database.busy_timeout(Duration::from_secs(10))?;
+    Ok(database)
+}
+
+/// Opens the database for the only process that writes it, and makes its tables if they are not there.
+pub fn open_to_write(path: &Path, feed: &Feed) -> Result<Connection> {
+    let mut database = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // In a log, workers read while this process writes. FULL: a commit is on the disk before its pieces are confirmed; with NORMAL,
+    // the last ones could be lost in a power cut. References are checked by the workers.
+    database.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
+         PRAGMA foreign_keys = OFF; PRAGMA cache_size = -32768;",
+    )?;
+    let transaction = database.transaction()?;
+    if transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))? == 0 {
+        make_tables(&transaction, feed)?;
+    }
+    transaction.commit()?;
+    Ok(database)
+}
+
+fn make_tables(database: &Connection, feed: &Feed) -> rusqlite::Result<()> {
+    for table in &TABLES {
+        database.execute_batch(&definition(table))?;
+    }
+    database.execute_batch(
+        "CREATE TABLE import_state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+         CREATE TABLE import_files (file TEXT PRIMARY KEY, bytes INTEGER, crc32 INTEGER, \"rows\" INTEGER,
+             pieces INTEGER, committed INTEGER, finished INTEGER) WITHOUT ROWID;
+         CREATE TABLE import_rejected (file TEXT, \"row\" INTEGER, line INTEGER, \"column\" TEXT, value TEXT, reason TEXT,
+             PRIMARY KEY (file, \"row\")) WITHOUT ROWID;",
+    )?;
+    let mut state = database.prepare("INSERT INTO import_state VALUES (?1, ?2)")?;
+    state.execute(params!["program", PROGRAM])?;
+    state.execute(params!["version", VERSION.to_string()])?;
+    let mut files = database.prepare("INSERT INTO import_files VALUES (?1, ?2, ?3, ?4, ?5, 0, 0)")?;
+    for FeedFile { table, layout, .. } in &feed.files {
+        files.execute(params![table.file, layout.bytes, layout.crc32, layout.rows, layout.spans.len()])?;
+    }
+    Ok(())
+}
+
+fn definition(table: &Table) -> String {
+    let columns =
+        table.columns.iter().map(|column| format!("{} {}{}", column.name, sql_type(column), reference(column)));
+    format!("CREATE TABLE {} ({})", table.name, columns.collect::<Vec<_>>().join(", "))
+}
+
+fn sql_type(column: &Column) -> &'static str {
+    match column.kind {
+        Kind::Text | Kind::Date => "TEXT",
+        Kind::Integer | Kind::Time => "INTEGER",
+        Kind::Real => "REAL",
+    }
+}
+
+fn reference(column: &Column) -> String {
+    match column.refers {
+        [(table, key)] if is_unique(table, key) => format!(" REFERENCES {table}({key})"),
+        // SQL knows no reference to either of two tables, and none to a part of a key.
+        _ => String::new(),
+    }
+}
+
+fn is_unique(table: &str, key: &str) -> bool {
+    crate::schema::table(table).is_some_and(|table| matches!(table.key, Key::Columns(columns) if columns == [key]))
+}
+
+/// How many of a file's pieces are in the database, and whether its table is finished.
+pub fn progress(database: &Connection, file: &FeedFile) -> Result<(usize, bool)> {
+    let query = "SELECT committed, finished FROM import_files WHERE file = ?1";
+    Ok(database.query_row(query, [file.table.file], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+/// Marks the import as finished. Then the database becomes a single file.
+pub fn finish(database: &Connection) -> Result<()> {
+    database.execute("INSERT OR REPLACE INTO import_state VALUES ('finished', '1')", [])?;
+    become_single_file(database)
+}
+
+pub fn become_single_file(database: &Connection) -> Result<()> {
+    let mode: String = database.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
+    match mode.as_str() {
+        "delete" => Ok(()),
+        _ => Err(Problem::new("the database is read by another program, so its log stays beside it")),
+    }
+}

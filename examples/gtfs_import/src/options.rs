@@ -1,0 +1,189 @@
+//! The command line.
+
+use crate::problem::{Problem, Result};
+use std::ffi::{OsStr, OsString};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+pub const HELP: &str = "\
+Imports a whole GTFS feed into an SQLite database. Worker processes read the feed's files in pieces; this process writes
+them, in file order. If it is killed, start it again: it goes on where it stopped, to the identical database.
+
+Usage: gtfs_import FEED DB [OPTIONS]
+
+  FEED                a folder, or a .zip
+  DB                  the database; made if it is not there
+
+  --journal FILE      which pieces are in the database; default: DB with .journal after it
+  --workers N         worker processes; default: the CPUs that this process may use
+  --serial            read the pieces in this process, one after the other; without a journal
+  --strict            exit with 1 if rows were rejected
+  --verify            at the end, count all rows against the feed, and check all references
+  --help              print this
+
+Exit code: 0 if the feed is in the database; 1 on an error, if --verify found something, or for --strict; 130 after
+Ctrl-C.
+";
+
+/// As many as a pool may have.
+const MAX_WORKERS: usize = 4096;
+
+/// The options of a run.
+#[derive(Debug, PartialEq)]
+pub struct Options {
+    pub feed: PathBuf,
+    pub database: PathBuf,
+    /// `None` without a pool.
+    pub journal: Option<PathBuf>,
+    pub workers: Option<usize>,
+    pub strict: bool,
+    pub verify: bool,
+}
+
+impl Options {
+    /// Parses the arguments after the program's name. `None`: print the help.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Options>> {
+        let mut arguments = arguments.into_iter();
+        let (mut journal, mut workers, mut serial, mut strict, mut verify) = (None, None, None, None, None);
+        let mut paths = Vec::new();
+        let mut only_paths_follow = false;
+        while let Some(argument) = arguments.next() {
+            let text = argument.to_str().unwrap_or_default();
+            if only_paths_follow || !argument.as_encoded_bytes().starts_with(b"-") {
+                paths.push(path("a feed and a database", argument)?);
+                continue;
+            }
+            let (name, mut value) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(OsString::from(value))),
+                None => (text, None),
+            };
+            let mut given = || {
+                let value = value.take().or_else(|| arguments.next());
+                value.ok_or_else(|| Problem::new(format_args!("{name} needs a value after it; see --help")))
+            };
+            match name {
+                "--" => only_paths_follow = true,
+                "--journal" => set(&mut journal, name, path(name, given()?)?)?,
+                "--workers" => set(&mut workers, name, count(name, &given()?, 1..=MAX_WORKERS)?)?,
+                "--serial" | "--strict" | "--verify" | "--help" | "-h" if value.is_some() => {
+                    return Err(Problem::new(format_args!("{name} takes no value; see --help")));
+                }
+                "--serial" => set(&mut serial, name, true)?,
+                "--strict" => set(&mut strict, name, true)?,
+                "--verify" => set(&mut verify, name, true)?,
+                "--help" | "-h" => return Ok(None),
+                _ => return Err(Problem::new(format_args!("there is no option {argument:?}; see --help"))),
+            }
+        }
+        let is_serial = serial.is_some();
+        if let (true, Some(name)) = (is_serial, journal.as_ref().map(|_| "--journal").or(workers.map(|_| "--workers")))
+        {
+            return Err(Problem::new(format_args!(
+                "{name} is for a pool, and --serial has none; leave one of them out"
+            )));
+        }
+        let [feed, database] = <[PathBuf; 2]>::try_from(paths).map_err(|paths| match paths.len() {
+            0 => Problem::new("name a feed and a database: gtfs_import FEED DB; see --help"),
+            1 => Problem::new("name a database after the feed: gtfs_import FEED DB; see --help"),
+            _ => Problem::new(format_args!("{:?} is one too many; name one feed and one database", paths[2])),
+        })?;
+        let journal = journal.unwrap_or_else(|| {
+            let mut name = database.clone().into_os_string();
+            name.push(".journal");
+            PathBuf::from(name)
+        });
+        Ok(Some(Options {
+            journal: (!is_serial).then_some(journal),
+            feed,
+            database,
+            workers,
+            strict: strict.is_some(),
+            verify: verify.is_some(),
+        }))
+    }
+}
+
+fn set<T>(place: &mut Option<T>, name: &str, value: T) -> Result<()> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Problem::new(format_args!("{name} is given twice; give it once"))),
+    }
+}
+
+fn count(name: &str, value: &OsStr, allowed: RangeInclusive<usize>) -> Result<usize> {
+    let count = value.to_str().and_then(|text| text.parse().ok()).filter(|count| allowed.contains(count));
+    let (least, most) = allowed.into_inner();
+    count.ok_or_else(|| Problem::new(format_args!("{name} takes a whole number from {least} to {most}, not {value:?}")))
+}
+
+fn path(name: &str, value: OsString) -> Result<PathBuf> {
+    if value.is_empty() {
+        Err(Problem::new(format_args!("an empty text is given as path; name {name}")))
+    } else {
+        Ok(value.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>> {
+        Options::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn options_are_read_in_any_order_and_with_or_without_an_equals_sign() {
+        let plain = || Options {
+            feed: "f.zip".into(),
+            database: "d.db".into(),
+            journal: Some("d.db.journal".into()),
+            workers: None,
+            strict: false,
+            verify: false,
+        };
+        for (line, expected) in [
+            ("f.zip d.db", plain()),
+            ("f.zip --workers 3 d.db", Options { workers: Some(3), ..plain() }),
+            ("--journal=a=b f.zip d.db", Options { journal: Some("a=b".into()), ..plain() }),
+            ("f.zip d.db --serial", Options { journal: None, ..plain() }),
+            ("--verify f.zip d.db --strict", Options { strict: true, verify: true, ..plain() }),
+            ("--strict -- f.zip d.db", Options { strict: true, ..plain() }),
+            (
+                "-- --f -d",
+                Options { feed: "--f".into(), database: "-d".into(), journal: Some("-d.journal".into()), ..plain() },
+            ),
+        ] {
+            assert_eq!(parse(line).unwrap().unwrap(), expected, "{line}");
+        }
+        for line in ["--help", "f.zip --help", "-h"] {
+            assert_eq!(parse(line).unwrap(), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line_with_the_way_to_mend_it() {
+        for (line, message) in [
+            ("", "name a feed and a database: gtfs_import FEED DB; see --help"),
+            ("f.zip", "name a database after the feed: gtfs_import FEED DB; see --help"),
+            ("f.zip d.db e.db", "\"e.db\" is one too many; name one feed and one database"),
+            ("f.zip d.db --wokers 3", "there is no option \"--wokers\"; see --help"),
+            ("f.zip d.db --workers", "--workers needs a value after it; see --help"),
+            ("f.zip d.db --workers 0", "--workers takes a whole number from 1 to 4096, not \"0\""),
+            ("f.zip d.db --workers=many", "--workers takes a whole number from 1 to 4096, not \"many\""),
+            ("f.zip d.db --strict --strict", "--strict is given twice; give it once"),
+            ("f.zip d.db --strict=yes", "--strict takes no value; see --help"),
+            ("f.zip d.db --journal=", "an empty text is given as path; name --journal"),
+            (
+                "f.zip d.db --serial --journal j",
+                "--journal is for a pool, and --serial has none; leave one of them out",
+            ),
+            (
+                "f.zip d.db --serial --workers 2",
+                "--workers is for a pool, and --serial has none; leave one of them out",
+            ),
+        ] {
+            assert_eq!(parse(line).unwrap_err().to_string(), message, "{line}");
+        }
+    }
+}

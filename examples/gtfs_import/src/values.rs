@@ -1,0 +1,114 @@
+//! Texts of a feed as values of the database.
+
+use crate::schema::Kind;
+use rusqlite::types::ValueRef;
+
+/// The value of a text, which is trimmed; an empty one is NULL. An error tells what it is not.
+pub fn value(kind: Kind, text: &str) -> Result<ValueRef<'_>, &'static str> {
+    if text.is_empty() {
+        return Ok(ValueRef::Null);
+    }
+    match kind {
+        Kind::Text => Ok(ValueRef::Text(text.as_bytes())),
+        Kind::Integer => integer(text).map(ValueRef::Integer).ok_or("is no number"),
+        Kind::Real => real(text).map(ValueRef::Real).ok_or("is no number"),
+        Kind::Time => seconds(text.as_bytes()).map(ValueRef::Integer).ok_or("is no time"),
+        Kind::Date if is_date(text.as_bytes()) => Ok(ValueRef::Text(text.as_bytes())),
+        Kind::Date => Err("is no date"),
+    }
+}
+
+fn integer(text: &str) -> Option<i64> {
+    match text.as_bytes() {
+        // Nearly all are one digit.
+        [digit @ b'0'..=b'9'] => Some(i64::from(digit - b'0')),
+        _ => text.parse().ok(),
+    }
+}
+
+fn real(text: &str) -> Option<f64> {
+    // `parse` also takes `inf` and `nan`.
+    let is_decimal = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    text.parse().ok().filter(|number: &f64| is_decimal && number.is_finite())
+}
+
+/// The seconds of `H:MM:SS`, with as many hours as a service day has: night buses go on after 24.
+fn seconds(text: &[u8]) -> Option<i64> {
+    let (hours, [b':', minute_tens, minutes, b':', second_tens, seconds]) =
+        text.split_at_checked(text.len().checked_sub(6)?)?
+    else {
+        return None;
+    };
+    if !(1..=3).contains(&hours.len()) || minute_tens.max(second_tens) > &b'5' {
+        return None;
+    }
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+    let hours = hours.iter().try_fold(0, |hours, byte| Some(hours * 10 + digit(byte)?))?;
+    let minutes = digit(minute_tens)? * 10 + digit(minutes)?;
+    Some((hours * 60 + minutes) * 60 + digit(second_tens)? * 10 + digit(seconds)?)
+}
+
+/// `YYYYMMDD`.
+fn is_date(text: &[u8]) -> bool {
+    let number = |part: &[u8]| part.iter().fold(0, |number, byte| number * 10 + u32::from(byte - b'0'));
+    text.len() == 8
+        && text.iter().all(u8::is_ascii_digit)
+        && (1..=12).contains(&number(&text[4..6]))
+        && (1..=31).contains(&number(&text[6..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_become_values() {
+        use Kind::*;
+        for (kind, text, expected) in [
+            (Text, "", ValueRef::Null),
+            (Text, "Zürich", ValueRef::Text("Zürich".as_bytes())),
+            (Integer, "7", ValueRef::Integer(7)),
+            (Integer, "1501", ValueRef::Integer(1501)),
+            (Integer, "-3", ValueRef::Integer(-3)),
+            (Integer, "", ValueRef::Null),
+            (Real, "48.25", ValueRef::Real(48.25)),
+            (Real, "-.5e1", ValueRef::Real(-5.0)),
+            (Time, "00:00:00", ValueRef::Integer(0)),
+            (Time, "8:05:09", ValueRef::Integer(29_109)),
+            (Time, "25:10:00", ValueRef::Integer(90_600)),
+            (Time, "58:00:01", ValueRef::Integer(208_801)),
+            (Time, "", ValueRef::Null),
+            (Date, "20261127", ValueRef::Text(b"20261127")),
+        ] {
+            assert_eq!(value(kind, text), Ok(expected), "{kind:?} {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_such_value_is_refused() {
+        use Kind::*;
+        for (kind, text, what) in [
+            (Integer, "bus", "is no number"),
+            (Integer, "1.5", "is no number"),
+            (Integer, "99999999999999999999", "is no number"),
+            (Real, "north", "is no number"),
+            (Real, "nan", "is no number"),
+            (Real, "infinity", "is no number"),
+            (Real, "1e999", "is no number"),
+            (Real, "48,25", "is no number"),
+            (Time, "8:05", "is no time"),
+            (Time, ":05:00", "is no time"),
+            (Time, "08:60:00", "is no time"),
+            (Time, "08:00:61", "is no time"),
+            (Time, "-1:00:00", "is no time"),
+            (Time, "08-00-00", "is no time"),
+            (Time, "08:0a:00", "is no time"),
+            (Time, "1000:00:00", "is no time"),
+            (Date, "2026-11-27", "is no date"),
+            (Date, "20261327", "is no date"),
+            (Date, "20261100", "is no date"),
+        ] {
+            assert_eq!(value(kind, text), Err(what), "{kind:?} {text:?}");
+        }
+    }
+}
