@@ -13,7 +13,9 @@ use crate::feed::{Feed, FeedFile};
 use crate::problem::{Problem, Result};
 use crate::schema::{Column, Key, Kind, TABLES, Table};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use std::fs;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -86,6 +88,26 @@ fn other_file(database: &Connection, feed: &Feed) -> rusqlite::Result<Option<&'s
     Ok(None)
 }
 
+/// Keeps other imports from a database for as long as this lives, however the program ends. It makes an empty file if there is none.
+///
+/// It must outlive the connections: a close of any descriptor of the file would take SQLite's own locks from it.
+#[must_use]
+pub struct Lock {
+    _file: File,
+}
+
+pub fn lock(path: &Path) -> Result<Lock> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(|error| Problem::with_path("open the database", path, error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(Errno::WOULDBLOCK) => {
+            Err(Problem::with_path("import into", path, "another import writes it at the moment; wait for its end"))
+        }
+        Err(error) => Err(Problem::with_path("lock the database", path, error)),
+    }
+}
+
 /// Opens a database. It stays in use by one thread.
 pub fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
     // Without `SQLITE_OPEN_URI`: a name that begins with `file:` is a name.
@@ -98,11 +120,12 @@ pub fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
 /// Opens the database for the only process that writes it, and makes its tables if they are not there.
 pub fn open_to_write(path: &Path, feed: &Feed) -> Result<Connection> {
     let mut database = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    // In a log, workers read while this process writes. FULL: a commit is on the disk before its pieces are confirmed; with NORMAL,
-    // the last ones could be lost in a power cut. References are checked by the workers.
+    // Pages of 16 KiB: a commit writes fewer of them. In a log, workers read while this process writes; it is copied into the
+    // database about each 16 MiB. FULL: a commit is on the disk before its pieces are confirmed; with NORMAL, a power cut could
+    // take the last ones. References are checked by the workers. The cache, of 16 MiB, also bounds the memory of a sort.
     database.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4096;
-         PRAGMA foreign_keys = OFF; PRAGMA cache_size = -32768;",
+        "PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 1024; PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = OFF; PRAGMA cache_size = -16384;",
     )?;
     let transaction = database.transaction()?;
     if transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))? == 0 {

@@ -7,7 +7,7 @@ use crate::problem::{Problem, Result};
 use crate::records::{Record, lines_in};
 use crate::scan::{Layout, read_at, scan};
 use crate::schema::{AREAS, Presence, STOP_TIMES, TABLES, Table};
-use crate::unpack::unpack;
+use crate::unpack::{Found, unpack};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl Feed {
     /// Opens a feed and reads all of it once.
     pub fn open(path: &Path) -> Result<Feed> {
         let kind = fs::metadata(path).map_err(|error| Problem::with_path("read the feed", path, error))?;
-        let (found, others) = if kind.is_dir() { open_folder(path)? } else { unpack(path)? };
+        let Found { known: found, others } = if kind.is_dir() { open_folder(path)? } else { unpack(path)? };
         check_presence(path, &found)?;
         let mut feed = Feed { path: path.to_owned(), files: Vec::new(), notes: Vec::new() };
         for (number, table) in TABLES.iter().enumerate() {
@@ -95,7 +95,7 @@ impl FeedFile {
     }
 }
 
-fn open_folder(path: &Path) -> Result<(Vec<(String, File)>, Vec<String>)> {
+fn open_folder(path: &Path) -> Result<Found> {
     let failed = |error| Problem::with_path("read the feed", path, error);
     let mut files = Vec::new();
     for table in &TABLES {
@@ -117,7 +117,7 @@ fn open_folder(path: &Path) -> Result<(Vec<(String, File)>, Vec<String>)> {
         }
     }
     others.sort();
-    Ok((files, others))
+    Ok(Found { known: files, others })
 }
 
 fn check_presence(path: &Path, found: &[(String, File)]) -> Result<()> {

@@ -1,4 +1,29 @@
-//! x
+//! A job that survives: a whole GTFS feed into an SQLite database, in parallel, and after any kill to the identical database.
+//!
+//! This process cuts the files of the feed into pieces of whole records. Workers read the pieces: they convert the values, reject
+//! what is wrong, and look up in the database, which each has opened once, whether the rows that a row names are there. This process
+//! alone writes: some pieces in a transaction, in file order, each row under the number of its record. After each commit
+//! it confirms the pieces to the journal, so a later run reads them no more; a piece that was committed and not yet confirmed is written
+//! once more, over the same rows.
+//!
+//! ```text
+//! cargo run --release -p gtfs_import -- feed.zip feed.db
+//! ```
+//!
+//! - Tables and columns are those of GTFS. `rowid` is the record's number in its file. Times are seconds since the start of the service
+//!   day, empty values are NULL, and `shape_dist_traveled` of shapes is in metres along the shape, filled in where the feed has none.
+//! - A row is rejected, told and counted if a number, time or date is none, if it is no UTF-8, if its key was there before, or
+//!   if it names a row that is not there; a row that names a rejected one is rejected, too.
+//! - A feed to measure with is made by `cargo run --release --example gtfs_json -- --make-rows 3000000`, in `target/gtfs-3000000`.
+//!
+//! How the feed gets to the workers: its files are opened, and those of a zip unpacked to files without a name, before the pool
+//! starts, and the workers get the descriptors (`PoolBuilder::pass_descriptors`). They open them anew by `/proc/self/fd`, because a
+//! descriptor that is passed has one position for all, and this needs none of the names that somebody could change meanwhile.
+//!
+//! A module uses only those that stand before it here: `problem`; `schema`, `values`, `records`, `scan`; `unpack`, `feed`;
+//! `database`; `piece`, which does the workers' part; `writer`, `shapes`, `finish`; and around it `options`, `progress`, `import`
+//! and `report`.
+
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -20,11 +45,11 @@ mod unpack;
 mod values;
 mod writer;
 
-use database::Found;
+use database::{Found, Lock};
 use feed::Feed;
 use options::{HELP, Options};
 use problem::{Problem, Result};
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, OpenFlags};
 
 /// The exit code of a program that Ctrl-C ended: 128 plus the number of the signal.
 const INTERRUPTED: i32 = 130;
@@ -44,20 +69,10 @@ fn run() -> Result<ExitCode> {
     let begin = Instant::now();
     end_on_interrupt()?;
     let feed = Feed::open(&options.feed)?;
-    let found = database::inspect(&options.database, &feed)?;
     for note in &feed.notes {
         eprintln!("gtfs_import: {note}");
     }
-    let (database, busy) = if found == Found::Finished {
-        let database = database::open(&options.database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        database::become_single_file(&database)?;
-        say("the database has this feed already\n")?;
-        (database, 0.0)
-    } else {
-        let mut database = database::open_to_write(&options.database, &feed)?;
-        let busy = import::import(&options, &feed, &mut database)?;
-        (database, busy)
-    };
+    let (Imported { database, _lock }, busy) = import(&options, &feed)?;
     let rejected = report::rejected(&database, |row| eprintln!("gtfs_import: {row}"))?;
     let findings = if options.verify { report::verify(&database, &feed)? } else { Vec::new() };
     for finding in &findings {
@@ -71,6 +86,28 @@ fn run() -> Result<ExitCode> {
     say(&format!("{rejected} rejected\n{imported} rows in {seconds:.1} s, writer busy {percent:.0} %\n"))?;
     let is_well = findings.is_empty() && !(options.strict && rejected > 0);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Imports the feed, or what is left of that. Gives the database, and the share of the time in which the writer was busy.
+fn import(options: &Options, feed: &Feed) -> Result<(Imported, f64)> {
+    let found = database::inspect(&options.database, feed)?;
+    let lock = database::lock(&options.database)?;
+    // Another import may have ended in between.
+    if found == Found::Finished || database::inspect(&options.database, feed)? == Found::Finished {
+        let database = database::open(&options.database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        database::become_single_file(&database)?;
+        say("the database has this feed already\n")?;
+        return Ok((Imported { database, _lock: lock }, 0.0));
+    }
+    let mut database = database::open_to_write(&options.database, feed)?;
+    let busy = import::import(options, feed, &mut database)?;
+    Ok((Imported { database, _lock: lock }, busy))
+}
+
+/// A database that has a whole feed. The fields are dropped in this order.
+struct Imported {
+    database: Connection,
+    _lock: Lock,
 }
 
 /// From now on Ctrl-C, or a request to end, ends the program with exit code 130. It ends it anywhere, as a kill would.

@@ -11,8 +11,15 @@ use zip::ZipArchive;
 /// The files of a folder of an archive: name, and number of the entry.
 type Folder = Vec<(String, usize)>;
 
-/// The files of a feed: what this program knows, unpacked, and the names of all others.
-pub fn unpack(path: &Path) -> Result<(Vec<(String, File)>, Vec<String>)> {
+/// The files of a feed.
+pub struct Found {
+    /// Those that this program knows, by name, open.
+    pub known: Vec<(String, File)>,
+    /// The names of all others.
+    pub others: Vec<String>,
+}
+
+pub fn unpack(path: &Path) -> Result<Found> {
     let failed = |error: &dyn std::error::Error| Problem::with_path("read the feed", path, chain(error));
     let file = File::open(path).map_err(|error| failed(&error))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
@@ -35,7 +42,7 @@ pub fn unpack(path: &Path) -> Result<(Vec<(String, File)>, Vec<String>)> {
         io::copy(&mut entry, &mut file).map_err(|error| why(&error))?;
         files.push((name, file));
     }
-    Ok((files, others))
+    Ok(Found { known: files, others })
 }
 
 fn is_known(name: &str) -> bool {
