@@ -281,6 +281,6 @@ pub fn not_there(refers: &[(&str, &str)]) -> String {
 }
 
 /// The whole record was found to be UTF-8, and a value is cut out at ASCII characters.
-fn as_text<'text>(value: &'text Cow<'_, [u8]>) -> &'text str {
+fn as_text(value: &[u8]) -> &str {
     std::str::from_utf8(value).unwrap_or_default()
 }

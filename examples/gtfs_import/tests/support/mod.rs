@@ -1,0 +1,180 @@
+//! Small feeds, runs of the program, and what stands in a database.
+
+// Each test file is a program of its own and uses a part of this.
+#![allow(dead_code)]
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+pub const AGENCY: &str =
+    "agency_id,agency_name,agency_url,agency_timezone\nA,Trams,https://example.com,Europe/Vienna\n";
+pub const STOPS: &str = "stop_id,stop_name,stop_lat,stop_lon\nS1,Main St,48.1,16.1\nS2,Zoo,48.2,16.2\n";
+pub const ROUTES: &str = "route_id,agency_id,route_short_name,route_type\nR1,A,7,3\n";
+pub const CALENDAR: &str = "service_id,monday,tuesday,wednesday,thursday,friday,saturday,sunday,start_date,end_date\n\
+    W,1,1,1,1,1,0,0,20260101,20261231\n";
+pub const TRIPS: &str = "route_id,service_id,trip_id\nR1,W,T1\nR1,W,T2\n";
+pub const STOP_TIMES: &str = "trip_id,arrival_time,departure_time,stop_id,stop_sequence\n\
+    T1,08:00:00,08:00:30,S1,1\nT1,08:10:00,08:10:00,S2,2\nT2,25:00:00,25:00:00,S1,1\n";
+
+/// A file of a feed: its name, and what stands in it.
+pub type Text = (&'static str, Vec<u8>);
+
+/// The files of a small feed. Some are replaced or, if `None`, left out.
+pub fn files(changes: &[(&'static str, Option<&[u8]>)]) -> Vec<Text> {
+    let mut files: Vec<Text> = [
+        ("agency.txt", AGENCY),
+        ("stops.txt", STOPS),
+        ("routes.txt", ROUTES),
+        ("calendar.txt", CALENDAR),
+        ("trips.txt", TRIPS),
+        ("stop_times.txt", STOP_TIMES),
+    ]
+    .map(|(name, text)| (name, text.as_bytes().to_vec()))
+    .into();
+    for (name, text) in changes {
+        files.retain(|(other, _)| other != name);
+        files.extend(text.map(|text| (*name, text.to_vec())));
+    }
+    files
+}
+
+/// A folder for a feed, its database and its journal.
+pub struct Place {
+    pub folder: TempDir,
+}
+
+impl Place {
+    pub fn of(files: &[Text]) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("feed")).unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join("feed").join(name), text).unwrap();
+        }
+        Place { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the program on the feed and `out.db`.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.run_on("feed", "out.db", arguments)
+    }
+
+    pub fn run_on(&self, feed: &str, database: &str, arguments: &[&str]) -> Outcome {
+        let paths = [self.path(feed), self.path(database)];
+        run(paths.iter().map(|path| path.as_os_str()).chain(arguments.iter().map(OsStr::new)))
+    }
+
+    /// The names of what lies beside the feed.
+    pub fn left(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.starts_with("feed"));
+        names.sort();
+        names
+    }
+
+    /// The rows that a query finds in `out.db`.
+    pub fn query(&self, query: &str) -> Vec<String> {
+        rows(&open(&self.path("out.db")), query)
+    }
+}
+
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Checks that it failed, with one line and nothing else, and gives that line without the program's name.
+    #[track_caller]
+    pub fn refusal(&self) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{}", self.stderr);
+        let line = self.stderr.strip_suffix('\n').unwrap();
+        assert!(!line.contains('\n'), "one line: {line}");
+        line.strip_prefix("gtfs_import: ").unwrap().to_owned()
+    }
+
+    /// The number of `N rejected`. The last two lines have their form.
+    #[track_caller]
+    pub fn rejected(&self) -> u64 {
+        let lines: Vec<_> = self.stdout.lines().collect();
+        let [.., rejected, summary] = &lines[..] else { panic!("two lines: {}{}", self.stdout, self.stderr) };
+        let (rows, rest) = summary.split_once(" rows in ").unwrap();
+        let (seconds, percent) = rest.split_once(" s, writer busy ").unwrap();
+        assert!(rows.parse::<u64>().is_ok() && seconds.parse::<f64>().is_ok(), "{summary}");
+        assert!((0..=100).contains(&percent.strip_suffix(" %").unwrap().parse::<i32>().unwrap()), "{summary}");
+        rejected.strip_suffix(" rejected").unwrap().parse().unwrap()
+    }
+
+    /// What was told, without the program's name.
+    pub fn told(&self) -> Vec<&str> {
+        self.stderr.lines().map(|line| line.strip_prefix("gtfs_import: ").unwrap()).collect()
+    }
+}
+
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gtfs_import"));
+    command.stdin(Stdio::null());
+    command
+}
+
+pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Outcome {
+    let output = program().args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+pub fn open(path: &Path) -> Connection {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+}
+
+/// The rows that a query finds, with `|` between the values.
+pub fn rows(database: &Connection, query: &str) -> Vec<String> {
+    let mut query = database.prepare(query).unwrap();
+    let columns = query.column_count();
+    let row = query.query_map([], |row| {
+        let values = (0..columns).map(|column| {
+            Ok(match row.get_ref(column)? {
+                ValueRef::Null => "NULL".to_owned(),
+                ValueRef::Integer(number) => number.to_string(),
+                ValueRef::Real(number) => format!("{number:?}"),
+                ValueRef::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
+                ValueRef::Blob(_) => panic!("there are no blobs"),
+            })
+        });
+        Ok(values.collect::<rusqlite::Result<Vec<_>>>()?.join("|"))
+    });
+    row.unwrap().map(Result::unwrap).collect()
+}
+
+/// All that stands in a database: its definitions, and the rows of each table with their numbers.
+pub fn dump(path: &Path) -> Vec<String> {
+    let database = open(path);
+    let mut dump = rows(&database, "SELECT type, name, sql FROM sqlite_master ORDER BY name");
+    for table in rows(&database, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name") {
+        // Only the program's own tables have no numbers.
+        let number = if table.starts_with("import_") { "" } else { "rowid, " };
+        dump.push(table.clone());
+        dump.extend(rows(&database, &format!("SELECT {number}* FROM {table}")));
+    }
+    dump
+}
+
+pub fn zip_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, text) in files {
+        zip.start_file(name.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(text).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
