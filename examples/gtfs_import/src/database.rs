@@ -194,10 +194,12 @@ pub fn finish(database: &Connection) -> Result<()> {
     become_single_file(database)
 }
 
+/// Brings the log into the database, and removes it, unless somebody else reads the database: then it is done at the next start.
 pub fn become_single_file(database: &Connection) -> Result<()> {
-    let mode: String = database.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
-    match mode.as_str() {
-        "delete" => Ok(()),
-        _ => Err(Problem::new("the database is read by another program, so its log stays beside it")),
+    let mode = database.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
+    match mode {
+        Ok(_) => Ok(()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -11,6 +11,7 @@ use crate::unpack::{Found, unpack};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub struct Feed {
     pub path: PathBuf,
@@ -25,6 +26,8 @@ pub struct FeedFile {
     pub number: usize,
     pub table: &'static Table,
     pub file: File,
+    /// The time of its last change, before it was read.
+    changed: Option<SystemTime>,
     pub layout: Layout,
     /// For each column of the file, that of the table.
     pub columns: Vec<Option<usize>>,
@@ -42,11 +45,12 @@ impl Feed {
                 continue;
             };
             let file = file.try_clone().map_err(|error| Problem::with_path("read", Path::new(table.file), error))?;
+            let changed = modified(&file);
             let layout = scan(&file, table.file)?;
             check_columns(table, &layout)?;
             let columns: Vec<_> = layout.header.iter().map(|name| table.column(name)).collect();
             feed.note_columns(table, &layout, &columns);
-            feed.files.push(FeedFile { number, table, file, layout, columns });
+            feed.files.push(FeedFile { number, table, file, changed, layout, columns });
         }
         for name in others.iter().filter(|name| name.ends_with(".txt")) {
             feed.notes.push(format!("{name} is no table of this program and is left out"));
@@ -58,6 +62,18 @@ impl Feed {
         self.files.iter().map(|file| file.layout.rows).sum()
     }
 
+    /// An error if a file was changed since it was opened: then the workers may have read something else than was counted.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let is_changed = |file: &&FeedFile| file.changed != modified(&file.file);
+        match self.files.iter().find(is_changed) {
+            None => Ok(()),
+            Some(file) => Err(Problem::new(format_args!(
+                "{} was changed while it was imported; remove the database and its journal, and start again",
+                file.table.file
+            ))),
+        }
+    }
+
     fn note_columns(&mut self, table: &Table, layout: &Layout, columns: &[Option<usize>]) {
         let unknown = layout.header.iter().zip(columns).filter(|(name, column)| column.is_none() && !name.is_empty());
         let unknown: Vec<_> = unknown.map(|(name, _)| name.as_str()).collect();
@@ -65,6 +81,10 @@ impl Feed {
             self.notes.push(format!("{}: left out, as GTFS has no such columns: {}", table.file, unknown.join(", ")));
         }
     }
+}
+
+fn modified(file: &File) -> Option<SystemTime> {
+    file.metadata().and_then(|metadata| metadata.modified()).ok()
 }
 
 impl FeedFile {

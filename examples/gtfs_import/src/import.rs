@@ -42,6 +42,7 @@ pub fn import(options: &Options, feed: &Feed, database: &mut Connection) -> Resu
     import.bar.end();
     readers.end();
     writer::detach(import.database)?;
+    feed.check_unchanged()?;
     database::finish(import.database)?;
     Ok(import.clock.busy())
 }
@@ -49,7 +50,7 @@ pub fn import(options: &Options, feed: &Feed, database: &mut Connection) -> Resu
 impl Readers {
     fn start(options: &Options, feed: &Feed) -> Result<Readers> {
         let setup = setup(options, feed)?;
-        if options.journal.is_none() {
+        if options.serial {
             piece::start(setup);
             return Ok(Readers::Own);
         }

@@ -69,9 +69,6 @@ fn run() -> Result<ExitCode> {
     let begin = Instant::now();
     end_on_interrupt()?;
     let feed = Feed::open(&options.feed)?;
-    for note in &feed.notes {
-        eprintln!("gtfs_import: {note}");
-    }
     let (Imported { database, _lock }, busy) = import(&options, &feed)?;
     let rejected = report::rejected(&database, |row| eprintln!("gtfs_import: {row}"))?;
     let findings = if options.verify { report::verify(&database, &feed)? } else { Vec::new() };
@@ -98,6 +95,9 @@ fn import(options: &Options, feed: &Feed) -> Result<(Imported, f64)> {
         database::become_single_file(&database)?;
         say("the database has this feed already\n")?;
         return Ok((Imported { database, _lock: lock }, 0.0));
+    }
+    for note in &feed.notes {
+        eprintln!("gtfs_import: {note}");
     }
     let mut database = database::open_to_write(&options.database, feed)?;
     let busy = import::import(options, feed, &mut database)?;

@@ -16,7 +16,8 @@ Usage: gtfs_import FEED DB [OPTIONS]
 
   --journal FILE      which pieces are in the database; default: DB with .journal after it
   --workers N         worker processes; default: the CPUs that this process may use
-  --serial            read the pieces in this process, one after the other; without a journal
+  --serial            read the pieces in this process, one after the other: without workers, and without a journal, as the
+                      database tells what it has
   --strict            exit with 1 if rows were rejected
   --verify            at the end, count all rows against the feed, and check all references
   --help              print this
@@ -33,9 +34,9 @@ const MAX_WORKERS: usize = 4096;
 pub struct Options {
     pub feed: PathBuf,
     pub database: PathBuf,
-    /// `None` without a pool.
-    pub journal: Option<PathBuf>,
+    pub journal: PathBuf,
     pub workers: Option<usize>,
+    pub serial: bool,
     pub strict: bool,
     pub verify: bool,
 }
@@ -75,13 +76,6 @@ impl Options {
                 _ => return Err(Problem::new(format_args!("there is no option {argument:?}; see --help"))),
             }
         }
-        let is_serial = serial.is_some();
-        if let (true, Some(name)) = (is_serial, journal.as_ref().map(|_| "--journal").or(workers.map(|_| "--workers")))
-        {
-            return Err(Problem::new(format_args!(
-                "{name} is for a pool, and --serial has none; leave one of them out"
-            )));
-        }
         let [feed, database] = <[PathBuf; 2]>::try_from(paths).map_err(|paths| match paths.len() {
             0 => Problem::new("name a feed and a database: gtfs_import FEED DB; see --help"),
             1 => Problem::new("name a database after the feed: gtfs_import FEED DB; see --help"),
@@ -93,10 +87,11 @@ impl Options {
             PathBuf::from(name)
         });
         Ok(Some(Options {
-            journal: (!is_serial).then_some(journal),
+            journal,
             feed,
             database,
             workers,
+            serial: serial.is_some(),
             strict: strict.is_some(),
             verify: verify.is_some(),
         }))
@@ -137,21 +132,22 @@ mod tests {
         let plain = || Options {
             feed: "f.zip".into(),
             database: "d.db".into(),
-            journal: Some("d.db.journal".into()),
+            journal: "d.db.journal".into(),
             workers: None,
+            serial: false,
             strict: false,
             verify: false,
         };
         for (line, expected) in [
             ("f.zip d.db", plain()),
             ("f.zip --workers 3 d.db", Options { workers: Some(3), ..plain() }),
-            ("--journal=a=b f.zip d.db", Options { journal: Some("a=b".into()), ..plain() }),
-            ("f.zip d.db --serial", Options { journal: None, ..plain() }),
+            ("--journal=a=b f.zip d.db", Options { journal: "a=b".into(), ..plain() }),
+            ("f.zip d.db --serial", Options { serial: true, ..plain() }),
             ("--verify f.zip d.db --strict", Options { strict: true, verify: true, ..plain() }),
             ("--strict -- f.zip d.db", Options { strict: true, ..plain() }),
             (
                 "-- --f -d",
-                Options { feed: "--f".into(), database: "-d".into(), journal: Some("-d.journal".into()), ..plain() },
+                Options { feed: "--f".into(), database: "-d".into(), journal: "-d.journal".into(), ..plain() },
             ),
         ] {
             assert_eq!(parse(line).unwrap().unwrap(), expected, "{line}");
@@ -174,14 +170,6 @@ mod tests {
             ("f.zip d.db --strict --strict", "--strict is given twice; give it once"),
             ("f.zip d.db --strict=yes", "--strict takes no value; see --help"),
             ("f.zip d.db --journal=", "an empty text is given as path; name --journal"),
-            (
-                "f.zip d.db --serial --journal j",
-                "--journal is for a pool, and --serial has none; leave one of them out",
-            ),
-            (
-                "f.zip d.db --serial --workers 2",
-                "--workers is for a pool, and --serial has none; leave one of them out",
-            ),
         ] {
             assert_eq!(parse(line).unwrap_err().to_string(), message, "{line}");
         }

@@ -1,0 +1,169 @@
+//! What is refused: in one line that tells what is wrong, and without a trace of it.
+
+mod support;
+
+use rusqlite::Connection;
+use std::fs;
+use support::{Place, STOP_TIMES, STOPS, dump, files, run, zip_of};
+
+/// A feed with changes is refused, and leaves no database.
+#[track_caller]
+fn check(changes: &[(&'static str, Option<&[u8]>)], message: &str) {
+    for arguments in [&["--workers", "2"][..], &["--serial"]] {
+        let place = Place::of(&files(changes));
+        let refusal = place.run(arguments).refusal();
+        assert!(refusal.contains(message), "{refusal:?} should contain {message:?}");
+        assert!(place.left().is_empty(), "{:?}", place.left());
+    }
+}
+
+#[test]
+fn a_feed_without_a_file_or_a_column_that_it_must_have_leaves_no_database() {
+    for name in ["agency.txt", "stops.txt", "routes.txt", "trips.txt", "stop_times.txt"] {
+        check(&[(name, None)], &format!("has no {name}, which a GTFS feed must have"));
+    }
+    check(&[("calendar.txt", None)], "has neither calendar.txt nor calendar_dates.txt");
+    for (name, text, message) in [
+        ("stops.txt", &b"stop_name\nx\n"[..], "stops.txt has no column stop_id, which GTFS requires"),
+        ("routes.txt", b"route_id\nR1\n", "routes.txt has no column route_type"),
+        ("trips.txt", b"route_id,trip_id\nR1,T1\n", "trips.txt has no column service_id"),
+        ("stop_times.txt", b"trip_id,stop_sequence\nT1,1\n", "stop_times.txt has no column stop_id"),
+        ("stop_times.txt", b"trip_id,stop_id\nT1,S1\n", "stop_times.txt has no column stop_sequence"),
+        ("agency.txt", b"agency_id\nA\n", "agency.txt has no column agency_name"),
+        ("shapes.txt", b"shape_id,shape_pt_lat,shape_pt_lon\n", "shapes.txt has no column shape_pt_sequence"),
+        ("stops.txt", b"", "stops.txt has no line with the names of its columns"),
+        ("stops.txt", b"stop_id,stop_id\n", "stops.txt has two columns \"stop_id\""),
+        ("stops.txt", b"stop_id,stop_name\nS1,x\nS2,\"y\n", "stops.txt:3: a quotation mark is not closed"),
+    ] {
+        check(&[(name, Some(text))], message);
+    }
+}
+
+#[test]
+fn a_feed_that_cannot_be_read_leaves_no_database() {
+    let feed: Vec<_> = files(&[]).into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+    let whole = zip_of(&feed);
+    let mut flipped = whole.clone();
+    // Among the compressed bytes of the first file.
+    flipped[60] ^= 0x55;
+    let two: Vec<_> = ["a", "b"]
+        .iter()
+        .flat_map(|folder| feed.iter().map(move |(name, text)| (format!("{folder}/{name}"), text.clone())))
+        .collect();
+    for (bytes, message) in [
+        (whole[..whole.len() - 30].to_vec(), "neither a folder nor a whole zip"),
+        (whole[..whole.len() / 2].to_vec(), "neither a folder nor a whole zip"),
+        (Vec::new(), "neither a folder nor a whole zip"),
+        (STOPS.as_bytes().to_vec(), "neither a folder nor a whole zip"),
+        (flipped, "cannot unpack agency.txt of"),
+        (zip_of(&feed[1..]), "has no agency.txt"),
+        (zip_of(&[]), "has no agency.txt"),
+        (zip_of(&two), "its folders \"a\" and \"b\" both look like one"),
+    ] {
+        let place = Place::of(&[]);
+        fs::write(place.path("feed.zip"), bytes).unwrap();
+        let refusal = place.run_on("feed.zip", "out.db", &[]).refusal();
+        assert!(refusal.contains(message), "{refusal:?} should contain {message:?}");
+        assert!(place.left().is_empty(), "{:?}", place.left());
+    }
+    let place = Place::of(&[]);
+    let refusal = place.run_on("nothing", "out.db", &[]).refusal();
+    assert!(refusal.starts_with("cannot read the feed"), "{refusal}");
+}
+
+#[test]
+fn what_is_no_database_of_this_import_is_refused_and_stays_as_it_was() {
+    let place = Place::of(&files(&[]));
+    fs::write(place.path("text.db"), "no database, but a text that is longer than a hundred bytes, ".repeat(9))
+        .unwrap();
+    Connection::open(place.path("other.db")).unwrap().execute_batch("CREATE TABLE stops (a)").unwrap();
+    Connection::open(place.path("version.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE import_state (key, value); CREATE TABLE import_files (file)")
+        .unwrap();
+    let earlier = Place::of(&files(&[("stops.txt", Some(format!("{STOPS}S3,x,1,1\n").as_bytes()))]));
+    assert_eq!(earlier.run(&[]).code, Some(0));
+    fs::copy(earlier.path("out.db"), place.path("feed.db")).unwrap();
+    for (name, message) in [
+        ("text.db", "it is no SQLite database; name another one"),
+        ("other.db", "it was not made by this program; name another one"),
+        ("version.db", "it was made by another version of this program; name another one"),
+        ("feed.db", "stops.txt differs; name another one"),
+        ("feed", "it is no file"),
+        ("nowhere/out.db", "cannot open the database"),
+    ] {
+        let before = fs::read(place.path(name)).ok();
+        for arguments in [&["--workers", "1"][..], &["--serial"]] {
+            let refusal = place.run_on("feed", name, arguments).refusal();
+            assert!(refusal.contains(message), "{refusal:?} should contain {message:?}");
+        }
+        assert!(fs::read(place.path(name)).ok() == before, "{name}");
+    }
+    assert_eq!(place.left(), ["other.db", "text.db", "version.db"]);
+}
+
+#[test]
+fn a_feed_with_another_file_or_one_less_is_another_feed() {
+    let place = Place::of(&files(&[("levels.txt", Some(b"level_id,level_index\nL,0\n"))]));
+    assert_eq!(place.run(&["--serial"]).code, Some(0));
+    let before = dump(&place.path("out.db"));
+    fs::remove_file(place.path("feed/levels.txt")).unwrap();
+    assert!(place.run(&["--serial"]).refusal().contains("levels.txt differs"));
+    fs::write(place.path("feed/levels.txt"), "level_id,level_index\nL,1\n").unwrap();
+    assert!(place.run(&["--serial"]).refusal().contains("levels.txt differs"));
+    fs::write(place.path("feed/levels.txt"), "level_id,level_index\nL,0\n").unwrap();
+    assert_eq!(place.run(&["--serial"]).code, Some(0));
+    assert!(dump(&place.path("out.db")) == before);
+}
+
+#[test]
+fn a_wrong_option_is_told_in_one_line() {
+    for (arguments, message) in [
+        (&[][..], "name a feed and a database: gtfs_import FEED DB; see --help"),
+        (&["feed", "out.db", "--wokers", "2"], "there is no option \"--wokers\"; see --help"),
+        (&["feed", "out.db", "--workers", "0"], "--workers takes a whole number from 1 to 4096, not \"0\""),
+    ] {
+        assert_eq!(run(arguments).refusal(), message);
+    }
+    let help = run(["--help"]);
+    assert!(help.code == Some(0) && help.stdout.starts_with("Imports a whole GTFS feed") && help.stderr.is_empty());
+}
+
+#[test]
+fn strict_fails_for_rejected_rows_and_imports_the_rest() {
+    for (extra, code) in [("", 0), ("T9,08:00:00,08:00:00,S1,1\n", 1)] {
+        let place = Place::of(&files(&[("stop_times.txt", Some(format!("{STOP_TIMES}{extra}").as_bytes()))]));
+        // Also when it is started again.
+        for _run in 0..2 {
+            let outcome = place.run(&["--strict"]);
+            assert_eq!((outcome.code, outcome.rejected()), (Some(code), code as u64), "{}", outcome.stderr);
+        }
+        assert_eq!(place.query("SELECT count(*) FROM stop_times"), ["3"]);
+    }
+}
+
+#[test]
+fn verify_finds_rows_that_were_lost_or_refer_to_nothing() {
+    for (damage, message) in [
+        (
+            "DELETE FROM stop_times WHERE rowid = 2",
+            "stop_times.txt has 3 rows, and the database 2 of them and 0 rejected ones",
+        ),
+        ("UPDATE stop_times SET stop_id = 'S9' WHERE rowid = 2", "stop_times: 1 rows: stop_id is not in stops.txt"),
+        (
+            "UPDATE trips SET service_id = 'S9' WHERE rowid = 2",
+            "trips: 1 rows: service_id is neither in calendar.txt nor in calendar_dates.txt",
+        ),
+    ] {
+        let place = Place::of(&files(&[]));
+        let outcome = place.run(&["--verify"]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{}", outcome.stdout);
+        let database = Connection::open(place.path("out.db")).unwrap();
+        database.execute_batch(&format!("PRAGMA foreign_keys = OFF; {damage}")).unwrap();
+        drop(database);
+        let outcome = place.run(&["--verify"]);
+        assert_eq!(outcome.code, Some(1), "{damage}");
+        assert!(outcome.told().contains(&message), "{}", outcome.stderr);
+        assert_eq!(place.run(&[]).code, Some(0), "only --verify looks");
+    }
+}

@@ -1,0 +1,156 @@
+//! Kills, resumption, and two imports at once: the database is always the identical one.
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{CALENDAR, Place, STOPS, dump, files, program};
+
+/// A run that takes longer hangs.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A feed whose stop times and shapes are several pieces and transactions each, with rows of each kind that is rejected.
+fn feed() -> Place {
+    let mut trips = String::from("route_id,service_id,trip_id,shape_id\n");
+    let mut times = String::from("trip_id,arrival_time,departure_time,stop_id,stop_sequence,stop_headsign\n");
+    let mut shapes = String::from("shape_id,shape_pt_lat,shape_pt_lon,shape_pt_sequence\n");
+    for trip in 0..4_000 {
+        writeln!(trips, "R{},W,trip-{trip:06},H{}", 1 + (trip % 500 == 7) as u32, trip % 40).unwrap();
+        for stop in 0..20 {
+            let time = format!("{:02}:{:02}:00", 5 + trip % 40, stop * 2);
+            let (stop_id, headsign) = (1 + (trip + stop) % 2, "towards a stop far away, with a long name");
+            let stop_id = if trip % 300 == 5 && stop == 3 { 9 } else { stop_id };
+            let sequence = if trip % 200 == 11 && stop == 9 { 1 } else { stop };
+            writeln!(times, "trip-{trip:06},{time},{time},S{stop_id},{sequence},\"{headsign}\"").unwrap();
+        }
+    }
+    for point in 0..30_000 {
+        let (shape, sequence) = (point % 40, point / 40);
+        let latitude = if point % 7_000 == 3 { "x".to_owned() } else { format!("48.{:05}", point * 31 % 100_000) };
+        writeln!(shapes, "H{shape},{latitude},16.{:05},{sequence}", point * 17 % 100_000).unwrap();
+    }
+    Place::of(&files(&[
+        ("stops.txt", Some(STOPS.as_bytes())),
+        ("calendar.txt", Some(CALENDAR.as_bytes())),
+        ("trips.txt", Some(trips.as_bytes())),
+        ("stop_times.txt", Some(times.as_bytes())),
+        ("shapes.txt", Some(shapes.as_bytes())),
+    ]))
+}
+
+fn start(place: &Place, database: &str, arguments: &[&str]) -> Child {
+    let mut command = program();
+    command.args([place.path("feed"), place.path(database)]).args(arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Lets a run go on for some time, and kills it. True if it had ended before.
+fn kill_after(mut child: Child, time: Duration) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(0));
+            return true;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap().signal() != Some(9)
+}
+
+#[test]
+fn kills_at_any_time_end_in_the_identical_database() {
+    let place = feed();
+    let begin = Instant::now();
+    let serial = place.run_on("feed", "serial.db", &["--serial", "--verify"]);
+    let whole = begin.elapsed();
+    assert_eq!(serial.code, Some(0), "{}", serial.stderr);
+    assert!(serial.rejected() > 100, "{}", serial.stdout);
+    let expected = dump(&place.path("serial.db"));
+    // The golden section spreads the times of the kills evenly, in any number of them.
+    for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
+        let mut kills = 0;
+        let ended = (1..=10).any(|number| {
+            let share = (f64::from(number) * 0.618).fract();
+            let ended = kill_after(start(&place, database, arguments), whole.mul_f64(0.03 + 0.25 * share));
+            kills += u32::from(!ended);
+            ended
+        });
+        assert!(kills >= 2, "killed {kills} times, ended: {ended}");
+        let last = place.run_on("feed", database, &[arguments, &["--verify"]].concat());
+        assert_eq!((last.code, last.rejected()), (Some(0), serial.rejected()), "{}", last.stderr);
+        assert!(dump(&place.path(database)) == expected, "after {kills} kills");
+    }
+    assert_eq!(place.left(), ["out.db", "own.db", "serial.db"]);
+}
+
+#[test]
+fn another_number_of_workers_or_none_goes_on_with_the_same_database() {
+    let place = feed();
+    let begin = Instant::now();
+    assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
+    let part = begin.elapsed() / 4;
+    let mut kills = 0;
+    for arguments in [&["--workers", "1"][..], &["--serial"], &["--workers", "3"], &["--serial"]] {
+        kills += u32::from(!kill_after(start(&place, "out.db", arguments), part));
+    }
+    assert!(kills >= 1);
+    assert_eq!(place.run(&["--workers", "2"]).code, Some(0));
+    assert!(dump(&place.path("out.db")) == dump(&place.path("serial.db")));
+}
+
+#[test]
+fn started_again_when_finished_nothing_changes() {
+    let place = Place::of(&files(&[]));
+    let first = place.run(&[]);
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    let look =
+        |name| (fs::read(place.path(name)).unwrap(), fs::metadata(place.path(name)).unwrap().modified().unwrap());
+    let before = look("out.db");
+    let again = place.run(&[]);
+    assert_eq!((again.code, again.rejected()), (Some(0), first.rejected()));
+    assert!(again.stdout.starts_with("the database has this feed already\n"), "{}", again.stdout);
+    assert!(look("out.db") == before);
+    assert_eq!(place.left(), ["out.db"]);
+}
+
+#[test]
+fn ctrl_c_ends_with_130_and_the_same_command_goes_on() {
+    let place = feed();
+    assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
+    for (signal, database) in [(Signal::INT, "int.db"), (Signal::TERM, "term.db")] {
+        let mut child = start(&place, database, &["--workers", "2"]);
+        wait_until_it_writes(&place, database);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert_eq!(place.run_on("feed", database, &["--workers", "2"]).code, Some(0));
+        assert!(dump(&place.path(database)) == dump(&place.path("serial.db")));
+    }
+}
+
+/// Waits until a run has locked the database and made its tables.
+fn wait_until_it_writes(place: &Place, database: &str) {
+    let begin = Instant::now();
+    while !place.path(&format!("{database}-wal")).exists() {
+        assert!(begin.elapsed() < DEADLINE);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn of_two_imports_into_one_database_the_second_is_refused() {
+    let place = feed();
+    let first = start(&place, "out.db", &["--workers", "1"]);
+    wait_until_it_writes(&place, "out.db");
+    for arguments in [&["--workers", "1"][..], &["--serial"]] {
+        let refusal = place.run(arguments).refusal();
+        assert!(refusal.ends_with("another import writes it at the moment; wait for its end"), "{refusal}");
+    }
+    assert!(kill_after(first, DEADLINE), "the first is not disturbed");
+    assert_eq!(place.run(&["--verify"]).code, Some(0));
+}
