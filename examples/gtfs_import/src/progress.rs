@@ -14,7 +14,7 @@ impl Bar {
         })
     }
 
-    /// Shows that so many rows of the feed are in the database.
+    /// Shows how many rows of the feed are in the database.
     pub fn set(&self, rows: u64) {
         self.0.set_position(rows);
     }

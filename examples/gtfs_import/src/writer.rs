@@ -10,8 +10,8 @@ use crate::schema::{DISTANCE, SHAPES};
 use rusqlite::{Connection, params};
 use std::time::{Duration, Instant};
 
-/// The most pieces in a transaction. Each is attached as a database of its own, and SQLite attaches ten at most. So many make the
-/// wait for the disk at a commit short beside the writing.
+/// The most pieces in a transaction. Each is attached as a database of its own, and SQLite attaches ten at most. With eight, the
+/// wait for the disk at a commit is short beside the writing.
 const PIECES_PER_COMMIT: usize = 8;
 
 /// Measures how long the writer waits for pieces.
