@@ -2,6 +2,7 @@
 
 mod support;
 
+use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
 use std::fs;
@@ -19,12 +20,13 @@ fn feed() -> Place {
     let mut trips = String::from("route_id,service_id,trip_id,shape_id\n");
     let mut times = String::from("trip_id,arrival_time,departure_time,stop_id,stop_sequence,stop_headsign\n");
     let mut shapes = String::from("shape_id,shape_pt_lat,shape_pt_lon,shape_pt_sequence\n");
+    // A long text makes many pieces of few rows.
+    let headsign = "towards a stop far away, ".repeat(8);
     for trip in 0..4_000 {
         writeln!(trips, "R{},W,trip-{trip:06},H{}", 1 + (trip % 500 == 7) as u32, trip % 40).unwrap();
         for stop in 0..20 {
             let time = format!("{:02}:{:02}:00", 5 + trip % 40, stop * 2);
-            let (stop_id, headsign) = (1 + (trip + stop) % 2, "towards a stop far away, with a long name");
-            let stop_id = if trip % 300 == 5 && stop == 3 { 9 } else { stop_id };
+            let stop_id = if trip % 300 == 5 && stop == 3 { 9 } else { 1 + (trip + stop) % 2 };
             let sequence = if trip % 200 == 11 && stop == 9 { 1 } else { stop };
             writeln!(times, "trip-{trip:06},{time},{time},S{stop_id},{sequence},\"{headsign}\"").unwrap();
         }
@@ -90,6 +92,41 @@ fn kills_at_any_time_end_in_the_identical_database() {
 }
 
 #[test]
+fn a_kill_behind_each_commit_loses_and_repeats_nothing() {
+    let place = feed();
+    assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
+    let expected = dump(&place.path("serial.db"));
+    for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
+        let mut committed = 0;
+        for _kill in 0..3 {
+            let child = start(&place, database, arguments);
+            committed = wait_until(|| committed_pieces(&place, database).filter(|now| *now > committed));
+            assert!(!kill_after(child, Duration::ZERO));
+        }
+        assert_eq!(place.run_on("feed", database, arguments).code, Some(0));
+        assert!(dump(&place.path(database)) == expected, "{database}");
+    }
+}
+
+/// The pieces of `stop_times.txt` in the database, if it can be read already.
+fn committed_pieces(place: &Place, database: &str) -> Option<u64> {
+    let database = Connection::open_with_flags(place.path(database), OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    let query = "SELECT committed FROM import_files WHERE file = 'stop_times.txt'";
+    database.query_row(query, [], |row| row.get(0)).ok()
+}
+
+fn wait_until<T>(mut fact: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = fact() {
+            return found;
+        }
+        assert!(begin.elapsed() < DEADLINE);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
 fn another_number_of_workers_or_none_goes_on_with_the_same_database() {
     let place = feed();
     let begin = Instant::now();
@@ -135,11 +172,7 @@ fn ctrl_c_ends_with_130_and_the_same_command_goes_on() {
 
 /// Waits until a run has locked the database and made its tables.
 fn wait_until_it_writes(place: &Place, database: &str) {
-    let begin = Instant::now();
-    while !place.path(&format!("{database}-wal")).exists() {
-        assert!(begin.elapsed() < DEADLINE);
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until(|| place.path(&format!("{database}-wal")).exists().then_some(()));
 }
 
 #[test]
