@@ -41,29 +41,56 @@ pub fn inspect(path: &Path, feed: &Feed) -> Result<Found> {
         Ok(kind) if !kind.is_file() => return Err(Problem::with_path("read the database", path, "it is no file")),
         Ok(_) => {}
     }
-    let database = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => refused(path, "it is no SQLite database"),
-        _ => Problem::with_path("read the database", path, error),
-    };
+    match look(path, feed, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        // It was killed while its journal mode was changed. Only one who may write can undo that, as everyone does who opens it.
+        Err(Look::Failed(error)) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
+            look(path, feed, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        }
+        looked => looked,
+    }
+    .map_err(|problem| match problem {
+        Look::Refused(problem) => problem,
+        Look::Failed(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            refused(path, "it is no SQLite database")
+        }
+        Look::Failed(error) => Problem::with_path("read the database", path, error),
+    })
+}
+
+/// Why a look gave nothing.
+enum Look {
+    Refused(Problem),
+    Failed(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Look {
+    fn from(error: rusqlite::Error) -> Look {
+        Look::Failed(error)
+    }
+}
+
+fn look(path: &Path, feed: &Feed, access: OpenFlags) -> std::result::Result<Found, Look> {
+    let database = open(path, access).map_err(Look::Refused)?;
+    let refused = |why: &dyn std::fmt::Display| Err(Look::Refused(refused(path, why)));
     let count = |condition: &str| {
         let query = format!("SELECT count(*) FROM sqlite_master {condition}");
-        database.query_row(&query, [], |row| row.get::<_, i64>(0)).map_err(failed)
+        database.query_row(&query, [], |row| row.get::<_, i64>(0))
     };
     if count("")? == 0 {
         return Ok(Found::Nothing);
     }
     if count("WHERE name IN ('import_state', 'import_files')")? != 2 {
-        return Err(refused(path, "it was not made by this program"));
+        return refused(&"it was not made by this program");
     }
-    let state = |key: &str| state(&database, key).map_err(failed);
-    if state("program")?.as_deref() != Some(PROGRAM) || state("version")? != Some(VERSION.to_string()) {
-        return Err(refused(path, "it was made by another version of this program"));
+    if state(&database, "program")?.as_deref() != Some(PROGRAM)
+        || state(&database, "version")? != Some(VERSION.to_string())
+    {
+        return refused(&"it was made by another version of this program");
     }
-    if let Some(file) = other_file(&database, feed).map_err(failed)? {
-        return Err(refused(path, format_args!("it has another feed than {:?}: {file} differs", feed.path)));
+    if let Some(file) = other_file(&database, feed)? {
+        return refused(&format_args!("it has another feed than {:?}: {file} differs", feed.path));
     }
-    Ok(if state("finished")?.is_some() { Found::Finished } else { Found::Begun })
+    Ok(if state(&database, "finished")?.is_some() { Found::Finished } else { Found::Begun })
 }
 
 fn refused(path: &Path, why: impl std::fmt::Display) -> Problem {

@@ -3,13 +3,14 @@
 use crate::database;
 use crate::feed::{Feed, FeedFile};
 use crate::finish;
+use crate::journal;
 use crate::options::Options;
 use crate::piece::{self, Piece, Setup, Source};
 use crate::problem::{Problem, Result};
 use crate::progress::Bar;
 use crate::schema::TABLES;
 use crate::writer::{self, Clock, Writer};
-use multicore::{Memory, Pool, Task};
+use multicore::{ErrorKind, Memory, Pool};
 use rusqlite::Connection;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -32,7 +33,7 @@ enum Readers {
 pub fn import(options: &Options, feed: &Feed, database: &mut Connection) -> Result<f64> {
     let readers = Readers::start(options, feed)?;
     writer::attach(database)?;
-    let mut import = Import { database, clock: Clock::start(), bar: Bar::new(feed.rows()), rows: 0 };
+    let mut import = Import { options, feed, database, clock: Clock::start(), bar: Bar::new(feed.rows()), rows: 0 };
     for table in &TABLES {
         match feed.files.iter().find(|file| file.table.name == table.name) {
             Some(file) => import.add(file, &readers)?,
@@ -78,6 +79,8 @@ impl Readers {
 
 /// An import that runs.
 struct Import<'run> {
+    options: &'run Options,
+    feed: &'run Feed,
     database: &'run mut Connection,
     clock: Clock,
     bar: Bar,
@@ -92,7 +95,7 @@ impl Import<'_> {
         if !is_finished {
             match readers {
                 Readers::Own => self.read_here(file, committed)?,
-                Readers::Workers(pool) => self.read_in_pool(file, pool)?,
+                Readers::Workers(pool) => self.read_in_pool(file, committed, pool)?,
             }
             finish::finish(self.database, file)?;
         }
@@ -107,14 +110,19 @@ impl Import<'_> {
         self.write(file, committed, || Some(piece::read(pieces.next()?).map(Some)), |_| Ok(()))
     }
 
-    fn read_in_pool(&mut self, file: &FeedFile, pool: &Pool) -> Result<()> {
-        let task: Task<Vec<u8>> = pool.try_task().map_err(Problem::new)?;
-        let task = task.max_unread(MAX_UNREAD_BYTES).retries(RETRIES);
+    fn read_in_pool(&mut self, file: &FeedFile, committed: usize, pool: &Pool) -> Result<()> {
+        let task = journal::task(pool, self.options, self.feed)?.max_unread(MAX_UNREAD_BYTES).retries(RETRIES);
         for piece in pieces(file) {
             task.try_call(piece::read, piece);
         }
+        journal::check_resumed(self.options, task.resumed(), committed)?;
+        let confirmer = task.confirmer();
         let mut results = task.iter();
-        self.write(file, 0, || Some(results.next()?.map(Some).map_err(Problem::new)), |_| Ok(()))
+        let next = || match results.next()? {
+            Err(error) if error.kind() == ErrorKind::AlreadyDone => Some(Ok(None)),
+            rows => Some(rows.map(Some).map_err(Problem::new)),
+        };
+        self.write(file, 0, next, |piece| confirmer.confirm(piece).map_err(Problem::new))
     }
 
     /// Writes the pieces that `next` gives, from number `first` on; what is there already is `None`. Each is confirmed once it is

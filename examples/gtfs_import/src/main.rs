@@ -21,8 +21,8 @@
 //! descriptor that is passed has one position for all, and this needs none of the names that somebody could change meanwhile.
 //!
 //! A module uses only those that stand before it here: `problem`; `schema`, `values`, `records`, `scan`; `unpack`, `feed`;
-//! `database`; `piece`, which does the workers' part; `writer`, `shapes`, `finish`; and around it `options`, `progress`, `import`
-//! and `report`.
+//! `database`; `piece`, which does the workers' part; `writer`, `shapes`, `finish`; and around it `options`, `progress`, `journal`,
+//! `import` and `report`.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -32,6 +32,7 @@ mod database;
 mod feed;
 mod finish;
 mod import;
+mod journal;
 mod options;
 mod piece;
 mod problem;
@@ -88,6 +89,7 @@ fn run() -> Result<ExitCode> {
 /// Imports the feed, or what is left of that. Gives the database, and the share of the time in which the writer was busy.
 fn import(options: &Options, feed: &Feed) -> Result<(Imported, f64)> {
     let found = database::inspect(&options.database, feed)?;
+    journal::check(&options.journal, feed, &found)?;
     let lock = database::lock(&options.database)?;
     // Another import may have ended in between.
     if found == Found::Finished || database::inspect(&options.database, feed)? == Found::Finished {

@@ -86,6 +86,9 @@ impl Options {
             name.push(".journal");
             PathBuf::from(name)
         });
+        if journal == database {
+            return Err(Problem::new("the journal and the database are one file; name another one for --journal"));
+        }
         Ok(Some(Options {
             journal,
             feed,
@@ -169,6 +172,7 @@ mod tests {
             ("f.zip d.db --workers=many", "--workers takes a whole number from 1 to 4096, not \"many\""),
             ("f.zip d.db --strict --strict", "--strict is given twice; give it once"),
             ("f.zip d.db --strict=yes", "--strict takes no value; see --help"),
+            ("f.zip d.db --journal d.db", "the journal and the database are one file; name another one for --journal"),
             ("f.zip d.db --journal=", "an empty text is given as path; name --journal"),
         ] {
             assert_eq!(parse(line).unwrap_err().to_string(), message, "{line}");

@@ -103,6 +103,34 @@ fn what_is_no_database_of_this_import_is_refused_and_stays_as_it_was() {
 }
 
 #[test]
+fn what_is_no_journal_of_this_import_is_refused_and_leaves_no_database() {
+    let place = Place::of(&files(&[]));
+    let earlier = Place::of(&files(&[("stops.txt", Some(format!("{STOPS}S3,x,1,1\n").as_bytes()))]));
+    assert_eq!(earlier.run(&[]).code, Some(0));
+    fs::copy(earlier.path("out.db.journal"), place.path("feed.journal")).unwrap();
+    fs::write(place.path("text.journal"), "a text").unwrap();
+    let same = Place::of(&files(&[]));
+    assert_eq!(same.run(&[]).code, Some(0));
+    fs::copy(same.path("out.db.journal"), place.path("lost.journal")).unwrap();
+    for (name, message) in [
+        ("feed.journal", "it has other pieces than those of"),
+        ("lost.journal", "it has pieces, and the database is not there; remove it, or name another one"),
+        ("text.journal", "text.journal"),
+        ("feed", "feed"),
+    ] {
+        let before = fs::read(place.path(name)).ok();
+        let path = place.path(name);
+        let refusal = place.run(&["--journal", path.to_str().unwrap()]).refusal();
+        assert!(refusal.contains(message), "{refusal:?} should contain {message:?}");
+        assert!(!place.path("out.db").exists(), "{name}");
+        assert!(fs::read(place.path(name)).ok() == before, "{name}");
+    }
+    // A database without its journal has all that it needs.
+    fs::remove_file(same.path("out.db.journal")).unwrap();
+    assert_eq!(same.run(&[]).code, Some(0));
+}
+
+#[test]
 fn a_feed_with_another_file_or_one_less_is_another_feed() {
     let place = Place::of(&files(&[("levels.txt", Some(b"level_id,level_index\nL,0\n"))]));
     assert_eq!(place.run(&["--serial"]).code, Some(0));

@@ -88,7 +88,7 @@ fn kills_at_any_time_end_in_the_identical_database() {
         assert_eq!((last.code, last.rejected()), (Some(0), serial.rejected()), "{}", last.stderr);
         assert!(dump(&place.path(database)) == expected, "after {kills} kills");
     }
-    assert_eq!(place.left(), ["out.db", "own.db", "serial.db"]);
+    assert_eq!(place.left(), ["out.db", "out.db.journal", "own.db", "serial.db"]);
 }
 
 #[test]
@@ -148,12 +148,12 @@ fn started_again_when_finished_nothing_changes() {
     assert_eq!(first.code, Some(0), "{}", first.stderr);
     let look =
         |name| (fs::read(place.path(name)).unwrap(), fs::metadata(place.path(name)).unwrap().modified().unwrap());
-    let before = look("out.db");
+    let before = (look("out.db"), look("out.db.journal"));
     let again = place.run(&[]);
     assert_eq!((again.code, again.rejected()), (Some(0), first.rejected()));
     assert!(again.stdout.starts_with("the database has this feed already\n"), "{}", again.stdout);
-    assert!(look("out.db") == before);
-    assert_eq!(place.left(), ["out.db"]);
+    assert!((look("out.db"), look("out.db.journal")) == before);
+    assert_eq!(place.left(), ["out.db", "out.db.journal"]);
 }
 
 #[test]
