@@ -10,10 +10,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{CALENDAR, Place, STOPS, dump, files, program};
+use support::{CALENDAR, Place, STOPS, dump, files, program, rows};
 
 /// A run that takes longer hangs.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A feed whose stop times and shapes are several pieces and transactions each, with rows of each kind that is rejected.
 fn feed() -> Place {
@@ -45,24 +45,34 @@ fn feed() -> Place {
     ]))
 }
 
-fn start(place: &Place, database: &str, arguments: &[&str]) -> Child {
+/// A run that is killed at the latest when the test ends.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ended_before = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+fn start(place: &Place, database: &str, arguments: &[&str]) -> Run {
     let mut command = program();
     command.args([place.path("feed"), place.path(database)]).args(arguments);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    Run(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
 /// Lets a run go on for some time, and kills it. True if it had ended before.
-fn kill_after(mut child: Child, time: Duration) -> bool {
+fn kill_after(mut run: Run, time: Duration) -> bool {
     let begin = Instant::now();
     while begin.elapsed() < time {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = run.0.try_wait().unwrap() {
             assert_eq!(status.code(), Some(0));
             return true;
         }
         thread::sleep(Duration::from_millis(1));
     }
-    child.kill().unwrap();
-    child.wait().unwrap().signal() != Some(9)
+    run.0.kill().unwrap();
+    run.0.wait().unwrap().signal() != Some(9)
 }
 
 #[test]
@@ -99,12 +109,28 @@ fn a_kill_behind_each_commit_loses_and_repeats_nothing() {
     for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
         let mut committed = 0;
         for _kill in 0..3 {
-            let child = start(&place, database, arguments);
+            let run = start(&place, database, arguments);
             committed = wait_until(|| committed_pieces(&place, database).filter(|now| *now > committed));
-            assert!(!kill_after(child, Duration::ZERO));
+            assert!(!kill_after(run, Duration::ZERO));
         }
         assert_eq!(place.run_on("feed", database, arguments).code, Some(0));
         assert!(dump(&place.path(database)) == expected, "{database}");
+    }
+}
+
+#[test]
+fn what_is_in_the_database_is_not_written_again() {
+    let place = feed();
+    for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
+        let run = start(&place, database, arguments);
+        // The pieces of the first commit are confirmed long before the second.
+        wait_until(|| committed_pieces(&place, database).filter(|committed| *committed > 8));
+        assert!(!kill_after(run, Duration::ZERO));
+        let mark = "PRAGMA foreign_keys = OFF; UPDATE stop_times SET stop_headsign = 'marked' WHERE rowid = 1";
+        Connection::open(place.path(database)).unwrap().execute_batch(mark).unwrap();
+        assert_eq!(place.run_on("feed", database, arguments).code, Some(0));
+        let query = "SELECT stop_headsign = 'marked' FROM stop_times ORDER BY rowid LIMIT 2";
+        assert_eq!(rows(&support::open(&place.path(database)), query), ["1", "0"], "{database}");
     }
 }
 
@@ -149,6 +175,9 @@ fn started_again_when_finished_nothing_changes() {
     let look =
         |name| (fs::read(place.path(name)).unwrap(), fs::metadata(place.path(name)).unwrap().modified().unwrap());
     let before = (look("out.db"), look("out.db.journal"));
+    let pieces = place.query("SELECT CAST(sum(pieces) AS TEXT) FROM import_files");
+    let recorded = multicore::journal::read(place.path("out.db.journal")).unwrap().map(Result::unwrap).count();
+    assert_eq!(pieces, [recorded.to_string()]);
     let again = place.run(&[]);
     assert_eq!((again.code, again.rejected()), (Some(0), first.rejected()));
     assert!(again.stdout.starts_with("the database has this feed already\n"), "{}", again.stdout);
@@ -161,10 +190,10 @@ fn ctrl_c_ends_with_130_and_the_same_command_goes_on() {
     let place = feed();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
     for (signal, database) in [(Signal::INT, "int.db"), (Signal::TERM, "term.db")] {
-        let mut child = start(&place, database, &["--workers", "2"]);
+        let mut run = start(&place, database, &["--workers", "2"]);
         wait_until_it_writes(&place, database);
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130));
+        kill_process(Pid::from_child(&run.0), signal).unwrap();
+        assert_eq!(run.0.wait().unwrap().code(), Some(130));
         assert_eq!(place.run_on("feed", database, &["--workers", "2"]).code, Some(0));
         assert!(dump(&place.path(database)) == dump(&place.path("serial.db")));
     }
@@ -180,10 +209,13 @@ fn of_two_imports_into_one_database_the_second_is_refused() {
     let place = feed();
     let first = start(&place, "out.db", &["--workers", "1"]);
     wait_until_it_writes(&place, "out.db");
+    // Stopped, so that it cannot end before the second one has looked.
+    kill_process(Pid::from_child(&first.0), Signal::STOP).unwrap();
     for arguments in [&["--workers", "1"][..], &["--serial"]] {
         let refusal = place.run(arguments).refusal();
         assert!(refusal.ends_with("another import writes it at the moment; wait for its end"), "{refusal}");
     }
+    kill_process(Pid::from_child(&first.0), Signal::CONT).unwrap();
     assert!(kill_after(first, DEADLINE), "the first is not disturbed");
     assert_eq!(place.run(&["--verify"]).code, Some(0));
 }
