@@ -6,6 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::thread;
@@ -150,6 +151,44 @@ fn wait_until<T>(mut fact: impl FnMut() -> Option<T>) -> T {
         assert!(begin.elapsed() < DEADLINE);
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn a_killed_worker_costs_only_time() {
+    let place = feed();
+    assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
+    let run = start(&place, "out.db", &["--workers", "2"]);
+    wait_until(|| committed_pieces(&place, "out.db").filter(|committed| *committed > 0));
+    let mut killed = Vec::new();
+    // A piece may be lost three times.
+    for _kill in 0..3 {
+        let alive = wait_until(|| Some(workers(&place, &killed)).filter(|workers| !workers.is_empty()));
+        for worker in &alive {
+            let _gone_already = kill_process(*worker, Signal::KILL);
+        }
+        killed.extend(alive);
+    }
+    assert!(kill_after(run, DEADLINE), "it ends well");
+    assert!(dump(&place.path("out.db")) == dump(&place.path("serial.db")));
+}
+
+/// The workers of the imports of a feed, besides those that are known: processes whose parent is one with the same arguments. The
+/// fork server's parent is another one.
+fn workers(place: &Place, known: &[Pid]) -> Vec<Pid> {
+    let feed = place.path("feed");
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let arguments = fs::read(path.join("cmdline")).ok()?;
+        let is_own = arguments.split(|byte| *byte == 0).any(|argument| argument == feed.as_os_str().as_bytes());
+        let stat = fs::read_to_string(path.join("stat")).ok().filter(|_| is_own)?;
+        // Behind the name, in brackets: the state, and the parent.
+        let parent: i32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        Some((Pid::from_raw(path.file_name()?.to_str()?.parse().ok()?)?, parent))
+    });
+    let processes: Vec<_> = processes.collect();
+    let has_own_parent = |parent: i32| processes.iter().any(|(pid, _)| pid.as_raw_nonzero().get() == parent);
+    let workers = processes.iter().filter(|(pid, parent)| has_own_parent(*parent) && !known.contains(pid));
+    workers.map(|(pid, _)| *pid).collect()
 }
 
 #[test]
