@@ -136,8 +136,8 @@ impl Import<'_> {
     ) -> Result<()> {
         let mut writer = Writer::new(self.database, file);
         for (number, span) in file.layout.spans.iter().enumerate().skip(first) {
-            let Some(rows) = self.clock.wait(&mut next) else { break };
-            if let Some(rows) = rows? {
+            let rows = self.clock.wait(&mut next).ok_or_else(|| Problem::new("a piece was not read"))??;
+            if let Some(rows) = rows {
                 writer.add(number, &rows)?.into_iter().try_for_each(&mut confirm)?;
             }
             self.bar.set(self.rows + span.row);
