@@ -125,7 +125,7 @@ impl Worker {
                 self.keys.insert((other, column), load_keys(&self.database, other, column)?);
             }
         }
-        let rows = Rows { table, columns: &source.columns, keys: &self.keys };
+        let rows = Rows::new(table, &source.columns, &self.keys);
         let small = Connection::open_in_memory()?;
         small.execute_batch(&format!(
             "PRAGMA journal_mode = OFF; BEGIN; CREATE TABLE records ({});
@@ -178,14 +178,33 @@ fn load_keys(database: &Connection, table: &str, column: &str) -> Result<Keys> {
 /// Turns records into rows.
 struct Rows<'worker> {
     table: &'static Table,
-    columns: &'worker [Option<usize>],
-    keys: &'worker HashMap<(&'static str, &'static str), Keys>,
+    /// Those of the file.
+    columns: Vec<Option<Known<'worker>>>,
 }
 
-impl Rows<'_> {
+/// A column of the file that the table has.
+struct Known<'worker> {
+    column: &'static Column,
+    /// The values to which it refers. Without any, it refers to nothing, or to its own table, which is not whole yet.
+    keys: Vec<&'worker Keys>,
+}
+
+impl<'worker> Rows<'worker> {
+    fn new(
+        table: &'static Table,
+        columns: &[Option<usize>],
+        keys: &'worker HashMap<(&'static str, &'static str), Keys>,
+    ) -> Rows<'worker> {
+        let known = |place: &usize| {
+            let column = &table.columns[*place];
+            Known { column, keys: column.refers.iter().filter_map(|key| keys.get(key)).collect() }
+        };
+        Rows { table, columns: columns.iter().map(|place| place.as_ref().map(known)).collect() }
+    }
+
     fn fill(&self, small: &Connection, text: &[u8], piece: &Piece) -> Result<()> {
         let places = vec!["?"; self.columns.iter().flatten().count() + 1].join(", ");
-        let names: String = present(self.table, self.columns).map(|name| format!(", {name}")).collect();
+        let names: String = self.columns.iter().flatten().map(|known| format!(", {}", known.column.name)).collect();
         let mut insert = small.prepare(&format!("INSERT INTO records (rowid{names}) VALUES ({places})"))?;
         let mut reject = small.prepare("INSERT INTO rejected VALUES (?1, ?2, ?3, ?4, ?5)")?;
         let mut record = Record::default();
@@ -229,16 +248,15 @@ impl Rows<'_> {
         insert.raw_bind_parameter(1, row)?;
         let mut parameter = 1;
         let mut names_place = self.table.name != STOP_TIMES;
-        for (number, place) in self.columns.iter().enumerate() {
-            let Some(place) = place else { continue };
-            let column = &self.table.columns[*place];
+        for (number, known) in self.columns.iter().enumerate() {
+            let Some(known) = known else { continue };
             // A short row lacks the last ones.
             let text = record.values.get(number).map_or("", |value| as_text(value));
-            let value = match self.value(column, text) {
+            let value = match self.value(known, text) {
                 Ok(value) => value,
                 Err(rejection) => return Ok(Err(rejection)),
             };
-            names_place |= value != ValueRef::Null && (column.name == "stop_id" || AREAS.contains(&column.name));
+            names_place = names_place || value != ValueRef::Null && is_place(known.column);
             parameter += 1;
             insert.raw_bind_parameter(parameter, ToSqlOutput::Borrowed(value))?;
         }
@@ -250,9 +268,10 @@ impl Rows<'_> {
 
     fn value<'text>(
         &self,
-        column: &'static Column,
+        known: &Known<'_>,
         text: &'text str,
     ) -> std::result::Result<ValueRef<'text>, Rejection<'text>> {
+        let column = known.column;
         if text.is_empty() {
             return match (self.table.name, column.name) {
                 _ if column.is_filled => Err(Rejection::value(column, None, "is empty")),
@@ -262,14 +281,16 @@ impl Rows<'_> {
         }
         let value = values::value(column.kind, text);
         let value = value.map_err(|reason| Rejection::value(column, Some(text), reason))?;
-        let is_own = |(table, _): &(&str, &str)| *table == self.table.name;
-        let is_known = |key: &(&'static str, &'static str)| self.keys.get(key).is_some_and(|keys| keys.contains(text));
-        match column.refers {
-            [] => Ok(value),
-            refers if refers.iter().any(is_own) || refers.iter().any(is_known) => Ok(value),
-            refers => Err(Rejection::value(column, Some(text), not_there(refers))),
+        match known.keys.is_empty() || known.keys.iter().any(|keys| keys.contains(text)) {
+            true => Ok(value),
+            false => Err(Rejection::value(column, Some(text), not_there(column.refers))),
         }
     }
+}
+
+/// True for the columns of `stop_times` that tell where a trip stops.
+fn is_place(column: &Column) -> bool {
+    column.name == "stop_id" || AREAS.contains(&column.name)
 }
 
 /// The reason for a value that names what is not there.
