@@ -49,7 +49,7 @@ pub fn check_resumed(options: &Options, resumed: usize, committed: usize) -> Res
     if resumed <= committed {
         return Ok(());
     }
-    let why = format_args!("it has {resumed} pieces of a file of which {committed} are in {:?}", options.database);
+    let why = format!("it has {resumed} pieces of a file of which {committed} are in {:?}", options.database);
     Err(refused(&options.journal, why))
 }
 
