@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 const COMMANDS: u64 = 1_000;
 const SKIPPED: u64 = 10_000;
 
+/// How many commands run at a time.
+const SLOTS: u64 = 3;
+
 /// By this variable the processes of a run are found.
 const TAG: &str = "MULTICORE_BENCHES_COMMANDS";
 
@@ -103,11 +106,28 @@ fn path_of(name: &'static str) -> &'static Path {
     if name.is_empty() { program() } else { Path::new(name) }
 }
 
+/// Three threads that start the command and wait for it, and nothing else.
+fn bare(command: &'static str) {
+    std::thread::scope(|scope| {
+        for _ in 0..SLOTS {
+            scope.spawn(|| {
+                for number in 0..COMMANDS / SLOTS {
+                    let status = Command::new(command).arg(number.to_string()).stdin(Stdio::null()).status();
+                    assert!(status.is_ok_and(|status| status.success()), "{command} runs");
+                }
+            });
+        }
+    });
+}
+
 fn quickest() -> Job {
-    let mut job = Job::new("1,000 times true, three at a time", Unit::Pieces(COMMANDS), 1, 3);
+    let mut job = Job::new("1,000 times true, three at a time", Unit::Pieces(COMMANDS), 1, 9);
     for (who, name, arguments) in ways("true") {
         let place = Place::new(COMMANDS);
         job = job.timed(who, "", move || place.run(path_of(name), &arguments));
+        if who == Who::Multicore {
+            job = job.timed(Who::Floor, "", || bare("true"));
+        }
         match who {
             Who::Xargs => job = job.target(Target::Times(1.0 / 1.5, who, "")),
             Who::Parallel => job = job.target(Target::Times(0.1, who, "")),
