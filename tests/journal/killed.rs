@@ -89,6 +89,43 @@ fn a_run_that_is_killed_again_and_again_goes_on_where_it_stopped() {
     }
 }
 
+/// Workers die in a storm while their pieces are recorded: each piece is recorded once, with its attempts.
+#[test]
+fn in_a_storm_of_kills_each_piece_is_recorded_once() {
+    let _watch = watchdog();
+    let mut random = Random::seeded();
+    for level in [journal::Durability::Each, journal::Durability::default()] {
+        let pool = support::pool(3);
+        let place = Place::new();
+        let task = pool.task::<u64>().unwrap().name("storm").retries(100);
+        let mut task = task.journal(Journal::at(place.journal()).durability(level)).unwrap();
+        let piece = |marks: String, number: u64| {
+            mark(&marks, number);
+            std::thread::sleep(Duration::from_millis(2));
+            number
+        };
+        (0..PIECES).for_each(|number| task.run(piece, place.marks.path(), number));
+        let (mut given, mut kills) = (vec![false; PIECES as usize], 0);
+        while let Some((number, result)) = task.next_completed() {
+            assert_eq!(result.unwrap(), number as u64);
+            assert!(!std::mem::replace(&mut given[number], true), "{number} was given twice");
+            if random.below(6) == 0 {
+                let workers = support::workers(&pool);
+                workers[random.below(workers.len() as u64) as usize].kill(libc::SIGKILL);
+                kills += 1;
+            }
+        }
+        drop(task);
+        let records: Vec<_> = journal::read(place.journal()).unwrap().map(Result::unwrap).collect();
+        let keys: std::collections::BTreeSet<_> = records.iter().map(|record| record.key()).collect();
+        assert_eq!((records.len(), keys.len()), (PIECES as usize, PIECES as usize));
+        // Each start has its mark, but for one that was killed before it could leave it.
+        let starts: u32 = records.iter().map(|record| record.attempts()).sum();
+        assert!(place.marks.count() <= starts as usize && kills > 10, "{kills} kills, {starts} starts");
+        support::assert_works_again(&pool);
+    }
+}
+
 /// A holder that lives is named at once.
 #[test]
 fn a_journal_that_another_process_holds_is_refused_with_its_number() {
