@@ -113,9 +113,9 @@ pub(crate) mod record_file {
     use std::io;
     use std::path::Path;
 
-    /// There is none.
+    /// None is ever opened.
     #[derive(Debug)]
-    pub(crate) enum RecordFile {}
+    pub(crate) struct RecordFile(());
 
     /// Why a file is not opened.
     #[derive(Debug)]
@@ -130,69 +130,73 @@ pub(crate) mod record_file {
         false
     }
 
-    fn unsupported<T>() -> Result<T, Refusal> {
+    fn refused<T>() -> Result<T, Refusal> {
         Err(Refusal::System(io::ErrorKind::Unsupported.into()))
     }
 
-    pub(crate) fn fingerprint(_: &Path) -> io::Result<String> {
+    fn unsupported<T>() -> io::Result<T> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn fingerprint(_: &Path) -> io::Result<String> {
+        unsupported()
     }
 
     impl RecordFile {
         pub(crate) fn open(_: &Path) -> Result<RecordFile, Refusal> {
-            unsupported()
+            refused()
         }
 
         pub(crate) fn open_existing(_: &Path) -> Result<RecordFile, Refusal> {
-            unsupported()
+            refused()
         }
 
         pub(crate) fn open_to_read(_: &Path) -> Result<RecordFile, Refusal> {
-            unsupported()
+            refused()
         }
 
         pub(crate) fn identity(&self) -> (u64, u64) {
-            match *self {}
+            (0, 0)
         }
 
         pub(crate) fn new_beside(&self, _: &str) -> Result<RecordFile, Refusal> {
-            match *self {}
+            refused()
         }
 
         pub(crate) fn open_beside_to_read(&self, _: &str) -> Result<RecordFile, Refusal> {
-            match *self {}
+            refused()
         }
 
         pub(crate) fn replace(&mut self, _: &RecordFile) -> io::Result<()> {
-            match *self {}
+            unsupported()
         }
 
         pub(crate) fn remove_beside(&self, _: &str) -> io::Result<()> {
-            match *self {}
+            unsupported()
         }
 
         pub(crate) fn check_place(&self) -> io::Result<()> {
-            match *self {}
+            unsupported()
         }
 
         pub(crate) fn length(&self) -> io::Result<u64> {
-            match *self {}
+            unsupported()
         }
 
         pub(crate) fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
-            match *self {}
+            unsupported()
         }
 
         pub(crate) fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-            match *self {}
+            unsupported()
         }
 
         pub(crate) fn truncate(&self, _: u64) -> io::Result<()> {
-            match *self {}
+            unsupported()
         }
 
         pub(crate) fn sync(&self) -> io::Result<()> {
-            match *self {}
+            unsupported()
         }
     }
 }
