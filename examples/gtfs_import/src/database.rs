@@ -15,14 +15,15 @@ use crate::schema::{Column, Key, Kind, TABLES, Table};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::path::Path;
-use std::time::Duration;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "gtfs_import";
 /// Changes with the tables, and with where files are cut.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// What lies at the path of the database.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,30 +116,78 @@ fn other_file(database: &Connection, feed: &Feed) -> rusqlite::Result<Option<&'s
     Ok(None)
 }
 
-/// Keeps other imports from a database for as long as this lives, however the program ends. It makes an empty file if there is none.
+/// How long a lock is waited for: the processes of an import that was killed end a moment after it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Keeps other imports from a database for as long as this lives, however the program ends.
 ///
 /// It must outlive the connections: a close of any descriptor of the file would take SQLite's own locks from it.
 #[must_use]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+    /// True if the file was not there before.
+    is_new: bool,
 }
 
+/// Locks a database, and makes an empty file if there is none.
 pub fn lock(path: &Path) -> Result<Lock> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(|error| Problem::with_path("open the database", path, error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(Errno::WOULDBLOCK) => {
-            Err(Problem::with_path("import into", path, "another import writes it at the moment; wait for its end"))
+    let failed = |error: io::Error| Problem::with_path("open the database", path, error);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // What is no file is refused by `inspect` too, but to open some of these would have an effect.
+        if fs::metadata(path).is_ok_and(|kind| !kind.is_file()) {
+            return Err(Problem::with_path("open the database", path, "it is no file"));
         }
-        Err(error) => Err(Problem::with_path("lock the database", path, error)),
+        let made = File::options().read(true).write(true).create_new(true).open(path);
+        let (file, is_new) = match made {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+                (file.map_err(failed)?, false)
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Another import that was refused may have removed it meanwhile.
+            Ok(()) if is_same(file.metadata(), fs::metadata(path)) => {
+                return Ok(Lock { file, path: path.to_owned(), is_new });
+            }
+            Ok(()) | Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(()) | Err(Errno::WOULDBLOCK) => {
+                let why = "another import writes it at the moment; wait for its end";
+                return Err(Problem::with_path("import into", path, why));
+            }
+            Err(error) => return Err(Problem::with_path("lock the database", path, error)),
+        }
+    }
+}
+
+impl Lock {
+    /// Removes the file if this made it and nothing was written to it.
+    pub fn undo(self) {
+        if self.is_new && self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            // The problem that led here is the one to tell.
+            let _left = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// True if both are there and one file.
+pub fn is_same(one: io::Result<Metadata>, other: io::Result<Metadata>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
     }
 }
 
 /// Opens a database. It stays in use by one thread.
 pub fn open(path: &Path, access: OpenFlags) -> Result<Connection> {
-    // Without `SQLITE_OPEN_URI`: a name that begins with `file:` is a name.
-    let database = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    // This SQLite takes a path that begins with `file:` for a URI, and an absolute one begins with `/`.
+    let absolute = std::path::absolute(path).map_err(|error| Problem::with_path("open the database", path, error))?;
+    let database = Connection::open_with_flags(absolute, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|error| Problem::with_path("open the database", path, error))?;
     database.busy_timeout(Duration::from_secs(10))?;
     Ok(database)
@@ -216,17 +265,44 @@ pub fn progress(database: &Connection, file: &FeedFile) -> Result<(usize, bool)>
 }
 
 /// Marks the import as finished. Then the database becomes a single file.
-pub fn finish(database: &Connection) -> Result<()> {
+pub fn finish(database: &Connection, lock: &Lock) -> Result<()> {
     database.execute("INSERT OR REPLACE INTO import_state VALUES ('finished', '1')", [])?;
-    become_single_file(database)
+    become_single_file(database, lock)
 }
 
 /// Brings the log into the database, and removes it, unless somebody else reads the database: then it is done at the next start.
-pub fn become_single_file(database: &Connection) -> Result<()> {
+pub fn become_single_file(database: &Connection, lock: &Lock) -> Result<()> {
     let mode = database.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
     match mode {
+        Ok(mode) if mode == "delete" => settle_counters(database, lock),
         Ok(_) => Ok(()),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Where the file's header has the number of changes to the file, and where it has this number again.
+const COUNTER_PLACES: [u64; 2] = [24, 92];
+/// What stands there when an import has ended.
+const COUNTER: [u8; 4] = 1_u32.to_be_bytes();
+
+/// Gives the file's counter of changes the value that it has after each import. SQLite adds one at each start that goes on after a
+/// kill, and so it alone would differ from the file of an import that was never killed.
+fn settle_counters(database: &Connection, lock: &Lock) -> Result<()> {
+    let is_settled = |place: &u64| {
+        let mut counter = [0; 4];
+        lock.file.read_exact_at(&mut counter, *place).is_ok() && counter == COUNTER
+    };
+    if COUNTER_PLACES.iter().all(is_settled) {
+        return Ok(());
+    }
+    // In a transaction that changes nothing, nobody else reads or writes the file.
+    match database.execute_batch("BEGIN EXCLUSIVE") {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Ok(()),
+        begun => begun?,
+    }
+    let written = COUNTER_PLACES.iter().try_for_each(|place| lock.file.write_all_at(&COUNTER, *place));
+    let written = written.and_then(|()| lock.file.sync_data());
+    database.execute_batch("ROLLBACK")?;
+    written.map_err(|error| Problem::with_path("write the database", &lock.path, error))
 }

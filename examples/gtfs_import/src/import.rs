@@ -1,6 +1,6 @@
 //! The import: table by table, pieces are read, by workers or in this process, and written in file order.
 
-use crate::database;
+use crate::database::{self, Lock};
 use crate::feed::{Feed, FeedFile};
 use crate::finish;
 use crate::journal;
@@ -23,15 +23,14 @@ const MAX_UNREAD_BYTES: usize = 16 << 20;
 const RETRIES: u32 = 3;
 
 /// Who reads the pieces.
-enum Readers {
+pub enum Readers {
     /// This process.
     Own,
     Workers(Pool),
 }
 
 /// Imports what is not in the database yet. Gives the share of the time in which the writer was busy.
-pub fn import(options: &Options, feed: &Feed, database: &mut Connection) -> Result<f64> {
-    let readers = Readers::start(options, feed)?;
+pub fn import(options: &Options, feed: &Feed, readers: Readers, database: &mut Connection, lock: &Lock) -> Result<f64> {
     writer::attach(database)?;
     let mut import = Import { options, feed, database, clock: Clock::start(), bar: Bar::new(feed.rows()), rows: 0 };
     for table in &TABLES {
@@ -41,15 +40,18 @@ pub fn import(options: &Options, feed: &Feed, database: &mut Connection) -> Resu
         }
     }
     import.bar.end();
+    // Before the pool ends: the workers' end is no work of the writer.
+    let busy = import.clock.busy();
     readers.end();
     writer::detach(import.database)?;
     feed.check_unchanged()?;
-    database::finish(import.database)?;
-    Ok(import.clock.busy())
+    database::finish(import.database, lock)?;
+    Ok(busy)
 }
 
 impl Readers {
-    fn start(options: &Options, feed: &Feed) -> Result<Readers> {
+    /// The database need not have its tables yet, only its file.
+    pub fn start(options: &Options, feed: &Feed) -> Result<Readers> {
         let setup = setup(options, feed)?;
         if options.serial {
             piece::start(setup);
@@ -64,8 +66,9 @@ impl Readers {
         if let Some(workers) = options.workers {
             builder = builder.workers(workers);
         }
-        let pool = builder.build();
-        pool.map(Readers::Workers).map_err(|error| Problem::new(format_args!("{error}; --serial needs no workers")))
+        let pool = builder.build().map_err(|error| Problem::new(format_args!("{error}; --serial needs no workers")))?;
+        journal::probe(&pool, options, feed)?;
+        Ok(Readers::Workers(pool))
     }
 
     fn end(self) {
@@ -107,7 +110,8 @@ impl Import<'_> {
     /// Without a journal, the database tells what is there already.
     fn read_here(&mut self, file: &FeedFile, committed: usize) -> Result<()> {
         let mut pieces = pieces(file).skip(committed);
-        self.write(file, committed, || Some(piece::read(pieces.next()?).map(Some)), |_| Ok(()))
+        let first = committed;
+        self.write(file, first, committed, || Some(piece::read(pieces.next()?).map(Some)), |_| Ok(()))
     }
 
     fn read_in_pool(&mut self, file: &FeedFile, committed: usize, pool: &Pool) -> Result<()> {
@@ -122,22 +126,26 @@ impl Import<'_> {
             Err(error) if error.kind() == ErrorKind::AlreadyDone => Some(Ok(None)),
             rows => Some(rows.map(Some).map_err(Problem::new)),
         };
-        self.write(file, 0, next, |piece| confirmer.confirm(piece).map_err(Problem::new))
+        self.write(file, 0, committed, next, |piece| confirmer.confirm(piece).map_err(Problem::new))
     }
 
-    /// Writes the pieces that `next` gives, from number `first` on; what is there already is `None`. Each is confirmed once it is
-    /// committed.
+    /// Writes the pieces that `next` gives, from number `first` on; what the journal has is `None`. Each is confirmed once it is
+    /// committed. Those before `committed` were committed by a run that was killed before it confirmed them: to write them once more would
+    /// put other pieces together in a transaction, and make another file of the same rows.
     fn write(
         &mut self,
         file: &FeedFile,
         first: usize,
+        committed: usize,
         mut next: impl FnMut() -> Option<Result<Option<Vec<u8>>>>,
         mut confirm: impl FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         let mut writer = Writer::new(self.database, file);
         for (number, span) in file.layout.spans.iter().enumerate().skip(first) {
             let rows = self.clock.wait(&mut next).ok_or_else(|| Problem::new("a piece was not read"))??;
-            if let Some(rows) = rows {
+            if let Some(_rows) = rows.as_ref().filter(|_| number < committed) {
+                confirm(number)?;
+            } else if let Some(rows) = rows {
                 writer.add(number, &rows)?.into_iter().try_for_each(&mut confirm)?;
             }
             self.bar.set(self.rows + span.row);

@@ -3,7 +3,7 @@
 //! It never tells more than the database has, because a piece is confirmed after its commit. The database counts its pieces too, which
 //! shows a journal that belongs to another database.
 
-use crate::database::{Found, VERSION};
+use crate::database::{Found, VERSION, is_same};
 use crate::feed::Feed;
 use crate::options::Options;
 use crate::problem::{Problem, Result};
@@ -16,7 +16,11 @@ use std::path::Path;
 const NAME: &str = "gtfs_import";
 
 /// Looks at the journal before anything is changed. One of another import is refused.
-pub fn check(path: &Path, feed: &Feed, found: &Found) -> Result<()> {
+pub fn check(options: &Options, feed: &Feed, found: &Found) -> Result<()> {
+    let path = options.journal.as_path();
+    if is_same(path.metadata(), options.database.metadata()) {
+        return Err(Problem::new("the journal and the database are one file; name another one for --journal"));
+    }
     match path.symlink_metadata() {
         Err(error) if error.kind() == NotFound => return Ok(()),
         _ => {}
@@ -36,6 +40,12 @@ pub fn check(path: &Path, feed: &Feed, found: &Found) -> Result<()> {
 
 fn refused(path: &Path, why: impl std::fmt::Display) -> Problem {
     Problem::new(format_args!("{path:?} is not the journal of this import: {why}; remove it, or name another one"))
+}
+
+/// Opens the journal as the import will, so that a journal that cannot be used is refused before the database has tables.
+pub fn probe(pool: &Pool, options: &Options, feed: &Feed) -> Result<()> {
+    // The drop unlocks it.
+    task(pool, options, feed).map(drop)
 }
 
 /// A task whose pieces go on from the journal.

@@ -48,6 +48,7 @@ mod writer;
 
 use database::{Found, Lock};
 use feed::Feed;
+use import::Readers;
 use options::{HELP, Options};
 use problem::{Problem, Result};
 use rusqlite::{Connection, OpenFlags};
@@ -57,7 +58,7 @@ const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|problem| {
-        eprintln!("gtfs_import: {problem}");
+        tell(&format!("gtfs_import: {problem}"));
         ExitCode::FAILURE
     })
 }
@@ -70,11 +71,18 @@ fn run() -> Result<ExitCode> {
     let begin = Instant::now();
     end_on_interrupt()?;
     let feed = Feed::open(&options.feed)?;
-    let (Imported { database, _lock }, busy) = import(&options, &feed)?;
-    let rejected = report::rejected(&database, |row| eprintln!("gtfs_import: {row}"))?;
+    let lock = database::lock(&options.database)?;
+    let (database, busy) = match import(&options, &feed, &lock) {
+        Ok(imported) => imported,
+        Err(problem) => {
+            lock.undo();
+            return Err(problem);
+        }
+    };
+    let rejected = report::rejected(&database, tell)?;
     let findings = if options.verify { report::verify(&database, &feed)? } else { Vec::new() };
     for finding in &findings {
-        eprintln!("gtfs_import: {finding}");
+        tell(&format!("gtfs_import: {finding}"));
     }
     if options.verify && findings.is_empty() {
         say("verified: all rows are there, and all that they refer to\n")?;
@@ -87,38 +95,38 @@ fn run() -> Result<ExitCode> {
 }
 
 /// Imports the feed, or what is left of that. Gives the database, and the share of the time in which the writer was busy.
-fn import(options: &Options, feed: &Feed) -> Result<(Imported, f64)> {
+///
+/// All that can be refused is looked at before the first change to the database.
+fn import(options: &Options, feed: &Feed, lock: &Lock) -> Result<(Connection, f64)> {
     let found = database::inspect(&options.database, feed)?;
-    journal::check(&options.journal, feed, &found)?;
-    let lock = database::lock(&options.database)?;
-    // Another import may have ended in between.
-    if found == Found::Finished || database::inspect(&options.database, feed)? == Found::Finished {
+    journal::check(options, feed, &found)?;
+    if found == Found::Finished {
         let database = database::open(&options.database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        database::become_single_file(&database)?;
+        database::become_single_file(&database, lock)?;
         say("the database has this feed already\n")?;
-        return Ok((Imported { database, _lock: lock }, 0.0));
+        return Ok((database, 0.0));
     }
     for note in &feed.notes {
-        eprintln!("gtfs_import: {note}");
+        tell(&format!("gtfs_import: {note}"));
     }
+    let readers = Readers::start(options, feed)?;
     let mut database = database::open_to_write(&options.database, feed)?;
-    let busy = import::import(options, feed, &mut database)?;
-    Ok((Imported { database, _lock: lock }, busy))
-}
-
-/// A database that has a whole feed. The fields are dropped in this order.
-struct Imported {
-    database: Connection,
-    _lock: Lock,
+    let busy = import::import(options, feed, readers, &mut database, lock)?;
+    Ok((database, busy))
 }
 
 /// From now on Ctrl-C, or a request to end, ends the program with exit code 130. It ends it anywhere, as a kill would.
 fn end_on_interrupt() -> Result<()> {
     let handler = || {
-        eprintln!("gtfs_import: interrupted; the same command goes on from here");
+        tell("gtfs_import: interrupted; the same command goes on from here");
         std::process::exit(INTERRUPTED);
     };
     ctrlc::set_handler(handler).map_err(|error| Problem::new(format_args!("cannot listen for Ctrl-C: {error}")))
+}
+
+/// Prints a line to stderr. If stderr is closed, nobody is there to be told, and the import goes on.
+fn tell(line: &str) {
+    let _closed = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Prints to stdout. If stdout is closed, this is an error and not a panic.

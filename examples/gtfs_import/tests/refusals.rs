@@ -4,7 +4,9 @@ mod support;
 
 use rusqlite::Connection;
 use std::fs;
-use support::{Place, STOP_TIMES, STOPS, dump, files, run, zip_of};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use support::{Place, STOP_TIMES, STOPS, dump, files, program, run, zip_of};
 
 /// A feed with changes is refused, and leaves no database.
 #[track_caller]
@@ -128,6 +130,50 @@ fn what_is_no_journal_of_this_import_is_refused_and_leaves_no_database() {
     // A database without its journal has all that it needs.
     fs::remove_file(same.path("out.db.journal")).unwrap();
     assert_eq!(same.run(&[]).code, Some(0));
+}
+
+/// The journal was opened after the database had been made.
+#[test]
+fn a_journal_that_cannot_be_made_leaves_no_database() {
+    let place = Place::of(&files(&[]));
+    fs::create_dir(place.path("feed-open")).unwrap();
+    fs::set_permissions(place.path("feed-open"), fs::Permissions::from_mode(0o777)).unwrap();
+    for (journal, message) in [
+        ("nowhere/journal", "nowhere/journal"),
+        ("feed-open/journal", "feed-open"),
+        ("./out.db", "the journal and the database are one file; name another one for --journal"),
+        ("feed/../out.db", "the journal and the database are one file; name another one for --journal"),
+    ] {
+        let path = format!("{}/{journal}", place.folder.path().display());
+        let refusal = place.run(&["--workers", "1", "--journal", &path]).refusal();
+        assert!(refusal.contains(message), "{refusal:?} should contain {message:?}");
+        assert!(place.left().is_empty(), "{journal}: {:?}", place.left());
+    }
+}
+
+#[test]
+fn a_database_may_have_a_name_that_is_a_uri_to_sqlite() {
+    let place = Place::of(&files(&[]));
+    let mut command = program();
+    let output = command.args(["feed", "file:out.db?mode=ro"]).current_dir(place.folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(place.left(), ["file:out.db?mode=ro", "file:out.db?mode=ro.journal"]);
+}
+
+/// A closed stderr was a panic, and the exit code 101.
+#[test]
+fn a_closed_stderr_changes_nothing() {
+    let place = Place::of(&files(&[("stop_times.txt", Some(format!("{STOP_TIMES}T9,,,S1,1\n").as_bytes()))]));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = program()
+        .arg(place.path("feed"))
+        .arg(place.path("out.db"))
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

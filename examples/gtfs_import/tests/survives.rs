@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{CALENDAR, Place, STOPS, dump, files, program, rows};
+use support::{CALENDAR, Place, STOPS, files, is_identical, program, rows};
 
 /// A run that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -84,7 +84,7 @@ fn kills_at_any_time_end_in_the_identical_database() {
     let whole = begin.elapsed();
     assert_eq!(serial.code, Some(0), "{}", serial.stderr);
     assert!(serial.rejected() > 100, "{}", serial.stdout);
-    let expected = dump(&place.path("serial.db"));
+    let expected = place.path("serial.db");
     // The golden section spreads the times of the kills evenly, in any number of them.
     for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
         let mut kills = 0;
@@ -97,7 +97,7 @@ fn kills_at_any_time_end_in_the_identical_database() {
         assert!(kills >= 2, "killed {kills} times, ended: {ended}");
         let last = place.run_on("feed", database, &[arguments, &["--verify"]].concat());
         assert_eq!((last.code, last.rejected()), (Some(0), serial.rejected()), "{}", last.stderr);
-        assert!(dump(&place.path(database)) == expected, "after {kills} kills");
+        assert!(is_identical(&place.path(database), &expected), "after {kills} kills");
     }
     assert_eq!(place.left(), ["out.db", "out.db.journal", "own.db", "serial.db"]);
 }
@@ -106,7 +106,7 @@ fn kills_at_any_time_end_in_the_identical_database() {
 fn a_kill_behind_each_commit_loses_and_repeats_nothing() {
     let place = feed();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
-    let expected = dump(&place.path("serial.db"));
+    let expected = place.path("serial.db");
     for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
         let mut committed = 0;
         for _kill in 0..3 {
@@ -115,8 +115,33 @@ fn a_kill_behind_each_commit_loses_and_repeats_nothing() {
             assert!(!kill_after(run, Duration::ZERO));
         }
         assert_eq!(place.run_on("feed", database, arguments).code, Some(0));
-        assert!(dump(&place.path(database)) == expected, "{database}");
+        assert!(is_identical(&place.path(database), &expected), "{database}");
     }
+}
+
+/// A kill between a commit and the record of its confirmations made later transactions of other pieces, and so another file.
+#[test]
+fn pieces_that_were_committed_and_not_confirmed_are_not_written_again() {
+    let place = feed();
+    assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
+    for (number, kept) in [0, 3].into_iter().enumerate() {
+        let database = format!("out{number}.db");
+        let run = start(&place, &database, &["--workers", "2"]);
+        wait_until(|| committed_pieces(&place, &database).filter(|committed| *committed > 8));
+        assert!(!kill_after(run, Duration::ZERO));
+        // The journal as it was at an earlier time: it loses its end.
+        let journal = place.path(&format!("{database}.journal"));
+        let ends = read_journal(&journal);
+        let end = if kept == 0 { 0 } else { ends[ends.len() - kept] };
+        fs::File::options().write(true).open(&journal).unwrap().set_len(end).unwrap();
+        assert_eq!(place.run_on("feed", &database, &["--workers", "2", "--verify"]).code, Some(0));
+        assert!(is_identical(&place.path(&database), &place.path("serial.db")), "{kept}");
+    }
+}
+
+/// Where the records of a journal end.
+fn read_journal(path: &std::path::Path) -> Vec<u64> {
+    multicore::journal::read(path).unwrap().map(|record| record.unwrap().range().end).collect()
 }
 
 #[test]
@@ -169,7 +194,7 @@ fn a_killed_worker_costs_only_time() {
         killed.extend(alive);
     }
     assert!(kill_after(run, DEADLINE), "it ends well");
-    assert!(dump(&place.path("out.db")) == dump(&place.path("serial.db")));
+    assert!(is_identical(&place.path("out.db"), &place.path("serial.db")));
 }
 
 /// The workers of the imports of a feed, besides those that are known: processes whose parent is one with the same arguments. The
@@ -203,7 +228,7 @@ fn another_number_of_workers_or_none_goes_on_with_the_same_database() {
     }
     assert!(kills >= 1);
     assert_eq!(place.run(&["--workers", "2"]).code, Some(0));
-    assert!(dump(&place.path("out.db")) == dump(&place.path("serial.db")));
+    assert!(is_identical(&place.path("out.db"), &place.path("serial.db")));
 }
 
 #[test]
@@ -234,7 +259,7 @@ fn ctrl_c_ends_with_130_and_the_same_command_goes_on() {
         kill_process(Pid::from_child(&run.0), signal).unwrap();
         assert_eq!(run.0.wait().unwrap().code(), Some(130));
         assert_eq!(place.run_on("feed", database, &["--workers", "2"]).code, Some(0));
-        assert!(dump(&place.path(database)) == dump(&place.path("serial.db")));
+        assert!(is_identical(&place.path(database), &place.path("serial.db")));
     }
 }
 

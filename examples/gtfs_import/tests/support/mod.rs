@@ -116,9 +116,18 @@ impl Outcome {
         rejected.strip_suffix(" rejected").unwrap().parse().unwrap()
     }
 
-    /// What was told, without the program's name.
+    /// What was told, without the program's name, which stands before all but what is told of rejected rows.
+    #[track_caller]
     pub fn told(&self) -> Vec<&str> {
-        self.stderr.lines().map(|line| line.strip_prefix("gtfs_import: ").unwrap()).collect()
+        let is_of_rows = |line: &str| {
+            let (_, rest) = line.split_once(".txt:").unwrap_or_default();
+            rest.trim_start().starts_with(|char: char| char.is_ascii_digit())
+        };
+        let told = self.stderr.lines().map(|line| match line.strip_prefix("gtfs_import: ") {
+            None => (line, is_of_rows(line)),
+            Some(line) => (line, !is_of_rows(line)),
+        });
+        told.map(|(line, is_well)| if is_well { line } else { panic!("{line}") }).collect()
     }
 }
 
@@ -168,6 +177,11 @@ pub fn dump(path: &Path) -> Vec<String> {
         dump.extend(rows(&database, &format!("SELECT {number}* FROM {table}")));
     }
     dump
+}
+
+/// True if two databases are one byte for byte.
+pub fn is_identical(one: &Path, other: &Path) -> bool {
+    fs::read(one).unwrap() == fs::read(other).unwrap()
 }
 
 pub fn zip_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
