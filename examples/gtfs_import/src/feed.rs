@@ -5,8 +5,8 @@
 
 use crate::problem::{Problem, Result};
 use crate::records::{Record, lines_in};
-use crate::scan::{Layout, read_at, scan};
-use crate::schema::{AREAS, Presence, STOP_TIMES, TABLES, Table};
+use crate::scan::{Layout, changed, read_span, scan};
+use crate::schema::{AREAS, Column, Presence, STOP_TIMES, TABLES, Table};
 use crate::unpack::{Found, unpack};
 use std::fs::{self, File};
 use std::io;
@@ -37,6 +37,10 @@ impl Feed {
     /// Opens a feed and reads all of it once.
     pub fn open(path: &Path) -> Result<Feed> {
         let kind = fs::metadata(path).map_err(|error| Problem::with_path("read the feed", path, error))?;
+        // To open a pipe could wait for ever.
+        if !kind.is_dir() && !kind.is_file() {
+            return Err(Problem::with_path("read the feed", path, "it is neither a folder nor a file"));
+        }
         let Found { known: found, others } = if kind.is_dir() { open_folder(path)? } else { unpack(path)? };
         check_presence(path, &found)?;
         let mut feed = Feed { path: path.to_owned(), files: Vec::new(), notes: Vec::new() };
@@ -47,11 +51,16 @@ impl Feed {
             let file = file.try_clone().map_err(|error| Problem::with_path("read", Path::new(table.file), error))?;
             let changed = modified(&file);
             let layout = scan(&file, table.file)?;
+            if let Some(why) = left_out(table, &layout) {
+                feed.notes.push(format!("{} {why}, and is left out", table.file));
+                continue;
+            }
             check_columns(table, &layout)?;
             let columns: Vec<_> = layout.header.iter().map(|name| table.column(name)).collect();
             feed.note_columns(table, &layout, &columns);
             feed.files.push(FeedFile { number, table, file, changed, layout, columns });
         }
+        check_calendars(&feed)?;
         for name in others.iter().filter(|name| name.ends_with(".txt")) {
             feed.notes.push(format!("{name} is no table of this program and is left out"));
         }
@@ -67,10 +76,7 @@ impl Feed {
         let is_changed = |file: &&FeedFile| file.changed != modified(&file.file);
         match self.files.iter().find(is_changed) {
             None => Ok(()),
-            Some(file) => Err(Problem::new(format_args!(
-                "{} was changed while it was imported; remove the database and its journal, and start again",
-                file.table.file
-            ))),
+            Some(file) => Err(changed(file.table.file)),
         }
     }
 
@@ -97,9 +103,7 @@ impl FeedFile {
             if rows.peek().is_none_or(|row| *row >= end) {
                 continue;
             }
-            text.resize(usize::try_from(span.end - span.start).map_err(Problem::new)?, 0);
-            read_at(&self.file, &mut text, span.start)
-                .map_err(|error| Problem::new(format_args!("cannot read {}: {error}", self.table.file)))?;
+            read_span(&self.file, span, &mut text, self.table.file)?;
             let (mut record, mut at, mut row, mut line) = (Record::default(), 0, span.row, span.line);
             while at < text.len() {
                 let end = record.read(&text, at).at;
@@ -147,13 +151,28 @@ fn check_presence(path: &Path, found: &[(String, File)]) -> Result<()> {
     {
         return Err(Problem::new(format_args!("{path:?} has no {}, which a GTFS feed must have", missing.file)));
     }
-    let mut calendars = TABLES.iter().filter(|table| table.presence == Presence::OneOfCalendars);
-    match calendars.any(|table| is_there(&table)) {
+    Ok(())
+}
+
+/// Files without a header are left out, so it is known only when all are read.
+fn check_calendars(feed: &Feed) -> Result<()> {
+    match feed.files.iter().any(|file| file.table.presence == Presence::OneOfCalendars) {
         true => Ok(()),
         false => Err(Problem::new(format_args!(
-            "{path:?} has neither calendar.txt nor calendar_dates.txt, and a GTFS feed must have one of them"
+            "{:?} has neither calendar.txt nor calendar_dates.txt, and a GTFS feed must have one of them",
+            feed.path
         ))),
     }
+}
+
+/// Why a file that a feed need not have is treated as if it were missing.
+fn left_out(table: &Table, layout: &Layout) -> Option<&'static str> {
+    let has = |name: &str| layout.header.iter().any(|other| other == name);
+    if table.presence != Presence::Required && layout.header.is_empty() {
+        return Some("has no line with the names of its columns");
+    }
+    // Google's older format, which GTFS never had.
+    (table.name == "translations" && has("trans_id") && has("lang")).then_some("is in an older format")
 }
 
 fn check_columns(table: &Table, layout: &Layout) -> Result<()> {
@@ -162,6 +181,13 @@ fn check_columns(table: &Table, layout: &Layout) -> Result<()> {
         table.columns.iter().filter(|column| column.is_required).map(|column| column.name).collect();
     if table.name == STOP_TIMES && !AREAS.into_iter().any(has) {
         required.push("stop_id");
+    }
+    if layout.header.is_empty() {
+        return Err(Problem::new(format_args!("{} has no line with the names of its columns", table.file)));
+    }
+    let is_twice = |column: &&Column| layout.header.iter().filter(|name| *name == column.name).count() > 1;
+    if let Some(Column { name, .. }) = table.columns.iter().find(is_twice) {
+        return Err(Problem::new(format_args!("{} has two columns {name:?}; rename or remove one", table.file)));
     }
     match required.into_iter().find(|name| !has(name)) {
         None => Ok(()),

@@ -166,11 +166,5 @@ fn setup(options: &Options, feed: &Feed) -> Result<Setup> {
 }
 
 fn pieces(file: &FeedFile) -> impl Iterator<Item = Piece> {
-    file.layout.spans.iter().map(|span| Piece {
-        table: file.number,
-        start: span.start,
-        end: span.end,
-        row: span.row,
-        line: span.line,
-    })
+    file.layout.spans.iter().map(|span| Piece { table: file.number, span: span.clone() })
 }

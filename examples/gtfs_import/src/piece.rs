@@ -8,7 +8,7 @@
 use crate::database;
 use crate::problem::{Problem, Result};
 use crate::records::{Fault, Record, lines_in};
-use crate::scan::read_at;
+use crate::scan::{Span, read_span};
 use crate::schema::{AREAS, Column, DISTANCE, SHAPES, STOP_TIMES, TABLES, Table};
 use crate::values;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -48,12 +48,7 @@ pub struct Source {
 pub struct Piece {
     /// The number of its table.
     pub table: usize,
-    pub start: u64,
-    pub end: u64,
-    /// The number of its first record.
-    pub row: u64,
-    /// The line at its start.
-    pub line: u64,
+    pub span: Span,
 }
 
 thread_local! {
@@ -119,7 +114,10 @@ impl Worker {
         let table = &TABLES[piece.table];
         let source = self.setup.files.iter().find(|source| source.table == piece.table);
         let source = source.ok_or_else(|| Problem::new(format_args!("a worker does not know {}", table.file)))?;
-        read_text(source.descriptor, piece, &mut self.text)?;
+        // The file may have no name any more; this opens it all the same, and at a position of its own.
+        let file = File::open(format!("/proc/self/fd/{}", source.descriptor))
+            .map_err(|error| Problem::new(format_args!("cannot open {} anew: {error}", table.file)))?;
+        read_span(&file, &piece.span, &mut self.text, table.file)?;
         for (other, column) in references(table) {
             if !self.keys.contains_key(&(other, column)) {
                 self.keys.insert((other, column), load_keys(&self.database, other, column)?);
@@ -149,20 +147,6 @@ pub fn present<'columns>(
 /// What the columns of a table refer to, besides the table itself.
 fn references(table: &'static Table) -> impl Iterator<Item = (&'static str, &'static str)> {
     table.columns.iter().flat_map(|column| column.refers).copied().filter(|(other, _)| *other != table.name)
-}
-
-fn read_text(descriptor: i32, piece: &Piece, text: &mut Vec<u8>) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Problem::new(format_args!("cannot read {} at byte {}: {error}", TABLES[piece.table].file, piece.start))
-    };
-    let bytes = usize::try_from(piece.end - piece.start).map_err(Problem::new)?;
-    text.resize(bytes, 0);
-    // The file may have no name any more; this opens it all the same, and at a position of its own.
-    let file = File::open(format!("/proc/self/fd/{descriptor}")).map_err(failed)?;
-    match read_at(&file, text, piece.start).map_err(failed)? == bytes {
-        true => Ok(()),
-        false => Err(failed(std::io::Error::other("it has become shorter"))),
-    }
 }
 
 fn load_keys(database: &Connection, table: &str, column: &str) -> Result<Keys> {
@@ -208,7 +192,7 @@ impl<'worker> Rows<'worker> {
         let mut insert = small.prepare(&format!("INSERT INTO records (rowid{names}) VALUES ({places})"))?;
         let mut reject = small.prepare("INSERT INTO rejected VALUES (?1, ?2, ?3, ?4, ?5)")?;
         let mut record = Record::default();
-        let (mut at, mut row, mut line) = (0, piece.row, piece.line);
+        let (mut at, mut row, mut line) = (0, piece.span.row, piece.span.line);
         while at < text.len() {
             let end = record.read(text, at).at;
             if !record.is_blank() {

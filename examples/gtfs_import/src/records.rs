@@ -89,9 +89,9 @@ impl<'text> Record<'text> {
         end
     }
 
-    /// True for a line that has nothing but blanks.
+    /// True for a line that has nothing but blanks, or nothing between quotation marks.
     pub fn is_blank(&self) -> bool {
-        matches!(&self.values[..], [Cow::Borrowed([])])
+        self.fault.is_none() && matches!(&self.values[..], [Cow::Borrowed([])])
     }
 }
 
@@ -144,9 +144,15 @@ mod tests {
 
     #[test]
     fn a_blank_line_has_no_value_and_no_quotes() {
-        for (text, is_blank) in
-            [("\n", true), (" \t\r\n", true), ("", true), (",\n", false), ("\"\"\"\"\n", false), ("a\n", false)]
-        {
+        for (text, is_blank) in [
+            ("\n", true),
+            (" \t\r\n", true),
+            ("", true),
+            (",\n", false),
+            ("\"\"\"\"\n", false),
+            ("\"\" x\n", false),
+            ("a\n", false),
+        ] {
             let mut record = Record::default();
             record.read(text.as_bytes(), 0);
             assert_eq!(record.is_blank(), is_blank, "{text:?}");

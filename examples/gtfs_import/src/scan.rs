@@ -8,6 +8,7 @@
 use crate::problem::{Problem, Result};
 use crate::records::{Fault, Record, lines_in};
 use memchr::memchr;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -21,7 +22,7 @@ const BUFFER_BYTES: usize = 2 << 20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A part of a file that has whole records.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     pub start: u64,
     pub end: u64,
@@ -29,12 +30,14 @@ pub struct Span {
     pub row: u64,
     /// The line at its start, from 1.
     pub line: u64,
+    /// The checksum of its bytes. What reads it later can tell that the file has been changed.
+    pub crc32: u32,
 }
 
 /// What the pass found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The names of the columns.
+    /// The names of the columns. Empty if the file has no line with anything in it.
     pub header: Vec<String>,
     /// In file order, without gaps.
     pub spans: Vec<Span>,
@@ -61,15 +64,31 @@ pub fn scan(file: &File, name: &str) -> Result<Layout> {
         let used = scan.take(&buffer, is_whole)?;
         buffer.drain(..used);
     }
-    let layout = scan.layout;
-    match layout.header.is_empty() {
-        true => Err(Problem::new(format_args!("{name} has no line with the names of its columns"))),
-        false => Ok(Layout { bytes: scan.position, crc32: checksum.finalize(), ..layout }),
+    scan.end_span();
+    Ok(Layout { bytes: scan.position, crc32: checksum.finalize(), ..scan.layout })
+}
+
+/// Reads a part of a file, which must have the bytes that the pass found there. `name` is for messages.
+pub fn read_span(file: &File, span: &Span, text: &mut Vec<u8>, name: &str) -> Result<()> {
+    let bytes = usize::try_from(span.end - span.start).map_err(Problem::new)?;
+    text.resize(bytes, 0);
+    let read = read_at(file, text, span.start)
+        .map_err(|error| Problem::new(format_args!("cannot read {name} at byte {}: {error}", span.start)))?;
+    match read == bytes && crc32fast::hash(text) == span.crc32 {
+        true => Ok(()),
+        false => Err(changed(name)),
     }
 }
 
+/// The problem of a file that is another one than at the begin. No row of the other one is in the database.
+pub fn changed(name: &str) -> Problem {
+    Problem::new(format_args!(
+        "{name} was changed while it was imported; bring the old one back, or remove the database and its journal, and start again"
+    ))
+}
+
 /// Reads at a place until the buffer is full or the file ends.
-pub fn read_at(file: &File, buffer: &mut [u8], place: u64) -> io::Result<usize> {
+fn read_at(file: &File, buffer: &mut [u8], place: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], place + filled as u64) {
@@ -88,12 +107,14 @@ struct Scan<'name> {
     position: u64,
     line: u64,
     layout: Layout,
+    /// Of the last span, as far as it was read.
+    checksum: crc32fast::Hasher,
 }
 
 impl<'name> Scan<'name> {
     fn new(name: &'name str) -> Scan<'name> {
         let layout = Layout { header: Vec::new(), spans: Vec::new(), rows: 0, bytes: 0, crc32: 0 };
-        Scan { name, position: 0, line: 1, layout }
+        Scan { name, position: 0, line: 1, layout, checksum: crc32fast::Hasher::new() }
     }
 
     /// Takes the whole records of a part of the file, and tells their length. The last part is taken to its end.
@@ -105,6 +126,8 @@ impl<'name> Scan<'name> {
         }
         let mut quote = memchr(b'"', text).unwrap_or(text.len());
         let mut record = Record::default();
+        // From here on, the text is not yet in the checksum of its span.
+        let mut unsummed = at;
         while at < text.len() {
             let line_end = memchr(b'\n', &text[at..]).map(|length| at + length + 1);
             if quote < at {
@@ -126,50 +149,75 @@ impl<'name> Scan<'name> {
                     (end.at, record.is_blank(), lines_in(&text[at..end.at]))
                 }
             };
-            if !is_blank {
-                match self.layout.header.is_empty() {
-                    true => self.layout.header = self.header(&record)?,
-                    false => self.add(at, end),
+            if !is_blank && self.layout.header.is_empty() {
+                self.layout.header = self.header(&record)?;
+            } else {
+                self.layout.rows += u64::from(!is_blank);
+                if self.begins_span(is_blank) {
+                    self.sum(&text[unsummed..at]);
+                    unsummed = at;
+                    self.begin_span(is_blank);
+                }
+                if let Some(last) = self.layout.spans.last_mut() {
+                    last.end += (end - at) as u64;
                 }
             }
             self.line += lines;
-            if let (Some(last), true) = (self.layout.spans.last_mut(), is_blank) {
-                last.end += (end - at) as u64;
-            }
             self.position += (end - at) as u64;
             at = end;
         }
+        self.sum(&text[unsummed..at]);
         if text.len() - at > LONGEST_RECORD_BYTES {
-            return Err(self.not_closed());
+            return Err(self.too_long(&record));
         }
         Ok(at)
     }
 
-    fn add(&mut self, start: usize, end: usize) {
-        self.layout.rows += 1;
-        let bytes = (end - start) as u64;
-        match self.layout.spans.last_mut() {
-            Some(last) if last.end - last.start < PIECE_BYTES => last.end += bytes,
-            _ => self.layout.spans.push(Span {
-                start: self.position,
-                end: self.position + bytes,
-                row: self.layout.rows,
-                line: self.line,
-            }),
+    /// True if the record at the position is not of the last span. Blank lines begin none before the first record.
+    fn begins_span(&self, is_blank: bool) -> bool {
+        self.layout.spans.last().map_or(!is_blank, |last| last.end - last.start >= PIECE_BYTES)
+    }
+
+    fn begin_span(&mut self, is_blank: bool) {
+        self.end_span();
+        let (start, line) = (self.position, self.line);
+        // A span of blank lines has no record; the number is that of the next one.
+        let row = self.layout.rows + u64::from(is_blank);
+        self.layout.spans.push(Span { start, end: start, row, line, crc32: 0 });
+    }
+
+    fn end_span(&mut self) {
+        let checksum = std::mem::take(&mut self.checksum);
+        if let Some(last) = self.layout.spans.last_mut() {
+            last.crc32 = checksum.finalize();
+        }
+    }
+
+    fn sum(&mut self, text: &[u8]) {
+        if !self.layout.spans.is_empty() {
+            self.checksum.update(text);
         }
     }
 
     fn header(&self, record: &Record<'_>) -> Result<Vec<String>> {
-        let name = self.name;
-        let mut names = Vec::new();
-        for value in &record.values {
-            let column = String::from_utf8_lossy(value).into_owned();
-            if !column.is_empty() && names.contains(&column) {
-                return Err(Problem::new(format_args!("{name} has two columns {column:?}; rename or remove one")));
-            }
-            names.push(column);
+        let names: Vec<_> = record.values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+        // All records of such a file would be taken for names of columns, and the table would be empty.
+        match names.iter().any(|name| name.contains('\r')) {
+            false => Ok(names),
+            true => Err(Problem::new(format_args!(
+                "{}:{}: a carriage return stands inside the name of a column; end the lines with a line feed",
+                self.name, self.line
+            ))),
         }
-        Ok(names)
+    }
+
+    /// The problem of a record that is longer than any that is accepted.
+    fn too_long(&self, record: &Record<'_>) -> Problem {
+        if record.fault == Some(Fault::NotClosed) {
+            return self.not_closed();
+        }
+        let (name, line) = (self.name, self.line);
+        Problem::new(format_args!("{name}:{line}: the line is longer than {LONGEST_RECORD_BYTES} bytes"))
     }
 
     fn not_closed(&self) -> Problem {
@@ -240,12 +288,47 @@ mod tests {
     }
 
     #[test]
+    fn a_span_is_read_only_as_it_was() {
+        let mut text = b"a\n".to_vec();
+        while text.len() < BUFFER_BYTES + 1000 {
+            text.extend_from_slice(b"12345678\n\n");
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&text).unwrap();
+        let layout = scan(&file, "stops.txt").unwrap();
+        let mut read = Vec::new();
+        for span in &layout.spans {
+            read_span(&file, span, &mut read, "stops.txt").unwrap();
+            assert_eq!(read, text[span.start as usize..span.end as usize]);
+        }
+        let last = layout.spans.last().unwrap();
+        file.write_all_at(b"9", last.start).unwrap();
+        assert_eq!(read_span(&file, last, &mut read, "stops.txt"), Err(changed("stops.txt")));
+        read_span(&file, &layout.spans[0], &mut read, "stops.txt").unwrap();
+        file.set_len(last.start).unwrap();
+        assert_eq!(read_span(&file, last, &mut read, "stops.txt"), Err(changed("stops.txt")));
+    }
+
+    /// Blank lines went to the last piece, which had no limit then.
+    #[test]
+    fn blank_lines_are_cut_into_pieces_too() {
+        let text = format!("a\n\n1\n{}2\n", "\n".repeat(3 * PIECE_BYTES as usize));
+        let layout = scan_text(text.as_bytes()).unwrap();
+        assert!(layout.spans.iter().all(|span| span.end - span.start <= PIECE_BYTES + 2), "{:?}", layout.spans);
+        assert_eq!(layout.spans.iter().map(|span| span.row).collect::<Vec<_>>(), [1, 2, 2, 2]);
+        assert_eq!((layout.rows, layout.spans[3].end), (2, text.len() as u64));
+    }
+
+    #[test]
     fn a_file_whose_rows_cannot_be_told_is_refused_with_its_line() {
         let long = format!("a\n1\n\"{}", "2\n".repeat(2_000_000));
+        let wide = format!("a\n{}\n", "1\r".repeat(2_000_000));
         for (text, message) in [
-            ("", "stops.txt has no line with the names of its columns"),
-            ("\n \n", "stops.txt has no line with the names of its columns"),
-            ("a,b,a\n", "stops.txt has two columns \"a\"; rename or remove one"),
+            (
+                "a,b\r1,2\r3,4\r",
+                "stops.txt:1: a carriage return stands inside the name of a column; end the lines with a line feed",
+            ),
+            (&wide, "stops.txt:2: the line is longer than 1048576 bytes"),
             ("a\n1\n\"2\n", "stops.txt:3: a quotation mark is not closed, so the rows cannot be told apart"),
             (&long, "stops.txt:3: a quotation mark is not closed, so the rows cannot be told apart"),
         ] {

@@ -10,7 +10,10 @@ pub fn value(kind: Kind, text: &str) -> Result<ValueRef<'_>, &'static str> {
     }
     match kind {
         Kind::Text => Ok(ValueRef::Text(text.as_bytes())),
-        Kind::Integer => integer(text).map(ValueRef::Integer).ok_or("is no number"),
+        Kind::Integer => integer(text).map(ValueRef::Integer).ok_or_else(|| match real(text) {
+            Some(number) if number.fract() != 0.0 => "is no whole number",
+            _ => "is no number",
+        }),
         Kind::Real => real(text).map(ValueRef::Real).ok_or("is no number"),
         Kind::Time => seconds(text.as_bytes()).map(ValueRef::Integer).ok_or("is no time"),
         Kind::Date if is_date(text.as_bytes()) => Ok(ValueRef::Text(text.as_bytes())),
@@ -22,7 +25,11 @@ fn integer(text: &str) -> Option<i64> {
     match text.as_bytes() {
         // Nearly all are one digit.
         [digit @ b'0'..=b'9'] => Some(i64::from(digit - b'0')),
-        _ => text.parse().ok(),
+        // Tables that went through a spreadsheet have `1.0`.
+        _ => match text.split_once('.') {
+            Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole.parse().ok(),
+            _ => text.parse().ok(),
+        },
     }
 }
 
@@ -70,6 +77,8 @@ mod tests {
             (Integer, "7", ValueRef::Integer(7)),
             (Integer, "1501", ValueRef::Integer(1501)),
             (Integer, "-3", ValueRef::Integer(-3)),
+            (Integer, "1.0", ValueRef::Integer(1)),
+            (Integer, "-20.000", ValueRef::Integer(-20)),
             (Integer, "", ValueRef::Null),
             (Real, "48.25", ValueRef::Real(48.25)),
             (Real, "-.5e1", ValueRef::Real(-5.0)),
@@ -89,7 +98,10 @@ mod tests {
         use Kind::*;
         for (kind, text, what) in [
             (Integer, "bus", "is no number"),
-            (Integer, "1.5", "is no number"),
+            (Integer, "1.5", "is no whole number"),
+            (Integer, "1.", "is no number"),
+            (Integer, ".0", "is no number"),
+            (Integer, "1.0.0", "is no number"),
             (Integer, "99999999999999999999", "is no number"),
             (Real, "north", "is no number"),
             (Real, "nan", "is no number"),

@@ -119,6 +119,52 @@ fn tables_of_missing_files_are_empty_and_columns_in_any_order() {
 }
 
 #[test]
+fn files_that_may_be_missing_may_be_empty_or_in_an_older_format() {
+    check(
+        &[
+            ("transfers.txt", Some(b"")),
+            ("calendar_dates.txt", Some(b"\n")),
+            ("translations.txt", Some(b"trans_id,lang,translation\nZoo,de,Tiergarten\n")),
+        ],
+        "SELECT (SELECT count(*) FROM transfers), (SELECT count(*) FROM translations), count(*) FROM stop_times",
+        &["0|0|3"],
+        &[
+            "calendar_dates.txt has no line with the names of its columns, and is left out",
+            "transfers.txt has no line with the names of its columns, and is left out",
+            "translations.txt is in an older format, and is left out",
+        ],
+    );
+}
+
+#[test]
+fn columns_that_are_unknown_may_have_equal_names() {
+    let agency = AGENCY.replace("_timezone\n", "_timezone,x,x\n");
+    let note = "agency.txt: left out, as GTFS has no such columns: x, x";
+    check(&[("agency.txt", Some(agency.as_bytes()))], "SELECT count(*) FROM agency", &["1"], &[note]);
+}
+
+#[test]
+fn a_whole_number_may_have_zeros_behind_a_point() {
+    let text = b"route_id,route_type\nR1,3.0\nR2,3.5\n";
+    check(
+        &[("routes.txt", Some(text))],
+        "SELECT route_id, route_type FROM routes",
+        &["R1|3"],
+        &["routes.txt:3: route_type \"3.5\" is no whole number"],
+    );
+}
+
+#[test]
+fn empty_quotes_with_text_behind_are_no_blank_line() {
+    check(
+        &[("stops.txt", Some(b"stop_id,stop_lat\nS1,1\n\"\" x\nS2,2\n"))],
+        "SELECT rowid, stop_id FROM stops",
+        &["1|S1", "3|S2"],
+        &["stops.txt:3: text follows a closing quotation mark"],
+    );
+}
+
+#[test]
 fn a_feed_without_calendar_has_its_days_in_calendar_dates() {
     check(
         &[("calendar.txt", None), ("calendar_dates.txt", Some(b"service_id,date,exception_type\nW,20260921,1\n"))],

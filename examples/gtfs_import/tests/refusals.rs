@@ -3,6 +3,7 @@
 mod support;
 
 use rusqlite::Connection;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -34,6 +35,8 @@ fn a_feed_without_a_file_or_a_column_that_it_must_have_leaves_no_database() {
         ("agency.txt", b"agency_id\nA\n", "agency.txt has no column agency_name"),
         ("shapes.txt", b"shape_id,shape_pt_lat,shape_pt_lon\n", "shapes.txt has no column shape_pt_sequence"),
         ("stops.txt", b"", "stops.txt has no line with the names of its columns"),
+        ("calendar.txt", b"", "has neither calendar.txt nor calendar_dates.txt"),
+        ("stops.txt", b"stop_id\rS1\r", "stops.txt:1: a carriage return stands inside the name of a column"),
         ("stops.txt", b"stop_id,stop_id\n", "stops.txt has two columns \"stop_id\""),
         ("stops.txt", b"stop_id,stop_name\nS1,x\nS2,\"y\n", "stops.txt:3: a quotation mark is not closed"),
     ] {
@@ -69,6 +72,10 @@ fn a_feed_that_cannot_be_read_leaves_no_database() {
         assert!(place.left().is_empty(), "{:?}", place.left());
     }
     let place = Place::of(&[]);
+    // It waited for ever.
+    mkfifoat(CWD, place.path("feed.pipe"), Mode::RWXU).unwrap();
+    let refusal = place.run_on("feed.pipe", "out.db", &[]).refusal();
+    assert!(refusal.ends_with("it is neither a folder nor a file"), "{refusal}");
     let refusal = place.run_on("nothing", "out.db", &[]).refusal();
     assert!(refusal.starts_with("cannot read the feed"), "{refusal}");
 }
