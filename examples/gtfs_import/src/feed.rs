@@ -5,7 +5,7 @@
 
 use crate::problem::{Problem, Result};
 use crate::records::{Record, lines_in};
-use crate::scan::{Layout, changed, read_span, scan};
+use crate::scan::{Layout, Span, changed, read_span, scan};
 use crate::schema::{AREAS, Column, Presence, STOP_TIMES, TABLES, Table};
 use crate::unpack::{Found, unpack};
 use std::fs::{self, File};
@@ -94,26 +94,20 @@ fn modified(file: &File) -> Option<SystemTime> {
 }
 
 impl FeedFile {
-    /// The lines, from 1, at which records begin. Their numbers come in rising order.
-    pub fn lines(&self, rows: impl Iterator<Item = u64>) -> Result<Vec<u64>> {
+    /// The lines, from 1, at which records of a span begin. Their numbers come in rising order.
+    pub fn lines(&self, span: &Span, rows: impl Iterator<Item = u64>) -> Result<Vec<u64>> {
         let (mut rows, mut lines) = (rows.peekable(), Vec::new());
         let mut text = Vec::new();
-        for (number, span) in self.layout.spans.iter().enumerate() {
-            let end = self.layout.spans.get(number + 1).map_or(u64::MAX, |next| next.row);
-            if rows.peek().is_none_or(|row| *row >= end) {
-                continue;
+        read_span(&self.file, span, &mut text, self.table.file)?;
+        let (mut record, mut at, mut row, mut line) = (Record::default(), 0, span.row, span.line);
+        while at < text.len() {
+            let end = record.read(&text, at).at;
+            if !record.is_blank() {
+                lines.extend(rows.next_if_eq(&row).map(|_| line));
+                row += 1;
             }
-            read_span(&self.file, span, &mut text, self.table.file)?;
-            let (mut record, mut at, mut row, mut line) = (Record::default(), 0, span.row, span.line);
-            while at < text.len() {
-                let end = record.read(&text, at).at;
-                if !record.is_blank() {
-                    lines.extend(rows.next_if_eq(&row).map(|_| line));
-                    row += 1;
-                }
-                line += lines_in(&text[at..end]);
-                at = end;
-            }
+            line += lines_in(&text[at..end]);
+            at = end;
         }
         Ok(lines)
     }

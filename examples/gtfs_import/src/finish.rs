@@ -9,16 +9,16 @@ use crate::piece::{UNKNOWN_DISTANCE, not_there};
 use crate::problem::{Problem, Result};
 use crate::schema::{Column, DISTANCE, Key, SHAPES, Table};
 use crate::shapes::{Point, fill};
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 /// Finishes a table whose rows are all there.
 pub fn finish(database: &mut Connection, file: &FeedFile) -> Result<()> {
     let table = file.table;
     let transaction = database.transaction()?;
-    make_key(&transaction, file)?;
     if let Some(column) = table.self_reference() {
         reject_dangling(&transaction, file, column)?;
     }
+    make_key(&transaction, file)?;
     if table.name == SHAPES {
         fill_distances(&transaction)?;
     }
@@ -74,58 +74,81 @@ fn make_key(database: &Connection, file: &FeedFile) -> Result<()> {
     let there = parts.iter().map(|part| format!("{part} IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
     let value = parts.iter().map(|part| format!("ifnull({part}, '')")).collect::<Vec<_>>().join(" || ', ' || ");
     let (name, key) = (file.table.name, parts.join(", "));
-    let repeated = read_pairs(
-        database,
-        &format!(
-            "SELECT number, value FROM (SELECT rowid AS number, {value} AS value,
+    database.execute_batch(&format!(
+        "{MAKE_REFUSED};
+         INSERT INTO temp.refused (number, value)
+             SELECT number, value FROM (SELECT rowid AS number, {value} AS value,
                  row_number() OVER (PARTITION BY {key} ORDER BY rowid) AS place FROM {name} WHERE {there})
-             WHERE place > 1 ORDER BY number"
-        ),
-    )?;
+             WHERE place > 1;"
+    ))?;
     let (Key::Columns(columns) | Key::WithMissing(columns)) = file.table.key else {
         return Ok(());
     };
-    reject(database, file, &columns.join(", "), "is there already", &repeated)?;
+    reject(database, file, &columns.join(", "), "is there already")?;
     database.execute(&definition, [])?;
     Ok(())
 }
 
+/// The rows that `reject` takes out of a table. In a temporary table, which SQLite keeps in a file: a feed may have each row twice.
+const MAKE_REFUSED: &str =
+    "CREATE TEMP TABLE refused (place INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, value TEXT)";
+
 /// Rejects the rows of a table that name a row of it that is not there, and then those that name the rejected ones.
+///
+/// It comes before the key is made: of two rows with one key, the first that is not rejected for another reason is the one that stays.
 fn reject_dangling(database: &Connection, file: &FeedFile, column: &Column) -> Result<()> {
     let (table, name) = (file.table.name, column.name);
     let [(_, key)] = column.refers else {
         return Ok(());
     };
-    loop {
-        let dangling = read_pairs(
-            database,
-            &format!(
-                "SELECT rowid, {name} FROM {table} WHERE {name} IS NOT NULL
-                     AND NOT EXISTS (SELECT 1 FROM {table} AS other WHERE other.{key} = {table}.{name}) ORDER BY rowid"
-            ),
-        )?;
-        if dangling.is_empty() {
-            return Ok(());
-        }
-        reject(database, file, name, &not_there(column.refers), &dangling)?;
+    database.execute_batch(&format!(
+        "{MAKE_REFUSED};
+         CREATE TEMP TABLE named AS SELECT rowid AS number, {key} AS key, {name} AS parent FROM {table};
+         CREATE INDEX temp.named_number ON named (number);
+         CREATE INDEX temp.named_key ON named (key);
+         CREATE INDEX temp.named_parent ON named (parent);
+         INSERT INTO temp.refused (number, value) SELECT number, parent FROM named WHERE parent IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM named AS other WHERE other.key = named.parent);"
+    ))?;
+    // Each refused row may leave others without the row that they name: they are added behind it, and come in turn.
+    let mut next = database.prepare("SELECT key FROM temp.refused JOIN named USING (number) WHERE place = ?1")?;
+    let mut add = database.prepare(
+        "INSERT OR IGNORE INTO temp.refused (number, value) SELECT number, parent FROM named WHERE parent = ?1
+             AND NOT EXISTS (SELECT 1 FROM named AS other WHERE other.key = ?1
+                 AND NOT EXISTS (SELECT 1 FROM temp.refused WHERE refused.number = other.number))",
+    )?;
+    for place in 1.. {
+        let Some(key) = next.query_row([place], |row| row.get::<_, Option<String>>(0)).optional()? else {
+            break;
+        };
+        add.execute([key])?;
     }
+    drop((next, add));
+    database.execute("DROP TABLE temp.named", [])?;
+    reject(database, file, name, &not_there(column.refers))
 }
 
-fn read_pairs(database: &Connection, query: &str) -> Result<Vec<(u64, String)>> {
-    let mut query = database.prepare(query)?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// Takes rows out of a table. Each has a number and a value.
-fn reject(database: &Connection, file: &FeedFile, column: &str, reason: &str, rows: &[(u64, String)]) -> Result<()> {
-    let lines = file.lines(rows.iter().map(|(row, _)| *row))?;
+/// Takes the rows of the table `refused` out of a table, and drops the former.
+fn reject(database: &Connection, file: &FeedFile, column: &str, reason: &str) -> Result<()> {
+    let mut refused = database
+        .prepare("SELECT number, value FROM temp.refused WHERE number >= ?1 AND number < ?2 ORDER BY number")?;
     let mut delete = database.prepare(&format!("DELETE FROM {} WHERE rowid = ?1", file.table.name))?;
     let mut insert = database.prepare("INSERT INTO import_rejected VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for ((row, value), line) in rows.iter().zip(lines) {
-        delete.execute([row])?;
-        insert.execute(params![file.table.file, row, line, column, value, reason])?;
+    for (number, span) in file.layout.spans.iter().enumerate() {
+        let end = file.layout.spans.get(number + 1).map_or(file.layout.rows + 1, |next| next.row);
+        let rows = refused.query_map([span.row, end], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows: Vec<(u64, String)> = rows.collect::<rusqlite::Result<_>>()?;
+        if rows.is_empty() {
+            continue;
+        }
+        let lines = file.lines(span, rows.iter().map(|(row, _)| *row))?;
+        for ((row, value), line) in rows.iter().zip(lines) {
+            delete.execute([row])?;
+            insert.execute(params![file.table.file, row, line, column, value, reason])?;
+        }
     }
+    drop(refused);
+    database.execute("DROP TABLE temp.refused", [])?;
     Ok(())
 }
 

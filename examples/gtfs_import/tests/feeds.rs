@@ -270,6 +270,46 @@ fn a_stop_may_name_a_later_one_and_goes_with_a_refused_one() {
     );
 }
 
+/// The second one was rejected for its key, and then the first one for the row that it names.
+#[test]
+fn the_first_of_a_key_that_names_what_is_not_there_leaves_the_key_to_the_second() {
+    let text = b"stop_id,parent_station\nS1,Z\nS2,\nS1,\nX,S1\nS1,S2\n";
+    check(
+        &[("stops.txt", Some(text))],
+        "SELECT rowid, stop_id, parent_station FROM stops",
+        &["2|S2|NULL", "3|S1|NULL", "4|X|S1"],
+        &["stops.txt:2: parent_station \"Z\" is not in stops.txt", "stops.txt:6: stop_id \"S1\" is there already"],
+    );
+}
+
+/// Each link of the chain took a pass over the table.
+#[test]
+fn a_long_chain_of_stops_goes_with_the_first_one() {
+    let mut text = String::from("stop_id,parent_station\nS1,\nS2,\nC0,Z\n");
+    for number in 1..30_000 {
+        text += &format!("C{number},C{}\n", number - 1);
+    }
+    let place = Place::of(&files(&[("stops.txt", Some(text.as_bytes()))]));
+    let outcome = place.run(&["--serial"]);
+    assert_eq!((outcome.code, outcome.rejected()), (Some(0), 30_000), "{}", outcome.stderr);
+    assert_eq!(place.query("SELECT stop_id FROM stops"), ["S1", "S2"]);
+}
+
+#[test]
+fn a_file_that_stands_twice_in_itself_is_rejected_to_the_half() {
+    let mut rows = String::new();
+    for number in 0..40_000 {
+        rows += &format!("T1,S1,{number}\n");
+    }
+    let text = format!("trip_id,stop_id,stop_sequence\n{rows}{rows}");
+    let place = Place::of(&files(&[("stop_times.txt", Some(text.as_bytes()))]));
+    let outcome = place.run(&["--workers", "2", "--verify"]);
+    assert_eq!((outcome.code, outcome.rejected()), (Some(0), 40_000), "{}", outcome.stderr);
+    assert_eq!(place.query("SELECT count(*), max(rowid) FROM stop_times"), ["40000|40000"]);
+    let query = "SELECT count(*) FROM import_rejected WHERE line != \"row\" + 1";
+    assert_eq!(place.query(query), ["0"]);
+}
+
 #[test]
 fn bytes_of_another_encoding_are_refused_by_row() {
     let text = b"stop_id,stop_name\nS1,M\xfcnchen\nS2,M\xc3\xbcnchen\n";
