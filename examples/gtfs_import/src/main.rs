@@ -12,8 +12,12 @@
 //!
 //! - Tables and columns are those of GTFS. `rowid` is the record's number in its file. Times are seconds since the start of the service
 //!   day, empty values are NULL, and `shape_dist_traveled` of shapes is in metres along the shape, filled in where the feed has none.
+//!   Distances that the feed has stay in the feed's own unit, and those of the points behind them go on from there in metres.
 //! - A row is rejected, told and counted if a number, time or date is none, if it is no UTF-8, if its key was there before, or
-//!   if it names a row that is not there; a row that names a rejected one is rejected, too.
+//!   if it names a row that is not there; a row that names a rejected one is rejected, too. A feed that names shapes and has no
+//!   `shapes.txt` so loses these trips. Of two rows with one key, the first that is not rejected for another reason stays.
+//! - An optional file without a header, and `translations.txt` in its older format, is told and left out. So are all files that
+//!   are no table here: those of fares in their second version, areas, networks, booking rules and location groups.
 //! - A feed to measure with is made by `cargo run --release --example gtfs_json -- --make-rows 3000000`, in `target/gtfs-3000000`.
 //!
 //! How the feed gets to the workers: its files are opened, and those of a zip unpacked to files without a name, before the pool
@@ -21,7 +25,7 @@
 //! descriptor that is passed has one position for all, and this needs none of the names that somebody could change meanwhile.
 //!
 //! A module uses only those that stand before it here: `problem`; `schema`, `values`, `records`, `scan`; `unpack`, `feed`;
-//! `database`; `piece`, which does the workers' part; `writer`, `shapes`, `finish`; and around it `options`, `progress`, `journal`,
+//! `database`, `keys`; `piece`, which does the workers' part; `writer`, `shapes`, `finish`; and around it `options`, `progress`, `journal`,
 //! `import` and `report`.
 
 use std::io::Write;
@@ -33,6 +37,7 @@ mod feed;
 mod finish;
 mod import;
 mod journal;
+mod keys;
 mod options;
 mod piece;
 mod problem;

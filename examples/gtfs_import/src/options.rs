@@ -22,6 +22,10 @@ Usage: gtfs_import FEED DB [OPTIONS]
   --verify            at the end, count all rows against the feed, and check all references
   --help              print this
 
+Left out, and told: files that this program has no table for, as those of fares in their second version, areas, networks, booking
+rules and location groups; optional files without a header. Rejected, and told: rows that name what is not there, so also trips
+that name shapes in a feed without shapes.txt. A distance along a shape that the feed has is kept in the feed's unit.
+
 Exit code: 0 if the feed is in the database; 1 on an error, if --verify found something, or for --strict; 130 after
 Ctrl-C.
 ";
