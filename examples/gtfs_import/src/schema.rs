@@ -1,7 +1,7 @@
 //! The tables of GTFS, as its reference has them, in the order in which they are imported: each refers only to those before it,
 //! and to itself.
 //!
-//! Left out are the files of fares in their second version, of booking rules and of areas: few feeds have them. A feed's files
+//! Left out are the files of fares in their second version, of areas, networks, booking rules and location groups: few feeds have them. A feed's files
 //! and columns that do not stand here are left out of the database, and named.
 
 /// What stands in a column.

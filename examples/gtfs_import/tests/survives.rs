@@ -268,6 +268,44 @@ fn wait_until_it_writes(place: &Place, database: &str) {
     wait_until(|| place.path(&format!("{database}-wal")).exists().then_some(()));
 }
 
+/// The pieces of the other file were committed, and once the old file was back, the next run took them for its own.
+#[test]
+fn a_file_that_is_edited_meanwhile_and_put_back_leaves_nothing_of_it() {
+    let place = feed();
+    assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
+    let path = place.path("feed/stop_times.txt");
+    let before = fs::read(&path).unwrap();
+    // Every headsign, in the same number of bytes.
+    let edited = String::from_utf8(before.clone()).unwrap().replace("towards a stop", "towards a shop");
+    for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
+        let mut run = start(&place, database, arguments);
+        wait_until(|| committed_pieces(&place, database).filter(|committed| *committed > 0));
+        overwrite(&path, edited.as_bytes());
+        assert_eq!(run.0.wait().unwrap().code(), Some(1), "{database}");
+        overwrite(&path, &before);
+        assert_eq!(place.run_on("feed", database, arguments).code, Some(0));
+        assert!(is_identical(&place.path(database), &place.path("serial.db")), "{database}");
+    }
+}
+
+/// Writes into a file that others have open.
+fn overwrite(path: &std::path::Path, bytes: &[u8]) {
+    std::io::Write::write_all(&mut fs::File::options().write(true).open(path).unwrap(), bytes).unwrap();
+}
+
+#[test]
+fn a_journal_that_another_import_has_leaves_no_database() {
+    let place = feed();
+    let first = start(&place, "out.db", &["--workers", "1"]);
+    wait_until_it_writes(&place, "out.db");
+    let journal = place.path("out.db.journal");
+    let refusal =
+        place.run_on("feed", "second.db", &["--workers", "1", "--journal", journal.to_str().unwrap()]).refusal();
+    assert!(refusal.contains("out.db.journal"), "{refusal}");
+    assert!(place.left().iter().all(|name| name.starts_with("out.db")), "{:?}", place.left());
+    assert!(kill_after(first, DEADLINE), "the first is not disturbed");
+}
+
 #[test]
 fn of_two_imports_into_one_database_the_second_is_refused() {
     let place = feed();
