@@ -306,6 +306,21 @@ fn a_journal_that_another_import_has_leaves_no_database() {
     assert!(kill_after(first, DEADLINE), "the first is not disturbed");
 }
 
+/// The processes of a killed import end a moment after it, and keep the lock until then.
+#[test]
+fn a_lock_that_is_released_soon_is_waited_for() {
+    let place = Place::of(&files(&[]));
+    let held = fs::File::create(place.path("out.db")).unwrap();
+    held.lock().unwrap();
+    let releaser = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        drop(held);
+    });
+    let outcome = place.run(&["--serial"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    releaser.join().unwrap();
+}
+
 #[test]
 fn of_two_imports_into_one_database_the_second_is_refused() {
     let place = feed();
