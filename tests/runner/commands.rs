@@ -30,6 +30,8 @@ fn several_words_need_no_shell_and_one_line_has_its_inputs_quoted() {
         "it's b|\n$(id)|\n\"`id`\"|\nb\nb|\n",
     );
     check(&["echo one; echo", ":::", ""], "one\n\n");
+    check(&["echo \"{}\" '{}'", ":::", "$(id -u)", "'; id; '"], "$(id -u) $(id -u)\n'; id; ' '; id; '\n");
+    check(&["echo\n", ":::", "id"], "id\n");
 }
 
 #[test]
@@ -148,6 +150,8 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (&[], "COMMAND"),
         (&[":::", "a"], "no command"),
         (&["true", ":::", "a", ":::", "b"], "one list of inputs"),
+        (&["echo \"$(cat {})\"", ":::", "1"], "begin the line with x={}"),
+        (&["sh -c 'echo {}'", ":::", "1"], "a second shell"),
         (&["-a", "none", "true"], "none"),
         (&["-a", "temporary", "true"], "temporary"),
         (&["-a", "table", "true", ":::", "1"], "give one of them"),

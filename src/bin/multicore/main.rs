@@ -26,6 +26,7 @@ mod record;
 mod report;
 mod run;
 mod set_up;
+mod shell;
 mod summary;
 mod template;
 mod values;

@@ -2,12 +2,22 @@
 
 /// Appends a word so that a shell reads it as it is, whatever is in it. A word of harmless characters stays bare.
 pub fn append(word: &[u8], line: &mut Vec<u8>) {
+    match is_harmless(word) {
+        true => line.extend_from_slice(word),
+        false => append_quoted(word, line),
+    }
+}
+
+/// True if a shell reads the word as it is, without quotes.
+pub fn is_harmless(word: &[u8]) -> bool {
     let is_harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte) || *byte >= 0x80;
     // `A=b` would be an assignment; `--name=value` is none.
     let may_assign = word.contains(&b'=') && !word.starts_with(b"-");
-    if !word.is_empty() && word.iter().all(is_harmless) && !may_assign {
-        return line.extend_from_slice(word);
-    }
+    !word.is_empty() && word.iter().all(is_harmless) && !may_assign
+}
+
+/// Appends a word in quotes.
+pub fn append_quoted(word: &[u8], line: &mut Vec<u8>) {
     line.push(b'\'');
     for &byte in word {
         match byte {

@@ -34,7 +34,7 @@ pub fn run(options: Run) -> Result<u8, String> {
     let begun = Instant::now();
     let (words, listed) = split(&options.command)?;
     let inputs = open_inputs(&options, listed)?;
-    let template = Template::new(words, options.clusters);
+    let template = Template::new(words, options.clusters)?;
     let plan = Plan::of(&options)?;
     if options.dry_run {
         return print_commands(inputs, &template).map_err(|error| format!("cannot print the commands: {error}"));

@@ -13,6 +13,7 @@
 //! Invariant: what an input contains is never read as a placeholder, and by a shell only as text.
 
 use crate::quote;
+use crate::shell::{Place, Reader};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -29,6 +30,8 @@ pub struct Command {
 pub struct Template {
     words: Vec<Vec<Part>>,
     is_shell: bool,
+    /// For each part of the shell's line, how an input is quoted there.
+    places: Vec<Place>,
     clusters: Option<u64>,
 }
 
@@ -61,7 +64,10 @@ const SHELL_SIGNS: &[u8] = b" \t\n|&;<>()$`\\\"'*?[]#~";
 
 impl Template {
     /// `clusters` is given with `--clusters`; elsewhere `{i}` and `{n}` are text, as awk and others write them.
-    pub fn new(words: &[impl AsRef<OsStr>], clusters: Option<u64>) -> Template {
+    ///
+    /// # Errors
+    /// A line for people: an input would stand where a shell cannot be told to read it as text.
+    pub fn new(words: &[impl AsRef<OsStr>], clusters: Option<u64>) -> Result<Template, String> {
         let mut words: Vec<Vec<Part>> =
             words.iter().map(|word| parts(word.as_ref().as_bytes(), clusters.is_some())).collect();
         let is_shell = words.len() == 1
@@ -71,7 +77,8 @@ impl Template {
         if words.iter().flatten().all(|part| matches!(part, Part::Text(_))) {
             append_input(&mut words, is_shell, clusters.is_some());
         }
-        Template { words, is_shell, clusters }
+        let places = if is_shell { places(&words[0])? } else { Vec::new() };
+        Ok(Template { words, is_shell, places, clusters })
     }
 
     /// The command's own first word, if it is the same for all inputs and no shell's line.
@@ -86,8 +93,8 @@ impl Template {
     pub fn command(&self, input: &[u8], number: u64) -> Command {
         let fill = |parts: &Vec<Part>| {
             let mut word = Vec::new();
-            for part in parts {
-                self.append(part, input, number, &mut word);
+            for (index, part) in parts.iter().enumerate() {
+                self.append(part, self.places.get(index), (input, number), &mut word);
             }
             word
         };
@@ -99,7 +106,7 @@ impl Template {
         Command { words: vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.clone()], line }
     }
 
-    fn append(&self, part: &Part, input: &[u8], number: u64, word: &mut Vec<u8>) {
+    fn append(&self, part: &Part, place: Option<&Place>, (input, number): (&[u8], u64), word: &mut Vec<u8>) {
         let value = match part {
             Part::Text(text) => return word.extend_from_slice(text),
             Part::Job => return word.extend_from_slice(number.to_string().as_bytes()),
@@ -111,16 +118,37 @@ impl Template {
             Part::Folder => folder(input),
             Part::NameStem => without_extension(name(input)),
         };
-        match self.is_shell {
-            true => quote::append(value, word),
-            false => word.extend_from_slice(value),
+        match place {
+            Some(place) => place.append(value, word),
+            None => word.extend_from_slice(value),
         }
     }
+}
+
+/// How an input is quoted at each part of a shell's line.
+fn places(line: &[Part]) -> Result<Vec<Place>, String> {
+    let mut reader = Reader::default();
+    let place = |part: &Part| match part {
+        Part::Text(text) => {
+            reader.read(text);
+            Ok(Place::default())
+        }
+        Part::Job | Part::Cluster | Part::Clusters => {
+            reader.read(b"0");
+            Ok(Place::default())
+        }
+        _ => reader.place(),
+    };
+    line.iter().map(place).collect()
 }
 
 /// Without a placeholder the input comes last: as a word of its own, or behind the `=` of `--cluster=`.
 fn append_input(words: &mut Vec<Vec<Part>>, is_shell: bool, is_clusters: bool) {
     let Some(last) = words.last_mut() else { return };
+    // Behind the end of a line, the input would be a command.
+    if let Some(Part::Text(text)) = last.last_mut().filter(|_| is_shell) {
+        text.truncate(text.trim_ascii_end().len());
+    }
     let is_glued = is_clusters && matches!(last.last(), Some(Part::Text(text)) if text.ends_with(b"="));
     match (is_glued, is_shell) {
         (true, _) => last.push(Part::Input),

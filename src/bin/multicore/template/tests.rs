@@ -1,7 +1,7 @@
 use super::{Command, Template};
 
 fn command(words: &[&str], clusters: Option<u64>, input: &str) -> Command {
-    Template::new(words, clusters).command(input.as_bytes(), 7)
+    Template::new(words, clusters).unwrap().command(input.as_bytes(), 7)
 }
 
 #[track_caller]
@@ -43,6 +43,7 @@ fn without_a_placeholder_the_input_is_the_last_word() {
     check(&["echo", "x="], "a", &["echo", "x=", "a"]);
     check(&["echo"], "", &["echo", ""]);
     check(&["wc -l"], "a b", &["/bin/sh", "-c", "wc -l 'a b'"]);
+    check(&["wc -l \n"], "a b", &["/bin/sh", "-c", "wc -l 'a b'"]);
 }
 
 #[test]
@@ -77,6 +78,6 @@ fn the_program_is_known_where_all_jobs_have_the_same() {
         (&["echo {}"], None),
         (&["true"], Some("true")),
     ] {
-        assert_eq!(Template::new(words, None).program().map(|program| program.to_str().unwrap()), program);
+        assert_eq!(Template::new(words, None).unwrap().program().map(|program| program.to_str().unwrap()), program);
     }
 }
