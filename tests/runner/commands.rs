@@ -208,6 +208,10 @@ fn many_slots_need_no_setting_and_jobs_keep_their_limit() {
     let place = Place::new();
     let outcome = place.run_shell("ulimit -S -n 64; $M run -j60 --clusters 60 'ulimit -S -n; :'");
     assert_ended(&outcome, 0, &"64\n".repeat(60), "60 done");
+    // Descriptors on their way count against their sender's limit. Root is not limited.
+    let line = "id=$(id -u); [ $id != 0 ] || as='setpriv --reuid=65534 --regid=65534 --clear-groups'; chmod 777 . temporary; \
+        cp $M ./program && ulimit -S -n 64; $as ./program run -j60 --clusters 60 'head -c 50000 /dev/zero; :' | wc -c";
+    assert_ended(&place.run_shell(line), 0, "3000000\n", "60 done");
 }
 
 #[test]

@@ -197,3 +197,47 @@ fn a_gate_that_stays_closed_says_why_and_can_be_interrupted() {
         assert_eq!(run.finish().status.code(), Some(130));
     }
 }
+
+#[test]
+fn standard_error_that_is_gone_or_full_changes_nothing() {
+    let place = Place::new();
+    for line in [
+        "{ sleep 0.2; $M run true ::: 1 2 3; echo $? > code; } 2>&1 | true; while ! [ -s code ]; do sleep 0.01; done; cat code",
+        "$M run true ::: 1 2 3 2> /dev/full; echo $?",
+        "$M run --journal kept true ::: 1 2> /dev/full; $M run --journal kept true ::: 1 2> /dev/full; echo $?",
+        "$M run --bar --eta true ::: 1 2 3 2> /dev/full; echo $?",
+    ] {
+        assert_eq!(place.run_shell(line).stdout, "0\n", "{line}");
+    }
+    let line = "$M run --journal other true ::: 1 2> /dev/null; $M journal check other > /dev/full; echo $?";
+    assert_eq!(place.run_shell(line).stdout, "255\n");
+}
+
+#[test]
+fn two_interrupts_end_a_run_whose_standard_error_is_a_full_pipe() {
+    let place = Place::new();
+    // The pipe is full, and its reader waits for the end of the runner.
+    let line = "mkfifo pipe; { while ! [ -e code ]; do sleep 0.01; done; cat > /dev/null; } < pipe & \
+        exec 3> pipe; timeout 1 cat /dev/zero >&3; \
+        $M run 'echo $$ > begun; sleep 600; echo' ::: 1 2>&3 & runner=$!; \
+        while ! [ -s begun ]; do sleep 0.01; done; kill -TERM $runner; sleep 0.2; kill -TERM $runner; \
+        while kill -0 $(cat begun) 2> /dev/null; do sleep 0.01; done; \
+        echo > code; wait $runner; echo $?";
+    assert_eq!(place.run_shell(line).stdout, "130\n");
+}
+
+#[test]
+fn what_a_job_leaves_is_reaped_when_jobs_print_straight_too() {
+    let place = Place::new();
+    // The last job counts the zombies that the worker has.
+    let line = "(true &) ; sleep 0.02; [ {} = 9 ] && { ps -o stat= --ppid $PPID | grep -c Z; }; :";
+    let outcome = place.run(&["-u", "-j1", line, ":::", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    let zombies: u64 = outcome.stdout.trim().parse().unwrap();
+    assert!(zombies <= 2, "{outcome:?}");
+}
+
+#[test]
+fn a_limit_beyond_the_clock_is_none() {
+    let place = Place::new();
+    assert_ended(&place.run(&["--timeout", "10000000000000000000", "echo", ":::", "a"]), 0, "a\n", "1 done");
+}

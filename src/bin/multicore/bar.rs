@@ -1,7 +1,8 @@
 //! How far a run is: `--bar` and `--eta`, a line on standard error.
 
 use crate::summary::Summary;
-use std::io::{IsTerminal, Write};
+use crate::tell;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 const WIDTH: u64 = 30;
@@ -30,7 +31,7 @@ impl Bar {
     /// Takes the line away, since something else is printed.
     pub fn clear(&mut self) {
         if self.is_drawn {
-            eprint!("\r\x1b[K");
+            tell::write("\r\x1b[K");
             self.is_drawn = false;
         }
     }
@@ -46,11 +47,10 @@ impl Bar {
         self.last = Some(now);
         let line = line(self.bar, self.eta, summary, self.total, now - self.started);
         if self.is_terminal {
-            eprint!("\r\x1b[K{line}");
-            let _ = std::io::stderr().flush();
+            tell::write(&format!("\r\x1b[K{line}"));
             self.is_drawn = true;
         } else {
-            eprintln!("{line}");
+            tell::write(&format!("{line}\n"));
         }
     }
 }

@@ -18,6 +18,9 @@ const TERM_GRACE: Duration = Duration::from_millis(200);
 /// A process that is killed ends at once, unless it waits for a disk. Nobody waits longer for that.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Nobody waits longer: about 100 years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Processes end while they are looked at, so a line of parents may lead anywhere. No job is deeper.
 const MAX_DEPTH: usize = 1000;
 
@@ -54,7 +57,8 @@ pub fn are_left() -> bool {
 fn has_ended(child: &Child, limit: Duration) -> io::Result<bool> {
     let pid = Pid::from_child(child);
     let pidfd = process::pidfd_open(pid, PidfdFlags::empty())?;
-    let deadline = Instant::now() + limit;
+    // A limit that the clock cannot hold is none.
+    let deadline = Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + LONGEST);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut sockets = [PollFd::new(&pidfd, PollFlags::IN)];

@@ -15,6 +15,24 @@ pub fn lift_for(workers: usize) -> Option<u64> {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok().map(|()| before)
 }
 
+/// Lifts the limit of this process as far as it may, until what it gives is dropped: then the limit is that number again.
+pub fn raise_from(limit: u64) -> Raised {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where it fails, the limit is what it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    Raised(limit)
+}
+
+#[must_use]
+#[derive(Debug)]
+pub struct Raised(u64);
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        let _ = limit_to(self.0);
+    }
+}
+
 /// Sets the limit of this process, and of what it starts.
 pub fn limit_to(current: u64) -> Result<(), Errno> {
     let limit = getrlimit(Resource::Nofile);

@@ -1,5 +1,6 @@
 //! Whether the next command may begin: `--delay`, `--load`, `--memfree`.
 
+use crate::tell::tell;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ impl Gate {
         };
         let since = *self.waits_since.get_or_insert(now);
         if now - since >= SILENCE && !self.is_told {
-            eprintln!("multicore run: waiting: {reason}");
+            tell!("multicore run: waiting: {reason}");
             self.is_told = true;
         }
         Some(FRESH)

@@ -2,6 +2,7 @@
 
 use crate::address;
 use crate::summary::INTERRUPTED;
+use crate::tell;
 use multicore::Canceller;
 use rustix::fd::OwnedFd;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -47,16 +48,17 @@ impl Interrupts {
         let count = Arc::clone(&interrupts.0);
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         std::thread::Builder::new().name("multicore-signals".to_string()).spawn(move || {
+            // First what is to be done, then a line about it: a full pipe must not hold up either, nor the next signal.
             for _ in &mut signals {
                 match count.fetch_add(1, Ordering::SeqCst) {
                     0 => {
                         beacon.put_out();
                         canceller.stop();
-                        eprintln!("multicore run: stopping: what runs comes to its end; once more kills it");
+                        tell::line_at_once("multicore run: stopping: what runs comes to its end; once more kills it");
                     }
                     1 => {
-                        eprintln!("multicore run: killing what runs");
                         canceller.cancel();
+                        tell::line_at_once("multicore run: killing what runs");
                     }
                     // Something else holds it up, as a full pipe does. The fork server kills what runs.
                     _ => std::process::exit(i32::from(INTERRUPTED)),

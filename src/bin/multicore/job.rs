@@ -20,6 +20,7 @@ use crate::children;
 use crate::descriptors;
 use crate::parcels::Sender;
 use crate::report::Report;
+use crate::tell;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -34,6 +35,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// What a shell says for a command that is not there, and for one that cannot be executed.
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
+
+/// The exit code of a job that succeeded, and whose output was lost.
+const LOST: i32 = -1;
 
 /// What a worker must know of all its jobs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -194,22 +198,28 @@ impl Worker {
                 let mut stderr: &File = stderr;
                 let _ = stderr.write_all(text.as_bytes());
             }
-            Some(Err(_)) | None => eprint!("{text}"),
+            Some(Err(_)) | None => tell::write(text),
         }
     }
 
     /// Sends what the job has printed, and makes the files ready for the next one.
     fn send(&mut self, mut report: Report) -> Report {
-        let Some(files) = self.files.take() else { return report };
+        // Also reaps what the job has left, with `-u` too.
         let is_shared = children::are_left();
+        let Some(files) = self.files.take() else { return report };
         let lengths = [&files[0], &files[1]].map(|file| file.metadata().map_or(0, |file| file.len()));
         [report.stdout_bytes, report.stderr_bytes] = lengths;
         let mut is_gone = false;
         if lengths != [0, 0] {
             match self.hand_over(&files, lengths) {
                 Ok((parcel, gone)) => (report.parcel, is_gone) = (parcel, gone),
-                // The runner is gone, or its socket is: either ends this worker.
-                Err(error) => eprintln!("multicore run: what a job has printed is lost: {error}"),
+                Err(error) => {
+                    tell::write(&format!("multicore run: what a job has printed is lost: {error}\n"));
+                    // What is not recorded as done runs again.
+                    if report.is_success() {
+                        report.exit = LOST;
+                    }
+                }
             }
         }
         let is_reusable = !is_shared && !is_gone;
@@ -225,6 +235,8 @@ impl Worker {
             Some(sender) => sender,
             none => none.insert(Sender::connect(self.settings.address.as_deref().unwrap_or_default())?),
         };
+        // Descriptors in flight, those of other workers too, count against the sender's own limit.
+        let _raised = self.settings.max_descriptors.map(descriptors::raise_from);
         sender.send([&files[0], &files[1]], lengths)
     }
 }

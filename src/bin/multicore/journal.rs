@@ -49,6 +49,10 @@ fn show(path: &Path, as_json: bool) -> Result<u8, String> {
     Ok(0)
 }
 
+fn print(line: &str) -> Result<(), String> {
+    writeln!(io::stdout(), "{line}").or_else(unless_nobody_reads)
+}
+
 /// A reader that has seen enough is no error.
 fn unless_nobody_reads(error: io::Error) -> Result<(), String> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(format!("cannot print the records: {error}")) }
@@ -62,19 +66,19 @@ fn check(path: &Path) -> Result<u8, String> {
             Ok(record) if record.outcome() == Outcome::Done => done += 1,
             Ok(_) => failed += 1,
             Err(error) => {
-                println!("{}: damaged behind {done} done and {failed} failed: {error}", path.display());
+                print(&format!("{}: damaged behind {done} done and {failed} failed: {error}", path.display()))?;
                 return Ok(DAMAGED);
             }
         }
     }
     match reader.torn_tail() {
-        None => println!("{}: sound: {done} done, {failed} failed", path.display()),
-        Some(tail) => println!(
+        None => print(&format!("{}: sound: {done} done, {failed} failed", path.display()))?,
+        Some(tail) => print(&format!(
             "{}: sound: {done} done, {failed} failed; a crash, or a run that writes just now, has left {} bytes at byte {} that are no whole record, and the next run cuts them",
             path.display(),
             tail.end - tail.start,
             tail.start
-        ),
+        ))?,
     }
     Ok(0)
 }
@@ -83,10 +87,10 @@ fn rewritten(path: &Path, compacted: Result<Compacted, multicore::Error>) -> Res
     let compacted = compacted.map_err(|error| error.to_string())?;
     let (outcomes, dropped) = (compacted.outcomes(), compacted.dropped());
     let (before, after) = (compacted.bytes_before(), compacted.bytes_after());
-    println!(
+    print(&format!(
         "{}: {outcomes} outcomes stay, {dropped} older ones are gone; {before} bytes before, {after} now",
         path.display()
-    );
+    ))?;
     Ok(0)
 }
 

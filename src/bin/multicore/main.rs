@@ -28,10 +28,12 @@ mod run;
 mod set_up;
 mod shell;
 mod summary;
+mod tell;
 mod template;
 mod values;
 
 use crate::arguments::{Action, Cli};
+use crate::tell::tell;
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
@@ -74,6 +76,6 @@ fn main() -> ExitCode {
 }
 
 fn refuse(who: &str, what: &str) -> ExitCode {
-    eprintln!("{who}: {}", what.replace('\n', " "));
+    tell!("{who}: {}", what.replace('\n', " "));
     ExitCode::from(REFUSED)
 }

@@ -22,6 +22,7 @@ use crate::output::{Output, Printer};
 use crate::parcels::Counter;
 use crate::report::Report;
 use crate::summary::{INTERRUPTED, Summary};
+use crate::tell::tell;
 use crate::template::{Command, Template};
 use multicore::{Cause, Error, ErrorKind, Pool, Task, journal};
 use std::collections::HashMap;
@@ -128,7 +129,7 @@ impl Runner {
         self.parts.bar.clear();
         self.parts.printer.finish().map_err(cannot_print)?;
         if let Some(line) = self.summary.more_skipped() {
-            eprintln!("{line}");
+            tell!("{line}");
         }
         let code = match () {
             () if self.parts.interrupts.is_interrupted() => INTERRUPTED,
@@ -139,7 +140,7 @@ impl Runner {
         drop(task);
         // What jobs have left running ends here.
         drop(pool);
-        eprintln!("{}", self.summary.line(begun.elapsed()));
+        tell!("{}", self.summary.line(begun.elapsed()));
         Ok(code)
     }
 
@@ -235,7 +236,7 @@ impl Runner {
     fn skipped(&mut self, job: &Running, report: &Report) -> Result<(), String> {
         if let Some(line) = self.summary.skip(&job.line) {
             self.parts.bar.clear();
-            eprintln!("{line}");
+            tell!("{line}");
         }
         if let Some(joblog) = &mut self.parts.joblog {
             joblog.add_missing(job.number, report, &job.line).map_err(cannot_log)?;
@@ -254,7 +255,7 @@ impl Runner {
             match counter.take(report.parcel) {
                 Ok(printed) => output.printed = printed,
                 Err(error) => {
-                    eprintln!("multicore run: what job {} has printed is lost: {error}", job.number);
+                    tell!("multicore run: what job {} has printed is lost: {error}", job.number);
                     output.bytes = [0, 0];
                 }
             }
@@ -294,7 +295,7 @@ impl Runner {
 
     fn tell(&mut self, job: &Running, error: &Error) {
         self.parts.bar.clear();
-        eprintln!("multicore run: job {}, {}: {error}", job.number, String::from_utf8_lossy(&job.line));
+        tell!("multicore run: job {}, {}: {error}", job.number, String::from_utf8_lossy(&job.line));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::parcels::Counter;
 use crate::program;
 use crate::record::Plan;
 use crate::run::{Parts, Runner};
+use crate::tell::tell;
 use crate::template::Template;
 use multicore::{Error, Pool, Task};
 use std::ffi::OsString;
@@ -44,7 +45,7 @@ pub fn run(options: Run) -> Result<u8, String> {
         Ok(program) => start(&options, plan, inputs, template, program, begun)?.run(),
         Err(reason) => {
             let word = words[0].to_string_lossy();
-            eprintln!("multicore run: {word}: {reason}");
+            tell!("multicore run: {word}: {reason}");
             Ok(NOT_FOUND)
         }
     }
@@ -80,7 +81,7 @@ fn open_inputs(options: &Run, listed: Option<Vec<OsString>>) -> Result<Inputs, S
             .map_err(|error| format!("cannot read the inputs of {}: {error}", file.display()))?,
         _ => {
             if io::stdin().is_terminal() {
-                eprintln!("multicore run: reading inputs from the terminal, one a line; Ctrl-D ends them");
+                tell!("multicore run: reading inputs from the terminal, one a line; Ctrl-D ends them");
             }
             Inputs::stdin(separator).map_err(|error| format!("cannot read inputs from standard input: {error}"))?
         }

@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 /// What shells take for signs of their own, and what must come through unchanged.
-const INPUTS: [&str; 9] =
-    ["$(id -u)", "`id`", "it's", "a\"b", "a; id -u", "a\nid", "\\", "$HOME ~ * # !", "plain"];
+const INPUTS: [&str; 9] = ["$(id -u)", "`id`", "it's", "a\"b", "a; id -u", "a\nid", "\\", "$HOME ~ * # !", "plain"];
 
 #[track_caller]
 fn check(line: &str, before: &str, after: &str) {
