@@ -30,20 +30,23 @@ impl Gate {
     /// Says that a command has begun.
     pub fn started(&mut self) {
         self.last_start = Some(Instant::now());
+        // What has begun counts before the next one begins.
+        self.looked = None;
     }
 
     /// How long to wait before it is asked again; `None` if a command may begin now.
     #[must_use]
     pub fn wait(&mut self) -> Option<Duration> {
         let now = Instant::now();
+        let has_limit = self.max_load.is_some() || self.min_available.is_some();
+        // The system shows a job only once it has run for a moment.
+        let delay = if has_limit { self.delay.max(FRESH) } else { self.delay };
         if let Some(left) =
-            self.last_start.and_then(|last| self.delay.checked_sub(now - last)).filter(|left| !left.is_zero())
+            self.last_start.and_then(|last| delay.checked_sub(now - last)).filter(|left| !left.is_zero())
         {
             return Some(left);
         }
-        if (self.max_load.is_none() && self.min_available.is_none())
-            || self.looked.is_some_and(|looked| now - looked < FRESH)
-        {
+        if !has_limit || self.looked.is_some_and(|looked| now - looked < FRESH) {
             return None;
         }
         let Some(reason) = self.reason() else {
@@ -112,6 +115,9 @@ mod tests {
         assert_eq!(Gate::default().wait(), None);
         assert_eq!(Gate::new(Duration::ZERO, Some(1e9), Some(0)).wait(), None);
         assert!(Gate::new(Duration::ZERO, None, Some(u64::MAX)).wait().is_some());
+        let mut gate = Gate::new(Duration::ZERO, Some(1e9), None);
+        gate.started();
+        assert!(gate.wait().is_some(), "what has begun is not in the load yet");
         let mut gate = Gate::new(Duration::from_secs(3600), None, None);
         assert_eq!(gate.wait(), None, "nothing has begun yet");
         gate.started();
