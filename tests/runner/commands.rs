@@ -141,6 +141,7 @@ fn a_script_without_an_interpreter_is_a_shells() {
 fn what_makes_no_sense_is_refused_in_one_line() {
     let place = Place::new();
     place.write("table", "root:x:0:0\n");
+    assert_eq!(place.run_shell("mkfifo pipe").status.code(), Some(0));
     for (arguments, words) in [
         (&["-j", "0", "true", ":::", "1"][..], "give 1 or more"),
         (&["-j", "x", "true", ":::", "1"], "give a number of jobs"),
@@ -164,6 +165,8 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (&["--resume", "true", ":::", "1"], "--joblog FILE"),
         (&["-u", "-k", "true", ":::", "1"], "--keep-order"),
         (&["--joblog", "table", "true", ":::", "1"], "no job log"),
+        (&["--joblog", "pipe", "true", ":::", "1"], "no regular file"),
+        (&["--joblog", "/dev/null", "true", ":::", "1"], "no regular file"),
         (&["--joblog", "none/log", "true", ":::", "1"], "none/log"),
     ] {
         assert_refused(&place.run(arguments), words);

@@ -257,3 +257,45 @@ fn an_interrupted_run_goes_on() {
     assert_ended(&place.run(&options), 0, "", "3 done, 2 skipped, 0 failed");
     assert_eq!(place.lines("begun").len(), 5);
 }
+
+#[test]
+fn what_is_recorded_has_its_results_though_the_runner_is_killed() {
+    let place = Place::new();
+    // The runner waits for the reader of what it prints; meanwhile the other jobs end and are recorded.
+    let options = "--journal kept --results R -j2 'head -c 200000 /dev/zero; true'";
+    let line = format!(
+        "mkfifo pipe; sleep 600 < pipe & reader=$!; $M run {options} ::: 1 2 3 4 > pipe 2> /dev/null & runner=$!; \
+         while [ $($M journal show kept 2> /dev/null | grep -c done) -lt 2 ]; do sleep 0.01; done; \
+         kill -9 $runner; kill $reader; wait; $M journal show kept | grep -c done"
+    );
+    let recorded: usize = place.run_shell(&line).stdout.trim().parse().unwrap();
+    assert!(recorded >= 2);
+    let outcome = place.run_shell(&format!("$M run {options} ::: 1 2 3 4 | wc -c"));
+    let summary = format!("{} done, {recorded} skipped", 4 - recorded);
+    assert_ended(&outcome, 0, &format!("{}\n", (4 - recorded) * 200_000), &summary);
+    for folder in ["1", "2", "3", "4"] {
+        assert_eq!(fs::metadata(place.path(&format!("R/1/{folder}/stdout"))).unwrap().len(), 200_000, "{folder}");
+    }
+}
+
+#[test]
+fn a_recorded_failure_without_an_exit_code_is_skipped_as_others_are() {
+    let place = Place::new();
+    let job = ["kill -9 $PPID; sleep 600; echo", ":::", "a"];
+    let options = ["--joblog", "log"];
+    assert_eq!(place.run(&[&options[..], &job].concat()).status.code(), Some(1));
+    let outcome = place.run(&[&options[..], &["--resume"], &job].concat());
+    assert_ended(&outcome, 0, "", "0 done, 1 skipped, 0 failed");
+    assert!(!outcome.stderr.contains("SIGKILL"), "it is not told again: {outcome:?}");
+    assert_eq!(place.lines("log").len(), 2, "one row: {:?}", place.lines("log"));
+}
+
+#[test]
+fn what_waits_for_its_turn_is_printed_when_the_run_cannot_go_on() {
+    let place = Place::new();
+    place.write("inputs", "1\n2\nx");
+    let line = "(cat inputs; while ! [ -e ended ]; do sleep 0.01; done; sleep 0.1; printf 'y\\0\\n') \
+        | $M run -k -j3 '[ {} != 1 ] || sleep 600; echo {}; touch ended'";
+    let outcome = place.run_shell(line);
+    assert_eq!((outcome.stdout.as_str(), outcome.status.code()), ("2\n", Some(255)), "{outcome:?}");
+}

@@ -20,6 +20,7 @@ use crate::children;
 use crate::descriptors;
 use crate::parcels::Sender;
 use crate::report::Report;
+use crate::results;
 use crate::tell;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -44,6 +45,8 @@ const LOST: i32 = -1;
 pub struct Settings {
     /// Where parcels are sent; none with `-u`, where jobs print to the runner's own streams.
     pub address: Option<Vec<u8>>,
+    /// With `--results`: where the worker puts what a job has printed, before the job is recorded.
+    pub results: Option<Vec<u8>>,
     /// Where the files lie that hold what is printed.
     pub temporary: Vec<u8>,
     /// Where the program is that all commands begin with.
@@ -211,7 +214,7 @@ impl Worker {
         [report.stdout_bytes, report.stderr_bytes] = lengths;
         let mut is_gone = false;
         if lengths != [0, 0] {
-            match self.hand_over(&files, lengths) {
+            match self.hand_over(&files, lengths, &report) {
                 Ok((parcel, gone)) => (report.parcel, is_gone) = (parcel, gone),
                 Err(error) => {
                     tell::write(&format!("multicore run: what a job has printed is lost: {error}\n"));
@@ -230,11 +233,15 @@ impl Worker {
         report
     }
 
-    fn hand_over(&mut self, files: &[File; 2], lengths: [u64; 2]) -> io::Result<(u64, bool)> {
+    fn hand_over(&mut self, files: &[File; 2], lengths: [u64; 2], report: &Report) -> io::Result<(u64, bool)> {
         let sender = match &mut self.sender {
             Some(sender) => sender,
             none => none.insert(Sender::connect(self.settings.address.as_deref().unwrap_or_default())?),
         };
+        if let Some(folder) = &self.settings.results {
+            let report = Report { parcel: sender.next_parcel(), ..report.clone() };
+            results::put_aside(Path::new(OsStr::from_bytes(folder)), &report, files)?;
+        }
         // Descriptors in flight, those of other workers too, count against the sender's own limit.
         let _raised = self.settings.max_descriptors.map(descriptors::raise_from);
         sender.send([&files[0], &files[1]], lengths)

@@ -11,28 +11,32 @@ use crate::report::Report;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
-/// Before a row's command.
-const COLUMNS: usize = 8;
-
 #[derive(Debug)]
 pub struct JobLog {
     file: File,
-    /// How many rows of each command were there, and belong to no skipped job yet.
+    /// How many rows of each job were there, by all but their numbers, and belong to no skipped job yet.
     rows: HashMap<Vec<u8>, usize>,
 }
 
 impl JobLog {
-    /// An error if what is there is no table, or cannot be read. What is not there is one to come.
+    /// An error if what is there is no table, or cannot be read and written. What is not there is one to come.
     pub fn check(path: &Path) -> io::Result<()> {
         let mut beginning = Vec::new();
-        match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            file => file?.take(HEADER.len() as u64).read_to_end(&mut beginning)?,
+        // A named pipe would be waited for.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = match OpenOptions::new().read(true).append(true).custom_flags(flags).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return check_folder(path),
+            file => file?,
         };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        file.take(HEADER.len() as u64).read_to_end(&mut beginning)?;
         check_header(&beginning)
     }
 
@@ -60,12 +64,30 @@ impl JobLog {
 
     /// Adds the row of a job that an earlier run has recorded, if that run did not come to it.
     pub fn add_missing(&mut self, number: u64, report: &Report, command: &[u8]) -> io::Result<()> {
-        match self.rows.get_mut(&one_line(command)) {
+        let row = row(number, report, command);
+        let key = row.splitn(2, |&byte| byte == b'\t').nth(1).unwrap_or_default();
+        match self.rows.get_mut(key.trim_ascii_end()) {
             Some(left) if *left > 0 => *left -= 1,
-            _ => self.add(number, report, command)?,
+            _ => self.file.write_all(&row)?,
         }
         Ok(())
     }
+
+    /// The same for a job whose record does not tell what its row has: any row of its command counts.
+    pub fn add_unknown(&mut self, number: u64, report: &Report, command: &[u8]) -> io::Result<()> {
+        let end = [b"\t", one_line(command).trim_ascii_end()].concat();
+        match self.rows.iter_mut().find(|(row, left)| **left > 0 && row.ends_with(&end)) {
+            Some((_, left)) => *left -= 1,
+            None => self.add(number, report, command)?,
+        }
+        Ok(())
+    }
+}
+
+/// An error if no file can be made there.
+fn check_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?)
 }
 
 /// A header that a crash has torn is one.
@@ -80,8 +102,8 @@ fn check_header(text: &[u8]) -> io::Result<()> {
 fn rows(text: &[u8]) -> HashMap<Vec<u8>, usize> {
     let mut rows = HashMap::new();
     for line in text.split(|&byte| byte == b'\n').skip(1) {
-        if let Some(command) = line.splitn(COLUMNS + 1, |&byte| byte == b'\t').nth(COLUMNS) {
-            *rows.entry(command.to_vec()).or_default() += 1;
+        if let Some(key) = line.splitn(2, |&byte| byte == b'\t').nth(1) {
+            *rows.entry(key.trim_ascii_end().to_vec()).or_default() += 1;
         }
     }
     rows

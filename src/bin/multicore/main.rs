@@ -24,6 +24,7 @@ mod program;
 mod quote;
 mod record;
 mod report;
+mod results;
 mod run;
 mod set_up;
 mod shell;

@@ -1,28 +1,23 @@
-//! What jobs have printed, on its way to the runner's own streams: grouped by job, in order with `-k`, and kept with `--results`.
+//! What jobs have printed, on its way to the runner's own streams: grouped by job, and in order with `-k`.
 //!
 //! Invariant: what waits for its turn lies in memory up to `MAX_WAITING_BYTES` and `MAX_WAITING_FILES`; all else waits in one
 //! unlinked file.
 
 use crate::parcels::Printed;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 const MAX_WAITING_BYTES: usize = 1 << 20;
 const MAX_WAITING_FILES: usize = 16;
-
-/// A file's name has at most 255 bytes.
-const MAX_NAME_BYTES: usize = 200;
 
 #[derive(Debug, Default)]
 pub struct Options {
     pub keep_order: bool,
     pub tag: bool,
     pub only_failed: bool,
-    pub results: Option<PathBuf>,
 }
 
 /// What one job has printed, and how much of that it had when it ended.
@@ -76,10 +71,7 @@ impl Printer {
     }
 
     /// A job has ended, or will print nothing.
-    pub fn ended(&mut self, number: u64, mut output: Option<Output>) -> io::Result<()> {
-        if let (Some(folder), Some(output)) = (&self.options.results, &mut output) {
-            keep(folder, number, output)?;
-        }
+    pub fn ended(&mut self, number: u64, output: Option<Output>) -> io::Result<()> {
         let output = output.filter(|output| output.bytes != [0, 0] && (output.is_failure || !self.options.only_failed));
         if !self.options.keep_order {
             return output.map_or(Ok(()), |output| self.write(output));
@@ -253,44 +245,9 @@ fn write_stream(reader: impl Read, target: &mut File, tag: Option<&[u8]>) -> io:
     }
 }
 
-/// Keeps what a job has printed as GNU parallel does: `DIR/1/INPUT/stdout`, `stderr` and `seq`.
-fn keep(folder: &std::path::Path, number: u64, output: &mut Output) -> io::Result<()> {
-    let folder = folder.join("1").join(std::ffi::OsStr::from_bytes(&folder_name(&output.input, number)));
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot keep results in {}: {error}", folder.display()))
-    };
-    fs::create_dir_all(&folder).map_err(named)?;
-    for (index, name) in ["stdout", "stderr"].into_iter().enumerate() {
-        let mut file = File::create(folder.join(name)).map_err(named)?;
-        copy(output, index, &mut file).map_err(named)?;
-    }
-    fs::write(folder.join("seq"), number.to_string()).map_err(named)
-}
-
-/// An input as the name of a folder: one component, that leads nowhere else.
-fn folder_name(input: &[u8], number: u64) -> Vec<u8> {
-    let mut name = Vec::with_capacity(input.len());
-    for &byte in input {
-        match byte {
-            b'\\' => name.extend_from_slice(br"\\"),
-            b'/' => name.extend_from_slice(br"\_"),
-            b'\t' => name.extend_from_slice(br"\t"),
-            _ => name.push(byte),
-        }
-    }
-    if input == b"." || input == b".." {
-        name.insert(0, b'\\');
-    }
-    if name.len() > MAX_NAME_BYTES {
-        name.truncate(MAX_NAME_BYTES);
-        name.extend_from_slice(format!("-{number}").as_bytes());
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{MAX_WAITING_BYTES, Options, Output, Printer, folder_name, write_stream};
+    use super::{MAX_WAITING_BYTES, Options, Output, Printer, write_stream};
     use crate::parcels::Printed;
     use std::io::{Read, Seek};
 
@@ -325,21 +282,5 @@ mod tests {
             target.read_to_string(&mut found).unwrap();
             assert_eq!(found, expected);
         }
-    }
-
-    #[test]
-    fn an_input_names_one_folder_below() {
-        for (input, name) in [
-            ("a/b", r"a\_b"),
-            ("x y", "x y"),
-            (r"a\b", r"a\\b"),
-            ("..", r"\.."),
-            (".", r"\."),
-            ("a\tb", r"a\tb"),
-            ("", ""),
-        ] {
-            assert_eq!(String::from_utf8(folder_name(input.as_bytes(), 7)).unwrap(), name);
-        }
-        assert_eq!(folder_name(&[b'x'; 300], 7).len(), 202);
     }
 }

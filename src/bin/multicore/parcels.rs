@@ -146,11 +146,16 @@ impl Sender {
         Ok(Sender { socket: address::connect(name)?, sent: 0 })
     }
 
+    /// The number of the parcel that is sent next.
+    pub fn next_parcel(&self) -> u64 {
+        u64::from(std::process::id()) << 32 | u64::from(self.sent.wrapping_add(1))
+    }
+
     /// Sends what lies in the files, and gives the parcel's number. True if the files went with it: then they are the
     /// runner's, and must not be written again.
     pub fn send(&mut self, files: [&File; 2], bytes: [u64; 2]) -> io::Result<(u64, bool)> {
+        let parcel = self.next_parcel();
         self.sent = self.sent.wrapping_add(1);
-        let parcel = u64::from(std::process::id()) << 32 | u64::from(self.sent);
         let mut message = Vec::with_capacity(HEADER_BYTES);
         message.extend([parcel, bytes[0], bytes[1]].iter().flat_map(|word| word.to_le_bytes()));
         let is_long = bytes[0].saturating_add(bytes[1]) > INLINE_BYTES;

@@ -21,6 +21,7 @@ use crate::joblog::JobLog;
 use crate::output::{Output, Printer};
 use crate::parcels::Counter;
 use crate::report::Report;
+use crate::results;
 use crate::summary::{INTERRUPTED, Summary};
 use crate::tell::tell;
 use crate::template::{Command, Template};
@@ -28,6 +29,7 @@ use multicore::{Cause, Error, ErrorKind, Pool, Task, journal};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 /// With a free slot and nothing to put in, a job that ends is noticed within this time.
@@ -60,6 +62,8 @@ pub struct Parts {
     pub directory: Vec<u8>,
     /// Whether a file's change makes it another input.
     pub fingerprints: bool,
+    /// Where outputs are kept.
+    pub results: Option<PathBuf>,
     pub slots: usize,
     pub gate: Gate,
     pub task: Task<String>,
@@ -117,17 +121,11 @@ impl Runner {
     /// # Errors
     /// A line for people: the journal or the system does not allow it.
     pub fn run(mut self) -> Result<u8, String> {
-        loop {
-            match self.fill()? {
-                Hindrance::Ended if self.running.is_empty() => break,
-                Hindrance::Full | Hindrance::Ended => self.take_next()?,
-                Hindrance::Waits if self.parts.task.completed() > self.taken => self.take_next()?,
-                Hindrance::Waits => {}
-            }
-            self.parts.bar.draw(&self.summary);
-        }
+        let ended = self.run_all();
         self.parts.bar.clear();
-        self.parts.printer.finish().map_err(cannot_print)?;
+        // Also what waits for its turn when the run cannot go on: its jobs are recorded, and never print again.
+        let printed = self.parts.printer.finish().map_err(cannot_print);
+        ended.and(printed)?;
         if let Some(line) = self.summary.more_skipped() {
             tell!("{line}");
         }
@@ -142,6 +140,18 @@ impl Runner {
         drop(pool);
         tell!("{}", self.summary.line(begun.elapsed()));
         Ok(code)
+    }
+
+    fn run_all(&mut self) -> Result<(), String> {
+        loop {
+            match self.fill()? {
+                Hindrance::Ended if self.running.is_empty() => return Ok(()),
+                Hindrance::Full | Hindrance::Ended => self.take_next()?,
+                Hindrance::Waits if self.parts.task.completed() > self.taken => self.take_next()?,
+                Hindrance::Waits => {}
+            }
+            self.parts.bar.draw(&self.summary);
+        }
     }
 
     /// Hands out commands until something hinders. Returns after `POLL` at the latest if that may pass by itself.
@@ -211,7 +221,7 @@ impl Runner {
 
     fn ended(&mut self, job: &Running, report: &Report) -> Result<(), String> {
         if job.is_skipped {
-            return self.skipped(job, report);
+            return self.skipped(job, Ok(report));
         }
         self.summary.count(job.number, report);
         if let Some(joblog) = &mut self.parts.joblog {
@@ -233,18 +243,29 @@ impl Runner {
         Ok(())
     }
 
-    fn skipped(&mut self, job: &Running, report: &Report) -> Result<(), String> {
+    /// A recorded job was left out. An error holds what is known where its record has no report: its worker was lost.
+    fn skipped(&mut self, job: &Running, report: Result<&Report, &Report>) -> Result<(), String> {
+        if let (Some(folder), Ok(report)) = (&self.parts.results, report) {
+            results::keep_missing(folder, job.number, &job.input, report).map_err(|error| error.to_string())?;
+        }
         if let Some(line) = self.summary.skip(&job.line) {
             self.parts.bar.clear();
             tell!("{line}");
         }
         if let Some(joblog) = &mut self.parts.joblog {
-            joblog.add_missing(job.number, report, &job.line).map_err(cannot_log)?;
+            match report {
+                Ok(report) => joblog.add_missing(job.number, report, &job.line),
+                Err(unknown) => joblog.add_unknown(job.number, unknown, &job.line),
+            }
+            .map_err(cannot_log)?;
         }
         self.parts.printer.ended(job.number, None).map_err(cannot_print)
     }
 
     fn print(&mut self, job: &Running, report: &Report) -> Result<(), String> {
+        if let Some(folder) = &self.parts.results {
+            results::keep(folder, job.number, &job.input, report).map_err(|error| error.to_string())?;
+        }
         let mut output = Output {
             input: job.input.clone(),
             bytes: [report.stdout_bytes, report.stderr_bytes],
@@ -272,6 +293,11 @@ impl Runner {
             took_us: job.clock.elapsed().as_micros() as u64,
             ..Report::default()
         };
+        if job.is_skipped {
+            // An earlier run has told of it, and all that it recorded is how the job ended.
+            let recorded = failed_report(error);
+            return self.skipped(job, recorded.as_ref().ok_or(&report));
+        }
         match error.kind() {
             ErrorKind::Failed => match failed_report(error) {
                 Some(told) => return self.ended(job, &told),

@@ -117,12 +117,14 @@ fn start(
     begun: Instant,
 ) -> Result<Runner, String> {
     plan.check_joblog()?;
+    let directory = std::env::current_dir().map_err(|error| format!("there is no current directory: {error}"))?;
     let temporary = std::env::temp_dir();
     let slots = slots(options, &inputs);
     let counter = (!options.ungroup).then(|| open_counter(slots, &temporary)).transpose()?;
     let beacon = Beacon::light().map_err(|error| format!("cannot listen for workers: {error}"))?;
     let settings = Settings {
         address: counter.as_ref().map(|counter| counter.name().to_vec()),
+        results: options.results.clone().map(|folder| directory.join(folder).into_os_string().into_vec()),
         temporary: temporary.clone().into_os_string().into_vec(),
         program,
         beacon: beacon.name().to_vec(),
@@ -135,7 +137,6 @@ fn start(
     let builder = Pool::builder().workers(slots).warm_memory(0).samples(false);
     let pool = builder.on_worker_start_with(job::set_up, settings).build().map_err(|error| error.to_string())?;
     let task = open_task(options, &pool, &plan).map_err(|error| error.to_string())?;
-    let directory = std::env::current_dir().map_err(|error| format!("there is no current directory: {error}"))?;
     let interrupts = Interrupts::watch(task.canceller(), beacon.clone())
         .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
     Ok(Runner::new(Parts {
@@ -144,6 +145,7 @@ fn start(
         template,
         directory: directory.into_os_string().into_vec(),
         fingerprints: options.fingerprint,
+        results: options.results.clone(),
         slots,
         gate: Gate::new(options.delay.unwrap_or_default(), options.load, options.memfree),
         joblog: plan.open_joblog()?,
@@ -169,12 +171,7 @@ fn open_task(options: &Run, pool: &Pool, plan: &Plan) -> Result<Task<String>, Er
 }
 
 fn open_printer(options: &Run, temporary: PathBuf) -> io::Result<Printer> {
-    let shown = Options {
-        keep_order: options.keep_order,
-        tag: options.tag,
-        only_failed: options.only_failed_output,
-        results: options.results.clone(),
-    };
+    let shown = Options { keep_order: options.keep_order, tag: options.tag, only_failed: options.only_failed_output };
     Printer::new(shown, temporary)
 }
 

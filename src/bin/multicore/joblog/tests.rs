@@ -65,3 +65,13 @@ fn a_table_that_is_begun_anew_is_empty() {
     drop(JobLog::open(file.path(), false).unwrap());
     assert_eq!(fs::read_to_string(file.path()).unwrap(), HEADER);
 }
+
+#[test]
+fn a_row_of_an_earlier_failure_is_not_taken_for_that_of_the_run_that_followed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    JobLog::open(file.path(), false).unwrap().add(1, &report(1), b"echo a").unwrap();
+    for rows in [2, 2] {
+        JobLog::open(file.path(), true).unwrap().add_missing(1, &report(0), b"echo a").unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap().lines().count(), 1 + rows);
+    }
+}
