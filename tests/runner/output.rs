@@ -156,3 +156,19 @@ fn progress_is_told_on_standard_error() {
     let outcome = place.run(&["--bar", "--eta", "-j1", "true", ":::", "1", "2"]);
     assert!(outcome.stderr.starts_with("[####") && outcome.stderr.contains("] 1/2 "), "{outcome:?}");
 }
+
+#[test]
+fn a_standard_output_that_does_not_wait_is_waited_for() {
+    let place = Place::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut command = place.shell("$M run -k 'head -c 300000 /dev/zero; :' ::: 1 2 2> said; echo $? > code");
+    let mut child = command.stdout(writer).spawn().unwrap();
+    // Of the command, which holds the pipe too.
+    drop(command);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let length = std::io::copy(&mut { reader }, &mut std::io::sink()).unwrap();
+    child.wait().unwrap();
+    assert_eq!((length, place.read("code").as_str()), (600_000, "0\n"), "{}", place.read("said"));
+}

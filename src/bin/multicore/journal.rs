@@ -26,7 +26,7 @@ pub fn run(action: JournalAction) -> Result<u8, String> {
 }
 
 fn show(path: &Path, as_json: bool) -> Result<u8, String> {
-    let reader = journal::read(path).map_err(|error| error.to_string())?;
+    let reader = journal::read(path).map_err(|error| record::in_words(&error))?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     if !as_json {
         let header = format!("{:<20}  {:<8}  {:>10}  {:>5}  {}", "finished (UTC)", "outcome", "took", "tries", "what");
@@ -37,7 +37,7 @@ fn show(path: &Path, as_json: bool) -> Result<u8, String> {
             Ok(record) => record,
             Err(error) => {
                 stdout.flush().or_else(unless_nobody_reads)?;
-                return Err(error.to_string());
+                return Err(record::in_words(&error));
             }
         };
         let line = if as_json { object(&record).to_string() } else { row(&record) };
@@ -59,14 +59,18 @@ fn unless_nobody_reads(error: io::Error) -> Result<(), String> {
 }
 
 fn check(path: &Path) -> Result<u8, String> {
-    let mut reader = journal::read(path).map_err(|error| error.to_string())?;
+    let mut reader = journal::read(path).map_err(|error| record::in_words(&error))?;
     let (mut done, mut failed) = (0_u64, 0_u64);
     for record in &mut reader {
         match record {
             Ok(record) if record.outcome() == Outcome::Done => done += 1,
             Ok(_) => failed += 1,
             Err(error) => {
-                print(&format!("{}: damaged behind {done} done and {failed} failed: {error}", path.display()))?;
+                print(&format!(
+                    "{}: damaged behind {done} done and {failed} failed: {}",
+                    path.display(),
+                    record::in_words(&error)
+                ))?;
                 return Ok(DAMAGED);
             }
         }
@@ -84,7 +88,7 @@ fn check(path: &Path) -> Result<u8, String> {
 }
 
 fn rewritten(path: &Path, compacted: Result<Compacted, multicore::Error>) -> Result<u8, String> {
-    let compacted = compacted.map_err(|error| error.to_string())?;
+    let compacted = compacted.map_err(|error| record::in_words(&error))?;
     let (outcomes, dropped) = (compacted.outcomes(), compacted.dropped());
     let (before, after) = (compacted.bytes_before(), compacted.bytes_after());
     print(&format!(

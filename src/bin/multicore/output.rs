@@ -4,6 +4,8 @@
 //! unlinked file.
 
 use crate::parcels::Printed;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -167,10 +169,10 @@ impl Printer {
             if output.bytes[index] == 0 {
                 continue;
             }
-            if self.options.tag {
-                let tag = output.input.clone();
+            let tag = self.options.tag.then(|| output.input.clone());
+            if tag.is_some() || !waits(&self.streams[index]) {
                 let reader = output.reader(index)?;
-                write_stream(reader, &mut self.streams[index], Some(&tag))?;
+                write_stream(reader, &mut self.streams[index], tag.as_deref())?;
             } else {
                 copy(&mut output, index, &mut self.streams[index])?;
             }
@@ -222,10 +224,35 @@ fn weight(printed: &Printed) -> (usize, usize) {
     }
 }
 
+/// False if a write may be refused while the reader is slow: another process that shares the stream has set `O_NONBLOCK`.
+fn waits(stream: &File) -> bool {
+    fcntl_getfl(stream).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK))
+}
+
+/// Waits for the reader itself where the stream does not.
+struct Patient<'a>(&'a mut File);
+
+impl Write for Patient<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(text) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(self.0, PollFlags::OUT)], None)?;
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Writes a stream with the tag before each line. A line may be longer than memory.
 fn write_stream(reader: impl Read, target: &mut File, tag: Option<&[u8]>) -> io::Result<()> {
     let mut reader = BufReader::new(reader);
-    let mut target = BufWriter::new(target);
+    let mut target = BufWriter::new(Patient(target));
     let Some(tag) = tag else { return io::copy(&mut reader, &mut target).and_then(|_| target.flush()) };
     let mut is_start = true;
     loop {

@@ -84,7 +84,7 @@ impl Counter {
 
     /// Forgets what workers have sent that are gone, and whose reports never came.
     pub fn forget_lost(&mut self) {
-        self.workers.retain(|_, socket| !has_hung_up(socket));
+        self.workers.retain(|_, socket| !has_ended(socket));
     }
 
     fn let_in(&mut self) -> io::Result<()> {
@@ -184,9 +184,10 @@ fn is_readable(socket: &OwnedFd) -> bool {
     events(socket).contains(PollFlags::IN)
 }
 
-fn has_hung_up(socket: &OwnedFd) -> bool {
-    let events = events(socket);
-    events.contains(PollFlags::HUP) && !events.contains(PollFlags::IN)
+/// True if the other end is closed and all that it sent is read.
+fn has_ended(socket: &OwnedFd) -> bool {
+    let flags = net::RecvFlags::DONTWAIT | net::RecvFlags::PEEK;
+    net::recv(socket, &mut [0_u8; 1], flags).is_ok_and(|(length, _)| length == 0)
 }
 
 fn events(socket: &OwnedFd) -> PollFlags {

@@ -69,6 +69,11 @@ impl Plan {
     }
 }
 
+/// An error in the words of the program, where the library names a function.
+pub fn in_words(error: &Error) -> String {
+    error.to_string().replace("`journal::repair`", "`multicore journal repair FILE`")
+}
+
 fn journal_of(joblog: PathBuf) -> PathBuf {
     let mut name = OsString::from(joblog);
     name.push(".journal");

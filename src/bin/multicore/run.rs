@@ -20,6 +20,7 @@ use crate::job;
 use crate::joblog::JobLog;
 use crate::output::{Output, Printer};
 use crate::parcels::Counter;
+use crate::record;
 use crate::report::Report;
 use crate::results;
 use crate::summary::{INTERRUPTED, Summary};
@@ -308,7 +309,7 @@ impl Runner {
             // The worker itself ends a job in time; this one could not.
             ErrorKind::TimedOut => report.set_timed_out(),
             ErrorKind::WorkerLost | ErrorKind::MemoryLimit | ErrorKind::Panicked => self.tell(job, error),
-            _ => return Err(error.to_string()),
+            _ => return Err(record::in_words(error)),
         }
         if let Some(Cause::Signal(signal)) = error.cause() {
             (report.exit, report.signal) = (0, signal);

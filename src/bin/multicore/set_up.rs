@@ -11,7 +11,7 @@ use crate::job::{self, Settings};
 use crate::output::{Options, Printer};
 use crate::parcels::Counter;
 use crate::program;
-use crate::record::Plan;
+use crate::record::{Plan, in_words};
 use crate::run::{Parts, Runner};
 use crate::tell::tell;
 use crate::template::Template;
@@ -136,7 +136,7 @@ fn start(
     // Jobs are processes of their own: samples of the workers' heaps tell nothing, and take 200 KiB of each.
     let builder = Pool::builder().workers(slots).warm_memory(0).samples(false);
     let pool = builder.on_worker_start_with(job::set_up, settings).build().map_err(|error| error.to_string())?;
-    let task = open_task(options, &pool, &plan).map_err(|error| error.to_string())?;
+    let task = open_task(options, &pool, &plan).map_err(|error| in_words(&error))?;
     let interrupts = Interrupts::watch(task.canceller(), beacon.clone())
         .map_err(|error| format!("cannot watch for Ctrl-C: {error}"))?;
     Ok(Runner::new(Parts {

@@ -57,3 +57,20 @@ fn a_parcel_that_was_not_sent_is_an_error_and_no_wait() {
     counter.forget_lost();
     assert!(counter.workers.is_empty());
 }
+
+#[test]
+fn a_worker_that_is_gone_keeps_no_socket_once_its_parcels_are_taken() {
+    let mut counter = Counter::open(1).unwrap();
+    let mut sender = Sender::connect(counter.name()).unwrap();
+    let files = [file(b"out"), file(b"")];
+    let parcels = [(); 2].map(|()| sender.send([&files[0], &files[1]], [3, 0]).unwrap().0);
+    counter.take(parcels[0]).unwrap();
+    counter.forget_lost();
+    assert_eq!(counter.workers.len(), 1, "it is there");
+    drop(sender);
+    counter.forget_lost();
+    assert_eq!(counter.workers.len(), 1, "it has sent more");
+    counter.take(parcels[1]).unwrap();
+    counter.forget_lost();
+    assert!(counter.workers.is_empty());
+}
