@@ -18,7 +18,6 @@
 //! Invariant: a parcel is in the socket before the report that names it is. So `take` never waits for a job.
 
 use crate::address;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{self, SocketFlags};
 use std::collections::HashMap;
@@ -26,10 +25,16 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Up to here output travels in the message itself.
 const INLINE_BYTES: u64 = 16 * 1024;
 const HEADER_BYTES: usize = 24;
+
+/// A worker that has connected is let in within this time.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SHORTAGE: Duration = Duration::from_millis(10);
 
 /// What a job has printed.
 #[derive(Debug)]
@@ -44,13 +49,14 @@ impl Default for Printed {
     }
 }
 
+/// The socket of each worker that has connected, by its process. A thread lets them in.
+type Workers = Arc<(Mutex<HashMap<u32, Arc<OwnedFd>>>, Condvar)>;
+
 /// The runner's end.
 #[derive(Debug)]
 pub struct Counter {
-    listener: OwnedFd,
     name: Vec<u8>,
-    /// One for each worker that has sent something, by its process.
-    workers: HashMap<u32, OwnedFd>,
+    workers: Workers,
     /// Parcels that came before their reports were read.
     waiting: HashMap<u64, Printed>,
     buffer: Vec<u8>,
@@ -60,8 +66,13 @@ impl Counter {
     /// `workers` may connect before one is let in.
     pub fn open(workers: usize) -> io::Result<Counter> {
         let (name, listener) = address::listen(workers)?;
+        let workers = Workers::default();
+        let entered = Arc::clone(&workers);
+        std::thread::Builder::new()
+            .name("multicore-parcels".to_string())
+            .spawn(move || let_in_all(&listener, &entered))?;
         let buffer = vec![0; HEADER_BYTES + INLINE_BYTES as usize];
-        Ok(Counter { listener, name, workers: HashMap::new(), waiting: HashMap::new(), buffer })
+        Ok(Counter { name, workers, waiting: HashMap::new(), buffer })
     }
 
     pub fn name(&self) -> &[u8] {
@@ -72,11 +83,8 @@ impl Counter {
     pub fn take(&mut self, parcel: u64) -> io::Result<Printed> {
         let process = process_of(parcel);
         while !self.waiting.contains_key(&parcel) {
-            if !self.workers.contains_key(&process) {
-                self.let_in()?;
-                continue;
-            }
-            let (number, printed) = self.receive(process)?;
+            let socket = self.socket(process)?;
+            let (number, printed) = self.receive(process, &socket)?;
             self.waiting.insert(number, printed);
         }
         Ok(self.waiting.remove(&parcel).unwrap_or_default())
@@ -84,30 +92,26 @@ impl Counter {
 
     /// Forgets what workers have sent that are gone, and whose reports never came.
     pub fn forget_lost(&mut self) {
-        self.workers.retain(|_, socket| !has_ended(socket));
+        lock(&self.workers.0).retain(|_, socket| !has_ended(socket));
     }
 
-    fn let_in(&mut self) -> io::Result<()> {
-        if !is_readable(&self.listener) {
-            return Err(io::Error::other("its worker has not connected"));
-        }
-        let socket = net::accept_with(&self.listener, SocketFlags::CLOEXEC)?;
-        let peer = net::sockopt::socket_peercred(&socket)?;
-        // The address can be guessed by nobody, and be seen by all: others of this machine are not let in.
-        if peer.uid == rustix::process::geteuid() {
-            self.workers.insert(peer.pid.as_raw_nonzero().get().cast_unsigned(), socket);
-        }
-        Ok(())
+    /// A worker has connected before its report came, and is let in soon.
+    fn socket(&self, process: u32) -> io::Result<Arc<OwnedFd>> {
+        let (workers, has_entered) = &*self.workers;
+        let workers = lock(workers);
+        let waited = has_entered.wait_timeout_while(workers, PATIENCE, |workers| !workers.contains_key(&process));
+        let (workers, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        workers.get(&process).cloned().ok_or_else(|| io::Error::other("its worker has not connected"))
     }
 
-    fn receive(&mut self, process: u32) -> io::Result<(u64, Printed)> {
+    fn receive(&mut self, process: u32, socket: &OwnedFd) -> io::Result<(u64, Printed)> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = net::RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut self.buffer)];
         let flags = net::RecvFlags::DONTWAIT | net::RecvFlags::CMSG_CLOEXEC;
-        let length = net::recvmsg(&self.workers[&process], &mut parts, &mut ancillary, flags)?.bytes;
+        let length = net::recvmsg(socket, &mut parts, &mut ancillary, flags)?.bytes;
         if length == 0 {
-            self.workers.remove(&process);
+            lock(&self.workers.0).remove(&process);
             return Err(io::Error::other("its worker has ended"));
         }
         let mut files = ancillary.drain().flat_map(|message| match message {
@@ -180,22 +184,38 @@ fn process_of(parcel: u64) -> u32 {
     (parcel >> 32) as u32
 }
 
-fn is_readable(socket: &OwnedFd) -> bool {
-    events(socket).contains(PollFlags::IN)
+/// Lets workers in, for as long as the process lives.
+fn let_in_all(listener: &OwnedFd, workers: &Workers) {
+    loop {
+        match let_in(listener) {
+            Ok(Some((process, socket))) => {
+                lock(&workers.0).insert(process, Arc::new(socket));
+                workers.1.notify_all();
+            }
+            Ok(None) => {}
+            // Descriptors are short for a while, or the one who connected is gone.
+            Err(_) => std::thread::sleep(SHORTAGE),
+        }
+    }
+}
+
+/// The address is seen by all of this machine: other users are turned away at once, or they would fill the queue in which
+/// workers wait.
+fn let_in(listener: &OwnedFd) -> io::Result<Option<(u32, OwnedFd)>> {
+    let socket = net::accept_with(listener, SocketFlags::CLOEXEC)?;
+    let peer = net::sockopt::socket_peercred(&socket)?;
+    let process = peer.pid.as_raw_nonzero().get().cast_unsigned();
+    Ok((peer.uid == rustix::process::geteuid()).then_some((process, socket)))
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// True if the other end is closed and all that it sent is read.
 fn has_ended(socket: &OwnedFd) -> bool {
     let flags = net::RecvFlags::DONTWAIT | net::RecvFlags::PEEK;
     net::recv(socket, &mut [0_u8; 1], flags).is_ok_and(|(length, _)| length == 0)
-}
-
-fn events(socket: &OwnedFd) -> PollFlags {
-    let mut sockets = [PollFd::new(socket, PollFlags::IN)];
-    match poll(&mut sockets, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })) {
-        Ok(_) => sockets[0].revents(),
-        Err(_) => PollFlags::empty(),
-    }
 }
 
 #[cfg(test)]

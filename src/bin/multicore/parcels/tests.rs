@@ -1,4 +1,4 @@
-use super::{Counter, INLINE_BYTES, Printed, Sender};
+use super::{Counter, INLINE_BYTES, Printed, Sender, lock};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 
@@ -55,7 +55,7 @@ fn a_parcel_that_was_not_sent_is_an_error_and_no_wait() {
     drop(sender);
     assert!(counter.take(unknown).is_err(), "the sender is gone");
     counter.forget_lost();
-    assert!(counter.workers.is_empty());
+    assert!(lock(&counter.workers.0).is_empty());
 }
 
 #[test]
@@ -66,11 +66,20 @@ fn a_worker_that_is_gone_keeps_no_socket_once_its_parcels_are_taken() {
     let parcels = [(); 2].map(|()| sender.send([&files[0], &files[1]], [3, 0]).unwrap().0);
     counter.take(parcels[0]).unwrap();
     counter.forget_lost();
-    assert_eq!(counter.workers.len(), 1, "it is there");
+    assert_eq!(lock(&counter.workers.0).len(), 1, "it is there");
     drop(sender);
     counter.forget_lost();
-    assert_eq!(counter.workers.len(), 1, "it has sent more");
+    assert_eq!(lock(&counter.workers.0).len(), 1, "it has sent more");
     counter.take(parcels[1]).unwrap();
     counter.forget_lost();
-    assert!(counter.workers.is_empty());
+    assert!(lock(&counter.workers.0).is_empty());
+}
+
+/// Nobody but the runner's user is let in; so others used to stay in the queue, and workers slept behind them.
+#[test]
+fn a_queue_that_is_full_empties_itself() {
+    let counter = Counter::open(1).unwrap();
+    // More than may wait: the last ones connect only if somebody takes the first ones out.
+    let senders: Vec<Sender> = (0..20).map(|_| Sender::connect(counter.name()).unwrap()).collect();
+    assert_eq!(senders.len(), 20);
 }
