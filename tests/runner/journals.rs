@@ -299,3 +299,18 @@ fn what_waits_for_its_turn_is_printed_when_the_run_cannot_go_on() {
     let outcome = place.run_shell(line);
     assert_eq!((outcome.stdout.as_str(), outcome.status.code()), ("2\n", Some(255)), "{outcome:?}");
 }
+
+#[test]
+fn a_damaged_journal_is_told_with_the_command_that_mends_it() {
+    let place = Place::new();
+    let inputs = ["true", ":::", "1", "2", "3"];
+    let options = ["--journal", "kept", "--sync", "-j1"];
+    assert_eq!(place.run(&[&options[..], &inputs].concat()).status.code(), Some(0));
+    let mut bytes = fs::read(place.path("kept")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(place.path("kept"), bytes).unwrap();
+    assert_refused(&place.run(&[&options[..], &inputs].concat()), "`multicore journal repair FILE`");
+    let outcome = place.run_shell("$M journal check kept");
+    assert!(outcome.stdout.contains("`multicore journal repair FILE`"), "{outcome:?}");
+}

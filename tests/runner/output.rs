@@ -172,3 +172,11 @@ fn a_standard_output_that_does_not_wait_is_waited_for() {
     child.wait().unwrap();
     assert_eq!((length, place.read("code").as_str()), (600_000, "0\n"), "{}", place.read("said"));
 }
+
+#[test]
+fn progress_is_drawn_while_a_job_runs() {
+    let place = Place::new();
+    let run = crate::process::Run::start_at_terminal(place.command(&["--bar", "-j1", "sleep", ":::", "0.7"]));
+    let outcome = run.finish();
+    assert!(outcome.stdout.matches("] 0/1").count() >= 3, "{outcome:?}");
+}

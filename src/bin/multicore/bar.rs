@@ -28,6 +28,11 @@ impl Bar {
         Bar { bar, eta, total, is_terminal, is_drawn: false, last: None, started: Instant::now() }
     }
 
+    /// True if it is to be drawn anew also while nothing ends.
+    pub fn is_live(&self) -> bool {
+        self.is_terminal && (self.bar || self.eta)
+    }
+
     /// Takes the line away, since something else is printed.
     pub fn clear(&mut self) {
         if self.is_drawn {

@@ -147,10 +147,22 @@ impl Runner {
         loop {
             match self.fill()? {
                 Hindrance::Ended if self.running.is_empty() => return Ok(()),
-                Hindrance::Full | Hindrance::Ended => self.take_next()?,
+                Hindrance::Full | Hindrance::Ended => {
+                    self.draw_until_one_ends();
+                    self.take_next()?;
+                }
                 Hindrance::Waits if self.parts.task.completed() > self.taken => self.take_next()?,
                 Hindrance::Waits => {}
             }
+            self.parts.bar.draw(&self.summary);
+        }
+    }
+
+    /// With a bar on a terminal, waits for the next job and draws meanwhile. It looks more often where jobs are short.
+    fn draw_until_one_ends(&mut self) {
+        let clock = Instant::now();
+        while self.parts.bar.is_live() && self.parts.task.completed() <= self.taken {
+            std::thread::sleep((clock.elapsed() / 8).clamp(Duration::from_micros(100), POLL));
             self.parts.bar.draw(&self.summary);
         }
     }
