@@ -7,14 +7,15 @@ use std::fs;
 #[test]
 fn outputs_are_grouped_by_job_and_in_order_if_asked() {
     let place = Place::new();
-    // The first job waits for the last, so that its output comes last without -k.
+    // The first job waits for the last, which begins when those between have been printed: they come first without -k.
     let line = "echo begin {#}; [ {#} = 4 ] && touch done; [ {#} = 1 ] && while ! [ -e done ]; do sleep 0.01; done; echo end {#}";
-    let outcome = place.run(&["-j4", "-k", "--clusters", "4", line]);
+    let outcome = place.run(&["-j2", "-k", "--clusters", "4", line]);
     let expected: String = (1..=4).map(|number| format!("begin {number}\nend {number}\n")).collect();
     assert_eq!(outcome.stdout, expected);
     fs::remove_file(place.path("done")).unwrap();
-    let outcome = place.run(&["-j4", "--clusters", "4", line]);
-    assert!(outcome.stdout.ends_with("begin 1\nend 1\n"), "{outcome:?}");
+    let outcome = place.run(&["-j2", "--clusters", "4", line]);
+    assert!(outcome.stdout.starts_with("begin 2\nend 2\nbegin 3\nend 3\n"), "{outcome:?}");
+    assert_eq!(outcome.stdout.lines().count(), 8, "{outcome:?}");
     for pair in outcome.stdout.lines().collect::<Vec<_>>().chunks(2) {
         assert_eq!(pair[0].replace("begin", "end"), pair[1], "mixed: {outcome:?}");
     }

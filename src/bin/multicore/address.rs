@@ -16,6 +16,11 @@ pub fn listen(connections: usize) -> io::Result<(Vec<u8>, OwnedFd)> {
     Ok((name, listener))
 }
 
+/// Ends an address at once: a child that another thread forks has a copy of the listener until it executes something.
+pub fn end(listener: OwnedFd) {
+    let _ = net::shutdown(&listener, net::Shutdown::Both);
+}
+
 /// Connects to an address of this user's.
 pub fn connect(name: &[u8]) -> io::Result<OwnedFd> {
     let socket = socket(SocketFlags::CLOEXEC)?;
@@ -41,14 +46,14 @@ fn socket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
 
 #[cfg(test)]
 mod tests {
-    use super::{connect, is_listened_at, listen};
+    use super::{connect, end, is_listened_at, listen};
 
     #[test]
     fn an_address_ends_with_its_listener() {
         let (name, listener) = listen(2).unwrap();
         // More than may wait.
         assert!((0..20).all(|_| is_listened_at(&name)));
-        drop(listener);
+        end(listener);
         assert!(!is_listened_at(&name));
         assert!(connect(&name).is_err());
         assert_ne!(listen(1).unwrap().0, name);

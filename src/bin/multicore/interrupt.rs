@@ -36,7 +36,9 @@ impl Beacon {
     }
 
     pub fn put_out(&self) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(listener) = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            address::end(listener);
+        }
     }
 }
 

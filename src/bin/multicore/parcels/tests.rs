@@ -46,7 +46,7 @@ fn parcels_come_in_any_order_short_and_long() {
 }
 
 #[test]
-fn a_parcel_that_was_not_sent_is_an_error_and_no_wait() {
+fn a_parcel_that_was_not_sent_is_an_error() {
     let mut counter = Counter::open(1).unwrap();
     let unknown = u64::from(std::process::id()) << 32 | 99;
     assert!(counter.take(unknown).is_err(), "nobody has connected");
