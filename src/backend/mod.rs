@@ -122,6 +122,8 @@ pub(crate) struct Reader {
     pub(crate) unread_bytes: usize,
     /// It waits for an outcome.
     pub(crate) is_awaited: bool,
+    /// Two threads may tell of it at once: what was so before counts no more.
+    pub(crate) turn: u64,
 }
 
 /// Which outcome a caller takes as it finishes.

@@ -210,14 +210,16 @@ impl State {
         self.settings.max_unread_bytes?;
         let reads = self.is_task_open && self.pieces.failure().is_none();
         let reader = match reads {
-            true => Reader {
-                unread_bytes: self.pieces.unread_bytes() + self.unsettled_bytes,
-                is_awaited: self.want.is_some(),
-            },
+            true => (self.pieces.unread_bytes() + self.unsettled_bytes, self.want.is_some()),
             // Nobody reads what comes, and so nobody waits for it to be read.
-            false => Reader { unread_bytes: 0, is_awaited: true },
+            false => (0, true),
         };
-        (std::mem::replace(&mut self.told, reader) != reader).then_some(reader)
+        if (self.told.unread_bytes, self.told.is_awaited) == reader {
+            return None;
+        }
+        let (unread_bytes, is_awaited) = reader;
+        self.told = Reader { unread_bytes, is_awaited, turn: self.told.turn + 1 };
+        Some(self.told)
     }
 
     /// True if no more results are to come than a caller waits for.

@@ -20,7 +20,8 @@ pub enum Durability {
     /// A caller that hands out a piece for each one that it gets waits for a group each time; unless nothing else is under way, when
     /// the sync comes at once. Let it hand out more pieces ahead, or use another level.
     Group(Duration),
-    /// No sync but one at the end. A power cut before may take the outcomes of the last half a minute or so, and their pieces are run again.
+    /// No sync. A power cut may take the outcomes of the last half a minute or so, and their pieces are run again. Until a later run has opened the
+    /// file, which syncs it, damage at its end passes for such a cut too.
     None,
 }
 

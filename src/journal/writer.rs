@@ -89,9 +89,8 @@ impl Writer {
             }
         }
         failpoint!("journal-ending");
-        if !self.has_failed {
-            // Where nothing was synced, all of it is now. That this is said tells damage from a torn tail later. A program that ends in order
-            // loses nothing if it fails.
+        if !self.has_failed && self.recorder.durability != Durability::None {
+            // All is synced. That this is said is of use only where the file is damaged later.
             let _ = self.log.close();
         }
         self.recorder.let_files_go();

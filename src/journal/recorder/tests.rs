@@ -105,7 +105,11 @@ fn the_inner_backend_is_told_of_the_reader() {
     assert_eq!(state.reader_to_tell(), None, "nothing has changed");
     state.pieces.settle(0, finished(0).settled);
     (state.unsettled, state.unsettled_bytes) = (1, 20);
-    let told = |unread_bytes, is_awaited| Some(Reader { unread_bytes, is_awaited });
+    let mut turn = 0;
+    let mut told = |unread_bytes, is_awaited| {
+        turn += 1;
+        Some(Reader { unread_bytes, is_awaited, turn })
+    };
     assert_eq!((state.reader_to_tell(), state.reader_to_tell()), (told(23, false), None));
     state.want = Some(Want::Piece(1));
     assert_eq!(state.reader_to_tell(), told(23, true));

@@ -45,6 +45,8 @@ impl TaskState {
 
     /// What its reader has now.
     pub(crate) fn set_reader(&mut self, reader: Reader) {
-        self.reader = Some(reader);
+        if self.reader.is_none_or(|known| known.turn < reader.turn) {
+            self.reader = Some(reader);
+        }
     }
 }

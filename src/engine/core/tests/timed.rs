@@ -152,7 +152,12 @@ fn what_a_wrapper_holds_for_its_reader_lets_no_more_pieces_begin() {
     let mut pool = PlayedPool::new(1);
     let (key, task) = keyed_task(&pool);
     pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(80), ..TaskSettings::default() });
-    let tell = |unread_bytes, is_awaited| pool.shared.tell_reader(key, Reader { unread_bytes, is_awaited });
+    let (shared, late) = (Arc::clone(&pool.shared), Arc::clone(&pool.shared));
+    let mut turn = 0;
+    let mut tell = |unread_bytes, is_awaited| {
+        turn += 1;
+        shared.tell_reader(key, Reader { unread_bytes, is_awaited, turn });
+    };
     tell(0, false);
     (0..100).for_each(|number| task.run(add, number, 0));
     // The worker answers all that it holds, and a wrapper takes it.
@@ -166,18 +171,20 @@ fn what_a_wrapper_holds_for_its_reader_lets_no_more_pieces_begin() {
     };
     // Each gives 8 bytes. Nothing is unread elsewhere, so there is room for more and more.
     assert_eq!(work(20), 20);
-    pool.shared.tell_reader(key, Reader { unread_bytes: 80, is_awaited: false });
+    tell(80, false);
     // What the worker holds by now is the last.
     work(usize::MAX);
     assert_eq!(work(1), 0, "nothing begins");
     for _ in 0..2 {
         // Somebody waits for the lowest one: that begins.
-        pool.shared.tell_reader(key, Reader { unread_bytes: 80, is_awaited: true });
+        tell(80, true);
         assert_eq!(work(1), 1);
-        pool.shared.tell_reader(key, Reader { unread_bytes: 80, is_awaited: false });
+        tell(80, false);
         work(usize::MAX);
         assert_eq!(work(1), 0, "nothing else begins");
     }
-    pool.shared.tell_reader(key, Reader { unread_bytes: 0, is_awaited: false });
+    tell(0, false);
+    // What another thread tells late was so before.
+    late.tell_reader(key, Reader { unread_bytes: 80, is_awaited: false, turn: 1 });
     assert_eq!(work(5), 5);
 }
