@@ -197,3 +197,19 @@ fn what_was_recorded_before_a_task_was_cancelled_or_stopped_stays() {
         }
     }
 }
+
+/// No worker could be started: the piece never began, and so a later run does not take it for failed.
+#[test]
+fn what_never_began_is_not_recorded_as_failed() {
+    let _watch = watchdog();
+    let lame = Pool::builder().workers(1).on_worker_start(|| std::process::exit(3)).build().unwrap();
+    let place = Place::new();
+    let errors = place.task(&lame, place.journal(), [1, 2]).get_each();
+    for error in errors.into_iter().map(Result::unwrap_err) {
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::WorkerLost, 0), "{error}");
+    }
+    assert_eq!(recorded(&place.journal()), (0, 0));
+    let pool = support::pool(1);
+    let task = place.task(&pool, Journal::at(place.journal()).resume_failed(false), [1, 2]);
+    assert_eq!(task.get().unwrap(), [2, 4]);
+}
