@@ -199,3 +199,23 @@ fn a_run_that_is_killed_at_any_call_on_its_file_goes_on() {
         }
     }
 }
+
+/// The same where a call fails: the first error ends the run, and what was given before is recorded.
+#[test]
+fn a_run_whose_file_has_errors_ends_and_the_next_one_goes_on() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("SKIPPED: errors of system calls, since there is no strace");
+        return;
+    }
+    for (call, error) in [("pwrite64", "EIO"), ("pwrite64", "ENOSPC"), ("fdatasync", "EIO")] {
+        for when in [2, 3, 5] {
+            let failed = check("pool/each", &format!("{error} of {call} {when}"), |folder| {
+                let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error={error}:when={when}"));
+                let wrapper = ["strace", "-qq", "-f", "-o", "/dev/null", "-e", &trace, "-e", &inject, "--"];
+                command_of("pool/each", folder, &wrapper.map(str::to_string))
+            });
+            // Each thread has its own count, and a busy machine records all in few calls.
+            assert!(failed || when > 2, "{error} of {call} was never seen");
+        }
+    }
+}
