@@ -186,7 +186,7 @@ fn parallel(
     };
     let task = task.max_unread(MAX_UNREAD_BYTES);
     let pieces = layout.ranges.iter().map(|(start, end)| ((folder.as_os_str().to_owned(), *start), *end));
-    task.run_all(render::piece, pieces);
+    task.run_all_into(render::piece, pieces);
     task.write_to(&mut sink).map_err(Problem::new)?;
     let sum = sink.finish()?;
     Ok((begin.elapsed(), sum))
@@ -196,8 +196,10 @@ fn parallel(
 fn serial(folder: &Path, layout: &Layout) -> Result<(Duration, Sum)> {
     let mut sink = Sink::new("serial", layout.rows, None);
     let begin = Instant::now();
+    let mut lines = String::new();
     for (start, end) in &layout.ranges {
-        let lines = render::render(folder.as_os_str(), *start, *end)?;
+        lines.clear();
+        render::render(folder.as_os_str(), *start, *end, &mut lines)?;
         sink.write_all(lines.as_bytes()).map_err(Problem::new)?;
     }
     let sum = sink.finish()?;

@@ -110,7 +110,11 @@ pub mod fuzz {
 }
 
 pub use crate::{
-    codec::{Format, value::Value},
+    codec::{
+        Format,
+        sink::{Bytes, Outcome, Sink},
+        value::Value,
+    },
     error::{Cause, Error, ErrorKind, Failure},
     pool::{Pool, builder::PoolBuilder, global::ranges, memory::Memory, ranges::Ranges},
     stats::functions::{FunctionStats, Suspect},
@@ -121,6 +125,7 @@ pub use crate::{
         canceller::Canceller,
         iter::{Iter, IterCompleted},
         progress::Progress,
+        reader::Reader,
     },
 };
 

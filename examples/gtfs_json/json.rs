@@ -1,4 +1,26 @@
-//! Text, whole numbers and decimals of a table, written as JSON values at the end of a `String`.
+//! Text, whole numbers and decimals of a table, written as JSON values at the end of a [`Text`].
+
+/// What text is appended to: a `String`, or the sink of a piece.
+pub trait Text {
+    fn push_str(&mut self, text: &str);
+
+    fn push(&mut self, character: char) {
+        self.push_str(character.encode_utf8(&mut [0; 4]));
+    }
+}
+
+impl Text for String {
+    fn push_str(&mut self, text: &str) {
+        String::push_str(self, text);
+    }
+}
+
+impl Text for multicore::Sink {
+    #[inline]
+    fn push_str(&mut self, text: &str) {
+        multicore::Sink::push_str(self, text);
+    }
+}
 
 /// True if a text needs no escapes between quotation marks. The loop has no branch for a byte, so the compiler checks sixteen
 /// bytes at a time: one call for a whole row costs less than one for each value.
@@ -11,7 +33,7 @@ fn needs_escape(byte: u8) -> bool {
 }
 
 /// Writes a text in quotation marks, with escapes.
-pub fn push_text(out: &mut String, text: &str) {
+pub fn push_text(out: &mut impl Text, text: &str) {
     out.push('"');
     let mut written = 0;
     for (place, byte) in text.bytes().enumerate().filter(|(_, byte)| needs_escape(*byte)) {
@@ -37,14 +59,14 @@ pub fn push_text(out: &mut String, text: &str) {
 }
 
 /// Writes a text, or `null` if it is empty.
-pub fn push_text_or_null(out: &mut String, text: &str) {
+pub fn push_text_or_null(out: &mut impl Text, text: &str) {
     if text.is_empty() { out.push_str("null") } else { push_text(out, text) }
 }
 
 /// Writes a non-negative whole number without leading zeroes, which JSON does not allow. If the text is no such number, returns
 /// false and writes nothing.
 #[must_use]
-pub fn push_integer(out: &mut String, text: &str) -> bool {
+pub fn push_integer(out: &mut impl Text, text: &str) -> bool {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return false;
     }
@@ -56,7 +78,7 @@ pub fn push_integer(out: &mut String, text: &str) -> bool {
 /// Writes a non-negative decimal: unchanged if it is valid JSON, else (`.5`, `007`, `+1`) in JSON's form. If the text is no such
 /// number, returns false and writes nothing.
 #[must_use]
-pub fn push_decimal(out: &mut String, text: &str) -> bool {
+pub fn push_decimal(out: &mut impl Text, text: &str) -> bool {
     if is_common_decimal(text.as_bytes()) {
         out.push_str(text);
         return true;

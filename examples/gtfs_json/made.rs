@@ -294,7 +294,8 @@ mod tests {
             let stop_times = first.path().join(STOP_TIMES);
             assert_eq!(rows::cut(&stop_times, |_| std::iter::empty()).unwrap().rows, rows);
             let header = fs::read_to_string(&stop_times).unwrap().find('\n').unwrap() as u64 + 1;
-            let json = render(first.path().as_os_str(), header, u64::MAX).unwrap();
+            let mut json = String::new();
+            render(first.path().as_os_str(), header, u64::MAX, &mut json).unwrap();
             assert_eq!(json.lines().count() as u64, rows);
             assert!(json.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
         }

@@ -10,25 +10,21 @@
 //!   (`location_id`, `location_group_id`). Then it has no `stop_name`.
 
 use crate::feed::{Feed, JOINED, STOP_TIMES, STOPS, TRIPS};
-use crate::json::{is_plain, push_decimal, push_integer, push_text};
+use crate::json::{Text, is_plain, push_decimal, push_integer, push_text};
 use crate::problem::Result;
 use crate::table::{Row, Table};
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// The piece: renders the rows from byte `from.1` to byte `end` of the feed in folder `from.0`.
-///
-/// A piece that may fail would normally return a `Result`, which the codec has to encode. Plain text travels unchanged, with one
-/// copy less. So a broken row, which is rare, is reported by unwinding: the caller gets an error with this message. It calls
-/// `resume_unwind` and not `panic!`, since a broken row is no bug in the program and must not reach the panic hook.
-pub fn piece(from: (OsString, u64), end: u64) -> String {
+/// The piece: renders the rows from byte `from.1` to byte `end` of the feed in folder `from.0`. A broken row is the piece's error.
+pub fn piece(from: (OsString, u64), end: u64, sink: &mut multicore::Sink) -> Result<()> {
     let (folder, start) = from;
-    render(&folder, start, end).unwrap_or_else(|problem| std::panic::resume_unwind(Box::new(problem.to_string())))
+    render(&folder, start, end, sink)
 }
 
-/// The same for a direct call, with the problem as an error.
-pub fn render(folder: &OsStr, start: u64, end: u64) -> Result<String> {
+/// The same for a direct call.
+pub fn render(folder: &OsStr, start: u64, end: u64, out: &mut impl Text) -> Result<()> {
     // A worker runs its pieces on one thread, so there is one of these for each worker. It keeps only the last feed.
     thread_local!(static LAST: RefCell<Option<Renderer>> = const { RefCell::new(None) });
     LAST.with_borrow_mut(|last| {
@@ -37,7 +33,7 @@ pub fn render(folder: &OsStr, start: u64, end: u64) -> Result<String> {
             *last = Some(Renderer::load(folder)?);
         }
         let Some(renderer) = last else { unreachable!("it was put there above") };
-        renderer.render(start, end)
+        renderer.render(start, end, out)
     })
 }
 
@@ -51,8 +47,6 @@ struct Renderer {
     stop_id: Option<usize>,
     /// The columns that can stand for `stop_id`.
     area_ids: Vec<usize>,
-    /// The length of the longest result so far, which is the initial capacity of the next one.
-    longest_bytes: usize,
 }
 
 struct Column {
@@ -118,16 +112,14 @@ impl Renderer {
             trip_id: table.required_column("trip_id")?,
             stop_sequence: table.required_column("stop_sequence")?,
             folder: folder.to_owned(),
-            longest_bytes: 0,
             feed,
             stop_id,
             area_ids,
         })
     }
 
-    fn render(&mut self, start: u64, end: u64) -> Result<String> {
+    fn render(&self, start: u64, end: u64, out: &mut impl Text) -> Result<()> {
         let mut table = Table::open_range(&Path::new(&self.folder).join(STOP_TIMES), start, end)?;
-        let mut out = String::with_capacity(self.longest_bytes);
         let mut row = Row::new();
         // The rows of a trip follow each other, so the trip is looked up only for the first of them.
         let mut trip_id = String::new();
@@ -141,15 +133,14 @@ impl Renderer {
                 trip_end.extend(self.trip(&trip_id).map_err(|what| table.problem(&row, what))?);
                 trip_end.push_str("}\n");
             }
-            self.push_columns(&mut out, &row).map_err(|what| table.problem(&row, what))?;
+            self.push_columns(out, &row).map_err(|what| table.problem(&row, what))?;
             out.push_str(self.stop(&row).map_err(|what| table.problem(&row, what))?);
             out.push_str(&trip_end);
         }
-        self.longest_bytes = self.longest_bytes.max(out.len());
-        Ok(out)
+        Ok(())
     }
 
-    fn push_columns(&self, out: &mut String, row: &Row) -> std::result::Result<(), String> {
+    fn push_columns(&self, out: &mut impl Text, row: &Row) -> std::result::Result<(), String> {
         let plain = is_plain(row.as_byte_record().as_slice());
         for (column, value) in self.columns.iter().zip(row) {
             out.push_str(&column.key);
@@ -245,10 +236,12 @@ mod tests {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let layout = rows::cut(&folder.path().join(STOP_TIMES), |bytes| (0..bytes).map(|byte| (byte, byte + 1)))?;
-        let parts = layout.ranges.iter().map(|(start, end)| render(folder.path().as_os_str(), *start, *end));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
-        assert_eq!(parts.len() as u64, layout.rows);
-        Ok(parts.concat())
+        assert_eq!(layout.ranges.len() as u64, layout.rows);
+        let mut text = String::new();
+        for (start, end) in &layout.ranges {
+            render(folder.path().as_os_str(), *start, *end, &mut text)?;
+        }
+        Ok(text)
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use crate::backend::{Backend, Counts, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
+use crate::codec::sink::Place;
 use crate::codec::{Encoded, Format};
 use crate::error::{Error, ErrorKind, PieceLabel};
 use parking_lot::Mutex;
@@ -282,14 +283,16 @@ impl Attempts<'_> {
     /// One attempt. That the limit has passed is seen when the piece has ended.
     fn run_once(&self, mut arguments: Vec<u8>, result: &mut Vec<u8>, start: Instant) -> Result<Reply, Failed> {
         result.clear();
-        let answer = panic::catch_unwind(AssertUnwindSafe(|| self.call.run(self.format, &mut arguments, &mut *result)));
+        let answer = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.call.run(self.format, &mut arguments, &mut Place::of_buffer(result))
+        }));
         if let Some(limit) = self.limit.filter(|&limit| start.elapsed() > limit) {
             return Err((ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}")));
         }
         match answer {
             Ok(Ok(Encoded::Own(bytes))) => Ok(Reply::Heap(bytes)),
             Ok(Ok(Encoded::InBuffer)) => Ok(Reply::copy_of(result)),
-            Ok(Err(fault @ Fault::Encode(_))) => Err((ErrorKind::Encode, fault.to_string())),
+            Ok(Err(fault @ (Fault::Encode(_) | Fault::TooLong { .. }))) => Err((ErrorKind::Encode, fault.to_string())),
             Ok(Err(fault @ Fault::Decode(_))) => Err((ErrorKind::Decode, fault.to_string())),
             Ok(Err(Fault::Failed(messages))) => Err((ErrorKind::Failed, messages)),
             Err(payload) => {

@@ -106,6 +106,15 @@ impl IntoIterator for Outcomes {
     }
 }
 
+/// What a caller gets that takes parts of results.
+#[derive(Debug)]
+pub(crate) enum Parts {
+    /// Bytes of the piece's result, of which more may follow.
+    Part(Vec<u8>),
+    /// The outcomes of pieces from this one on; of this one what follows the parts that were given before.
+    Rest(Outcomes),
+}
+
 /// Which outcomes a caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadOrder {
@@ -224,6 +233,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         order: ReadOrder,
         deadline: Option<Instant>,
     ) -> Option<Outcomes>;
+
+    /// The same, but gives parts of the piece's result while it runs, where the backend has them. `spare` is memory for a later
+    /// part.
+    fn take_parts(&self, task: TaskKey, next: usize, _spare: &mut Vec<u8>, deadline: Option<Instant>) -> Option<Parts> {
+        self.take_in_order(task, next, ReadOrder::Next, deadline).map(Parts::Rest)
+    }
 
     /// Takes the outcome of a piece that has finished. Waits for one, but not beyond the deadline, nor once the task is
     /// [interrupted](Self::interrupt): then `None`. A backend that does not know the task returns its error.

@@ -11,15 +11,16 @@
 
 use crate::codec::error::CodecError;
 use crate::codec::messages;
+use crate::codec::sink::{Outcome, Place, Sink};
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format};
 use std::error::Error as StdError;
 
 pub(crate) use crate::codec::error::{drop_payload, panic_text};
 
-/// Decodes `arguments`, calls the function, and encodes its result into `result`.
+/// Decodes `arguments`, calls the function, and encodes its result into the place for it.
 type Entry =
-    fn(function: Function, format: Format, arguments: &mut Vec<u8>, result: &mut Vec<u8>) -> Result<Encoded, Fault>;
+    fn(function: Function, format: Format, arguments: &mut Vec<u8>, place: &mut Place<'_>) -> Result<Encoded, Fault>;
 
 /// What the error of a function becomes first.
 type Failed = Box<dyn StdError + Send + Sync>;
@@ -45,6 +46,9 @@ pub(crate) enum Fault {
     /// The function returned an error: its messages.
     #[error("{0}")]
     Failed(String),
+    /// It was written while its piece ran.
+    #[error("its result takes more than the {most} bytes that this pool allows: write less, or set max_result_bytes")]
+    TooLong { most: u64 },
 }
 
 impl Call {
@@ -74,6 +78,12 @@ impl Call {
         Call { function: function as *const () as usize, entry: entry as *const () as usize }
     }
 
+    /// A call of `run_into`.
+    pub(crate) fn of_writing_pair<A: Value, B: Value, O: Outcome>(function: fn(A, B, &mut Sink) -> O) -> Self {
+        let entry: Entry = writing_pair_entry::<A, B, O>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
     /// A call of a hook without a value.
     pub(crate) fn of_hook(function: fn()) -> Self {
         let entry: Entry = hook_entry;
@@ -86,10 +96,11 @@ impl Call {
     }
 
     /// Runs the function in this process.
-    pub(crate) fn run(&self, format: Format, arguments: &mut Vec<u8>, result: &mut Vec<u8>) -> Result<Encoded, Fault> {
+    #[inline]
+    pub(crate) fn run(&self, format: Format, arguments: &mut Vec<u8>, place: &mut Place<'_>) -> Result<Encoded, Fault> {
         // SAFETY: by the invariant of `Call`, this is the address of an `Entry` in this image.
         let entry = unsafe { std::mem::transmute::<*const (), Entry>(std::ptr::with_exposed_provenance(self.entry)) };
-        entry(Function(std::ptr::with_exposed_provenance(self.function)), format, arguments, result)
+        entry(Function(std::ptr::with_exposed_provenance(self.function)), format, arguments, place)
     }
 
     /// Both addresses as offsets from `base`, in one word; `None` if one does not fit.
@@ -116,24 +127,24 @@ fn pair_entry<A: Value, B: Value, R: Value>(
     function: Function,
     format: Format,
     arguments: &mut Vec<u8>,
-    result: &mut Vec<u8>,
+    place: &mut Place<'_>,
 ) -> Result<Encoded, Fault> {
     // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn(A, B) -> R>(function.0) };
     let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
-    codec::encode_result(format, function(start, end), result).map_err(Fault::Encode)
+    codec::encode_result(format, function(start, end), place.buffer).map_err(Fault::Encode)
 }
 
 fn argument_entry<A: Value, R: Value>(
     function: Function,
     format: Format,
     arguments: &mut Vec<u8>,
-    result: &mut Vec<u8>,
+    place: &mut Place<'_>,
 ) -> Result<Encoded, Fault> {
     // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(function.0) };
     let argument = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
-    codec::encode_result(format, function(argument), result).map_err(Fault::Encode)
+    codec::encode_result(format, function(argument), place.buffer).map_err(Fault::Encode)
 }
 
 // As above.
@@ -142,39 +153,60 @@ fn fallible_pair_entry<A: Value, B: Value, R: Value, E: Into<Failed>>(
     function: Function,
     format: Format,
     arguments: &mut Vec<u8>,
-    result: &mut Vec<u8>,
+    place: &mut Place<'_>,
 ) -> Result<Encoded, Fault> {
     // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn(A, B) -> Result<R, E>>(function.0) };
     let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
-    encode_answer(format, function(start, end), result)
+    encode_answer(format, function(start, end), place)
 }
 
 fn fallible_argument_entry<A: Value, R: Value, E: Into<Failed>>(
     function: Function,
     format: Format,
     arguments: &mut Vec<u8>,
-    result: &mut Vec<u8>,
+    place: &mut Place<'_>,
 ) -> Result<Encoded, Fault> {
     // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> Result<R, E>>(function.0) };
     let argument = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
-    encode_answer(format, function(argument), result)
+    encode_answer(format, function(argument), place)
 }
 
 /// The result, or the messages of the error, whose own code runs here: a panic of it is the piece's.
 fn encode_answer<R: Value, E: Into<Failed>>(
     format: Format,
     answer: Result<R, E>,
-    result: &mut Vec<u8>,
+    place: &mut Place<'_>,
 ) -> Result<Encoded, Fault> {
     match answer {
-        Ok(value) => codec::encode_result(format, value, result).map_err(Fault::Encode),
+        Ok(value) => codec::encode_result(format, value, place.buffer).map_err(Fault::Encode),
         Err(error) => Err(Fault::Failed(messages::of_error(&*error.into()))),
     }
 }
 
-fn hook_entry(function: Function, _: Format, _: &mut Vec<u8>, _: &mut Vec<u8>) -> Result<Encoded, Fault> {
+// As above.
+#[allow(clippy::ptr_arg)]
+fn writing_pair_entry<A: Value, B: Value, O: Outcome>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    place: &mut Place<'_>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A, B, &mut Sink) -> O>(function.0) };
+    let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
+    let mut sink = Sink::new(place);
+    let outcome = function(start, end, &mut sink);
+    sink.end(place)?;
+    match outcome.into_result() {
+        Ok(()) => Ok(Encoded::InBuffer),
+        // The error's own code runs here: a panic of it is the piece's.
+        Err(error) => Err(Fault::Failed(messages::of_error(&*error))),
+    }
+}
+
+fn hook_entry(function: Function, _: Format, _: &mut Vec<u8>, _: &mut Place<'_>) -> Result<Encoded, Fault> {
     // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
     let function = unsafe { std::mem::transmute::<*const (), fn()>(function.0) };
     function();

@@ -18,6 +18,7 @@ pub(crate) mod error;
 mod json;
 pub(crate) mod messages;
 mod proof;
+pub(crate) mod sink;
 pub(crate) mod value;
 
 use self::error::CodecError;

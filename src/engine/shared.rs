@@ -16,7 +16,8 @@ use super::core::{Closed, Core, NextFinished, Want};
 use super::report;
 use super::unpark::Wake;
 use crate::backend::{
-    Backend, Counts, Finished, Outcomes, ReadOrder, Reader, Settled, Site, TaskKey, TaskSettings, Wanted, Workers,
+    Backend, Counts, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, TaskKey, TaskSettings, Wanted,
+    Workers,
 };
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -284,6 +285,18 @@ impl Backend for Shared {
             ReadOrder::Next => Want::Piece(next),
         };
         self.wait(key, want, deadline, |core| core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
+    }
+
+    fn take_parts(&self, key: TaskKey, next: usize, spare: &mut Vec<u8>, deadline: Option<Instant>) -> Option<Parts> {
+        if !process::is_current(self.owner) {
+            return Some(Parts::Rest(Outcomes::One(Settled::Failed(foreign()))));
+        }
+        self.wait(key, Want::Piece(next), deadline, |core| {
+            if let Some(part) = core.take_part(key, next, spare) {
+                return Some(Parts::Part(part));
+            }
+            core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES).map(Parts::Rest)
+        })
     }
 
     fn take_finished(&self, key: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished> {

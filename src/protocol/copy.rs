@@ -1,7 +1,8 @@
 //! Copies between the words of a ring, which another process may be writing at the same time, and private bytes.
 //!
 //! Invariant: each word of the shared memory is read or written once, and only as an atomic or by an instruction that the
-//! compiler cannot see into. So no byte is read twice, and whatever the peer does, the result is only wrong bytes.
+//! compiler cannot see into. So no byte is read twice, and whatever the peer does, the result is only wrong bytes. (What a producer
+//! writes in place, [`write_at`], is written as often as it likes, and never read by it.)
 
 #![allow(unsafe_code)]
 
@@ -42,6 +43,26 @@ fn many_into_words(words: &[AtomicU64], bytes: &[u8]) {
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
         words[whole.len()].store(u64::from_le_bytes(last), Relaxed);
+    }
+}
+
+/// Copies `bytes` to the bytes of `words` from `offset` on, in a part of the ring that its producer has reserved: nobody else
+/// touches that before it is published.
+#[inline]
+pub(crate) fn write_at(words: &[AtomicU64], offset: usize, bytes: &[u8]) {
+    assert!(offset <= size_of_val(words) && bytes.len() <= size_of_val(words) - offset);
+    #[cfg(not(loom))]
+    {
+        // SAFETY: the sum lies within the slice (asserted), whose words may be written through a shared reference.
+        let target = unsafe { words.as_ptr().cast_mut().cast::<u8>().add(offset) };
+        // SAFETY: the target has room for all of it (asserted), and a private slice does not overlap with a ring. The reserved
+        // words are read by nobody before the Release (publish-record) that follows this: no other access is concurrent.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+    }
+    #[cfg(loom)]
+    for (index, &byte) in bytes.iter().enumerate() {
+        let (word, shift) = (&words[(offset + index) / 8], (offset + index) % 8 * 8);
+        word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(byte) << shift, Relaxed);
     }
 }
 

@@ -85,6 +85,15 @@ pub(crate) struct Producer {
     held: Option<(u64, u64)>,
 }
 
+/// Where the payload of a record is written in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// The index of its first word.
+    pub(crate) first: usize,
+    /// The most that fits.
+    pub(crate) bytes: usize,
+}
+
 /// The number of words of a record with this payload, its header included.
 pub(crate) fn record_words(payload_bytes: usize) -> u64 {
     1 + payload_bytes.div_ceil(8) as u64
@@ -144,6 +153,38 @@ impl Producer {
         let start = self.tail;
         self.finish(words, header.to_word(payload_bytes), need);
         Ok(start)
+    }
+
+    /// Room for a record whose payload is written in place: for at most `most_bytes`, and for `least_bytes` at least. Nothing
+    /// is announced before [`commit`](Self::commit), and a room that is not committed leaves no trace.
+    pub(crate) fn reserve(&mut self, words: &[AtomicU64], least_bytes: usize, most_bytes: usize) -> Result<Room, Full> {
+        debug_assert!(words.len().is_power_of_two() && most_bytes <= MAX_PAYLOAD_BYTES && least_bytes <= most_bytes);
+        let capacity = words.len() as u64;
+        // Without the zero that means "no record yet".
+        let free = capacity - (self.tail - self.consumed) - 1;
+        let to_end = capacity - (self.tail & (capacity - 1));
+        let least_words = record_words(least_bytes);
+        let mut room_words = free.min(to_end);
+        if room_words < least_words && to_end < free {
+            // What is left before the end of the ring is too short.
+            room_words = free - to_end;
+            if room_words >= least_words {
+                let filler = Header { kind: SKIP, flags: 0, sequence: 0 };
+                self.finish(words, filler.to_word((to_end as usize - 1) * 8), to_end);
+            }
+        }
+        if room_words < least_words {
+            return Err(Full);
+        }
+        let first = (self.tail & (capacity - 1)) as usize + 1;
+        Ok(Room { first, bytes: ((room_words as usize - 1) * 8).min(most_bytes) })
+    }
+
+    /// Makes a record of the room that was reserved last, with the payload that was written there. The consumer does not see it
+    /// before [`publish`](Self::publish).
+    pub(crate) fn commit(&mut self, words: &[AtomicU64], room: Room, header: Header, payload_bytes: usize) {
+        debug_assert!(payload_bytes <= room.bytes && room.first as u64 == (self.tail & (words.len() as u64 - 1)) + 1);
+        self.finish(words, header.to_word(payload_bytes), record_words(payload_bytes));
     }
 
     #[inline(always)]

@@ -6,6 +6,8 @@
 //! | `out_head`                | *back* | worker     | parent  | the position up to which the worker has read *out*'s ring |
 //! | `started_ns`, `started`   | *back* | worker     | parent  | when the worker began a piece, and which               |
 //! | `first_cost`              | *back* | worker     | parent  | how long the first piece took after the worker was woken, and which that was |
+//! | `back_tail`               | *back* | worker     | parent  | a hint: up to which position parts of open results are worth a look |
+//! | `ended`                   | *back* | worker     | parent  | a hint: the last piece whose open result is complete  |
 //!
 //! Who is told a head may write over what lies before it; so all reads of that must come before. Who is told of a start
 //! reads the time that belongs to it, or that of a later piece, and then the earlier one is answered already.
@@ -51,6 +53,27 @@ pub(crate) fn tell_cost(word: &AtomicU64, sequence: u32, cost_ns: u64) {
 pub(crate) fn told_cost(word: &AtomicU64, sequence: u32) -> Option<u64> {
     let told = word.load(Relaxed);
     (told >> 32 == u64::from(sequence)).then_some(told & u64::from(u32::MAX))
+}
+
+/// The worker tells that an open result is worth a look up to this position. A hint: the records themselves are published by
+/// their headers.
+pub(crate) fn tell_tail(word: &AtomicU64, tail: u64) {
+    word.store(tail, Relaxed);
+}
+
+/// Up to which position open results are worth a look, by the worker's word.
+pub(crate) fn told_tail(word: &AtomicU64) -> u64 {
+    word.load(Relaxed)
+}
+
+/// The worker tells that the open result of this piece, and all before it, are complete. A hint, too.
+pub(crate) fn tell_ended(word: &AtomicU32, sequence: u32) {
+    word.store(sequence, Relaxed);
+}
+
+/// The last piece whose open result is complete, by the worker's word.
+pub(crate) fn told_ended(word: &AtomicU32) -> u32 {
+    word.load(Relaxed)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Collecting a task's results: waiting for them, decoding them, writing them.
 
-use crate::backend::{Finished, Outcomes, ReadOrder, Settled, Wanted};
+use crate::backend::{Finished, Outcomes, Parts, ReadOrder, Settled, Wanted};
 use crate::codec::bytes::Reply;
 use crate::codec::error::{CodecError, guarded};
 use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::error::{Error, ErrorKind};
 use crate::task::Task;
+use crate::task::reader::{self, Cursor};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -60,38 +61,24 @@ impl<R: Value> Task<R> {
 
     /// Writes the results one after the other in `run` order, as they come, and gives the number of
     /// bytes written. `R` must be `String` or `Vec<u8>`, and the format not JSON; bounded as
-    /// [`iter`](Self::iter).
+    /// [`iter`](Self::iter). Of a piece that [writes its result](Self::run_into), parts are written while it runs.
     ///
     /// # Errors
-    /// As [`get`](Self::get), with what came before the failed piece written;
+    /// As [`get`](Self::get), with what came before the failed piece written, and perhaps a first part of what that piece wrote;
     /// [`Encode`](ErrorKind::Encode) if the results are not bytes; [`System`](ErrorKind::System)
     /// if writing fails.
-    pub fn write_to(mut self, writer: &mut impl io::Write) -> Result<u64, Error> {
-        if !codec::is_bytes::<R>() || self.settings.format == Format::Json {
-            return Err(Error::new(
-                ErrorKind::Encode,
-                "write_to writes results that travel as they are: let the pieces give a String or Vec<u8>, in Format::Bincode or Format::Raw",
-            ));
-        }
+    pub fn write_to(mut self, writer: &mut (impl io::Write + ?Sized)) -> Result<u64, Error> {
+        reader::check(&self, "write_to writes")?;
         self.bound_unread();
-        let (mut next, mut left, mut written) = (0, self.left(), 0);
-        while left > 0 {
-            next = self.next_from(next);
-            let Some(batch) = self.take_in_order(next, ReadOrder::Next, None) else { break };
-            for settled in batch {
-                let bytes = match settled {
-                    Settled::Done(bytes) => bytes,
-                    Settled::Failed(error) => return Err(error),
-                };
-                writer.write_all(bytes.as_slice()).map_err(|error| {
-                    Error::system(&format!("cannot write the result of piece {next}, {} bytes", bytes.len()), error)
-                })?;
-                written += bytes.len() as u64;
-                (next, left) = (next + 1, left - 1);
-                if let Reply::Heap(buffer) = bytes {
-                    self.backend.reuse(buffer);
-                }
-            }
+        let (mut cursor, mut written) = (Cursor::new(&self), 0);
+        while let Some(chunk) = cursor.next(&self) {
+            let chunk = chunk?;
+            let (bytes, number) = (chunk.bytes.as_slice(), chunk.number);
+            writer.write_all(bytes).map_err(|error| {
+                Error::system(&format!("cannot write the result of piece {number}, {} bytes", bytes.len()), error)
+            })?;
+            written += bytes.len() as u64;
+            cursor.reuse(&self, chunk);
         }
         Ok(written)
     }
@@ -128,6 +115,12 @@ impl<R: Value> Task<R> {
 
     pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
         let taken = self.backend.take_in_order(self.key, next, order, deadline);
+        self.tell_progress();
+        taken
+    }
+
+    pub(super) fn take_parts(&self, next: usize, spare: &mut Vec<u8>) -> Option<Parts> {
+        let taken = self.backend.take_parts(self.key, next, spare, None);
         self.tell_progress();
         taken
     }

@@ -6,10 +6,12 @@
 mod bar;
 pub(crate) mod canceller;
 mod collect;
+mod into;
 pub(crate) mod iter;
 #[cfg(feature = "journal")]
 mod journalled;
 pub(crate) mod progress;
+pub(crate) mod reader;
 mod taken;
 
 use self::canceller::Canceller;
@@ -86,6 +88,7 @@ pub struct Task<R> {
     settings: TaskSettings,
     /// The time limit is zero: no piece can begin.
     has_no_time: bool,
+    whole_pieces: bool,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
     /// Those that the caller has taken before the task is collected; most tasks have none.
@@ -107,6 +110,7 @@ impl<R> Task<R> {
             key,
             settings: TaskSettings::default(),
             has_no_time: false,
+            whole_pieces: false,
             pieces: Cell::new(0),
             taken: None,
             reporter: None,
@@ -335,29 +339,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn run_all<A: Value, B: Value>(&self, function: fn(A, B) -> R, pairs: impl IntoIterator<Item = (A, B)>) {
         let site = Site { call: Call::of_pair(function), location: Location::caller() };
-        let format = self.settings.format;
-        let mut batch = Batch::new(self.scratch.take());
-        let refuses = self.refuses();
-        // The iterator may hand out pieces of this very task: nothing is borrowed.
-        for (start, end) in pairs {
-            let from = batch.bytes.len();
-            let encoded = guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes));
-            match encoded {
-                Ok(()) if batch.bytes.len() - from < BATCH_BYTES && !refuses => {
-                    batch.ends.push(batch.bytes.len());
-                    if batch.is_full() {
-                        self.add_batch(site, &mut batch);
-                    }
-                }
-                encoded => {
-                    let own = batch.split_off(from);
-                    self.add_batch(site, &mut batch);
-                    self.add(site, encoded.map(|()| Encoded::Own(own)), &mut Vec::new());
-                }
-            }
-        }
-        self.add_batch(site, &mut batch);
-        self.scratch.replace(batch.bytes);
+        self.add_pairs(site, pairs);
     }
 
     #[inline(always)]

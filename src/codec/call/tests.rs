@@ -13,7 +13,7 @@ fn shout(text: String) -> String {
 /// Runs a call in this process on these arguments.
 fn run(call: Call, format: Format, mut arguments: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let mut result = Vec::new();
-    match call.run(format, &mut arguments, &mut result)? {
+    match call.run(format, &mut arguments, &mut Place::of_buffer(&mut result))? {
         Encoded::InBuffer => Ok(result),
         Encoded::Own(bytes) => Ok(bytes),
     }

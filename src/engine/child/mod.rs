@@ -17,6 +17,7 @@ mod hooks;
 mod output;
 mod panics;
 mod prologue;
+mod replies;
 mod sampler;
 mod server;
 pub(crate) mod worker;

@@ -11,21 +11,25 @@
 use super::calls::ParentCalls;
 use super::output::Output;
 use super::panics::describe_panic;
+use super::replies::Replies;
 use super::sampler::Sampler;
 use crate::codec::call::{Call, Fault};
+use crate::codec::sink::{Outlet, Place, Window};
 use crate::codec::{Encoded, Format};
-use crate::engine::wire::pair::{CHUNK_BYTES, Pair};
+use crate::engine::wire::pair::Pair;
 use crate::engine::wire::record::{self, Outcome};
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::failpoint::failpoint;
 use crate::protocol::claim;
-use crate::protocol::ring::{Consumer, Header, Producer, Record};
-use crate::protocol::sleep::{self, LOW_WATER, Listener, Listening};
+use crate::protocol::ring::{Consumer, Header, Record};
+use crate::protocol::sleep::{self, LOW_WATER, Listening};
 use crate::protocol::told;
 use crate::sys::event::Event;
 use crate::sys::spin::{self, Spin};
 use crate::sys::{allocator, clock, fault, futex, process};
+use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -55,10 +59,10 @@ pub(crate) fn is_worker() -> bool {
 pub(crate) struct Worker {
     pair: &'static Pair,
     work: Consumer,
-    replies: Producer,
-    listener: Listener,
-    caller: Event,
-    supervisor: Event,
+    /// What it says; also by the sink of the piece that runs.
+    replies: Rc<RefCell<Replies>>,
+    /// The same for a sink.
+    outlet: Rc<dyn Outlet>,
     calls: ParentCalls,
     output: Output,
     sampler: Sampler,
@@ -77,17 +81,16 @@ impl Worker {
     /// A worker that has read and written nothing yet. `events` wake the caller and the supervisor.
     pub(crate) fn new(
         pair: &'static Pair,
-        (caller, supervisor): (Event, Event),
+        events: (Event, Event),
         calls: ParentCalls,
         result_limit: ResultLimit,
     ) -> Self {
+        let replies = Rc::new(RefCell::new(Replies::new(pair, events, result_limit)));
         Worker {
             pair,
             work: Consumer::new(),
-            replies: Producer::new(),
-            listener: Listener::new(),
-            caller,
-            supervisor,
+            outlet: Rc::clone(&replies) as Rc<dyn Outlet>,
+            replies,
             calls,
             output: Output::new(),
             sampler: Sampler::default(),
@@ -133,7 +136,8 @@ impl Worker {
         }
         let (flags, sample) = self.sampler.sample();
         // Without a signal: the parent reads it with the next reply.
-        self.push(Header { kind: record::SAMPLE, flags, sequence }, &sample.to_words(), &[]);
+        let header = Header { kind: record::SAMPLE, flags, sequence };
+        self.replies.borrow_mut().push(header, &sample.to_words(), &[]);
         failpoint!("worker-sampled");
     }
 
@@ -166,33 +170,40 @@ impl Worker {
         }
         let (was_woken, is_timed) = (std::mem::take(&mut self.was_woken), flags & record::TIMED != 0);
         let began_ns = if was_woken || is_timed { clock::now_ns() } else { 0 };
-        let (outcome, own) = self.run_within_limit(call, format);
+        self.replies.borrow_mut().begin(sequence, is_timed);
+        let (outcome, own, last) = self.run_within_limit(call, format);
         let took_ns = if was_woken || is_timed { clock::now_ns().saturating_sub(began_ns) } else { 0 };
         if was_woken {
             told::tell_cost(self.pair.first_cost(), sequence, took_ns);
         }
         let notable = flags & LOW_WATER != 0 || outcome != Outcome::Result;
+        if let Some(last) = last {
+            self.replies.borrow_mut().reply_written(last, is_timed.then_some(took_ns).as_slice(), notable);
+            self.keep(own.unwrap_or_default());
+            return true;
+        }
         let result = match own {
             Some(bytes) => bytes,
             None => std::mem::take(&mut self.result),
         };
-        self.reply((sequence, outcome), is_timed.then_some(took_ns).as_slice(), &result, notable);
+        let took_ns = is_timed.then_some(took_ns);
+        self.replies.borrow_mut().reply((sequence, outcome), took_ns.as_slice(), &result, notable);
         self.keep(result);
         true
     }
 
     /// As [`run`](Self::run), but a result that is longer than the pool allows becomes an error.
-    fn run_within_limit(&mut self, call: Call, format: Format) -> (Outcome, Option<Vec<u8>>) {
-        let (outcome, own) = self.run(call, format);
+    fn run_within_limit(&mut self, call: Call, format: Format) -> (Outcome, Option<Vec<u8>>, Option<Window>) {
+        let (outcome, own, last) = self.run(call, format);
         let bytes = own.as_ref().unwrap_or(&self.result).len();
         if outcome != Outcome::Result || self.result_limit.allows(bytes) {
-            return (outcome, own);
+            return (outcome, own, last);
         }
         let most = self.result_limit.most_bytes();
         let message = format!(
             "its result takes {bytes} bytes, and this pool allows {most}: return less, or set max_result_bytes"
         );
-        (Outcome::EncodeFailed, Some(message.into_bytes()))
+        (Outcome::EncodeFailed, Some(message.into_bytes()), None)
     }
 
     /// Keeps the buffers for the next piece, unless they have grown beyond [`KEPT_BUFFER_BYTES`].
@@ -228,100 +239,51 @@ impl Worker {
         self.work.pass(record);
         told::tell_head(self.pair.out_head(), self.work.head());
         failpoint!("worker-head-told");
-        self.signal(true);
+        self.replies.borrow_mut().signal(true);
     }
 
-    /// Calls the function. Its result is in the vector that is returned, or in `self.result`.
-    fn run(&mut self, call: Call, format: Format) -> (Outcome, Option<Vec<u8>>) {
+    /// Calls the function. Its result is in the vector that is returned, in `self.result`, or, up to the window that is
+    /// returned, with the parent.
+    fn run(&mut self, call: Call, format: Format) -> (Outcome, Option<Vec<u8>>, Option<Window>) {
         let (arguments, result) = (&mut self.arguments, &mut self.result);
         result.clear();
         fault::forget_refusals();
-        let answer = panic::catch_unwind(AssertUnwindSafe(|| call.run(format, arguments, result)));
+        let mut place = Place { buffer: result, outlet: Some(&self.outlet), last: None };
+        let answer = panic::catch_unwind(AssertUnwindSafe(|| call.run(format, arguments, &mut place)));
+        let last = place.last;
         if !process::is_current(self.process) {
             // The piece forked, and this is the child: the worker itself replies.
             process::exit_now(0);
         }
         self.output.flush();
         failpoint!("worker-called");
-        match answer {
-            Ok(Ok(Encoded::InBuffer)) => (Outcome::Result, None),
-            Ok(Ok(Encoded::Own(bytes))) => (Outcome::Result, Some(bytes)),
-            Ok(Err(fault)) => {
-                let outcome = match fault {
-                    Fault::Decode(_) => Outcome::DecodeFailed,
-                    Fault::Encode(_) => Outcome::EncodeFailed,
-                    Fault::Failed(_) => Outcome::Failed,
-                };
-                (outcome, Some(fault.to_string().into_bytes()))
+        let fault = match answer {
+            Ok(Ok(Encoded::InBuffer)) => return (Outcome::Result, None, last),
+            Ok(Ok(Encoded::Own(bytes))) => return (Outcome::Result, Some(bytes), None),
+            Ok(Err(fault)) => fault,
+            Err(payload) => {
+                self.replies.borrow_mut().forget_window();
+                return (Outcome::Panicked, Some(describe_panic(payload).into_bytes()), None);
             }
-            Err(payload) => (Outcome::Panicked, Some(describe_panic(payload).into_bytes())),
-        }
+        };
+        self.replies.borrow_mut().forget_window();
+        let outcome = match fault {
+            Fault::Decode(_) => Outcome::DecodeFailed,
+            Fault::Encode(_) | Fault::TooLong { .. } => Outcome::EncodeFailed,
+            Fault::Failed(_) => Outcome::Failed,
+        };
+        (outcome, Some(fault.to_string().into_bytes()), None)
     }
 
     /// Tells the parent that this worker is ready. The first piece can write over the word for that before anybody has read
     /// it, and then nobody could tell this worker from one that is being started, which may take any time. The signal stays.
     pub(crate) fn tell_ready(&self) {
-        self.wake(Listening::Supervisor);
+        self.replies.borrow().wake(Listening::Supervisor);
     }
 
-    /// Says why the worker could not be made ready. No signal, which only one that is ready sends: its end wakes the parent.
-    pub(crate) fn start_failed(&mut self, reason: &str) {
-        let header = Header { kind: record::REPLY, flags: Outcome::StartFailed as u8, sequence: 0 };
-        self.push(header, &[], &reason.as_bytes()[..reason.len().min(CHUNK_BYTES)]);
-    }
-
-    /// Replies to a piece. `notable` replies wake the parent if it asked for such ones.
-    /// `took_ns` is how long the piece ran, if it is timed.
-    fn reply(&mut self, (sequence, outcome): (u32, Outcome), took_ns: &[u64], bytes: &[u8], notable: bool) {
-        let header = |kind| Header { kind, flags: outcome as u8, sequence };
-        if bytes.len() <= CHUNK_BYTES {
-            self.push(header(record::REPLY), took_ns, bytes);
-            failpoint!("worker-reply-published");
-            self.signal(notable);
-            failpoint!("worker-replied");
-            return;
-        }
-        let (first, rest) = bytes.split_at(CHUNK_BYTES);
-        let lead = [bytes.len() as u64, took_ns.first().copied().unwrap_or_default()];
-        self.push(header(record::BEGIN), &lead[..1 + took_ns.len()], first);
-        failpoint!("worker-reply-begun");
-        self.signal(true);
-        for chunk in rest.chunks(CHUNK_BYTES) {
-            self.push(header(record::CHUNK), &[], chunk);
-            failpoint!("worker-chunk-published");
-            self.signal(true);
-        }
-    }
-
-    /// Writes a record and publishes it; if there is no room for it, waits for room.
-    fn push(&mut self, header: Header, lead: &[u64], bytes: &[u8]) {
-        while self.replies.push(self.pair.back_ring(), header, lead, bytes).is_err() {
-            self.wait_for_room();
-        }
-        failpoint!("worker-reply-written");
-        self.replies.publish(self.pair.back_ring());
-    }
-
-    /// Wakes the parent's thread that listens, if there is one and it asked for this kind of reply.
-    fn signal(&mut self, notable: bool) {
-        if let Some(listening) = self.listener.after_reply(self.pair.interest(), notable) {
-            self.wake(listening);
-            spin::after_wake_up();
-        }
-    }
-
-    fn wake(&self, listening: Listening) {
-        let wake = |event: &Event| event.try_signal();
-        let are_woken = match listening {
-            Listening::Caller => wake(&self.caller),
-            Listening::Supervisor => wake(&self.supervisor),
-            Listening::Both => wake(&self.caller) && wake(&self.supervisor),
-        };
-        if !are_woken {
-            // A piece has closed the eventfd. The end of this process wakes the parent, which then reads
-            // the replies so far.
-            process::exit_now(1);
-        }
+    /// Says why the worker could not be made ready.
+    pub(crate) fn start_failed(&self, reason: &str) {
+        self.replies.borrow_mut().start_failed(reason);
     }
 
     /// The record at the head of the work; sleeps until there is one.
@@ -361,33 +323,5 @@ impl Worker {
         self.was_woken = true;
         failpoint!("worker-awake");
         spin::after_wake_up();
-    }
-
-    /// Sleeps until the parent has read some replies.
-    fn wait_for_room(&mut self) {
-        let mut spin = Spin::new();
-        let head = loop {
-            if let Some(head) = self.told_room() {
-                break head;
-            }
-            if !spin.turn() {
-                let word = self.pair.worker_sleep();
-                let wait = || {
-                    let listening = self.listener.when_blocked(self.pair.interest());
-                    failpoint!("worker-without-room");
-                    self.wake(listening);
-                    futex::wait(word, sleep::SLEEPING, None);
-                };
-                sleep::sleep_unless(word, || self.told_room().is_some(), wait);
-                spin = Spin::new();
-            }
-        };
-        self.replies.consumed_to(head);
-    }
-
-    /// How far the parent has read, if that makes room.
-    fn told_room(&self) -> Option<u64> {
-        let head = told::told_head(self.pair.back_head());
-        (head > self.replies.consumed()).then_some(head)
     }
 }

@@ -8,7 +8,7 @@ use super::work::Work;
 use super::worker_memory::WorkerMemory;
 use crate::backend::TaskKey;
 use crate::codec::bytes::{Arguments, Reply};
-use crate::engine::link::{Arrival, Arrivals, Buffers, Told};
+use crate::engine::link::{Arrival, Arrivals, Buffers, Left, Link, Read, Told};
 use crate::engine::observe::Counts;
 use crate::engine::piece::WaitingPiece;
 use crate::engine::policy::pace::MAX_COST_NS;
@@ -44,20 +44,51 @@ pub(crate) fn collect_from(
     worker: &mut WorkerHandle,
     buffers: &mut Buffers,
     to: &mut Destination<'_>,
-) -> Result<Found, Violation> {
+) -> Result<(Found, Left), Violation> {
     if worker.is_distrusted() {
-        return Ok(Found::Nothing);
+        return Ok((Found::Nothing, Left::Nothing));
     }
     if !worker.link.has_news() {
         let has_room = finds_room(worker);
         let has_more = worker.link.pump() || has_room;
         to.work.trash.add_all(worker.link.take_unwanted());
-        return Ok(if has_more { Found::Part } else { Found::Nothing });
+        return Ok((if has_more { Found::Part } else { Found::Nothing }, Left::Nothing));
     }
+    read_by(seat, worker, to, |link, look| link.collect(buffers, look)).map(|(left, count)| {
+        // A sample alone, or a part of a reply: no other look need follow, so this one asks.
+        let has_room = count == 0 && finds_room(worker);
+        let found = match left == Left::Part || has_room {
+            true => Found::Part,
+            false if count == 0 => Found::Nothing,
+            false => Found::All,
+        };
+        (found, left)
+    })
+}
+
+/// Reads parts of the open result of a worker's oldest piece.
+pub(crate) fn collect_open_from(
+    seat: usize,
+    worker: &mut WorkerHandle,
+    most_bytes: usize,
+    buffers: &mut Buffers,
+    to: &mut Destination<'_>,
+) -> Result<Read, Violation> {
+    read_by(seat, worker, to, |link, look| link.collect_open(most_bytes, buffers, look)).map(|(read, _)| read)
+}
+
+/// One look at what a worker has said. Gives the number of pieces that were answered, too.
+#[inline(always)]
+fn read_by<T>(
+    seat: usize,
+    worker: &mut WorkerHandle,
+    to: &mut Destination<'_>,
+    read: impl FnOnce(&mut Link, &mut Look<'_, '_>) -> Result<T, Violation>,
+) -> Result<(T, u64), Violation> {
     let pid = worker.pid();
     let WorkerHandle { link, sampled, memory, .. } = &mut *worker;
-    let mut look = Look { seat, pid, to, count: 0, last_task: None, start_failure: None, sampled, memory };
-    let result = link.collect(buffers, &mut look);
+    let mut look = Look { seat, pid, to: &mut *to, count: 0, last_task: None, start_failure: None, sampled, memory };
+    let result = read(link, &mut look);
     let Look { count, last_task, start_failure, .. } = look;
     to.work.trash.add_pages(worker.link.take_pages());
     to.work.trash.add_all(worker.link.take_unwanted());
@@ -68,13 +99,7 @@ pub(crate) fn collect_from(
         to.work.offer_unless_full(key);
         learn_pace(worker, to.work, key, count);
     }
-    // A sample alone, or a part of a reply: no other look need follow, so this one asks.
-    let has_room = count == 0 && finds_room(worker);
-    result.map(|has_more| match has_more || has_room {
-        true => Found::Part,
-        false if count == 0 => Found::Nothing,
-        false => Found::All,
-    })
+    result.map(|read| (read, count))
 }
 
 /// True if a piece found no room in its ring, and now there is some.
@@ -121,6 +146,12 @@ impl Arrivals for Look<'_, '_> {
 
     fn sample(&mut self, told: &Told<'_>) {
         self.to.work.functions.sampled(told, self.sampled, self.memory);
+    }
+
+    fn keeps(&mut self, key: TaskKey, by: isize) {
+        if let Some(task) = self.to.work.tasks.get_mut(key) {
+            task.keeps_open(by);
+        }
     }
 
     fn other(&mut self, arrival: Arrival) {

@@ -17,6 +17,12 @@ use std::time::Duration;
 impl Core {
     /// The piece that a dead worker ran is lost; what it had not begun goes to others.
     pub(super) fn return_pieces_of(&mut self, seat: usize, worker: &mut WorkerHandle, cause: Cause) {
+        if let Some((key, bytes)) = worker.link.take_open() {
+            if let Some(task) = self.work.tasks.get_mut(key) {
+                task.keeps_open(-(bytes.len() as isize));
+            }
+            self.work.trash.add_all([bytes]);
+        }
         let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
         let mut rest = rest.into_iter();
         if let Some(piece) = lost {

@@ -33,6 +33,7 @@ mod life;
 mod lifecycle;
 mod loss;
 mod memory;
+mod open_results;
 mod overdue;
 mod phase;
 mod queue;
@@ -76,6 +77,7 @@ use self::dispatch::Gave;
 use self::ending::Sweep;
 use self::follow::Following;
 use self::memory::Watched;
+use self::open_results::Whose;
 use self::phase::Phase;
 use self::queue::Queue;
 use self::recycle::Recycling;
@@ -85,7 +87,7 @@ use self::seat::{Measured, WorkerHandle};
 use self::seats::Seats;
 use self::shortage::Shortage;
 use self::work::Work;
-use super::link::{Buffers, Link};
+use super::link::{Buffers, Left, Link};
 use super::observe::Counts;
 use super::policy::hold::Hold;
 use super::policy::patience::Patience;
@@ -95,6 +97,7 @@ use super::unpark::{Unparker, Wakes};
 use crate::backend::{MemoryLimits, TaskKey, TaskSettings};
 use crate::error::{Error, PieceLabel};
 use crate::protocol::lead::Waiters;
+use crate::protocol::ring::Violation;
 use crate::stats::WorkerStart;
 use crate::sys::clock;
 use crate::sys::event::{Epoll, Kick};
@@ -382,6 +385,10 @@ impl Core {
 
     /// A task that had too much unread may go on, because its reader took something.
     pub(crate) fn reader_came(&mut self, key: TaskKey) {
+        if self.work.tasks.get(key).is_some_and(|task| task.keeps_any_open()) {
+            // Results that were held back go on.
+            self.collect();
+        }
         if !self.work.ready.contains(key) && self.work.tasks.get(key).is_some_and(|task| task.waits()) {
             self.work.offer(key);
             if self.dispatch() {
@@ -448,16 +455,39 @@ impl Core {
         let Some(end) = self.seats.worker_mut(seat).map(|worker| worker.link.end_of_ring()) else { return };
         let has_more = |link: &Link| link.has_news() && link.has_read() < end;
         while self.seats.worker(seat).is_some_and(|worker| has_more(&worker.link))
-            && self.collect_from(seat) != Found::Nothing
+            && self.collect_all_from(seat, Whose::Dead) != Found::Nothing
         {}
     }
 
     fn collect_from(&mut self, seat: usize) -> Found {
+        self.collect_all_from(seat, Whose::Living)
+    }
+
+    /// Takes what one worker has said, but of an open result as much as [`may_read`](Self::may_read) allows.
+    #[inline]
+    fn collect_all_from(&mut self, seat: usize, whose: Whose) -> Found {
+        match self.collect_closed_from(seat) {
+            (found, Left::Open) => self.collect_open_from(seat, whose, found),
+            (found, _) => found,
+        }
+    }
+
+    fn collect_closed_from(&mut self, seat: usize) -> (Found, Left) {
+        self.collect_by(seat, collect::collect_from).unwrap_or((Found::All, Left::Nothing))
+    }
+
+    /// What else a worker said that is not trusted any more counts no more: `None`.
+    #[inline(always)]
+    fn collect_by<T>(
+        &mut self,
+        seat: usize,
+        read: impl FnOnce(usize, &mut WorkerHandle, &mut Buffers, &mut Destination<'_>) -> Result<T, Violation>,
+    ) -> Option<T> {
         let Core { work, delayed, seats, wakes, counts, buffers, alarm, hold, .. } = self;
-        let Some(worker) = seats.worker_mut(seat) else { return Found::Nothing };
+        let worker = seats.worker_mut(seat)?;
         let done = worker.pieces_done;
         let mut destination = Destination { work, delayed, wakes, counts };
-        let found = collect::collect_from(seat, worker, buffers, &mut destination);
+        let found = read(seat, worker, buffers, &mut destination);
         hold.spend(worker.link.take_copied());
         let kill_by = found.is_err().then(|| worker.distrust());
         // Before anything else: nearly always there is nothing to judge, and tiny pieces must not cost more.
@@ -486,8 +516,7 @@ impl Core {
         if let Some(now_ns) = judged_ns {
             self.judge(seat, now_ns);
         }
-        // What else it said counts no more.
-        found.unwrap_or(Found::All)
+        found.ok()
     }
 
     /// How errors name a piece.

@@ -20,9 +20,11 @@
 
 mod bound;
 mod failing;
+mod open;
 mod stopping;
 mod taking;
 
+use self::open::OpenResults;
 use super::blocks::{BlockQueue, Blocks};
 use super::reason::Reason;
 use super::trash::Trash;
@@ -157,6 +159,8 @@ pub(crate) struct TaskState {
     first_unread: usize,
     /// What a reader has elsewhere, if it is not this task's waiter that reads.
     reader: Option<Reader>,
+    /// How its caller reads, and what is here of results that are written while their pieces run; most tasks have none.
+    open: Option<Box<OpenResults>>,
     /// From the moment at which somebody asks for it.
     finished: Option<Finished>,
     /// How many starts of a piece were lost; most pieces lose none.
@@ -191,6 +195,7 @@ impl Default for TaskState {
             taken_bytes: 0,
             first_unread: 0,
             reader: None,
+            open: None,
             finished: None,
             lost_starts: BTreeMap::new(),
             not_begun: BTreeMap::new(),
@@ -382,7 +387,7 @@ impl TaskState {
     }
 
     /// True if a piece has no outcome.
-    fn is_open(&self, number: usize) -> bool {
+    pub(super) fn is_open(&self, number: usize) -> bool {
         let is_of_end = self.ended.is_some() && !self.last.contains(&number);
         !is_of_end && matches!(self.pieces.get(number), Some(State::Open))
     }
@@ -512,6 +517,7 @@ impl TaskState {
             || !self.pieces.is_small(MOST)
             || !self.waiting.is_empty()
             || !self.waiting.is_small(MOST)
+            || self.open.is_some()
         {
             return false;
         }
@@ -533,6 +539,7 @@ impl TaskState {
             taken_bytes,
             first_unread,
             reader,
+            open: _,
             finished,
             lost_starts,
             not_begun,

@@ -530,7 +530,7 @@ fn counted_calls(call: Call, arguments: &mut Vec<u8>, result: &mut Vec<u8>) {
     for _ in 0..COUNTED_PIECES {
         result.clear();
         let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            call.run(crate::Format::Bincode, arguments, result)
+            call.run(crate::Format::Bincode, arguments, &mut crate::codec::sink::Place::of_buffer(result))
         }));
         assert!(matches!(answer, Ok(Ok(_))));
     }

@@ -54,6 +54,11 @@ impl Buffers {
         buffer
     }
 
+    /// An empty buffer for a result of unknown length: the one that was used last.
+    pub(super) fn take_any(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(4 * CHUNK_BYTES))
+    }
+
     /// Takes a buffer back. Returns the buffer if it is not kept, for the caller to drop outside the lock, and true if
     /// there was none before.
     pub(crate) fn put(&mut self, mut buffer: Vec<u8>) -> (Option<Vec<u8>>, bool) {

@@ -129,6 +129,15 @@ impl Ledger {
         std::mem::take(&mut self.pieces)
     }
 
+    /// The pieces up to this one are complete, by their worker's word: they cost no more time. Gives how many they are.
+    pub(super) fn note_ended(&mut self, sequence: u32) -> usize {
+        let Some(last) = self.pieces.iter().position(|piece| piece.sequence == sequence) else { return 0 };
+        for piece in self.pieces.range_mut(..=last) {
+            self.backlog_ns -= u64::from(std::mem::take(&mut piece.cost_ns));
+        }
+        last + 1
+    }
+
     /// A piece that streams now reaches to `end`.
     pub(super) fn extend(&mut self, sequence: u32, end: u64) {
         if let Some(piece) = self.pieces.iter_mut().find(|piece| piece.sequence == sequence) {

@@ -11,6 +11,7 @@ mod buffers;
 mod claims;
 mod holes;
 mod ledger;
+mod open;
 mod progress;
 mod reading;
 mod room;
@@ -19,7 +20,8 @@ mod signals;
 mod stream;
 
 pub(crate) use buffers::Buffers;
-pub(crate) use reading::Arrivals;
+pub(crate) use open::{BLOCKED_BYTES, Read};
+pub(crate) use reading::{Arrivals, Left};
 pub(crate) use samples::Told;
 
 use crate::backend::TaskKey;
@@ -42,6 +44,7 @@ use crate::sys::{fault, futex};
 use claims::Held;
 use holes::Holes;
 use ledger::{InFlight, Ledger};
+use open::OpenResult;
 use progress::{Limits, Sightings};
 use reading::Incoming;
 use room::Lack;
@@ -88,6 +91,7 @@ pub(crate) struct Link {
     lack: Option<Lack>,
     outgoing: Outgoing,
     incoming: Incoming,
+    open: OpenResult,
     /// The position in *back* up to which the worker was told that the parent has read.
     told_head: u64,
     signals: Signals,
@@ -117,6 +121,7 @@ impl Link {
             lack: None,
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
+            open: OpenResult::default(),
             told_head: 0,
             signals: Signals::new(),
             samples: Samples::off(),

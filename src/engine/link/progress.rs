@@ -83,7 +83,12 @@ impl Link {
         let start_ns = self
             .sightings
             .started(oldest.sequence, now_ns, || told::told_start(pair.started_ns(), pair.started(), oldest.sequence));
-        Ok(Some(Progress::Runs { sequence: oldest.sequence, until_ns: start_ns.saturating_add(limit_ns) }))
+        let until_ns = match self.open.held_ns(oldest.sequence) {
+            Some(held_ns) => start_ns.saturating_add(limit_ns).saturating_add(held_ns),
+            // Its time stands still.
+            None => u64::MAX,
+        };
+        Ok(Some(Progress::Runs { sequence: oldest.sequence, until_ns }))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::protocol::told;
 use crate::sys::allocator::Pages;
 
 /// The most records that one look reads, since the lock is held meanwhile: 512 tiny replies take about 30 us.
-const MAX_RECORDS_A_LOOK: usize = 512;
+pub(super) const MAX_RECORDS_A_LOOK: usize = 512;
 
 /// The most bytes that one look reads, for the same reason: a quarter of *back*'s ring takes about as long.
 const MAX_BYTES_A_LOOK: usize = 256 * 1024;
@@ -110,7 +110,7 @@ impl Incoming {
 }
 
 /// How long a piece ran: this word of its reply, if it is timed.
-fn took_ns(record: &Record, words: &[AtomicU64], n: usize, is_timed: bool) -> Result<u64, Violation> {
+pub(super) fn took_ns(record: &Record, words: &[AtomicU64], n: usize, is_timed: bool) -> Result<u64, Violation> {
     if is_timed { record.word(words, n).ok_or(Violation) } else { Ok(0) }
 }
 
@@ -135,7 +135,7 @@ impl Partial {
 
 /// The outcome of a piece, from a record's flags.
 #[inline]
-fn outcome_of(flags: u8) -> Result<Outcome, Violation> {
+pub(super) fn outcome_of(flags: u8) -> Result<Outcome, Violation> {
     match Outcome::from_flags(flags) {
         None | Some(Outcome::StartFailed) => Err(Violation),
         Some(outcome) => Ok(outcome),
@@ -156,6 +156,17 @@ fn whole_reply(record: &Record, words: &[AtomicU64], lead: usize) -> Reply {
     }
 }
 
+/// What a look has left in the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Left {
+    Nothing,
+    /// There may be more.
+    Part,
+    /// The next record is of an open result: [`Link::collect_open`] reads it.
+    Open,
+}
+
 /// Where the arrivals of one look go.
 pub(crate) trait Arrivals {
     /// A piece has its result: what most replies are.
@@ -166,6 +177,9 @@ pub(crate) trait Arrivals {
 
     /// A sample of what the worker's memory does.
     fn sample(&mut self, told: &Told<'_>);
+
+    /// The link has this many more bytes of open results of a task, or fewer.
+    fn keeps(&mut self, _: TaskKey, _by: isize) {}
 }
 
 impl<F: FnMut(Arrival)> Arrivals for F {
@@ -182,29 +196,32 @@ impl<F: FnMut(Arrival)> Arrivals for F {
 }
 
 impl Link {
-    /// Reads what the worker wrote since the last look, at most [`MAX_RECORDS_A_LOOK`] records. True if there may be
-    /// more.
+    /// Reads what the worker wrote since the last look, at most [`MAX_RECORDS_A_LOOK`] records, but no open results.
     #[inline]
-    pub(crate) fn collect(&mut self, buffers: &mut Buffers, arrivals: &mut impl Arrivals) -> Result<bool, Violation> {
-        let mut more = true;
+    pub(crate) fn collect(&mut self, buffers: &mut Buffers, arrivals: &mut impl Arrivals) -> Result<Left, Violation> {
+        let mut left = Left::Part;
         let (mut records, mut bytes) = (0, 0);
         while records < MAX_RECORDS_A_LOOK && bytes < MAX_BYTES_A_LOOK {
             let Some(record) = self.replies.peek(self.pair.back_ring())? else {
-                more = false;
+                left = Left::Nothing;
                 break;
             };
-            records += 1;
-            bytes += record.payload_bytes;
             failpoint!("parent-reply-seen");
             let plain = self.read_plain(&record);
             let other = match plain {
                 Some(_) => None,
+                None if self.open.takes(&record) => {
+                    left = Left::Open;
+                    break;
+                }
                 None if record.header.kind == record::SAMPLE => {
                     self.read_sample(&record, |told| arrivals.sample(told))?;
                     None
                 }
                 None => self.read(&record, buffers)?,
             };
+            records += 1;
+            bytes += record.payload_bytes;
             self.replies.pass(&record);
             failpoint!("parent-reply-read");
             self.tell_head();
@@ -216,7 +233,7 @@ impl Link {
         }
         self.copied += bytes + records * PIECE_COST;
         let has_room = self.pump();
-        Ok(more || has_room)
+        Ok(if has_room && left == Left::Nothing { Left::Part } else { left })
     }
 
     /// Reads a result in one record, of a piece whose arguments were in one record: what nearly all records are, and
@@ -305,22 +322,27 @@ impl Link {
                 None => return Ok(None),
             }
         };
+        self.answered(outcome, bytes, took_ns).map(Some)
+    }
+
+    /// The oldest piece has its answer.
+    pub(super) fn answered(&mut self, outcome: Outcome, bytes: Reply, took_ns: u64) -> Result<Arrival, Violation> {
         let Some(piece) = self.ledger.remove_oldest() else { return Err(Violation) };
         // A panic is an answer too, but the task's settings may have the piece run again.
         let runs_again = outcome == Outcome::Panicked && piece.may_run_again;
         let again = if runs_again { Some(Box::new(self.arguments_of(&piece))) } else { None };
         if piece.streams {
-            self.outgoing.forget(sequence);
+            self.outgoing.forget(piece.sequence);
             self.outgoing.forget_kept();
         }
         // An answer means that the worker has read the arguments.
         self.work.consumed_to(piece.end);
         self.samples.answered(piece.function);
         if piece.is_sampled {
-            self.samples.expect(sequence);
+            self.samples.expect(piece.sequence);
         }
         let piece = Answered { task: piece.task, number: piece.number };
-        Ok(Some(Arrival::Reply { piece, outcome, bytes, again, took_ns }))
+        Ok(Arrival::Reply { piece, outcome, bytes, again, took_ns })
     }
 
     /// A worker whose start failed says so and ends. So that is the first record of its ring, and it has begun nothing.
@@ -345,14 +367,18 @@ impl Link {
     /// Tells the worker how far the parent has read, once a quarter of the ring was read since the last time: each
     /// time moves a cache line. Wakes the worker if it waits for room.
     #[inline(always)]
-    fn tell_head(&mut self) {
+    pub(super) fn tell_head(&mut self) {
         let head = self.replies.head();
         if head - self.told_head >= self.pair.back_ring().len() as u64 / 4 {
-            self.told_head = head;
-            told::tell_head(self.pair.back_head(), head);
-            failpoint!("parent-head-told");
-            self.wake();
+            self.tell_head_now();
         }
+    }
+
+    pub(super) fn tell_head_now(&mut self) {
+        self.told_head = self.replies.head();
+        told::tell_head(self.pair.back_head(), self.told_head);
+        failpoint!("parent-head-told");
+        self.wake();
     }
 }
 

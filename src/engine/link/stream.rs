@@ -60,6 +60,11 @@ impl Outgoing {
         self.unwanted.extend(forgotten.map(|it| it.bytes));
     }
 
+    /// A part of a result that counts no more.
+    pub(super) fn discard(&mut self, bytes: Vec<u8>) {
+        self.unwanted.push(bytes);
+    }
+
     /// The piece that runs is answered.
     pub(super) fn forget_kept(&mut self) {
         self.unwanted.extend(self.kept.take());

@@ -13,11 +13,14 @@
 //! | *back* | 256    | `started_ns`   | worker         | the time when it began the piece below |
 //! | *back* | 264    | `started`      | worker         | the sequence number of the last piece with a time limit that it began |
 //! | *back* | 320    | `first_cost`   | worker         | how long the first piece took after a wake-up (`told.rs`) |
+//! | *back* | 384    | `back_tail`    | worker         | a hint: the position up to which open results are worth a look (`told.rs`) |
+//! | *back* | 392    | `ended`        | worker         | a hint: the sequence number of the last piece whose open result is complete |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
 //! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
 //!
 //! Words that only the parent writes lie in *out*, which the worker maps read-only: it cannot forge
-//! them. Each word has its own cache line; `stage` and `ready_ns` share one, and `started_ns` and `started`.
+//! them. Each word has its own cache line; `stage` and `ready_ns` share one, and `started_ns` and `started`, and `back_tail` and
+//! `ended`.
 //!
 //! Invariant: a pair belongs to one worker for life, and its memory is never used for another.
 
@@ -62,6 +65,8 @@ const READY_NS: usize = 200;
 const STARTED_NS: usize = 256;
 const STARTED: usize = 264;
 const FIRST_COST: usize = 320;
+const BACK_TAIL: usize = 384;
+const ENDED: usize = 392;
 const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
 const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
@@ -159,6 +164,14 @@ impl Pair {
         &words(&self.back, FIRST_COST, 1)[0]
     }
 
+    pub(crate) fn back_tail(&self) -> &AtomicU64 {
+        &words(&self.back, BACK_TAIL, 1)[0]
+    }
+
+    pub(crate) fn ended(&self) -> &AtomicU32 {
+        word32(&self.back, ENDED)
+    }
+
     pub(crate) fn states(&self) -> &[AtomicU32] {
         assert!(STATES + claim::SLOTS * 4 <= self.back.len());
         // SAFETY: inside the mapping (asserted), aligned (the offset is a multiple of 4096), and
@@ -212,6 +225,8 @@ mod tests {
         worker.note().store(6, Relaxed);
         worker.stage().store(7, Relaxed);
         worker.first_cost().store(10, Relaxed);
+        worker.back_tail().store(11, Relaxed);
+        worker.ended().store(12, Relaxed);
         worker.states()[claim::SLOTS - 1].store(8, Relaxed);
         worker.back_ring()[0].store(9, Relaxed);
         assert_eq!(worker.interest().load(Relaxed), 1);
@@ -222,6 +237,8 @@ mod tests {
         assert_eq!(parent.note().load(Relaxed), 6);
         assert_eq!(parent.stage().load(Relaxed), 7);
         assert_eq!(parent.first_cost().load(Relaxed), 10);
+        assert_eq!(parent.back_tail().load(Relaxed), 11);
+        assert_eq!(parent.ended().load(Relaxed), 12);
         assert_eq!(parent.states()[claim::SLOTS - 1].load(Relaxed), 8);
         assert_eq!(parent.back_ring()[0].load(Relaxed), 9);
     }

@@ -20,7 +20,12 @@
 //! | `REPLY` | an outcome | the result, or the reason why there is none; of a piece that is timed, how long it ran before that |
 //! | `BEGIN` | an outcome | the length of all of that, how long a piece ran that is timed, its first chunk |
 //! | `CHUNK` | 0          | the next chunk of it                                       |
+//! | `OPEN`  | 0          | the first part of a result that is written while its piece runs; its length is not known |
+//! | `CHUNK` | 0          | after `OPEN`: the next part, of any length but 0           |
+//! | `END`   | an outcome | after `OPEN`: the last part, which may be empty; with another outcome the reason, and the parts before count no more |
 //! | `SAMPLE` | `OF_HEAP` or `OF_RESIDENT`, `HAS_PEAK` | a [`Sample`]: the next record after the reply to a piece that is sampled, and nowhere else |
+//!
+//! Of a piece that is timed, each part of an open result has a word before it. That of the `END` tells how long the piece ran.
 
 /// A piece with its arguments.
 pub(crate) const PIECE: u8 = 1;
@@ -39,6 +44,11 @@ pub(crate) const SAMPLED: u8 = 6;
 pub(crate) const SAMPLED_BEGIN: u8 = 7;
 /// What the worker's memory does: a [`Sample`].
 pub(crate) const SAMPLE: u8 = 8;
+
+/// The first part of an open result: one that is written while its piece runs.
+pub(crate) const OPEN: u8 = 9;
+/// Its last part.
+pub(crate) const END: u8 = 10;
 
 /// The flag of a sample whose growth is that of the heap.
 pub(crate) const OF_HEAP: u8 = 1;

@@ -34,6 +34,15 @@ impl ResultLimit {
         }
     }
 
+    /// How many bytes may follow this number of them. Without a setting the machine is asked only for long results.
+    pub(crate) fn allows_more(self, bytes: u64) -> u64 {
+        match self.0 {
+            Some(most) => most.saturating_sub(bytes),
+            None if bytes < ALWAYS_ALLOWED_BYTES as u64 => ALWAYS_ALLOWED_BYTES as u64 - bytes,
+            None => half_of_memory().saturating_sub(bytes),
+        }
+    }
+
     /// The limit as a number, for messages.
     pub(crate) fn most_bytes(self) -> u64 {
         self.0.unwrap_or_else(half_of_memory)

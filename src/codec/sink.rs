@@ -1,0 +1,316 @@
+//! A result that is written while its piece runs: [`Sink`].
+//!
+//! A sink writes into a [`Window`]: a part of the worker's ring that was reserved for it. When the window is full, the [`Outlet`]
+//! makes a record of it, which the parent can read while the piece runs on, and gives another one. Without a pool it
+//! writes into a vector.
+//!
+//! Invariant: what a sink has written lies in the records before its window, then in the window, in this order. A sink that is
+//! dropped before its [`end`](Sink::end), as by a panic, announces nothing more.
+
+use crate::codec::call::Fault;
+use crate::codec::value::Value;
+use crate::protocol::copy;
+use crate::protocol::sync::AtomicU64;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+
+/// Results that travel as they are: `String` and `Vec<u8>`.
+///
+/// No other type can implement it.
+pub trait Bytes: Value + sealed::Bytes {}
+
+impl Bytes for String {}
+impl Bytes for Vec<u8> {}
+
+/// What a function gives that writes its result into a [`Sink`]: nothing, or a `Result<(), E>` whose error becomes that of its
+/// piece.
+///
+/// `E` is any type that `?` converts to a `Box<dyn Error + Send + Sync>`. No other type can implement the trait.
+#[diagnostic::on_unimplemented(
+    message = "a function that writes into a `Sink` cannot return `{Self}`",
+    note = "let it return nothing, or a `Result<(), E>` whose error is of `std`, a `String`, a `&str`, `anyhow::Error` or a `multicore::Failure`"
+)]
+pub trait Outcome: sealed::Outcome {}
+
+impl Outcome for () {}
+impl<E: Into<Box<dyn StdError + Send + Sync>>> Outcome for Result<(), E> {}
+
+pub(crate) mod sealed {
+    use std::error::Error as StdError;
+
+    pub trait Bytes {}
+
+    impl Bytes for String {}
+    impl Bytes for Vec<u8> {}
+
+    pub trait Outcome {
+        fn into_result(self) -> Result<(), Box<dyn StdError + Send + Sync>>;
+    }
+
+    impl Outcome for () {
+        fn into_result(self) -> Result<(), Box<dyn StdError + Send + Sync>> {
+            Ok(())
+        }
+    }
+
+    impl<E: Into<Box<dyn StdError + Send + Sync>>> Outcome for Result<(), E> {
+        fn into_result(self) -> Result<(), Box<dyn StdError + Send + Sync>> {
+            self.map_err(Into::into)
+        }
+    }
+}
+
+/// Where a piece writes its result while it runs.
+///
+/// A function gets one from [`Task::run_into`](crate::Task::run_into). What it writes goes straight into the memory that worker
+/// and program share, and the program can read it while the piece runs on. So a result of any length takes little memory
+/// in the worker, and, if it is [written on](crate::Task::write_to) or [read](crate::Task::reader), in the program too.
+///
+/// It is an [`io::Write`] and a [`fmt::Write`], and `write!` and `writeln!` need neither of them imported.
+///
+/// ```
+/// use multicore::Sink;
+/// use std::io;
+///
+/// fn rows(start: u32, end: u32, sink: &mut Sink) -> io::Result<()> {
+///     for number in start..end {
+///         sink.push_str("row ");
+///         writeln!(sink, "{number}")?;
+///     }
+///     Ok(())
+/// }
+///
+/// let task = multicore::Task::<String>::new_or_inline();
+/// task.run_into(rows, 0, 2);
+/// task.run_into(rows, 2, 3);
+/// let mut text = Vec::new();
+/// task.write_to(&mut text).unwrap();
+/// assert_eq!(text, b"row 0\nrow 1\nrow 2\n");
+/// ```
+///
+/// Writing fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) beyond the pool's
+/// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and in no other case. The piece then ends in
+/// [`Encode`](crate::ErrorKind::Encode), whatever its function returns.
+pub struct Sink {
+    target: Target,
+    /// The bytes that lie before the window.
+    before: u64,
+    is_too_long: bool,
+}
+
+enum Target {
+    Ring { window: Window, outlet: Rc<dyn Outlet> },
+    Heap(Vec<u8>),
+}
+
+/// A part of a ring that a sink writes into.
+pub(crate) struct Window {
+    words: &'static [AtomicU64],
+    used: usize,
+    most: usize,
+}
+
+impl Window {
+    /// Nothing fits into it.
+    pub(crate) const NONE: Window = Window { words: &[], used: 0, most: 0 };
+
+    /// An empty window for up to `most` bytes.
+    pub(crate) fn new(words: &'static [AtomicU64], most: usize) -> Self {
+        debug_assert!(most <= size_of_val(words));
+        Window { words, used: 0, most }
+    }
+
+    /// The bytes that were written into it.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Writes all of it, or, if it does not fit, nothing. False then.
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.most - self.used {
+            return false;
+        }
+        copy::write_at(self.words, self.used, bytes);
+        self.used += bytes.len();
+        true
+    }
+}
+
+/// What takes the windows of a sink, and gives others.
+pub(crate) trait Outlet {
+    /// How many bytes may be written after this number of them.
+    fn allows_more(&self, written: u64) -> u64;
+
+    /// Makes what was written into this window readable, and gives another one. It waits for room.
+    fn exchange(&self, filled: Window) -> Window;
+
+    /// Makes it readable, and wakes the reader. The sink has no window then.
+    fn flush(&self, filled: Window);
+}
+
+/// Where the result of a call goes.
+pub(crate) struct Place<'a> {
+    /// Results are encoded here, and written without an outlet.
+    pub(crate) buffer: &'a mut Vec<u8>,
+    /// For a function that writes its result while it runs.
+    pub(crate) outlet: Option<&'a Rc<dyn Outlet>>,
+    /// The last window of a result that was written to the outlet.
+    pub(crate) last: Option<Window>,
+}
+
+impl<'a> Place<'a> {
+    /// Only a buffer.
+    pub(crate) fn of_buffer(buffer: &'a mut Vec<u8>) -> Self {
+        Place { buffer, outlet: None, last: None }
+    }
+}
+
+impl Sink {
+    pub(crate) fn new(place: &mut Place<'_>) -> Self {
+        let target = match place.outlet {
+            Some(outlet) => Target::Ring { window: Window::NONE, outlet: Rc::clone(outlet) },
+            None => {
+                let mut buffer = std::mem::take(place.buffer);
+                buffer.clear();
+                Target::Heap(buffer)
+            }
+        };
+        Sink { target, before: 0, is_too_long: false }
+    }
+
+    /// The function has returned: all that it wrote is the result.
+    pub(crate) fn end(self, place: &mut Place<'_>) -> Result<(), Fault> {
+        if self.is_too_long {
+            return Err(Fault::TooLong { most: self.before });
+        }
+        match self.target {
+            Target::Ring { window, .. } => place.last = Some(window),
+            Target::Heap(buffer) => *place.buffer = buffer,
+        }
+        Ok(())
+    }
+
+    /// Appends text, as [`String::push_str`] does.
+    ///
+    /// It tells nothing if the result becomes too long: the piece ends in [`Encode`](crate::ErrorKind::Encode) in any case.
+    #[inline]
+    pub fn push_str(&mut self, text: &str) {
+        // An error stays.
+        let _ = self.append(text.as_bytes());
+    }
+
+    /// What `write!` and `writeln!` call.
+    ///
+    /// # Errors
+    /// [`FileTooLarge`](io::ErrorKind::FileTooLarge) as said above, and an error if a value's own `Display` fails.
+    #[inline]
+    pub fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        if let Some(text) = text.as_str() {
+            return self.append(text.as_bytes());
+        }
+        match fmt::Write::write_fmt(self, text) {
+            Ok(()) => Ok(()),
+            Err(_) if self.is_too_long => Err(too_long()),
+            Err(fmt::Error) => Err(io::Error::other("a value could not be formatted: its Display failed")),
+        }
+    }
+
+    /// The number of bytes that were written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.before
+            + match &self.target {
+                Target::Ring { window, .. } => window.used as u64,
+                Target::Heap(buffer) => buffer.len() as u64,
+            }
+    }
+
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.target {
+            Target::Ring { window, .. } => {
+                if window.append(bytes) {
+                    return Ok(());
+                }
+            }
+            Target::Heap(buffer) => {
+                buffer.extend_from_slice(bytes);
+                return Ok(());
+            }
+        }
+        self.append_on(bytes)
+    }
+
+    /// It does not fit into the window.
+    #[cold]
+    fn append_on(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let Target::Ring { window, outlet } = &mut self.target else { return Ok(()) };
+        while !self.is_too_long {
+            let (fits, rest) = bytes.split_at(bytes.len().min(window.most - window.used));
+            window.append(fits);
+            bytes = rest;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.before += window.used as u64;
+            let filled = std::mem::replace(window, Window::NONE);
+            let more = outlet.allows_more(self.before);
+            if more == 0 {
+                self.is_too_long = true;
+                break;
+            }
+            *window = outlet.exchange(filled);
+            window.most = window.most.min(usize::try_from(more).unwrap_or(usize::MAX));
+        }
+        Err(too_long())
+    }
+}
+
+#[cold]
+fn too_long() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        "the result is longer than its pool allows: write less, or set max_result_bytes",
+    )
+}
+
+impl io::Write for Sink {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.append(bytes)
+    }
+
+    /// Tells the program at once what was written so far, which costs a wake-up. Without it the program is told at each half
+    /// MiB, and when the piece ends.
+    fn flush(&mut self) -> io::Result<()> {
+        if let Target::Ring { window, outlet } = &mut self.target {
+            self.before += window.used as u64;
+            outlet.flush(std::mem::replace(window, Window::NONE));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Write for Sink {
+    #[inline]
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.append(text.as_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("written", &self.written()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

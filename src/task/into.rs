@@ -1,0 +1,139 @@
+//! Pieces that write their result: [`Task::run_into`].
+
+use super::{BATCH_BYTES, Batch, Task};
+use crate::backend::Site;
+use crate::codec::call::Call;
+use crate::codec::error::guarded;
+use crate::codec::sink::{Bytes, Outcome, Sink};
+use crate::codec::value::Value;
+use crate::codec::{self, Encoded, Format};
+use crate::error::ErrorKind;
+use crate::task::reader::Reader;
+use std::panic::Location;
+
+impl<R: Bytes> Task<R> {
+    /// Hands out a piece that writes its result while it runs: `function(start, end, sink)`. Else as [`run`](Self::run), with
+    /// whose pieces it mixes.
+    ///
+    /// What it writes is the piece's result: a `String` or `Vec<u8>`. It goes through the memory that worker and program share,
+    /// and needs none of its own in the worker. [`write_to`](Self::write_to) and [`reader`](Self::reader) hand it on while the
+    /// piece runs; the other ways of collecting give it whole, and check there that a `String` is text. The format must not be JSON.
+    ///
+    /// The function returns nothing, or a `Result<(), E>`. An `Err` ends the piece in [`Failed`](crate::ErrorKind::Failed), as
+    /// with [`try_run`](Self::try_run).
+    ///
+    /// ```
+    /// use multicore::Sink;
+    ///
+    /// fn squares(start: u64, end: u64, sink: &mut Sink) -> std::io::Result<()> {
+    ///     for number in start..end {
+    ///         writeln!(sink, "{}", number * number)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let task = multicore::Task::<String>::new_or_inline();
+    /// task.run_into(squares, 0, 3);
+    /// task.run_into(squares, 3, 5);
+    /// assert_eq!(task.get().unwrap(), ["0\n1\n4\n", "9\n16\n"]);
+    /// ```
+    #[track_caller]
+    pub fn run_into<A: Value, B: Value, O: Outcome>(&self, function: fn(A, B, &mut Sink) -> O, start: A, end: B) {
+        let site = Site { call: Call::of_writing_pair(function), location: Location::caller() };
+        if self.settings.format == Format::Json {
+            return self.add_unwritable(site);
+        }
+        self.add_pair(site, &(start, end));
+    }
+
+    /// Hands out such a piece for each pair, some at a time.
+    ///
+    /// ```
+    /// use multicore::Sink;
+    ///
+    /// let task = multicore::Task::<String>::new_or_inline();
+    /// task.run_all_into(|start: usize, end: usize, sink: &mut Sink| sink.push_str(&"ab"[start..end]), [(0, 1), (1, 2)]);
+    /// assert_eq!(task.get().unwrap(), ["a", "b"]);
+    /// ```
+    #[track_caller]
+    pub fn run_all_into<A: Value, B: Value, O: Outcome>(
+        &self,
+        function: fn(A, B, &mut Sink) -> O,
+        pairs: impl IntoIterator<Item = (A, B)>,
+    ) {
+        let site = Site { call: Call::of_writing_pair(function), location: Location::caller() };
+        if self.settings.format == Format::Json {
+            return pairs.into_iter().for_each(|_| self.add_unwritable(site));
+        }
+        self.add_pairs(site, pairs);
+    }
+
+    #[cold]
+    fn add_unwritable(&self, site: Site) {
+        let message =
+            "never began: what a piece writes travels as it is, which Format::Json does not: use another format";
+        self.pieces.set(self.pieces.get() + 1);
+        self.backend.add_failed(self.key, site, ErrorKind::Encode, message.to_string());
+    }
+
+    /// Reads the results one after the other in `run` order, as a stream of bytes; parts of a piece that
+    /// [writes its result](Self::run_into) while it runs. Bounded as [`iter`](Self::iter).
+    ///
+    /// An error of a piece comes as an [`io::Error`](std::io::Error) that [holds it](std::io::Error::get_ref), after all that was
+    /// read before it; then the stream is at its end. With [`Format::Json`](crate::Format::Json) that is an
+    /// [`Encode`](crate::ErrorKind::Encode) error.
+    ///
+    /// ```
+    /// use std::io::BufRead;
+    ///
+    /// let task = multicore::Task::<String>::new_or_inline();
+    /// task.run(|a: u32, b: u32| format!("{a}\n{b}"), 1, 2);
+    /// task.run(|a: u32, b: u32| format!("{a}\n{b}"), 3, 4);
+    /// let lines: Result<Vec<_>, _> = task.reader().lines().collect();
+    /// assert_eq!(lines.unwrap(), ["1", "23", "4"]);
+    /// ```
+    pub fn reader(self) -> Reader<R> {
+        Reader::new(self)
+    }
+}
+
+impl<R: Value> Task<R> {
+    /// Hands the result of a piece on only when the piece has ended, so that a reader sees nothing of one that fails. Default: false,
+    /// but true with [`retries`](Self::retries): nothing is seen twice. Before the first `run`.
+    pub fn whole_pieces(mut self, whole: bool) -> Self {
+        self.whole_pieces = whole;
+        self
+    }
+
+    /// True if parts of a result are handed on while its piece runs.
+    pub(super) fn hands_parts_on(&self) -> bool {
+        !self.whole_pieces && self.settings.retries == 0
+    }
+
+    /// Hands out a piece for each pair.
+    pub(super) fn add_pairs<A: Value, B: Value>(&self, site: Site, pairs: impl IntoIterator<Item = (A, B)>) {
+        let format = self.settings.format;
+        let mut batch = Batch::new(self.scratch.take());
+        let refuses = self.refuses();
+        // The iterator may hand out pieces of this very task: nothing is borrowed.
+        for (start, end) in pairs {
+            let from = batch.bytes.len();
+            let encoded = guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes));
+            match encoded {
+                Ok(()) if batch.bytes.len() - from < BATCH_BYTES && !refuses => {
+                    batch.ends.push(batch.bytes.len());
+                    if batch.is_full() {
+                        self.add_batch(site, &mut batch);
+                    }
+                }
+                encoded => {
+                    let own = batch.split_off(from);
+                    self.add_batch(site, &mut batch);
+                    self.add(site, encoded.map(|()| Encoded::Own(own)), &mut Vec::new());
+                }
+            }
+        }
+        self.add_batch(site, &mut batch);
+        self.scratch.replace(batch.bytes);
+    }
+}
