@@ -91,7 +91,7 @@ pub(crate) mod sealed {
 /// ```
 ///
 /// Writing fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) beyond the pool's
-/// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and in no other case. The piece then ends in
+/// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and in no other case; without a pool there is no limit. The piece then ends in
 /// [`Encode`](crate::ErrorKind::Encode), whatever its function returns.
 pub struct Sink {
     target: Target,

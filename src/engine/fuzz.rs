@@ -7,7 +7,7 @@ use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
 use crate::codec::value::Value;
 use crate::codec::{self, Format};
-use crate::engine::link::{Arrival, Buffers, Link};
+use crate::engine::link::{Arrival, Buffers, Left, Link};
 use crate::engine::piece::{Function, Given, Terms};
 use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::marker::Marker;
@@ -83,7 +83,9 @@ pub fn worker(data: &[u8]) {
             }
             3 | 4 => words[input.number(2) as usize % 64].store(input.number(8), Relaxed),
             5 => words[input.number(3) as usize % words.len()].store(input.number(8), Relaxed),
-            6 => match input.byte() % 6 {
+            6 => match input.byte() % 8 {
+                6 => pair.back_tail().store(input.number(8), Relaxed),
+                7 => pair.ended().store(input.number(4) as u32, Relaxed),
                 0 => pair.out_head().store(input.number(8), Release),
                 1 => pair.note().store(input.number(4) as u32, Relaxed),
                 2 => pair.stage().store(if input.byte() % 2 == 0 { READY } else { input.byte().into() }, Release),
@@ -96,7 +98,7 @@ pub fn worker(data: &[u8]) {
             10..13 => {
                 // A valid header; its payload may be anything.
                 let header =
-                    Header { kind: 1 + input.byte() % 9, flags: input.byte() % 16, sequence: input.byte().into() };
+                    Header { kind: 1 + input.byte() % 11, flags: input.byte() % 16, sequence: input.byte().into() };
                 let lead = if header.kind == 2 { vec![input.number(3)] } else { Vec::new() };
                 // Samples have one length.
                 let is_sample = header.kind == record::SAMPLE && input.byte() % 4 != 0;
@@ -106,13 +108,25 @@ pub fn worker(data: &[u8]) {
                 replies.publish(words);
             }
             13 | 14 if trusted => {
-                let collected = worker.collect(&mut spare, &mut |arrival| {
+                let mut note = |arrival| {
                     if let Arrival::Reply { piece, outcome, again, .. } = arrival {
                         assert_ne!(outcome, Outcome::StartFailed, "a piece has no such outcome");
                         assert!(again.is_none() || outcome == Outcome::Panicked, "only a panic runs again");
                         assert!(held.remove(&piece.number), "piece {} was answered twice", piece.number);
                     }
-                });
+                };
+                let mut collected = worker.collect(&mut spare, &mut note);
+                if collected == Ok(Left::Open) {
+                    let _ =
+                        (worker.note_ended(), worker.told_bytes(), worker.is_blocked(), worker.begun_pieces().count());
+                    if input.byte() % 4 == 0 {
+                        worker.hold()
+                    } else {
+                        _ = worker.resume()
+                    }
+                    let within = (input.number(2) as usize, u64::MAX, input.byte() % 4 != 0);
+                    collected = worker.collect_open(within, &mut spare, &mut note).map(|_| Left::Nothing);
+                }
                 trusted = collected != Err(Violation);
             }
             15 => {

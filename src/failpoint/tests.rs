@@ -268,6 +268,7 @@ impl Host {
         std::thread::sleep(Duration::from_millis(2));
         self.small(5);
         self.big();
+        self.written();
         self.shared_and_cancelled();
         self.overrun();
         self.lost();
@@ -310,6 +311,20 @@ impl Host {
         let task = self.task::<Vec<u8>>();
         task.call(|length: usize| vec![7; length], 12_000_000);
         assert!(task.get_timeout(DEADLINE).unwrap() == [vec![7; 12_000_000]]);
+    }
+
+    /// Results that are written while their pieces run.
+    fn written(&self) {
+        let write = |byte: u8, length: usize, sink: &mut crate::Sink| {
+            (0..length / 1000).try_for_each(|_| sink.write_all(&[byte; 1000]))
+        };
+        let task = self.task::<Vec<u8>>().max_unread(500_000);
+        for (byte, length) in [(0, 10_000), (1, 3_000_000), (2, 300_000), (3, 1_500_000)] {
+            task.run_into(write, byte, length);
+        }
+        for (byte, bytes) in (0..).zip(task.get_timeout(DEADLINE).unwrap()) {
+            assert!(bytes == vec![byte; [10_000, 3_000_000, 300_000, 1_500_000][usize::from(byte)]]);
+        }
     }
 
     /// Pieces that one worker holds go to another; those of a task that is dropped never begin.

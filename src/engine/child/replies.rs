@@ -8,7 +8,7 @@
 //! | … [`TELL_BYTES`] are unread | the same                                        | `back_tail`, a signal                        |
 //! | there is no room        | nothing: it sleeps                                  | `back_tail`, a signal, once each time        |
 //! | it is flushed           | `OPEN` or `CHUNK` with what there is                | `back_tail`, a signal                        |
-//! | its piece ends          | `END`; without an `OPEN` before it a `REPLY`, as of any other piece | `ended`, `back_tail`, a signal as for a reply |
+//! | its piece ends          | `END`; without an `OPEN` before it a `REPLY`, as of any other piece | `ended`, `back_tail` (once there was an `OPEN`), a signal as for a reply |
 //!
 //! The worker may die between any two of these: the parent then has an `OPEN` without an `END`, and drops the parts. A window
 //! that was not committed is seen by nobody.
@@ -54,13 +54,30 @@ pub(super) struct Replies {
     /// Where its window lies.
     room: Option<Room>,
     is_open: bool,
+    /// A result was open once: from then on the parent is told of each piece that has ended.
+    has_opened: bool,
+    /// The piece that runs has written more than it may.
+    is_too_long: bool,
 }
 
 impl Replies {
     pub(super) fn new(pair: &'static Pair, (caller, supervisor): (Event, Event), result_limit: ResultLimit) -> Self {
         let (ring, listener, process) = (Producer::new(), Listener::new(), process::number());
-        let (piece, room, is_open) = ((0, false), None, false);
-        Replies { pair, ring, listener, caller, supervisor, result_limit, process, piece, room, is_open }
+        let (piece, room, is_open, has_opened, is_too_long) = ((0, false), None, false, false, false);
+        Replies {
+            pair,
+            ring,
+            listener,
+            caller,
+            supervisor,
+            result_limit,
+            process,
+            piece,
+            room,
+            is_open,
+            has_opened,
+            is_too_long,
+        }
     }
 
     /// A piece begins.
@@ -73,8 +90,12 @@ impl Replies {
     /// `took_ns` is how long the piece ran, if it is timed.
     #[inline]
     pub(super) fn reply(&mut self, (sequence, outcome): (u32, Outcome), took_ns: &[u64], bytes: &[u8], notable: bool) {
-        if self.is_open {
-            return self.end_in_error(outcome, took_ns, bytes, notable);
+        if self.has_opened {
+            if self.is_open {
+                return self.end_in_error(outcome, took_ns, bytes, notable);
+            }
+            // An open result that nobody has read yet may lie before this reply, and hide it. A hint: it may come first.
+            told::tell_ended(self.pair.ended(), sequence);
         }
         let header = |kind| Header { kind, flags: outcome as u8, sequence };
         if bytes.len() <= CHUNK_BYTES {
@@ -107,9 +128,7 @@ impl Replies {
             }
             None => self.push(header, took_ns, &[]),
         }
-        failpoint!("worker-reply-published");
         self.end(notable);
-        failpoint!("worker-replied");
     }
 
     /// The open result of a piece that failed counts no more.
@@ -118,23 +137,24 @@ impl Replies {
         // Nobody reads more of a message than a record holds.
         let text = &text[..text.len().min(CHUNK_BYTES)];
         self.push(Header { kind: record::END, flags: outcome as u8, sequence: self.piece.0 }, took_ns, text);
-        failpoint!("worker-reply-published");
         self.end(notable);
-        failpoint!("worker-replied");
     }
 
     fn end(&mut self, notable: bool) {
-        if std::mem::take(&mut self.is_open) {
+        failpoint!("worker-end-published");
+        if self.has_opened {
             told::tell_ended(self.pair.ended(), self.piece.0);
             told::tell_tail(self.pair.back_tail(), self.ring.tail());
         }
+        self.is_open = false;
         self.signal(notable);
     }
 
-    /// The piece has ended without the use of its window.
-    #[inline]
-    pub(super) fn forget_window(&mut self) {
+    /// The piece has ended without the use of its window. True if it had written more than it may: whatever it did then.
+    #[must_use]
+    pub(super) fn forget_window(&mut self) -> bool {
         self.room = None;
+        std::mem::take(&mut self.is_too_long)
     }
 
     /// Says why the worker could not be made ready. No signal, which only one that is ready sends: its end wakes the parent.
@@ -157,7 +177,7 @@ impl Replies {
     fn commit(&mut self, room: Room, header: Header, bytes: usize) {
         let lead = if self.piece.1 { 8 } else { 0 };
         self.ring.commit(self.pair.back_ring(), room, header, lead + bytes);
-        failpoint!("worker-reply-written");
+        failpoint!("worker-part-written");
         self.ring.publish(self.pair.back_ring());
     }
 
@@ -181,7 +201,7 @@ impl Replies {
         let kind = if self.is_open { record::CHUNK } else { record::OPEN };
         self.write_lead(room, None);
         self.commit(room, Header { kind, flags: 0, sequence: self.piece.0 }, filled.used());
-        self.is_open = true;
+        (self.is_open, self.has_opened) = (true, true);
         failpoint!("worker-part-published");
     }
 
@@ -197,10 +217,7 @@ impl Replies {
         let room = loop {
             match self.ring.reserve(pair.back_ring(), lead + LEAST_WINDOW_BYTES, lead + CHUNK_BYTES) {
                 Ok(room) => break room,
-                Err(_) => {
-                    told::tell_tail(pair.back_tail(), self.ring.tail());
-                    self.wait_for_room();
-                }
+                Err(_) => self.wait_for_room(),
             }
         };
         self.room = Some(room);
@@ -234,6 +251,10 @@ impl Replies {
 
     /// Sleeps until the parent has read some replies.
     fn wait_for_room(&mut self) {
+        if self.has_opened {
+            // What fills the ring may be left there on purpose.
+            told::tell_tail(self.pair.back_tail(), self.ring.tail());
+        }
         let mut spin = Spin::new();
         let head = loop {
             if let Some(head) = self.told_room() {
@@ -263,7 +284,10 @@ impl Replies {
 
 impl Outlet for RefCell<Replies> {
     fn allows_more(&self, written: u64) -> u64 {
-        self.borrow().result_limit.allows_more(written)
+        let mut replies = self.borrow_mut();
+        let more = replies.result_limit.allows_more(written);
+        replies.is_too_long |= more == 0;
+        more
     }
 
     fn exchange(&self, filled: Window) -> Window {

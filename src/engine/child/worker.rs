@@ -13,7 +13,7 @@ use super::output::Output;
 use super::panics::describe_panic;
 use super::replies::Replies;
 use super::sampler::Sampler;
-use crate::codec::call::{Call, Fault};
+use crate::codec::call::{Call, Fault, drop_payload};
 use crate::codec::sink::{Outlet, Place, Window};
 use crate::codec::{Encoded, Format};
 use crate::engine::wire::pair::Pair;
@@ -260,13 +260,19 @@ impl Worker {
         let fault = match answer {
             Ok(Ok(Encoded::InBuffer)) => return (Outcome::Result, None, last),
             Ok(Ok(Encoded::Own(bytes))) => return (Outcome::Result, Some(bytes), None),
-            Ok(Err(fault)) => fault,
-            Err(payload) => {
-                self.replies.borrow_mut().forget_window();
-                return (Outcome::Panicked, Some(describe_panic(payload).into_bytes()), None);
-            }
+            Ok(Err(fault)) => Ok(fault),
+            Err(payload) => Err(payload),
         };
-        self.replies.borrow_mut().forget_window();
+        let is_too_long = self.replies.borrow_mut().forget_window();
+        let fault = match fault {
+            Ok(fault) => fault,
+            // An `unwrap` of the sink's error.
+            Err(payload) if is_too_long => {
+                drop_payload(payload);
+                Fault::TooLong { most: self.result_limit.most_bytes() }
+            }
+            Err(payload) => return (Outcome::Panicked, Some(describe_panic(payload).into_bytes()), None),
+        };
         let outcome = match fault {
             Fault::Decode(_) => Outcome::DecodeFailed,
             Fault::Encode(_) | Fault::TooLong { .. } => Outcome::EncodeFailed,

@@ -70,11 +70,11 @@ pub(crate) fn collect_from(
 pub(crate) fn collect_open_from(
     seat: usize,
     worker: &mut WorkerHandle,
-    most_bytes: usize,
+    within: (usize, u64, bool),
     buffers: &mut Buffers,
     to: &mut Destination<'_>,
 ) -> Result<Read, Violation> {
-    read_by(seat, worker, to, |link, look| link.collect_open(most_bytes, buffers, look)).map(|(read, _)| read)
+    read_by(seat, worker, to, |link, look| link.collect_open(within, buffers, look)).map(|(read, _)| read)
 }
 
 /// One look at what a worker has said. Gives the number of pieces that were answered, too.

@@ -140,7 +140,8 @@ impl Core {
                 Added::Dispatch { wake_supervisor: wake } => wake_supervisor = wake,
             }
         }
-        let gave = self.dispatch() || self.lane.is_look_due(count) && self.collect();
+        // Who holds workers back must hear that others wait.
+        let gave = self.dispatch() || (self.holds_back || self.lane.is_look_due(count)) && self.collect();
         if gave {
             self.keep_attention();
         }

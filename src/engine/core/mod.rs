@@ -77,7 +77,7 @@ use self::dispatch::Gave;
 use self::ending::Sweep;
 use self::follow::Following;
 use self::memory::Watched;
-use self::open_results::Whose;
+use self::open_results::Turn;
 use self::phase::Phase;
 use self::queue::Queue;
 use self::recycle::Recycling;
@@ -170,6 +170,10 @@ pub(crate) struct Core {
     reserve: Reserve,
     /// Dead workers whose memory is yet to be given back, which takes a while.
     reaped: Vec<WorkerHandle>,
+    /// The last look has left open results in their rings.
+    holds_back: bool,
+    /// What this look has found out about a task's turn.
+    turn: Option<Turn>,
     /// The kernel's count of kills because memory ran out: `None` before the first look, and where it does not tell.
     memory_kills: Option<u64>,
 }
@@ -216,6 +220,8 @@ impl Core {
             counts: Counts::default(),
             reserve: Reserve::default(),
             reaped: Vec::new(),
+            holds_back: false,
+            turn: None,
             memory_kills: None,
         }
     }
@@ -385,7 +391,7 @@ impl Core {
 
     /// A task that had too much unread may go on, because its reader took something.
     pub(crate) fn reader_came(&mut self, key: TaskKey) {
-        if self.work.tasks.get(key).is_some_and(|task| task.keeps_any_open()) {
+        if self.holds_back {
             // Results that were held back go on.
             self.collect();
         }
@@ -405,6 +411,7 @@ impl Core {
 
     /// The same, and tells whether there may be more.
     fn look(&mut self) -> Found {
+        (self.holds_back, self.turn) = (false, None);
         self.publish(self.lane.seat());
         // First what a cut has left: looks that each take all of one hold would leave it for ever.
         let gave = self.owes_dispatch && self.dispatch();
@@ -454,20 +461,21 @@ impl Core {
     fn collect_rest_from(&mut self, seat: usize) {
         let Some(end) = self.seats.worker_mut(seat).map(|worker| worker.link.end_of_ring()) else { return };
         let has_more = |link: &Link| link.has_news() && link.has_read() < end;
-        while self.seats.worker(seat).is_some_and(|worker| has_more(&worker.link))
-            && self.collect_all_from(seat, Whose::Dead) != Found::Nothing
-        {}
-    }
-
-    fn collect_from(&mut self, seat: usize) -> Found {
-        self.collect_all_from(seat, Whose::Living)
+        while self.seats.worker(seat).is_some_and(|worker| has_more(&worker.link)) {
+            let found_any = match self.collect_closed_from(seat) {
+                (found, Left::Open) => self.collect_last_open_from(seat, end) || found != Found::Nothing,
+                (found, _) => found != Found::Nothing,
+            };
+            if !found_any {
+                break;
+            }
+        }
     }
 
     /// Takes what one worker has said, but of an open result as much as [`may_read`](Self::may_read) allows.
-    #[inline]
-    fn collect_all_from(&mut self, seat: usize, whose: Whose) -> Found {
+    fn collect_from(&mut self, seat: usize) -> Found {
         match self.collect_closed_from(seat) {
-            (found, Left::Open) => self.collect_open_from(seat, whose, found),
+            (found, Left::Open) => self.collect_open_from(seat, found),
             (found, _) => found,
         }
     }

@@ -159,7 +159,9 @@ pub(crate) struct TaskState {
     first_unread: usize,
     /// What a reader has elsewhere, if it is not this task's waiter that reads.
     reader: Option<Reader>,
-    /// How its caller reads, and what is here of results that are written while their pieces run; most tasks have none.
+    /// The piece of which its caller takes parts, if it does so.
+    parts_of: Option<usize>,
+    /// What is here of results that are written while their pieces run; most tasks have none.
     open: Option<Box<OpenResults>>,
     /// From the moment at which somebody asks for it.
     finished: Option<Finished>,
@@ -195,6 +197,7 @@ impl Default for TaskState {
             taken_bytes: 0,
             first_unread: 0,
             reader: None,
+            parts_of: None,
             open: None,
             finished: None,
             lost_starts: BTreeMap::new(),
@@ -539,6 +542,7 @@ impl TaskState {
             taken_bytes,
             first_unread,
             reader,
+            parts_of,
             open: _,
             finished,
             lost_starts,
@@ -553,7 +557,7 @@ impl TaskState {
         pieces.clear();
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
         (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
-        (*finished, *reader, *waiter, *ended) = (None, None, None, None);
+        (*finished, *reader, *waiter, *ended, *parts_of) = (None, None, None, None, None);
         (*is_cancelled, *is_interrupted) = (false, false);
         reasons.clear();
         // To clear a map costs something even if it is empty.

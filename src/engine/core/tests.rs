@@ -29,6 +29,7 @@ mod checks;
 mod ends;
 mod figures;
 mod holds;
+mod open;
 mod recycle;
 mod samples;
 mod spread;

@@ -129,13 +129,11 @@ impl Ledger {
         std::mem::take(&mut self.pieces)
     }
 
-    /// The pieces up to this one are complete, by their worker's word: they cost no more time. Gives how many they are.
-    pub(super) fn note_ended(&mut self, sequence: u32) -> usize {
-        let Some(last) = self.pieces.iter().position(|piece| piece.sequence == sequence) else { return 0 };
-        for piece in self.pieces.range_mut(..=last) {
+    /// The first pieces cost no more time, as long as that is true of them: they are complete.
+    pub(super) fn cost_nothing(&mut self, is_complete: impl Fn(u32) -> bool) {
+        for piece in self.pieces.iter_mut().take_while(|piece| is_complete(piece.sequence)) {
             self.backlog_ns -= u64::from(std::mem::take(&mut piece.cost_ns));
         }
-        last + 1
     }
 
     /// A piece that streams now reaches to `end`.

@@ -20,7 +20,7 @@ mod signals;
 mod stream;
 
 pub(crate) use buffers::Buffers;
-pub(crate) use open::{BLOCKED_BYTES, Read};
+pub(crate) use open::Read;
 pub(crate) use reading::{Arrivals, Left};
 pub(crate) use samples::Told;
 

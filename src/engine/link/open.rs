@@ -8,35 +8,48 @@
 //! | `back_tail` | worker     | parts up to there are worth a look; a forged one brings its own parts earlier or later |
 //! | `ended`     | worker     | the pieces up to this one are complete in the ring; a forged one brings its worker more pieces, which it holds as it could hold others |
 //!
-//! Invariant: `bytes` are of the oldest piece, and come behind what was handed over before. `total` counts all of them, and is
-//! within the limit of results. Each part but the last has at least one byte, so the parts of a result are bounded by that limit.
+//! Invariant: `kept` is of the oldest piece, and its bytes come behind what was handed over before. `total` counts all of them, and is
+//! within the limit of results. While there is one, `Incoming` is blocked: nothing else answers that piece. Each part but the last has at least one byte, so the parts of a result are bounded by that limit.
 
-use super::claims::Held;
+use super::ledger::InFlight;
 use super::reading::{MAX_RECORDS_A_LOOK, outcome_of, took_ns};
-use super::{Arrivals, Buffers, Link};
+use super::{Arrival, Arrivals, Buffers, Link, claims};
 use crate::backend::TaskKey;
 use crate::codec::bytes::Reply;
 use crate::engine::policy::hold::PIECE_COST;
+use crate::engine::policy::patience::Progress;
 use crate::engine::wire::pair::{BACK_RING_BYTES, CHUNK_BYTES};
 use crate::engine::wire::record::{self, Outcome};
 use crate::failpoint::failpoint;
+use crate::protocol::claim;
 use crate::protocol::ring::{Record, Violation};
 use crate::protocol::told;
 use crate::sys::clock;
 
-/// A worker whose ring holds this much has no room for another window, or soon has none.
-pub(crate) const BLOCKED_BYTES: usize = BACK_RING_BYTES - 2 * CHUNK_BYTES;
+/// A worker that sees this much of its ring unread has no room for another window, or soon has none.
+const BLOCKED_BYTES: usize = BACK_RING_BYTES - 2 * CHUNK_BYTES;
+
+/// A buffer that is this many times longer than its result is exchanged: the result may be kept for long.
+const MAX_OVERSIZE: usize = 4;
 
 /// The open result of the oldest piece.
 #[derive(Debug, Default)]
 pub(super) struct OpenResult {
-    /// `None` while there is none.
-    bytes: Option<Vec<u8>>,
+    /// Its task, its number, and what is here. `None` while there is none.
+    kept: Option<(TaskKey, usize, Vec<u8>)>,
     total: usize,
-    /// The piece whose time stood still, for how long, and since when it does so again.
-    held: Option<(u32, u64, Option<u64>)>,
-    /// Since when pieces of other tasks wait while it is held back.
-    others_wait_since_ns: Option<u64>,
+    held: Held,
+    /// Since when pieces of other tasks wait while it is held back, and what says that this is still one wait.
+    others_wait: Option<(u64, u64)>,
+}
+
+/// For how long a piece that is limited was held back.
+#[derive(Debug, Default)]
+struct Held {
+    sequence: u32,
+    ns: u64,
+    /// It is so now, since then.
+    since_ns: Option<u64>,
 }
 
 impl OpenResult {
@@ -45,7 +58,7 @@ impl OpenResult {
     pub(super) fn takes(&self, record: &Record) -> bool {
         match record.header.kind {
             record::OPEN => true,
-            record::CHUNK | record::END => self.bytes.is_some(),
+            record::CHUNK | record::END => self.kept.is_some(),
             _ => false,
         }
     }
@@ -53,43 +66,63 @@ impl OpenResult {
     /// How long this piece was held back. `None` if it is so now.
     pub(super) fn held_ns(&self, sequence: u32) -> Option<u64> {
         match self.held {
-            Some((held, ns, since_ns)) if held == sequence => since_ns.is_none().then_some(ns),
+            Held { sequence: held, ns, since_ns } if held == sequence => since_ns.is_none().then_some(ns),
             _ => Some(0),
         }
     }
 }
 
+/// True if a piece is complete where pieces up to `ended` are: numbers begin anew behind the last one.
+fn is_ended(sequence: u32, ended: u32) -> bool {
+    ended != 0 && ended.wrapping_sub(sequence) & claim::LAST_SEQUENCE < claim::LAST_SEQUENCE / 2
+}
+
 impl Link {
-    /// The bytes of the oldest piece's open result that are here.
-    pub(crate) fn open_bytes(&mut self) -> Option<&mut Vec<u8>> {
-        self.open.bytes.as_mut()
+    /// What is here of the oldest piece's open result, with its task and number.
+    pub(crate) fn open_bytes(&mut self) -> Option<(TaskKey, usize, &mut Vec<u8>)> {
+        self.open.kept.as_mut().map(|(task, number, bytes)| (*task, *number, bytes))
     }
 
-    /// The parts that its worker has told of and that lie in the ring, in bytes; all that follows them counts too.
+    /// The bytes in the ring that its worker has told of; of all that lies there.
     pub(crate) fn told_bytes(&self) -> usize {
-        let told = told::told_tail(self.pair.back_tail()).saturating_sub(self.replies.head());
-        usize::try_from(told).map_or(BACK_RING_BYTES, |words| words.saturating_mul(8)).min(BACK_RING_BYTES)
+        self.told_from(self.replies.head())
     }
 
-    /// Notes the pieces that are complete in the ring, by the worker's word: it has time for others. Gives the task and number of
-    /// each, and of the one that it runs now, but for the oldest.
-    pub(crate) fn pieces_behind(&mut self) -> impl Iterator<Item = (TaskKey, usize)> {
-        let ended = self.ledger.note_ended(told::told_ended(self.pair.ended()));
-        self.ledger.iter().take(ended + 1).skip(1).map(|piece| (piece.task, piece.number))
+    /// True if the worker has no room, as far as it knows, or soon has none.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.told_from(self.told_head) >= BLOCKED_BYTES
     }
 
-    /// The pieces that it has begun, or may have: those whose results lie in the ring, and the one that runs.
+    fn told_from(&self, position: u64) -> usize {
+        let words = told::told_tail(self.pair.back_tail()).saturating_sub(position);
+        usize::try_from(words).map_or(BACK_RING_BYTES, |words| words.saturating_mul(8)).min(BACK_RING_BYTES)
+    }
+
+    /// Notes the pieces that are complete in the ring, by the worker's word. True if there are more of them than before: it has
+    /// time for others.
+    #[must_use]
+    pub(crate) fn note_ended(&mut self) -> bool {
+        let (before_ns, ended) = (self.ledger.backlog_ns(), told::told_ended(self.pair.ended()));
+        self.ledger.cost_nothing(|sequence| is_ended(sequence, ended));
+        self.ledger.backlog_ns() != before_ns
+    }
+
+    /// The pieces that it has begun, or begins next: those whose results lie complete in the ring, and the one behind them.
     pub(crate) fn begun_pieces(&self) -> impl Iterator<Item = (TaskKey, usize)> {
-        let ended = told::told_ended(self.pair.ended());
-        let count = self.ledger.iter().position(|piece| piece.sequence == ended).map_or(0, |last| last + 1);
-        self.ledger.iter().take(count + 1).map(|piece| (piece.task, piece.number))
+        self.begun().map(|piece| (piece.task, piece.number))
     }
 
-    /// Since when pieces of other tasks wait, if they do so now.
-    pub(crate) fn others_wait_since_ns(&mut self, any: bool) -> Option<u64> {
-        let since_ns = &mut self.open.others_wait_since_ns;
-        *since_ns = if any { Some(since_ns.unwrap_or_else(clock::now_ns)) } else { None };
-        *since_ns
+    fn begun(&self) -> impl Iterator<Item = &InFlight> {
+        let ended = told::told_ended(self.pair.ended());
+        let mut is_next = true;
+        self.ledger.iter().take_while(move |piece| std::mem::replace(&mut is_next, is_ended(piece.sequence, ended)))
+    }
+
+    /// Since when pieces of other tasks wait, if they do so now: `wait` is the same number as long as it is one wait.
+    pub(crate) fn others_wait_since_ns(&mut self, wait: Option<u64>) -> Option<u64> {
+        let known = self.open.others_wait.filter(|(_, known)| Some(*known) == wait);
+        self.open.others_wait = wait.map(|wait| known.unwrap_or_else(|| (clock::now_ns(), wait)));
+        self.open.others_wait.map(|(since_ns, _)| since_ns)
     }
 
     /// True if it holds pieces of other tasks.
@@ -97,51 +130,60 @@ impl Link {
         self.ledger.iter().any(|piece| piece.task != task)
     }
 
-    /// Tells the worker how far its ring was read, although that is little: no more is read for a while.
-    pub(crate) fn tell_all_read(&mut self) {
-        if self.told_head != self.replies.head() {
-            self.tell_head_now();
-        }
-    }
-
-    /// The worker is held back: the time of its oldest piece stands still.
+    /// The worker is held back: the time of the piece that it runs stands still.
     pub(crate) fn hold(&mut self) {
-        let Some(oldest) = self.ledger.oldest().filter(|oldest| oldest.is_limited) else { return };
-        let held_ns = match self.open.held {
-            Some((sequence, _, Some(_))) if sequence == oldest.sequence => return,
-            Some((sequence, held_ns, None)) if sequence == oldest.sequence => held_ns,
-            _ => 0,
-        };
-        self.open.held = Some((oldest.sequence, held_ns, Some(clock::now_ns())));
+        let Some(runs) = self.begun().last().filter(|runs| runs.is_limited).map(|runs| runs.sequence) else { return };
+        let held = &mut self.open.held;
+        if held.sequence != runs {
+            *held = Held { sequence: runs, ns: 0, since_ns: None };
+        }
+        held.since_ns.get_or_insert_with(clock::now_ns);
     }
 
-    /// It is held back no more. True if its time goes on.
+    /// It is held back no more. Gives when the time of its oldest piece ends, if it went on just now.
     #[must_use]
-    pub(crate) fn resume(&mut self) -> bool {
-        let Some((sequence, held_ns, Some(since_ns))) = self.open.held else { return false };
-        self.open.held = Some((sequence, held_ns + clock::now_ns().saturating_sub(since_ns), None));
-        true
+    pub(crate) fn resume(&mut self) -> Option<u64> {
+        self.open.others_wait = None;
+        let (held, now_ns) = (&mut self.open.held, clock::now_ns);
+        let since_ns = held.since_ns.take()?;
+        let now_ns = now_ns();
+        held.ns += now_ns.saturating_sub(since_ns);
+        match self.progress(now_ns) {
+            Ok(Some(Progress::Runs { until_ns, .. })) => Some(until_ns),
+            // Whoever runs the timers next acts on it.
+            _ => None,
+        }
     }
 
     /// What is here of a piece that is lost, with its task.
     pub(crate) fn take_open(&mut self) -> Option<(TaskKey, Vec<u8>)> {
-        let bytes = self.open.bytes.take()?;
-        Some((self.ledger.oldest()?.task, bytes))
+        self.incoming.release();
+        self.open.kept.take().map(|(task, _, bytes)| (task, bytes))
     }
 
-    /// Reads parts of the oldest piece's open result, until that ends or about `most_bytes` were read.
+    /// Reads parts of the oldest piece's open result, until that ends, about `most_bytes` were read, or the ring is read up
+    /// to `end`. What is read is kept, or forgotten.
     pub(crate) fn collect_open(
         &mut self,
-        most_bytes: usize,
+        (most_bytes, end, keeps): (usize, u64, bool),
         buffers: &mut Buffers,
         arrivals: &mut impl Arrivals,
     ) -> Result<Read, Violation> {
         let (mut records, mut bytes) = (0, 0);
         let mut read = Read::default();
-        while !read.is_complete && records < MAX_RECORDS_A_LOOK && bytes < most_bytes {
-            let Some(record) = self.replies.peek(self.pair.back_ring())? else { break };
+        while !read.is_complete
+            && records < MAX_RECORDS_A_LOOK
+            && bytes < most_bytes
+            && self.replies.head() < end
+            && let Some(record) = self.replies.peek(self.pair.back_ring())?
+            && self.open.takes(&record)
+        {
             failpoint!("parent-part-seen");
             let arrival = self.read_part(&record, buffers, arrivals)?;
+            if !keeps && let Some((task, _, kept)) = &mut self.open.kept {
+                arrivals.keeps(*task, -(kept.len() as isize));
+                kept.clear();
+            }
             records += 1;
             bytes += record.payload_bytes;
             self.replies.pass(&record);
@@ -163,53 +205,67 @@ impl Link {
         record: &Record,
         buffers: &mut Buffers,
         arrivals: &mut impl Arrivals,
-    ) -> Result<Option<super::Arrival>, Violation> {
+    ) -> Result<Option<Arrival>, Violation> {
         let words = self.pair.back_ring();
-        let oldest = self.ledger.oldest().ok_or(Violation)?;
-        let (task, sequence, is_timed) = (oldest.task, oldest.sequence, oldest.is_timed);
+        let oldest = self.ledger.oldest_mut().ok_or(Violation)?;
+        let (task, number, sequence, is_timed) = (oldest.task, oldest.number, oldest.sequence, oldest.is_timed);
         if record.header.sequence != sequence || self.outgoing.is_sending_to(sequence) || self.samples.is_due() {
             return Err(Violation);
         }
-        let lead = usize::from(is_timed);
+        let (kind, lead) = (record.header.kind, usize::from(is_timed));
         let part = record.payload_bytes.checked_sub(8 * lead).ok_or(Violation)?;
-        let mut open = match (record.header.kind, self.open.bytes.take()) {
-            (record::OPEN, None) => {
-                self.open.total = 0;
-                if let Some(oldest) = self.ledger.oldest_mut() {
-                    // Whatever its state word says: parts of it may be handed on.
-                    oldest.held = Held::Begun;
-                }
-                buffers.take_any()
-            }
-            (record::CHUNK | record::END, Some(bytes)) => bytes,
-            _ => return Err(Violation),
-        };
-        let is_end = record.header.kind == record::END;
-        let outcome = if is_end { outcome_of(record.header.flags)? } else { Outcome::Result };
-        if outcome != Outcome::Result {
-            arrivals.keeps(task, -(open.len() as isize));
-            self.outgoing.discard(open);
+        let outcome = if kind == record::END { outcome_of(record.header.flags)? } else { Outcome::Result };
+        let took_ns = if kind == record::END { took_ns(record, words, 0, is_timed)? } else { 0 };
+        let before = if kind == record::OPEN { 0 } else { self.open.total };
+        let total = before.checked_add(part).ok_or(Violation)?;
+        if part > CHUNK_BYTES
+            || part == 0 && kind != record::END
+            || outcome == Outcome::Result && !buffers.allows(total)
+            || (kind == record::OPEN) != self.open.kept.is_none()
+        {
+            return Err(Violation);
+        }
+        if kind == record::OPEN {
+            // Whatever its state word says: parts of it may be handed on.
+            oldest.held = claims::Held::Begun;
+            self.open.kept = Some((task, number, buffers.take_any()));
+            self.incoming.block();
+        }
+        self.open.total = total;
+        let Some((_, _, bytes)) = &mut self.open.kept else { return Err(Violation) };
+        let before = bytes.len();
+        if outcome == Outcome::Result {
+            bytes.try_reserve(part).map_err(|_| Violation)?;
+            record.append_to(words, lead, bytes);
+            self.incoming.prepare_pages(bytes, before);
+        }
+        if kind != record::END {
+            arrivals.keeps(task, part as isize);
+            return Ok(None);
+        }
+        let Some((_, bytes)) = self.take_open() else { return Err(Violation) };
+        arrivals.keeps(task, -(before as isize));
+        let bytes = if outcome == Outcome::Result {
+            self.fitted(bytes, buffers)
+        } else {
+            self.outgoing.discard(bytes);
             let mut text = Vec::new();
-            record.append_to(words, lead, &mut text);
-            let took_ns = took_ns(record, words, 0, is_timed)?;
-            return self.answered(outcome, Reply::Heap(text), took_ns).map(Some);
+            record.append_to(self.pair.back_ring(), lead, &mut text);
+            Reply::Heap(text)
+        };
+        self.answered(outcome, bytes, took_ns).map(Some)
+    }
+
+    /// A result without much unused memory. What is copied is little: a quarter of a kept buffer at most.
+    fn fitted(&mut self, bytes: Vec<u8>, buffers: &mut Buffers) -> Reply {
+        if bytes.len() >= bytes.capacity() / MAX_OVERSIZE {
+            return Reply::Heap(bytes);
         }
-        self.open.total = self.open.total.checked_add(part).ok_or(Violation)?;
-        if part == 0 && !is_end || part > CHUNK_BYTES || !buffers.allows(self.open.total) {
-            return Err(Violation);
+        let reply = Reply::copy_of(&bytes);
+        if let (Some(unwanted), _) = buffers.put(bytes) {
+            self.outgoing.discard(unwanted);
         }
-        if open.try_reserve(part).is_err() {
-            return Err(Violation);
-        }
-        record.append_to(words, lead, &mut open);
-        if is_end {
-            arrivals.keeps(task, -((open.len() - part) as isize));
-            let took_ns = took_ns(record, words, 0, is_timed)?;
-            return self.answered(outcome, Reply::Heap(open), took_ns).map(Some);
-        }
-        arrivals.keeps(task, part as isize);
-        self.open.bytes = Some(open);
-        Ok(None)
+        reply
     }
 }
 

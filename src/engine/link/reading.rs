@@ -58,6 +58,20 @@ struct Whole {
 }
 
 impl Incoming {
+    /// An open result comes: nothing else answers its piece.
+    pub(super) fn block(&mut self) {
+        self.partial = Some(Partial { total: 0, bytes: Vec::new(), outcome: Outcome::Result, took_ns: 0 });
+    }
+
+    pub(super) fn release(&mut self) {
+        self.partial = None;
+    }
+
+    /// The pages that this buffer needs next, which has grown from `before` bytes.
+    pub(super) fn prepare_pages(&mut self, buffer: &Vec<u8>, before: usize) {
+        self.pages = Pages::ahead(buffer, before).or(self.pages.take());
+    }
+
     #[inline]
     fn is_none(&self) -> bool {
         self.partial.is_none()

@@ -4,7 +4,7 @@
 use super::signals::{FLOOD, FLOOD_NS};
 use super::*;
 use crate::engine::wire::pair::{CHUNK_BYTES, OUT_RING_BYTES, Pair, READY};
-use crate::engine::wire::record::{BEGIN, CHUNK, FORMAT_MASK, LEAVE, PIECE, REPLY};
+use crate::engine::wire::record::{BEGIN, CHUNK, END, FORMAT_MASK, LEAVE, OPEN, PIECE, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
 use crate::protocol::claim::Standing;
 use crate::protocol::sync::Release;
@@ -52,11 +52,21 @@ fn give(worker: &mut Link, task: TaskKey, number: usize, length: usize) -> bool 
 
 /// The pieces that were answered, and the result of the look.
 fn collect(worker: &mut Link) -> (Vec<usize>, Result<bool, Violation>) {
-    let mut numbers = Vec::new();
-    let result = worker.collect(&mut Buffers::default(), &mut |arrival| match arrival {
+    let (mut numbers, mut buffers) = (Vec::new(), Buffers::default());
+    let mut note = |arrival| match arrival {
         Arrival::Reply { piece, .. } => numbers.push(piece.number),
         Arrival::StartFailed(_) => {}
-    });
+    };
+    let result = loop {
+        match worker.collect(&mut buffers, &mut note) {
+            Ok(Left::Open) => match worker.collect_open((usize::MAX, u64::MAX, true), &mut buffers, &mut note) {
+                Ok(read) if read.is_complete => {}
+                Ok(_) => break Ok(false),
+                Err(Violation) => break Err(Violation),
+            },
+            left => break left.map(|left| left == Left::Part),
+        }
+    };
     (numbers, result)
 }
 
@@ -129,7 +139,7 @@ fn answers_count_in_order_and_once() {
 
 #[test]
 fn what_no_worker_says_ends_the_trust() {
-    for kind in (1..15).filter(|kind| ![REPLY, BEGIN].contains(kind)) {
+    for kind in (1..15).filter(|kind| ![REPLY, BEGIN, OPEN].contains(kind)) {
         check_lines(&[(kind, 0, 1, &[], 5)], 0, false);
     }
     for flags in 5..16 {
@@ -174,9 +184,152 @@ fn a_reply_that_streams_has_the_length_that_it_said() {
     check_lines(&[chunk(10)], 0, false);
 }
 
+/// Notes the bytes that the link says it keeps.
+#[derive(Default)]
+struct Keeps(isize, Vec<(Outcome, Vec<u8>)>);
+
+impl Arrivals for Keeps {
+    fn result(&mut self, _: TaskKey, _: usize, bytes: Reply) {
+        self.1.push((Outcome::Result, bytes.into_vec()));
+    }
+
+    fn other(&mut self, arrival: Arrival) {
+        if let Arrival::Reply { outcome, bytes, .. } = arrival {
+            self.1.push((outcome, bytes.into_vec()));
+        }
+    }
+
+    fn sample(&mut self, _: &Told<'_>) {}
+
+    fn keeps(&mut self, _: TaskKey, by: isize) {
+        self.0 += by;
+    }
+}
+
+/// Any parts make a result, in one look or in many; what is no part ends the trust. The link keeps what it says that it keeps.
+#[test]
+fn an_open_result_is_all_of_its_parts() {
+    const LIMIT: usize = 200_000;
+    let (open, chunk, end) =
+        (|length| (OPEN, 0, 1, length), |length| (CHUNK, 0, 1, length), |length| (END, 0, 1, length));
+    let panicked = Outcome::Panicked as u8;
+    // The records; the length of the result, or of the message, or nothing if it is not complete, or the trust ends.
+    let rows: [(&[(u8, u8, u32, usize)], Result<Option<usize>, Violation>); 26] = [
+        (&[open(1), end(0)], Ok(Some(1))),
+        (&[open(7), chunk(1), chunk(CHUNK_BYTES), end(3)], Ok(Some(CHUNK_BYTES + 11))),
+        (&[open(CHUNK_BYTES), end(CHUNK_BYTES), (REPLY, 0, 2, 9)], Ok(Some(2 * CHUNK_BYTES))),
+        (&[open(10), (END, panicked, 1, 5)], Ok(Some(5))),
+        (&[open(10), (END, panicked, 1, 0)], Ok(Some(0))),
+        (&[open(10)], Ok(None)),
+        (&[open(10), chunk(10)], Ok(None)),
+        // Beyond the limit; a message counts by itself.
+        (&[open(CHUNK_BYTES), chunk(CHUNK_BYTES), chunk(CHUNK_BYTES), end(3392)], Ok(Some(LIMIT))),
+        (&[open(CHUNK_BYTES), chunk(CHUNK_BYTES), chunk(CHUNK_BYTES), end(3393)], Err(Violation)),
+        (
+            &[open(CHUNK_BYTES), chunk(CHUNK_BYTES), chunk(CHUNK_BYTES), (END, panicked, 1, CHUNK_BYTES)],
+            Ok(Some(CHUNK_BYTES)),
+        ),
+        (&[open(CHUNK_BYTES), chunk(CHUNK_BYTES), chunk(CHUNK_BYTES), chunk(CHUNK_BYTES)], Err(Violation)),
+        // Parts that are empty or too long, of another piece, out of order, with an outcome that there is not.
+        (&[open(0)], Err(Violation)),
+        (&[open(5), chunk(0)], Err(Violation)),
+        (&[open(CHUNK_BYTES + 1)], Err(Violation)),
+        (&[open(5), chunk(CHUNK_BYTES + 1)], Err(Violation)),
+        (&[(OPEN, 0, 2, 5)], Err(Violation)),
+        (&[open(5), (CHUNK, 0, 2, 5)], Err(Violation)),
+        (&[open(5), (END, 0, 2, 5)], Err(Violation)),
+        (&[chunk(5)], Err(Violation)),
+        (&[end(5)], Err(Violation)),
+        (&[open(5), open(5)], Err(Violation)),
+        (&[open(5), (END, Outcome::StartFailed as u8, 1, 5)], Err(Violation)),
+        (&[open(5), (END, 9, 1, 5)], Err(Violation)),
+        // Nothing else answers a piece whose result is open.
+        (&[open(5), (REPLY, 0, 1, 5)], Err(Violation)),
+        (&[open(5), (REPLY, panicked, 1, 5)], Err(Violation)),
+        (&[open(5), (BEGIN, 0, 1, CHUNK_BYTES)], Err(Violation)),
+    ];
+    for (lines, expected) in rows {
+        for (at_a_time, keeps) in [(usize::MAX, true), (1, true), (1, false)] {
+            let (mut worker, mut played, [task, _]) = pair();
+            (1..=3).for_each(|number| assert!(give(&mut worker, task, number, 10)));
+            let mut buffers = Buffers::new(ResultLimit::new(Some(LIMIT as u64)));
+            let mut arrivals = Keeps::default();
+            for &(kind, flags, sequence, length) in lines {
+                let lead: &[u64] = if kind == BEGIN { &[1 << 20] } else { &[] };
+                assert!(played.write(kind, flags, sequence, lead, &vec![3; length]));
+            }
+            let mut look = || -> Result<(), Violation> {
+                loop {
+                    match worker.collect(&mut buffers, &mut arrivals)? {
+                        Left::Open => {
+                            let read =
+                                worker.collect_open((at_a_time, u64::MAX, keeps), &mut buffers, &mut arrivals)?;
+                            if !read.any {
+                                return Ok(());
+                            }
+                        }
+                        Left::Part => {}
+                        Left::Nothing => return Ok(()),
+                    }
+                }
+            };
+            let result = look();
+            assert_eq!(result.is_err(), expected.is_err(), "{lines:?}");
+            let first = arrivals.1.first().map(|(outcome, bytes)| (*outcome, bytes.len()));
+            if let Ok(expected) = expected {
+                let length = first.map(|(_, length)| length);
+                let is_message = first.is_some_and(|(outcome, _)| outcome != Outcome::Result);
+                assert_eq!(length.is_some(), expected.is_some(), "{lines:?}");
+                assert!(!keeps && !is_message || length == expected, "{lines:?}: {length:?}");
+            }
+            let kept = worker.open_bytes().map_or(0, |(_, _, bytes)| bytes.len());
+            assert_eq!(arrivals.0, kept as isize, "{lines:?}");
+            let is_open = worker.open_bytes().is_some();
+            assert_eq!(worker.take_open().is_some(), is_open);
+            // A piece that has begun to write has begun, whatever its state word says.
+            let (lost, rest) = worker.leftovers(false);
+            assert_eq!(lost.map(|piece| piece.number), is_open.then_some(1), "{lines:?}");
+            assert_eq!(rest.len() + arrivals.1.len() + usize::from(is_open), 3, "{lines:?}");
+        }
+    }
+}
+
+/// The oldest piece of a dead worker's ring that still writes: no more is read than the ring held.
+#[test]
+fn an_open_result_is_read_up_to_a_position() {
+    let (mut worker, mut played, [task, _]) = pair();
+    assert!(give(&mut worker, task, 1, 10));
+    assert!(played.write(OPEN, 0, 1, &[], &[1; 80]));
+    let end = played.replies.tail();
+    assert!(played.write(CHUNK, 0, 1, &[], &[2; 80]));
+    let (mut buffers, mut arrivals) = (Buffers::default(), Keeps::default());
+    let read = worker.collect_open((usize::MAX, end, true), &mut buffers, &mut arrivals).unwrap();
+    assert!(read.any && worker.has_read() == end && arrivals.0 == 80);
+    let read = worker.collect_open((usize::MAX, end, true), &mut buffers, &mut arrivals).unwrap();
+    assert!(!read.any);
+}
+
+/// What the worker tells of its pieces: those that are complete cost no more time, and a forged number brings no more than that.
+#[test]
+fn complete_pieces_cost_no_more_time() {
+    // The number that is told; the pieces that have begun, of three, and those whose time is left.
+    for (told, begun, left) in
+        [(0, 1, 3), (1, 2, 2), (2, 3, 1), (3, 3, 0), (claim::LAST_SEQUENCE, 1, 3), (u32::MAX, 1, 3), (1000, 3, 0)]
+    {
+        let (mut worker, played, [task, _]) = pair();
+        (1..=3).for_each(|number| assert!(give(&mut worker, task, number, 10)));
+        let each_ns = worker.backlog_ns() / 3;
+        told::tell_ended(played.pair.ended(), told);
+        assert_eq!(worker.note_ended(), left < 3, "{told}");
+        assert!(!worker.note_ended(), "{told}: nothing new");
+        assert_eq!(worker.begun_pieces().count(), begun, "{told}");
+        assert_eq!(worker.backlog_ns(), each_ns * left, "{told}");
+    }
+}
+
 #[test]
 fn a_worker_without_pieces_has_nothing_to_say() {
-    for kind in [REPLY, BEGIN, CHUNK, PIECE, LEAVE] {
+    for kind in [REPLY, BEGIN, CHUNK, PIECE, LEAVE, OPEN, END] {
         let (mut worker, mut played, _) = pair();
         assert!(played.write(kind, 0, 1, &[10], &[0; 2]));
         assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
@@ -220,7 +373,7 @@ fn only_a_worker_that_is_not_ready_fails_to_start() {
         Arrival::StartFailed(reason) => reasons.push(reason),
         Arrival::Reply { .. } => panic!("there is no piece"),
     });
-    assert_eq!((result, reasons), (Ok(false), vec!["no \u{fffd} database".to_string()]));
+    assert_eq!((result, reasons), (Ok(Left::Nothing), vec!["no \u{fffd} database".to_string()]));
     played.pair.stage().store(READY, Release);
     assert!(played.write(REPLY, Outcome::StartFailed as u8, 0, &[], b"again"));
     assert_eq!(collect(&mut worker), (vec![], Err(Violation)));
@@ -492,7 +645,7 @@ fn check_echo(length: usize) {
                 other => panic!("{other:?}"),
             })
         };
-        while collect().expect("the worker keeps to the protocol") {}
+        while collect().expect("the worker keeps to the protocol") == Left::Part {}
     };
     if streams {
         let mut chunks = arguments.chunks(CHUNK_BYTES);
@@ -677,7 +830,7 @@ mod counted {
                 replies[piece.number % 64] = Some(bytes);
             }
         });
-        assert_eq!(look, Ok(false));
+        assert_eq!(look, Ok(Left::Nothing));
     }
 }
 

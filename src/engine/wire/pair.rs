@@ -31,7 +31,7 @@ use crate::protocol::sync::{AtomicU32, AtomicU64};
 use crate::sys::descriptors::Descriptor;
 use crate::sys::may_sleep::assert_may_sleep;
 use crate::sys::memory::{self, Writers};
-use memmap2::MmapRaw;
+use memmap2::{Advice, MmapRaw};
 use std::io;
 
 /// The length of *out*'s ring: four chunks, so that both sides can copy at the same time.
@@ -108,7 +108,10 @@ impl Pair {
 
     /// Maps a pair in its worker.
     pub(crate) fn open(out: &Descriptor, back: &Descriptor) -> io::Result<Pair> {
-        Ok(Pair::new(memory::map_read_only(out, OUT_BYTES)?, memory::map(back, BACK_BYTES)?))
+        let back = memory::map(back, BACK_BYTES)?;
+        // A child that a piece forks must not write a result that the worker still writes.
+        back.advise(Advice::DontFork)?;
+        Ok(Pair::new(memory::map_read_only(out, OUT_BYTES)?, back))
     }
 
     pub(crate) fn interest(&self) -> &AtomicU32 {

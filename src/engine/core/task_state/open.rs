@@ -6,26 +6,15 @@
 //! Invariant: `part` is of the piece in turn, and follows all that the caller has taken of it. `kept_bytes` is what the
 //! links have of open results of this task.
 
-use super::{State, TaskState};
+use super::TaskState;
 use crate::engine::unpark::Wake;
-
-/// How a task's caller reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// In order, whole results.
-    #[default]
-    Whole,
-    /// In order, and parts of this piece while it runs.
-    Parts(usize),
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct OpenResults {
-    reading: Reading,
     part: Vec<u8>,
-    /// The memory of a part that was read.
-    spare: Vec<u8>,
     kept_bytes: usize,
+    /// All bytes that were handed on as parts.
+    passed_bytes: usize,
 }
 
 impl OpenResults {
@@ -33,42 +22,40 @@ impl OpenResults {
     pub(super) fn bytes(&self) -> usize {
         self.kept_bytes + self.part.len()
     }
+
+    pub(super) fn passed_bytes(&self) -> usize {
+        self.passed_bytes
+    }
 }
 
 impl TaskState {
     /// The caller takes parts, from this piece on. Gives the next part that is here, for a buffer without one; that buffer is
     /// used for a later part.
     pub(crate) fn take_part(&mut self, next: usize, spare: &mut Vec<u8>) -> Option<Vec<u8>> {
-        let open = self.open.get_or_insert_default();
-        open.reading = Reading::Parts(next);
-        if open.part.is_empty() {
-            return None;
-        }
-        let spare = std::mem::replace(spare, std::mem::take(&mut open.spare));
-        open.spare = Vec::new();
-        let part = std::mem::replace(&mut open.part, spare);
+        self.parts_of = Some(next);
+        let open = self.open.as_mut().filter(|open| !open.part.is_empty())?;
+        let part = std::mem::replace(&mut open.part, std::mem::take(spare));
         open.part.clear();
-        self.result_bytes += part.len();
-        self.taken_bytes += part.len();
+        open.passed_bytes += part.len();
         Some(part)
     }
 
     /// True if the caller takes parts, and this piece is in turn.
     pub(crate) fn passes_on(&self, number: usize) -> bool {
-        self.open.as_ref().is_some_and(|open| open.reading == Reading::Parts(number))
+        self.parts_of == Some(number)
     }
 
     /// True if the caller takes parts.
     pub(crate) fn reads_parts(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.reading != Reading::Whole)
+        self.parts_of.is_some()
     }
 
     /// The piece whose result the caller reads next; `None` if it takes them as they finish.
     pub(crate) fn turn(&self) -> Option<usize> {
-        match self.open.as_ref().map(|open| open.reading) {
-            _ if self.finished.is_some() => None,
-            Some(Reading::Parts(number)) => Some(number),
-            _ => Some(self.waiter.as_ref().and_then(|(want, _)| want.piece()).unwrap_or(self.first_unread)),
+        match self.parts_of {
+            Some(number) => Some(number),
+            None if self.finished.is_some() => None,
+            None => Some(self.waiter.as_ref().and_then(|(want, _)| want.piece()).unwrap_or(self.first_unread)),
         }
     }
 
@@ -83,7 +70,7 @@ impl TaskState {
         if bytes.is_empty() || !open.part.is_empty() {
             return Wake::NOBODY;
         }
-        open.kept_bytes -= bytes.len();
+        open.kept_bytes = open.kept_bytes.saturating_sub(bytes.len());
         std::mem::swap(&mut open.part, bytes);
         match &self.waiter {
             Some((want, unparker)) if want.includes(number) => Wake::of(unparker),
@@ -103,11 +90,6 @@ impl TaskState {
         self.open.as_ref().is_some_and(|open| open.kept_bytes > 0)
     }
 
-    /// True if the piece runs, as far as the task knows, and its result counts.
-    pub(crate) fn is_wanted(&self, number: usize) -> bool {
-        !self.is_cancelled && self.is_open(number)
-    }
-
     /// True if the results that nobody has read are as many bytes as may be.
     pub(crate) fn is_full_of_unread(&self) -> bool {
         self.settings.max_unread_bytes.is_some_and(|most| self.unread_bytes() >= most)
@@ -115,6 +97,6 @@ impl TaskState {
 
     /// True if this piece was handed out and has no outcome.
     pub(crate) fn awaits(&self, number: usize) -> bool {
-        matches!(self.pieces.get(number), Some(State::Open)) && self.is_open(number)
+        self.is_open(number)
     }
 }

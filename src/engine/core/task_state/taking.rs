@@ -107,7 +107,8 @@ impl TaskState {
     pub(crate) fn counts(&self) -> backend::Counts {
         let (total, done) = (self.pieces.len(), self.results);
         let retried = self.lost_starts.values().map(|&starts| starts as usize).sum();
-        let bytes = self.result_bytes as u64;
+        let passed_bytes = self.open.as_ref().map_or(0, |open| open.passed_bytes());
+        let bytes = (self.result_bytes + passed_bytes) as u64;
         backend::Counts { total, done, failed: self.done - done, retried, bytes, ..Default::default() }
     }
 
