@@ -4,81 +4,20 @@ mod support;
 
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fmt::Write;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{CALENDAR, Place, STOPS, files, is_identical, program, rows};
-
-/// A run that takes longer hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A feed whose stop times and shapes are several pieces and transactions each, with rows of each kind that is rejected.
-fn feed() -> Place {
-    let mut trips = String::from("route_id,service_id,trip_id,shape_id\n");
-    let mut times = String::from("trip_id,arrival_time,departure_time,stop_id,stop_sequence,stop_headsign\n");
-    let mut shapes = String::from("shape_id,shape_pt_lat,shape_pt_lon,shape_pt_sequence\n");
-    // A long text makes many pieces of few rows.
-    let headsign = "towards a stop far away, ".repeat(8);
-    for trip in 0..4_000 {
-        writeln!(trips, "R{},W,trip-{trip:06},H{}", 1 + (trip % 500 == 7) as u32, trip % 40).unwrap();
-        for stop in 0..20 {
-            let time = format!("{:02}:{:02}:00", 5 + trip % 40, stop * 2);
-            let stop_id = if trip % 300 == 5 && stop == 3 { 9 } else { 1 + (trip + stop) % 2 };
-            let sequence = if trip % 200 == 11 && stop == 9 { 1 } else { stop };
-            writeln!(times, "trip-{trip:06},{time},{time},S{stop_id},{sequence},\"{headsign}\"").unwrap();
-        }
-    }
-    for point in 0..30_000 {
-        let (shape, sequence) = (point % 40, point / 40);
-        let latitude = if point % 7_000 == 3 { "x".to_owned() } else { format!("48.{:05}", point * 31 % 100_000) };
-        writeln!(shapes, "H{shape},{latitude},16.{:05},{sequence}", point * 17 % 100_000).unwrap();
-    }
-    Place::of(&files(&[
-        ("stops.txt", Some(STOPS.as_bytes())),
-        ("calendar.txt", Some(CALENDAR.as_bytes())),
-        ("trips.txt", Some(trips.as_bytes())),
-        ("stop_times.txt", Some(times.as_bytes())),
-        ("shapes.txt", Some(shapes.as_bytes())),
-    ]))
-}
-
-/// A run that is killed at the latest when the test ends.
-struct Run(Child);
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let _ended_before = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
+use support::{
+    DEADLINE, Place, Run, big_feed, files, is_identical, kill_after, kill_some_workers, record_ends, rows, wait_until,
+};
 
 fn start(place: &Place, database: &str, arguments: &[&str]) -> Run {
-    let mut command = program();
-    command.args([place.path("feed"), place.path(database)]).args(arguments);
-    Run(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-}
-
-/// Lets a run go on for some time, and kills it. True if it had ended before.
-fn kill_after(mut run: Run, time: Duration) -> bool {
-    let begin = Instant::now();
-    while begin.elapsed() < time {
-        if let Some(status) = run.0.try_wait().unwrap() {
-            assert_eq!(status.code(), Some(0));
-            return true;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    run.0.kill().unwrap();
-    run.0.wait().unwrap().signal() != Some(9)
+    place.start(place.path(database), arguments)
 }
 
 #[test]
 fn kills_at_any_time_end_in_the_identical_database() {
-    let place = feed();
+    let place = big_feed();
     let begin = Instant::now();
     let serial = place.run_on("feed", "serial.db", &["--serial", "--verify"]);
     let whole = begin.elapsed();
@@ -104,7 +43,7 @@ fn kills_at_any_time_end_in_the_identical_database() {
 
 #[test]
 fn a_kill_behind_each_commit_loses_and_repeats_nothing() {
-    let place = feed();
+    let place = big_feed();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
     let expected = place.path("serial.db");
     for (database, arguments) in [("out.db", &["--workers", "2"][..]), ("own.db", &["--serial"])] {
@@ -122,7 +61,7 @@ fn a_kill_behind_each_commit_loses_and_repeats_nothing() {
 /// A kill between a commit and the record of its confirmations made later transactions of other pieces, and so another file.
 #[test]
 fn pieces_that_were_committed_and_not_confirmed_are_not_written_again() {
-    let place = feed();
+    let place = big_feed();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
     for (number, kept) in [0, 3].into_iter().enumerate() {
         let database = format!("out{number}.db");
@@ -131,7 +70,7 @@ fn pieces_that_were_committed_and_not_confirmed_are_not_written_again() {
         assert!(!kill_after(run, Duration::ZERO));
         // The journal as it was at an earlier time: it loses its end.
         let journal = place.path(&format!("{database}.journal"));
-        let ends = read_journal(&journal);
+        let ends = record_ends(&journal);
         let end = if kept == 0 { 0 } else { ends[ends.len() - kept] };
         fs::File::options().write(true).open(&journal).unwrap().set_len(end).unwrap();
         assert_eq!(place.run_on("feed", &database, &["--workers", "2", "--verify"]).code, Some(0));
@@ -139,14 +78,9 @@ fn pieces_that_were_committed_and_not_confirmed_are_not_written_again() {
     }
 }
 
-/// Where the records of a journal end.
-fn read_journal(path: &std::path::Path) -> Vec<u64> {
-    multicore::journal::read(path).unwrap().map(|record| record.unwrap().range().end).collect()
-}
-
 #[test]
 fn what_is_in_the_database_is_not_written_again() {
-    let place = feed();
+    let place = big_feed();
     let pool = &["--workers", "2"][..];
     for (database, arguments) in [("out.db", pool), ("own.db", &["--serial"]), ("lost.db", pool)] {
         let run = start(&place, database, arguments);
@@ -172,58 +106,20 @@ fn committed_pieces(place: &Place, database: &str) -> Option<u64> {
     database.query_row(query, [], |row| row.get(0)).ok()
 }
 
-fn wait_until<T>(mut fact: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = fact() {
-            return found;
-        }
-        assert!(begin.elapsed() < DEADLINE);
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn a_killed_worker_costs_only_time() {
-    let place = feed();
+    let place = big_feed();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
     let run = start(&place, "out.db", &["--workers", "2"]);
     wait_until(|| committed_pieces(&place, "out.db").filter(|committed| *committed > 0));
-    let mut killed = Vec::new();
-    // A piece may be lost three times.
-    for _kill in 0..3 {
-        let alive = wait_until(|| Some(workers(&place, &killed)).filter(|workers| !workers.is_empty()));
-        for worker in &alive {
-            let _gone_already = kill_process(*worker, Signal::KILL);
-        }
-        killed.extend(alive);
-    }
+    kill_some_workers(&place);
     assert!(kill_after(run, DEADLINE), "it ends well");
     assert!(is_identical(&place.path("out.db"), &place.path("serial.db")));
 }
 
-/// The workers of the imports of a feed, besides those that are known: processes whose parent is one with the same arguments. The
-/// fork server's parent is another one.
-fn workers(place: &Place, known: &[Pid]) -> Vec<Pid> {
-    let feed = place.path("feed");
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let path = entry.unwrap().path();
-        let arguments = fs::read(path.join("cmdline")).ok()?;
-        let is_own = arguments.split(|byte| *byte == 0).any(|argument| argument == feed.as_os_str().as_bytes());
-        let stat = fs::read_to_string(path.join("stat")).ok().filter(|_| is_own)?;
-        // Behind the name, in brackets: the state, and the parent.
-        let parent: i32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
-        Some((Pid::from_raw(path.file_name()?.to_str()?.parse().ok()?)?, parent))
-    });
-    let processes: Vec<_> = processes.collect();
-    let has_own_parent = |parent: i32| processes.iter().any(|(pid, _)| pid.as_raw_nonzero().get() == parent);
-    let workers = processes.iter().filter(|(pid, parent)| has_own_parent(*parent) && !known.contains(pid));
-    workers.map(|(pid, _)| *pid).collect()
-}
-
 #[test]
 fn another_number_of_workers_or_none_goes_on_with_the_same_database() {
-    let place = feed();
+    let place = big_feed();
     let begin = Instant::now();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
     let part = begin.elapsed() / 4;
@@ -256,7 +152,7 @@ fn started_again_when_finished_nothing_changes() {
 
 #[test]
 fn ctrl_c_ends_with_130_and_the_same_command_goes_on() {
-    let place = feed();
+    let place = big_feed();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
     for (signal, database) in [(Signal::INT, "int.db"), (Signal::TERM, "term.db")] {
         let mut run = start(&place, database, &["--workers", "2"]);
@@ -276,7 +172,7 @@ fn wait_until_it_writes(place: &Place, database: &str) {
 /// The pieces of the other file were committed, and once the old file was back, the next run took them for its own.
 #[test]
 fn a_file_that_is_edited_meanwhile_and_put_back_leaves_nothing_of_it() {
-    let place = feed();
+    let place = big_feed();
     assert_eq!(place.run_on("feed", "serial.db", &["--serial"]).code, Some(0));
     let path = place.path("feed/stop_times.txt");
     let before = fs::read(&path).unwrap();
@@ -300,7 +196,7 @@ fn overwrite(path: &std::path::Path, bytes: &[u8]) {
 
 #[test]
 fn a_journal_that_another_import_has_leaves_no_database() {
-    let place = feed();
+    let place = big_feed();
     let first = start(&place, "out.db", &["--workers", "1"]);
     wait_until_it_writes(&place, "out.db");
     let journal = place.path("out.db.journal");
@@ -328,7 +224,7 @@ fn a_lock_that_is_released_soon_is_waited_for() {
 
 #[test]
 fn of_two_imports_into_one_database_the_second_is_refused() {
-    let place = feed();
+    let place = big_feed();
     let first = start(&place, "out.db", &["--workers", "1"]);
     wait_until_it_writes(&place, "out.db");
     // Stopped, so that it cannot end before the second one has looked.

@@ -1,15 +1,21 @@
-//! Small feeds, runs of the program, and what stands in a database.
+//! Feeds, runs of the program, and what stands in a database.
 
 // Each test file is a program of its own and uses a part of this.
 #![allow(dead_code)]
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Cursor, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub const AGENCY: &str =
@@ -71,6 +77,13 @@ impl Place {
     pub fn run_on(&self, feed: &str, database: &str, arguments: &[&str]) -> Outcome {
         let paths = [self.path(feed), self.path(database)];
         run(paths.iter().map(|path| path.as_os_str()).chain(arguments.iter().map(OsStr::new)))
+    }
+
+    /// Starts the program on the feed and a database.
+    pub fn start(&self, database: impl AsRef<OsStr>, arguments: &[&str]) -> Run {
+        let mut command = program();
+        command.arg(self.path("feed")).arg(database).args(arguments);
+        Run(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// The names of what lies beside the feed.
@@ -182,6 +195,110 @@ pub fn dump(path: &Path) -> Vec<String> {
 /// True if two databases are one byte for byte.
 pub fn is_identical(one: &Path, other: &Path) -> bool {
     fs::read(one).unwrap() == fs::read(other).unwrap()
+}
+
+/// A run that takes longer hangs.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A feed whose stop times and shapes are several pieces and transactions each, with rows of each kind that is rejected.
+pub fn big_feed() -> Place {
+    let mut trips = String::from("route_id,service_id,trip_id,shape_id\n");
+    let mut times = String::from("trip_id,arrival_time,departure_time,stop_id,stop_sequence,stop_headsign\n");
+    let mut shapes = String::from("shape_id,shape_pt_lat,shape_pt_lon,shape_pt_sequence\n");
+    // A long text makes many pieces of few rows.
+    let headsign = "towards a stop far away, ".repeat(8);
+    for trip in 0..4_000 {
+        writeln!(trips, "R{},W,trip-{trip:06},H{}", 1 + (trip % 500 == 7) as u32, trip % 40).unwrap();
+        for stop in 0..20 {
+            let time = format!("{:02}:{:02}:00", 5 + trip % 40, stop * 2);
+            let stop_id = if trip % 300 == 5 && stop == 3 { 9 } else { 1 + (trip + stop) % 2 };
+            let sequence = if trip % 200 == 11 && stop == 9 { 1 } else { stop };
+            writeln!(times, "trip-{trip:06},{time},{time},S{stop_id},{sequence},\"{headsign}\"").unwrap();
+        }
+    }
+    for point in 0..30_000 {
+        let (shape, sequence) = (point % 40, point / 40);
+        let latitude = if point % 7_000 == 3 { "x".to_owned() } else { format!("48.{:05}", point * 31 % 100_000) };
+        writeln!(shapes, "H{shape},{latitude},16.{:05},{sequence}", point * 17 % 100_000).unwrap();
+    }
+    Place::of(&files(&[
+        ("stops.txt", Some(STOPS.as_bytes())),
+        ("calendar.txt", Some(CALENDAR.as_bytes())),
+        ("trips.txt", Some(trips.as_bytes())),
+        ("stop_times.txt", Some(times.as_bytes())),
+        ("shapes.txt", Some(shapes.as_bytes())),
+    ]))
+}
+
+/// A run that is killed at the latest when the test ends.
+pub struct Run(pub Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ended_before = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+/// Lets a run go on for some time, and kills it. True if it had ended before.
+pub fn kill_after(mut run: Run, time: Duration) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        if let Some(status) = run.0.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(0));
+            return true;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    run.0.kill().unwrap();
+    run.0.wait().unwrap().signal() != Some(9)
+}
+
+pub fn wait_until<T>(mut fact: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = fact() {
+            return found;
+        }
+        assert!(begin.elapsed() < DEADLINE);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Kills the workers of a run, three times. A piece may be lost three times.
+pub fn kill_some_workers(place: &Place) {
+    let mut killed = Vec::new();
+    for _kill in 0..3 {
+        let alive = wait_until(|| Some(workers(place, &killed)).filter(|workers| !workers.is_empty()));
+        for worker in &alive {
+            let _gone_already = kill_process(*worker, Signal::KILL);
+        }
+        killed.extend(alive);
+    }
+}
+
+/// The workers of the imports of a feed, besides those that are known: processes whose parent is one with the same arguments. The
+/// fork server's parent is another one.
+fn workers(place: &Place, known: &[Pid]) -> Vec<Pid> {
+    let feed = place.path("feed");
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let arguments = fs::read(path.join("cmdline")).ok()?;
+        let is_own = arguments.split(|byte| *byte == 0).any(|argument| argument == feed.as_os_str().as_bytes());
+        let stat = fs::read_to_string(path.join("stat")).ok().filter(|_| is_own)?;
+        // Behind the name, in brackets: the state, and the parent.
+        let parent: i32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        Some((Pid::from_raw(path.file_name()?.to_str()?.parse().ok()?)?, parent))
+    });
+    let processes: Vec<_> = processes.collect();
+    let has_own_parent = |parent: i32| processes.iter().any(|(pid, _)| pid.as_raw_nonzero().get() == parent);
+    let workers = processes.iter().filter(|(pid, parent)| has_own_parent(*parent) && !known.contains(pid));
+    workers.map(|(pid, _)| *pid).collect()
+}
+
+/// Where the records of a journal end.
+pub fn record_ends(path: &Path) -> Vec<u64> {
+    multicore::journal::read(path).unwrap().map(|record| record.unwrap().range().end).collect()
 }
 
 pub fn zip_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
