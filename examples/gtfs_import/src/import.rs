@@ -1,6 +1,6 @@
 //! The import: table by table, pieces are read, by workers or in this process, and written in file order.
 
-use crate::database::{self, Lock};
+use crate::database::{self, Database};
 use crate::feed::{Feed, FeedFile};
 use crate::finish;
 use crate::journal;
@@ -9,9 +9,8 @@ use crate::piece::{self, Piece, Setup, Source};
 use crate::problem::{Problem, Result};
 use crate::progress::Bar;
 use crate::schema::TABLES;
-use crate::writer::{self, Clock, Writer};
+use crate::writer::{Clock, Writer};
 use multicore::{ErrorKind, Memory, Pool};
-use rusqlite::Connection;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// A worker takes some 20 MB, and more with the trips of a big feed. Above the first it is replaced, above the second killed.
@@ -30,8 +29,7 @@ pub enum Readers {
 }
 
 /// Imports what is not in the database yet. Gives the share of the time in which the writer was busy.
-pub fn import(options: &Options, feed: &Feed, readers: Readers, database: &mut Connection, lock: &Lock) -> Result<f64> {
-    writer::attach(database)?;
+pub fn import(options: &Options, feed: &Feed, readers: Readers, database: &mut dyn Database) -> Result<f64> {
     let mut import = Import { options, feed, database, clock: Clock::start(), bar: Bar::new(feed.rows()), rows: 0 };
     for table in &TABLES {
         match feed.files.iter().find(|file| file.table.name == table.name) {
@@ -43,16 +41,15 @@ pub fn import(options: &Options, feed: &Feed, readers: Readers, database: &mut C
     // Before the pool ends: the workers' end is no work of the writer.
     let busy = import.clock.busy();
     readers.end();
-    writer::detach(import.database)?;
     feed.check_unchanged()?;
-    database::finish(import.database, lock)?;
+    database::finish(import.database)?;
     Ok(busy)
 }
 
 impl Readers {
-    /// The database need not have its tables yet, only its file.
+    /// The database need not have its tables yet.
     pub fn start(options: &Options, feed: &Feed) -> Result<Readers> {
-        let setup = setup(options, feed)?;
+        let setup = setup(options, feed);
         if options.serial {
             piece::start(setup);
             return Ok(Readers::Own);
@@ -84,7 +81,7 @@ impl Readers {
 struct Import<'run> {
     options: &'run Options,
     feed: &'run Feed,
-    database: &'run mut Connection,
+    database: &'run mut dyn Database,
     clock: Clock,
     bar: Bar,
     /// The rows of the files before.
@@ -154,15 +151,13 @@ impl Import<'_> {
     }
 }
 
-fn setup(options: &Options, feed: &Feed) -> Result<Setup> {
-    let database = std::path::absolute(&options.database)
-        .map_err(|error| Problem::with_path("open the database", &options.database, error))?;
+fn setup(options: &Options, feed: &Feed) -> Setup {
     let files = feed.files.iter().map(|file| Source {
         table: file.number,
         descriptor: file.file.as_raw_fd(),
         columns: file.columns.clone(),
     });
-    Ok(Setup { database: database.into_os_string(), files: files.collect() })
+    Setup { target: options.database.clone(), files: files.collect() }
 }
 
 fn pieces(file: &FeedFile) -> impl Iterator<Item = Piece> {

@@ -7,6 +7,7 @@ use crate::database::{Found, VERSION, is_same};
 use crate::feed::Feed;
 use crate::options::Options;
 use crate::problem::{Problem, Result};
+use crate::target::Target;
 use multicore::journal::{Journal, read};
 use multicore::{Pool, Task};
 use std::fmt::Write;
@@ -18,7 +19,8 @@ const NAME: &str = "gtfs_import";
 /// Looks at the journal before anything is changed. One of another import is refused.
 pub fn check(options: &Options, feed: &Feed, found: &Found) -> Result<()> {
     let path = options.journal.as_path();
-    if is_same(path.metadata(), options.database.metadata()) {
+    let Target::File(database) = &options.database;
+    if is_same(path.metadata(), database.metadata()) {
         return Err(Problem::new("the journal and the database are one file; name another one for --journal"));
     }
     match path.symlink_metadata() {

@@ -2,9 +2,9 @@
 //!
 //! Invariant: it takes memory for a limited number of values. Those of a column with more are looked up in the database.
 
-use crate::problem::{Problem, Result};
-use rusqlite::{Connection, OptionalExtension};
-use std::cell::RefCell;
+use crate::database::Database;
+use crate::problem::Result;
+use crate::values::Value;
 use std::collections::HashSet;
 
 /// The most values of a column that are kept. Each takes some 80 bytes with its place in the set, so all take 20 MB.
@@ -16,63 +16,71 @@ pub struct Keys {
     /// How a value is looked up if they are not kept.
     query: Option<String>,
     /// The last value that was looked up and is there. The next row often has it, too: the stop times of a trip stand together.
-    last: RefCell<String>,
+    last: String,
 }
 
 impl Keys {
     /// Reads the values of a column, whose table is complete. The column has an index.
-    pub fn load(database: &Connection, table: &str, column: &str) -> Result<Keys> {
+    pub fn load(database: &mut dyn Database, table: &str, column: &str) -> Result<Keys> {
         Keys::load_at_most(database, table, column, MAX_KEPT)
     }
 
-    fn load_at_most(database: &Connection, table: &str, column: &str, max_kept: usize) -> Result<Keys> {
-        let mut keys = Keys { kept: HashSet::new(), query: None, last: RefCell::default() };
-        let mut query =
-            database.prepare(&format!("SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL"))?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            if keys.kept.len() == max_kept {
-                keys.kept = HashSet::new();
-                keys.query = Some(format!("SELECT 1 FROM {table} WHERE {column} = ?1 LIMIT 1"));
-                break;
-            }
-            keys.kept.insert(row.get_ref(0)?.as_str().map_err(Problem::new)?.into());
+    fn load_at_most(database: &mut dyn Database, table: &str, column: &str, max_kept: usize) -> Result<Keys> {
+        let mut kept: HashSet<Box<str>> = HashSet::new();
+        let limit = max_kept + 1;
+        let query = format!("SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL LIMIT {limit}");
+        database.visit(&query, &[], &mut |row| {
+            kept.extend(row[0].as_text().map(Box::from));
+            Ok(())
+        })?;
+        let query = (kept.len() > max_kept).then(|| format!("SELECT 1 FROM {table} WHERE {column} = $1 LIMIT 1"));
+        if query.is_some() {
+            kept = HashSet::new();
         }
-        Ok(keys)
+        Ok(Keys { kept, query, last: String::new() })
     }
 
-    pub fn contains(&self, database: &Connection, text: &str) -> Result<bool> {
+    pub fn contains(&mut self, database: &mut dyn Database, text: &str) -> Result<bool> {
         let Some(query) = &self.query else {
             return Ok(self.kept.contains(text));
         };
-        let mut last = self.last.borrow_mut();
-        if *last == text {
+        if self.last == text {
             return Ok(true);
         }
-        let found = database.prepare_cached(query)?.query_row([text], |_row| Ok(())).optional()?;
-        if found.is_some() {
-            text.clone_into(&mut last);
+        let mut is_found = false;
+        database.visit(query, &[Value::Text(text)], &mut |_row| {
+            is_found = true;
+            Ok(())
+        })?;
+        if is_found {
+            text.clone_into(&mut self.last);
         }
-        Ok(found.is_some())
+        Ok(is_found)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::open_to_read;
+    use crate::target::Target;
 
     #[test]
     fn values_are_found_whether_they_are_kept_or_looked_up() {
-        let database = Connection::open_in_memory().unwrap();
-        database
-            .execute_batch("CREATE TABLE trips (trip_id TEXT); INSERT INTO trips VALUES ('T1'), ('T2'), (NULL), ('T2')")
-            .unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let made = rusqlite::Connection::open(file.path()).unwrap();
+        made.execute_batch(
+            "CREATE TABLE trips (trip_id TEXT); INSERT INTO trips VALUES ('T1'), ('T2'), (NULL), ('T2')",
+        )
+        .unwrap();
+        let target = Target::File(file.path().to_owned());
+        let mut database = open_to_read(&target).unwrap();
         for (max_kept, kept) in [(2, 2), (3, 2), (1, 0)] {
-            let keys = Keys::load_at_most(&database, "trips", "trip_id", max_kept).unwrap();
+            let mut keys = Keys::load_at_most(&mut *database, "trips", "trip_id", max_kept).unwrap();
             assert_eq!(keys.kept.len(), kept);
             for (text, is_there) in [("T1", true), ("T1", true), ("T3", false), ("T2", true), ("", false), ("T1", true)]
             {
-                assert_eq!(keys.contains(&database, text).unwrap(), is_there, "{text} with {max_kept}");
+                assert_eq!(keys.contains(&mut *database, text).unwrap(), is_there, "{text} with {max_kept}");
             }
         }
     }

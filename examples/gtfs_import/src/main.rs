@@ -3,8 +3,8 @@
 //! This process cuts the files of the feed into pieces of whole records. Workers read the pieces: they convert the values, reject
 //! what is wrong, and look up in the database, which each has opened once, whether the rows that a row names are there. This process
 //! alone writes: some pieces in a transaction, in file order, each row under the number of its record. After each commit
-//! it confirms the pieces to the journal, so a later run reads them no more; a piece that was committed and not yet confirmed is written
-//! once more, over the same rows.
+//! it confirms the pieces to the journal, so a later run reads them no more; a piece that was committed and not yet confirmed is confirmed
+//! then, because the database counts its pieces in the same transactions.
 //!
 //! ```text
 //! cargo run --release -p gtfs_import -- feed.zip feed.db
@@ -25,8 +25,8 @@
 //! descriptor that is passed has one position for all, and this needs none of the names that somebody could change meanwhile.
 //!
 //! A module uses only those that stand before it here: `problem`; `schema`, `values`, `records`, `scan`; `unpack`, `feed`;
-//! `database`, `keys`; `piece`, which does the workers' part; `writer`, `shapes`, `finish`; and around it `options`, `progress`, `journal`,
-//! `import` and `report`.
+//! `shapes`, `target`; `database`, `keys`; `piece`, which does the workers' part; `writer`, `finish`; and around it `options`, `progress`,
+//! `journal`, `import` and `report`.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,16 +47,16 @@ mod report;
 mod scan;
 mod schema;
 mod shapes;
+mod target;
 mod unpack;
 mod values;
 mod writer;
 
-use database::{Found, Lock};
+use database::{Database, Found};
 use feed::Feed;
 use import::Readers;
 use options::{HELP, Options};
 use problem::{Problem, Result};
-use rusqlite::{Connection, OpenFlags};
 
 /// The exit code of a program that Ctrl-C ended: 128 plus the number of the signal.
 const INTERRUPTED: i32 = 130;
@@ -76,16 +76,9 @@ fn run() -> Result<ExitCode> {
     let begin = Instant::now();
     end_on_interrupt()?;
     let feed = Feed::open(&options.feed)?;
-    let lock = database::lock(&options.database)?;
-    let (database, busy) = match import(&options, &feed, &lock) {
-        Ok(imported) => imported,
-        Err(problem) => {
-            lock.undo();
-            return Err(problem);
-        }
-    };
-    let rejected = report::rejected(&database, tell)?;
-    let findings = if options.verify { report::verify(&database, &feed)? } else { Vec::new() };
+    let (mut database, busy) = import(&options, &feed)?;
+    let rejected = report::rejected(&mut *database, tell)?;
+    let findings = if options.verify { report::verify(&mut *database, &feed)? } else { Vec::new() };
     for finding in &findings {
         tell(&format!("gtfs_import: {finding}"));
     }
@@ -102,12 +95,12 @@ fn run() -> Result<ExitCode> {
 /// Imports the feed, or what is left of that. Gives the database, and the share of the time in which the writer was busy.
 ///
 /// All that can be refused is looked at before the first change to the database.
-fn import(options: &Options, feed: &Feed, lock: &Lock) -> Result<(Connection, f64)> {
-    let found = database::inspect(&options.database, feed)?;
+fn import(options: &Options, feed: &Feed) -> Result<(Box<dyn Database>, f64)> {
+    let mut locked = database::lock(&options.database)?;
+    let found = locked.inspect(feed)?;
     journal::check(options, feed, &found)?;
     if found == Found::Finished {
-        let database = database::open(&options.database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        database::become_single_file(&database, lock)?;
+        let database = locked.open_finished()?;
         say("the database has this feed already\n")?;
         return Ok((database, 0.0));
     }
@@ -115,8 +108,8 @@ fn import(options: &Options, feed: &Feed, lock: &Lock) -> Result<(Connection, f6
         tell(&format!("gtfs_import: {note}"));
     }
     let readers = Readers::start(options, feed)?;
-    let mut database = database::open_to_write(&options.database, feed)?;
-    let busy = import::import(options, feed, readers, &mut database, lock)?;
+    let mut database = locked.open(feed)?;
+    let busy = import::import(options, feed, readers, &mut *database)?;
     Ok((database, busy))
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::problem::{Problem, Result};
+use crate::target::Target;
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -37,7 +38,7 @@ const MAX_WORKERS: usize = 4096;
 #[derive(Debug, PartialEq)]
 pub struct Options {
     pub feed: PathBuf,
-    pub database: PathBuf,
+    pub database: Target,
     pub journal: PathBuf,
     pub workers: Option<usize>,
     pub serial: bool,
@@ -49,7 +50,7 @@ impl Options {
     /// Parses the arguments after the program's name. `None`: print the help.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Options>> {
         let mut arguments = arguments.into_iter();
-        let (mut journal, mut workers, mut serial, mut strict, mut verify) = (None, None, None, None, None);
+        let (mut journal, mut workers, mut serial, mut strict, mut verify) = (None::<PathBuf>, None, None, None, None);
         let mut paths = Vec::new();
         let mut only_paths_follow = false;
         while let Some(argument) = arguments.next() {
@@ -68,7 +69,7 @@ impl Options {
             };
             match name {
                 "--" => only_paths_follow = true,
-                "--journal" => set(&mut journal, name, path(name, given()?)?)?,
+                "--journal" => set(&mut journal, name, path(name, given()?)?.into())?,
                 "--workers" => set(&mut workers, name, count(name, &given()?, 1..=MAX_WORKERS)?)?,
                 "--serial" | "--strict" | "--verify" | "--help" | "-h" if value.is_some() => {
                     return Err(Problem::new(format_args!("{name} takes no value; see --help")));
@@ -80,17 +81,14 @@ impl Options {
                 _ => return Err(Problem::new(format_args!("there is no option {argument:?}; see --help"))),
             }
         }
-        let [feed, database] = <[PathBuf; 2]>::try_from(paths).map_err(|paths| match paths.len() {
-            0 => Problem::new("name a feed and a database: gtfs_import FEED DB; see --help"),
-            1 => Problem::new("name a database after the feed: gtfs_import FEED DB; see --help"),
-            _ => Problem::new(format_args!("{:?} is one too many; name one feed and one database", paths[2])),
+        let [feed, database] = <[OsString; 2]>::try_from(paths).map_err(|paths| match paths.get(2) {
+            None if paths.is_empty() => Problem::new("name a feed and a database: gtfs_import FEED DB; see --help"),
+            None => Problem::new("name a database after the feed: gtfs_import FEED DB; see --help"),
+            Some(more) => Problem::new(format_args!("{more:?} is one too many; name one feed and one database")),
         })?;
-        let journal = journal.unwrap_or_else(|| {
-            let mut name = database.clone().into_os_string();
-            name.push(".journal");
-            PathBuf::from(name)
-        });
-        if journal == database {
+        let (feed, database) = (PathBuf::from(feed), Target::File(database.into()));
+        let journal = journal.unwrap_or_else(|| database.journal());
+        if database == Target::File(journal.clone()) {
             return Err(Problem::new("the journal and the database are one file; name another one for --journal"));
         }
         Ok(Some(Options {
@@ -118,11 +116,11 @@ fn count(name: &str, value: &OsStr, allowed: RangeInclusive<usize>) -> Result<us
     count.ok_or_else(|| Problem::new(format_args!("{name} takes a whole number from {least} to {most}, not {value:?}")))
 }
 
-fn path(name: &str, value: OsString) -> Result<PathBuf> {
+fn path(name: &str, value: OsString) -> Result<OsString> {
     if value.is_empty() {
         Err(Problem::new(format_args!("an empty text is given as path; name {name}")))
     } else {
-        Ok(value.into())
+        Ok(value)
     }
 }
 
@@ -134,11 +132,15 @@ mod tests {
         Options::parse(line.split_whitespace().map(OsString::from))
     }
 
+    fn file(path: &str) -> Target {
+        Target::File(path.into())
+    }
+
     #[test]
     fn options_are_read_in_any_order_and_with_or_without_an_equals_sign() {
         let plain = || Options {
             feed: "f.zip".into(),
-            database: "d.db".into(),
+            database: file("d.db"),
             journal: "d.db.journal".into(),
             workers: None,
             serial: false,
@@ -154,7 +156,7 @@ mod tests {
             ("--strict -- f.zip d.db", Options { strict: true, ..plain() }),
             (
                 "-- --f -d",
-                Options { feed: "--f".into(), database: "-d".into(), journal: "-d.journal".into(), ..plain() },
+                Options { feed: "--f".into(), database: file("-d"), journal: "-d.journal".into(), ..plain() },
             ),
         ] {
             assert_eq!(parse(line).unwrap().unwrap(), expected, "{line}");

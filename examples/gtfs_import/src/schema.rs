@@ -81,6 +81,15 @@ pub enum Key {
     None,
 }
 
+impl Key {
+    pub fn columns(&self) -> &'static [&'static str] {
+        match self {
+            Key::Columns(columns) | Key::WithMissing(columns) => columns,
+            Key::None => &[],
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     Required,
@@ -110,6 +119,14 @@ impl Table {
     pub fn self_reference(&self) -> Option<&'static Column> {
         self.columns.iter().find(|column| column.refers.iter().any(|(table, _)| *table == self.name))
     }
+}
+
+/// The columns of a table that its file has, in the file's order.
+pub fn present<'columns>(
+    table: &'static Table,
+    columns: &'columns [Option<usize>],
+) -> impl Iterator<Item = &'static Column> + 'columns {
+    columns.iter().flatten().map(|column| &table.columns[*column])
 }
 
 pub fn table(name: &str) -> Option<&'static Table> {
@@ -459,11 +476,7 @@ mod tests {
     #[test]
     fn keys_and_indexes_name_columns_that_are_there() {
         for table in &TABLES {
-            let key = match table.key {
-                Key::Columns(key) | Key::WithMissing(key) => key,
-                Key::None => &[],
-            };
-            for name in key.iter().chain(table.indexed) {
+            for name in table.key.columns().iter().chain(table.indexed) {
                 assert!(table.column(name).is_some(), "{} has no {name}", table.name);
             }
         }

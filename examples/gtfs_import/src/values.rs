@@ -1,22 +1,56 @@
 //! Texts of a feed as values of the database.
 
 use crate::schema::Kind;
-use rusqlite::types::ValueRef;
+
+/// A value of a database.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'text> {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(&'text str),
+}
+
+impl<'text> Value<'text> {
+    /// A text, or NULL.
+    pub fn text(text: Option<&'text str>) -> Value<'text> {
+        text.map_or(Value::Null, Value::Text)
+    }
+
+    /// The number of a row or a line, or of some of them: a file has fewer than 2^63.
+    pub fn number(number: u64) -> Value<'text> {
+        Value::Integer(number as i64)
+    }
+
+    pub fn as_number(&self) -> Option<u64> {
+        match self {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&'text str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
 
 /// The value of a text, which is trimmed; an empty one is NULL. An error tells what it is not.
-pub fn value(kind: Kind, text: &str) -> Result<ValueRef<'_>, &'static str> {
+pub fn value(kind: Kind, text: &str) -> Result<Value<'_>, &'static str> {
     if text.is_empty() {
-        return Ok(ValueRef::Null);
+        return Ok(Value::Null);
     }
     match kind {
-        Kind::Text => Ok(ValueRef::Text(text.as_bytes())),
-        Kind::Integer => integer(text).map(ValueRef::Integer).ok_or_else(|| match real(text) {
+        Kind::Text => Ok(Value::Text(text)),
+        Kind::Integer => integer(text).map(Value::Integer).ok_or_else(|| match real(text) {
             Some(number) if number.fract() != 0.0 => "is no whole number",
             _ => "is no number",
         }),
-        Kind::Real => real(text).map(ValueRef::Real).ok_or("is no number"),
-        Kind::Time => seconds(text.as_bytes()).map(ValueRef::Integer).ok_or("is no time"),
-        Kind::Date if is_date(text.as_bytes()) => Ok(ValueRef::Text(text.as_bytes())),
+        Kind::Real => real(text).map(Value::Real).ok_or("is no number"),
+        Kind::Time => seconds(text.as_bytes()).map(Value::Integer).ok_or("is no time"),
+        Kind::Date if is_date(text.as_bytes()) => Ok(Value::Text(text)),
         Kind::Date => Err("is no date"),
     }
 }
@@ -72,22 +106,22 @@ mod tests {
     fn texts_become_values() {
         use Kind::*;
         for (kind, text, expected) in [
-            (Text, "", ValueRef::Null),
-            (Text, "Zürich", ValueRef::Text("Zürich".as_bytes())),
-            (Integer, "7", ValueRef::Integer(7)),
-            (Integer, "1501", ValueRef::Integer(1501)),
-            (Integer, "-3", ValueRef::Integer(-3)),
-            (Integer, "1.0", ValueRef::Integer(1)),
-            (Integer, "-20.000", ValueRef::Integer(-20)),
-            (Integer, "", ValueRef::Null),
-            (Real, "48.25", ValueRef::Real(48.25)),
-            (Real, "-.5e1", ValueRef::Real(-5.0)),
-            (Time, "00:00:00", ValueRef::Integer(0)),
-            (Time, "8:05:09", ValueRef::Integer(29_109)),
-            (Time, "25:10:00", ValueRef::Integer(90_600)),
-            (Time, "58:00:01", ValueRef::Integer(208_801)),
-            (Time, "", ValueRef::Null),
-            (Date, "20261127", ValueRef::Text(b"20261127")),
+            (Text, "", Value::Null),
+            (Text, "Zürich", Value::Text("Zürich")),
+            (Integer, "7", Value::Integer(7)),
+            (Integer, "1501", Value::Integer(1501)),
+            (Integer, "-3", Value::Integer(-3)),
+            (Integer, "1.0", Value::Integer(1)),
+            (Integer, "-20.000", Value::Integer(-20)),
+            (Integer, "", Value::Null),
+            (Real, "48.25", Value::Real(48.25)),
+            (Real, "-.5e1", Value::Real(-5.0)),
+            (Time, "00:00:00", Value::Integer(0)),
+            (Time, "8:05:09", Value::Integer(29_109)),
+            (Time, "25:10:00", Value::Integer(90_600)),
+            (Time, "58:00:01", Value::Integer(208_801)),
+            (Time, "", Value::Null),
+            (Date, "20261127", Value::Text("20261127")),
         ] {
             assert_eq!(value(kind, text), Ok(expected), "{kind:?} {text:?}");
         }

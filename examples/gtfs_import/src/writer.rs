@@ -1,18 +1,12 @@
 //! The only process that writes the database: copies the rows of pieces into their table, some pieces in a transaction.
 //!
-//! Invariant: pieces are added in file order, and are told as written only once they are committed. A row's number is that of its
-//! record, so what an earlier run wrote is written again as it was.
+//! Invariant: pieces are added in file order, from the first on that the database lacks, and are told as written only once they are committed.
 
+use crate::database::{Database, PIECES_PER_COMMIT};
 use crate::feed::FeedFile;
-use crate::piece::{UNKNOWN_DISTANCE, present};
-use crate::problem::Result;
-use crate::schema::{DISTANCE, SHAPES};
-use rusqlite::{Connection, params};
+use crate::problem::{Problem, Result};
+use crate::values::Value;
 use std::time::{Duration, Instant};
-
-/// The most pieces in a transaction. Each is attached as a database of its own, and SQLite attaches ten at most. With eight, the
-/// wait for the disk at a commit is short beside the writing.
-const PIECES_PER_COMMIT: usize = 8;
 
 /// Measures how long the writer waits for pieces.
 pub struct Clock {
@@ -42,74 +36,43 @@ impl Clock {
 
 /// Writes the pieces of one file.
 pub struct Writer<'run> {
-    database: &'run mut Connection,
+    database: &'run mut dyn Database,
     file: &'run FeedFile,
     /// The numbers of the pieces in the open transaction.
     open: Vec<usize>,
 }
 
-/// Makes room for the pieces of a transaction.
-pub fn attach(database: &Connection) -> Result<()> {
-    for slot in 0..PIECES_PER_COMMIT {
-        database.execute("ATTACH ':memory:' AS ?1", [slot_name(slot)])?;
-    }
-    Ok(())
-}
-
-pub fn detach(database: &Connection) -> Result<()> {
-    for slot in 0..PIECES_PER_COMMIT {
-        database.execute("DETACH ?1", [slot_name(slot)])?;
-    }
-    Ok(())
-}
-
-fn slot_name(slot: usize) -> String {
-    format!("piece{slot}")
-}
-
 impl<'run> Writer<'run> {
-    pub fn new(database: &'run mut Connection, file: &'run FeedFile) -> Writer<'run> {
+    pub fn new(database: &'run mut dyn Database, file: &'run FeedFile) -> Writer<'run> {
         Writer { database, file, open: Vec::new() }
     }
 
     /// Adds the next piece. Gives the pieces that were committed, if it filled a transaction.
     pub fn add(&mut self, number: usize, rows: &[u8]) -> Result<Vec<usize>> {
-        let slot = slot_name(self.open.len());
-        // A piece cannot replace one that the open transaction has read, so each has a slot of its own.
-        self.database.deserialize_read_exact(slot.as_str(), rows, rows.len(), true)?;
         if self.open.is_empty() {
-            self.database.execute_batch("BEGIN")?;
+            self.database.run("BEGIN")?;
         }
-        self.database.execute(&copy_records(self.file, &slot), [])?;
-        self.database.execute(&copy_rejected(&slot), [self.file.table.file])?;
+        self.database.copy(self.file, self.open.len(), rows)?;
         self.open.push(number);
         if self.open.len() == PIECES_PER_COMMIT { self.commit() } else { Ok(Vec::new()) }
     }
 
     /// Commits what was added. Gives these pieces.
+    ///
+    /// The rows are there exactly if the database counts their pieces, and it counts each once: if it has another number of them than
+    /// before this transaction, nothing is committed.
     pub fn commit(&mut self) -> Result<Vec<usize>> {
-        if let Some(last) = self.open.last() {
-            let update = "UPDATE import_files SET committed = max(committed, ?2) WHERE file = ?1";
-            self.database.execute(update, params![self.file.table.file, last + 1])?;
-            self.database.execute_batch("COMMIT")?;
+        if let (Some(&first), Some(&last)) = (self.open.first(), self.open.last()) {
+            let file = self.file.table.file;
+            let numbers = [Value::number(last as u64 + 1), Value::Text(file), Value::number(first as u64)];
+            let update = "UPDATE import_files SET committed = $1 WHERE file = $2 AND committed = $3";
+            if self.database.change(update, &numbers)? != 1 {
+                return Err(Problem::new(format_args!(
+                    "{file}: another program has changed the database meanwhile; start the same command again"
+                )));
+            }
+            self.database.run("COMMIT")?;
         }
         Ok(std::mem::take(&mut self.open))
     }
-}
-
-fn copy_records(file: &FeedFile, slot: &str) -> String {
-    let mut names: String = present(file.table, &file.columns).map(|name| format!(", {name}")).collect();
-    let mut values = names.clone();
-    if file.table.name == SHAPES && !file.layout.header.iter().any(|name| name == DISTANCE) {
-        names += &format!(", {DISTANCE}");
-        values += &format!(", {UNKNOWN_DISTANCE:e}");
-    }
-    let table = file.table.name;
-    format!("INSERT OR REPLACE INTO main.{table} (rowid{names}) SELECT rowid{values} FROM {slot}.records")
-}
-
-fn copy_rejected(slot: &str) -> String {
-    format!(
-        "INSERT OR REPLACE INTO main.import_rejected SELECT ?1, \"row\", line, \"column\", value, reason FROM {slot}.rejected"
-    )
 }
