@@ -254,6 +254,28 @@ pub fn kill_after(mut run: Run, time: Duration) -> bool {
     run.0.wait().unwrap().signal() != Some(9)
 }
 
+/// Kills runs, each some time after it has committed what no run before it has, for as long as there is something to commit. `committed`
+/// gives the number of pieces in the database once it has tables. Gives the number of kills.
+///
+/// Kills at parts of the whole time came before the first table each: until then a run reads the whole feed.
+pub fn kill_while_writing(start: impl Fn() -> Run, mut committed: impl FnMut() -> Option<u64>) -> usize {
+    let mut seen = 0;
+    for kills in 0..8 {
+        let mut run = start();
+        let more = wait_until(|| match committed().filter(|now| *now > seen) {
+            None => run.0.try_wait().unwrap().map(|status| assert_eq!(status.code(), Some(0))).map(|()| None),
+            more => Some(more),
+        });
+        let Some(more) = more else { return kills };
+        seen = more;
+        // The golden section spreads the times evenly, in any number of them.
+        if kill_after(run, Duration::from_millis(80).mul_f64((kills as f64 * 0.618).fract())) {
+            return kills;
+        }
+    }
+    8
+}
+
 pub fn wait_until<T>(mut fact: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
