@@ -19,8 +19,9 @@ const NAME: &str = "gtfs_import";
 /// Looks at the journal before anything is changed. One of another import is refused.
 pub fn check(options: &Options, feed: &Feed, found: &Found) -> Result<()> {
     let path = options.journal.as_path();
-    let Target::File(database) = &options.database;
-    if is_same(path.metadata(), database.metadata()) {
+    if let Target::File(database) = &options.database
+        && is_same(path.metadata(), database.metadata())
+    {
         return Err(Problem::new("the journal and the database are one file; name another one for --journal"));
     }
     match path.symlink_metadata() {

@@ -1,21 +1,24 @@
 //! The command line.
 
 use crate::problem::{Problem, Result};
-use crate::target::Target;
+use crate::target::{Target, is_server};
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 pub const HELP: &str = "\
-Imports a whole GTFS feed into an SQLite database. Worker processes read the feed's files in pieces; this process writes
-them, in file order. If it is killed, start it again: it goes on where it stopped, to the identical database.
+Imports a whole GTFS feed into a database, of SQLite or PostgreSQL. Worker processes read the feed's files in pieces; this process writes
+them, in file order. If it is killed, start it again: it goes on where it stopped, to the identical rows, and to the identical file.
 
 Usage: gtfs_import FEED DB [OPTIONS]
 
   FEED                a folder, or a .zip
-  DB                  the database; made if it is not there
+  DB                  the database: a file of SQLite, made if it is not there; or, if this program was built with its feature
+                      `postgres`, a database of a PostgreSQL server that is there: postgres://USER@HOST:PORT/DATABASE,
+                      postgres://USER@/DATABASE?host=FOLDER for a socket, or host=... dbname=...
 
-  --journal FILE      which pieces are in the database; default: DB with .journal after it
+  --journal FILE      which pieces are in the database; default: DB with .journal after it; for PostgreSQL, the database's name with
+                      .journal after it, in the current folder
   --workers N         worker processes; default: the CPUs that this process may use
   --serial            read the pieces in this process, one after the other: without workers, and without a journal, as the
                       database tells what it has
@@ -26,6 +29,11 @@ Usage: gtfs_import FEED DB [OPTIONS]
 Left out, and told: files that this program has no table for, as those of fares in their second version, areas, networks, booking
 rules and location groups; optional files without a header. Rejected, and told: rows that name what is not there, so also trips
 that name shapes in a feed without shapes.txt. A distance along a shape that the feed has is kept in the feed's unit.
+
+PostgreSQL: the tables are made in the connection's schema, which must be empty at the begin. Another schema than the server's default
+is named in the URL: ?options=-csearch_path%3DNAME. Rows are numbered in a column `rowid`. A password belongs in PGPASSWORD: other users
+can see a command line. The connection has no TLS. Each worker has a connection, too. Also rejected: texts with a zero byte, and
+keys of more than 2600 bytes.
 
 Exit code: 0 if the feed is in the database; 1 on an error, if --verify found something, or for --strict; 130 after
 Ctrl-C.
@@ -84,9 +92,11 @@ impl Options {
         let [feed, database] = <[OsString; 2]>::try_from(paths).map_err(|paths| match paths.get(2) {
             None if paths.is_empty() => Problem::new("name a feed and a database: gtfs_import FEED DB; see --help"),
             None => Problem::new("name a database after the feed: gtfs_import FEED DB; see --help"),
+            // It may have a password.
+            Some(url) if is_server(url) => Problem::new("a URL is one too many; name one feed and one database"),
             Some(more) => Problem::new(format_args!("{more:?} is one too many; name one feed and one database")),
         })?;
-        let (feed, database) = (PathBuf::from(feed), Target::File(database.into()));
+        let (feed, database) = (PathBuf::from(feed), Target::parse(database)?);
         let journal = journal.unwrap_or_else(|| database.journal());
         if database == Target::File(journal.clone()) {
             return Err(Problem::new("the journal and the database are one file; name another one for --journal"));
@@ -173,6 +183,7 @@ mod tests {
             ("f.zip", "name a database after the feed: gtfs_import FEED DB; see --help"),
             ("f.zip d.db e.db", "\"e.db\" is one too many; name one feed and one database"),
             ("f.zip d.db --wokers 3", "there is no option \"--wokers\"; see --help"),
+            ("f.zip d.db postgres://u:secret@h/d", "a URL is one too many; name one feed and one database"),
             ("f.zip d.db --workers", "--workers needs a value after it; see --help"),
             ("f.zip d.db --workers 0", "--workers takes a whole number from 1 to 4096, not \"0\""),
             ("f.zip d.db --workers=many", "--workers takes a whole number from 1 to 4096, not \"many\""),

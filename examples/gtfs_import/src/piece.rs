@@ -118,7 +118,7 @@ impl Worker {
         };
         let format = Format::of(&self.setup.target);
         let columns = source.columns.iter().map(|place| place.as_ref().map(known)).collect::<Vec<_>>();
-        let mut rows = Rows { table, database: &mut *self.database, columns: &columns, keys: &mut self.keys };
+        let mut rows = Rows { table, format, database: &mut *self.database, columns: &columns, keys: &mut self.keys };
         format.pack(table, &source.columns, &mut |sink| rows.fill(sink, &self.text, piece))
     }
 
@@ -136,6 +136,7 @@ fn references(table: &'static Table) -> impl Iterator<Item = (&'static str, &'st
 /// Turns records into rows.
 struct Rows<'worker> {
     table: &'static Table,
+    format: Format,
     database: &'worker mut dyn Database,
     /// Those of the file, where the table has them.
     columns: &'worker [Option<Known>],
@@ -203,15 +204,31 @@ impl Rows<'_> {
 
     /// Why a record as a whole is rejected.
     fn refuses(&self, record: &Record<'_>, text: &[u8]) -> Option<String> {
-        if std::str::from_utf8(text).is_err() {
+        let Ok(text) = std::str::from_utf8(text) else {
             return Some("the text is no UTF-8".to_owned());
-        }
+        };
         if record.fault.is_some_and(|fault| fault == Fault::TextAfterQuote) {
             return Some("text follows a closing quotation mark".to_owned());
         }
         if record.values.iter().skip(self.columns.len()).any(|value| !value.is_empty()) {
             let (values, columns) = (record.values.len(), self.columns.len());
             return Some(format!("there are more values than columns: {values}, not {columns}"));
+        }
+        if let Some(reason) = self.format.refuses(text) {
+            return Some(reason.to_owned());
+        }
+        let most = self.format.max_key_bytes();
+        if text.len() > most {
+            let key = self.table.key.columns();
+            let of_key = self
+                .columns
+                .iter()
+                .zip(&record.values)
+                .filter(|(column, _)| column.as_ref().is_some_and(|known| key.contains(&known.column.name)));
+            let bytes: usize = of_key.map(|(_, value)| value.len()).sum();
+            if bytes > most {
+                return Some(format!("{} has {bytes} bytes, and the database's index {most} at most", key.join(", ")));
+            }
         }
         None
     }

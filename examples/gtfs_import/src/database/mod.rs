@@ -7,10 +7,13 @@
 //! | `import_files`    | the files of the feed, by which it is recognised, and how many of their pieces are there   |
 //! | `import_rejected` | each row that was rejected, and why                                                        |
 //!
-//! What only SQLite knows stands in `sqlite`. The statements elsewhere are those that other databases know, too.
+//! What differs between SQLite and PostgreSQL stands in `sqlite` and `postgres`. The statements elsewhere are read by both: their parameters are
+//! `$1`, `$2`, each first named in this order.
 //!
 //! Invariant: a piece's rows, its rejected rows and its place in `import_files` are committed together, pieces in file order.
 
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 use crate::feed::{Feed, FeedFile};
@@ -52,6 +55,8 @@ pub trait Locked {
 pub fn lock(target: &Target) -> Result<Box<dyn Locked>> {
     Ok(match target {
         Target::File(path) => Box::new(sqlite::lock(path)?),
+        #[cfg(feature = "postgres")]
+        Target::Server(server) => Box::new(postgres::lock(server)?),
     })
 }
 
@@ -59,6 +64,8 @@ pub fn lock(target: &Target) -> Result<Box<dyn Locked>> {
 pub fn open_to_read(target: &Target) -> Result<Box<dyn Database>> {
     Ok(match target {
         Target::File(path) => Box::new(sqlite::open_to_read(path)?),
+        #[cfg(feature = "postgres")]
+        Target::Server(server) => Box::new(postgres::open_to_read(server)?),
     })
 }
 
@@ -136,12 +143,17 @@ pub type Fill<'run> = dyn FnMut(&mut dyn Sink) -> Result<()> + 'run;
 pub enum Format {
     /// A database in memory.
     Sqlite,
+    /// The input of PostgreSQL's COPY.
+    #[cfg(feature = "postgres")]
+    Copy,
 }
 
 impl Format {
     pub fn of(target: &Target) -> Format {
         match target {
             Target::File(_) => Format::Sqlite,
+            #[cfg(feature = "postgres")]
+            Target::Server(_) => Format::Copy,
         }
     }
 
@@ -149,6 +161,27 @@ impl Format {
     pub fn pack(self, table: &'static Table, columns: &[Option<usize>], fill: &mut Fill<'_>) -> Result<Vec<u8>> {
         match self {
             Format::Sqlite => sqlite::pack(table, columns, fill),
+            #[cfg(feature = "postgres")]
+            Format::Copy => postgres::pack(table.file, fill),
+        }
+    }
+
+    /// Why the database cannot hold a record's text.
+    pub fn refuses(self, _text: &str) -> Option<&'static str> {
+        match self {
+            Format::Sqlite => None,
+            #[cfg(feature = "postgres")]
+            Format::Copy => _text.contains('\0').then_some("the text has a zero byte, which PostgreSQL cannot hold"),
+        }
+    }
+
+    /// The most bytes that the texts of a key have.
+    pub fn max_key_bytes(self) -> usize {
+        match self {
+            Format::Sqlite => usize::MAX,
+            // An entry of an index is at most 2704 bytes, with what stands around up to six texts.
+            #[cfg(feature = "postgres")]
+            Format::Copy => 2600,
         }
     }
 }
