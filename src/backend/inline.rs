@@ -5,6 +5,7 @@
 //! Invariant: no lock is held while a piece runs. A piece may thus use its own task, which it can
 //! reach by a thread-local variable.
 
+use crate::backend::numbered::Numbered;
 use crate::backend::{Backend, Counts, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
@@ -33,7 +34,8 @@ pub(crate) struct Inline {
 #[derive(Debug, Default)]
 struct Pieces {
     settings: TaskSettings,
-    pieces: Vec<Piece>,
+    /// Those that were taken go with the next one that is: until then they may have to be named.
+    pieces: Numbered<Piece>,
     /// The arguments of the pieces that have not begun, with their numbers.
     waiting: VecDeque<(usize, Arguments)>,
     /// How many pieces have an outcome, or had one that was taken.
@@ -94,8 +96,9 @@ impl Inline {
         let mut pieces = self.pieces.lock();
         let Some((number, arguments)) = pieces.waiting.pop_front() else { return };
         let settings = &pieces.settings;
+        let Some(Piece { site, .. }) = pieces.pieces.get(number) else { return };
         let attempts = Attempts {
-            call: pieces.pieces[number].site.call,
+            call: site.call,
             format: settings.format,
             limit: settings.limit_ns.map(NonZeroU64::get).map(Duration::from_nanos),
             retries: settings.retries,
@@ -118,6 +121,7 @@ impl Inline {
             self.run_one();
         }
         let mut pieces = self.pieces.lock();
+        while pieces.pieces.pop_if(|piece| matches!(piece.state, State::Taken)).is_some() {}
         let state = &mut pieces.pieces.get_mut(number)?.state;
         match std::mem::replace(state, State::Taken) {
             State::Settled(settled) => Some(settled),
@@ -241,7 +245,7 @@ impl Pieces {
         self.failed += usize::from(outcome.is_err());
         self.retried += ran.attempts.saturating_sub(1) as usize;
         self.bytes += outcome.as_ref().map_or(0, |reply| reply.len() as u64);
-        let piece = &mut self.pieces[number];
+        let Some(piece) = self.pieces.get_mut(number) else { return };
         piece.ran = ran;
         piece.state = State::Settled(match outcome {
             Ok(reply) => Settled::Done(reply),

@@ -7,6 +7,7 @@
 //! [`inline`] runs user code.
 
 pub(crate) mod inline;
+pub(crate) mod numbered;
 
 use crate::codec::Format;
 use crate::codec::bytes::{Handed, Reply};

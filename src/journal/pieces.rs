@@ -13,6 +13,7 @@
 //! Invariant: a piece is taken once, and each of them in `finished` has an outcome, or had one.
 
 use super::earlier::Entry;
+use crate::backend::numbered::Numbered;
 use crate::backend::{Counts, Settled, Site};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -53,9 +54,16 @@ pub(super) enum Standing {
     Earlier,
 }
 
+/// The standing of a piece takes two bits.
+const PAST_IN_WORD: usize = 32;
+
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    states: Vec<State>,
+    /// Those from the first one on that was not taken, and …
+    states: Numbered<State>,
+    /// … how those before have ended, 32 in a word: [`Standing`] is asked for as long as the task is open.
+    past: Vec<u64>,
+
     /// Each with the first piece that is of it.
     sites: Vec<(usize, Site)>,
     name: Option<Arc<str>>,
@@ -165,7 +173,10 @@ impl Pieces {
 
     /// A piece has its outcome.
     pub(super) fn settle(&mut self, number: usize, settled: Settled) {
-        let Some(state @ State::Open) = self.states.get_mut(number).filter(|_| self.failure.is_none()) else { return };
+        if self.failure.is_some() {
+            return;
+        }
+        let Some(state @ State::Open) = self.states.get_mut(number) else { return };
         self.unread_bytes += settled.bytes();
         self.bytes += settled.bytes() as u64;
         *state = match settled {
@@ -197,6 +208,7 @@ impl Pieces {
 
     pub(super) fn standing(&self, number: usize) -> Standing {
         match self.states.get(number) {
+            None if number < self.states.first() => self.past_standing(number),
             None => Standing::Unknown,
             Some(State::Open) => Standing::Open,
             Some(State::Failed(_) | State::TakenFailed) => Standing::Failed,
@@ -220,7 +232,7 @@ impl Pieces {
         if !self.is_ready(number) {
             return None;
         }
-        let state = &mut self.states[number];
+        let state = self.states.get_mut(number)?;
         let (outcome, taken) = match std::mem::replace(state, State::Taken) {
             State::Recorded(entry) if entry.is_failed() => (Outcome::Recorded(entry), State::TakenFailed),
             State::Recorded(entry) => (Outcome::Recorded(entry), State::TakenRecorded),
@@ -237,8 +249,39 @@ impl Pieces {
                 (Outcome::Settled(Settled::Failed(error.with_piece(label, 0))), State::TakenFailed)
             }
         };
-        self.states[number] = taken;
+        if let Some(state) = self.states.get_mut(number) {
+            *state = taken;
+        }
+        self.pass_taken();
         Some(outcome)
+    }
+
+    /// Of the first pieces that were taken only their standing is kept.
+    fn pass_taken(&mut self) {
+        let is_taken = |state: &State| matches!(state, State::Taken | State::TakenFailed | State::TakenRecorded);
+        loop {
+            let number = self.states.first();
+            let Some(state) = self.states.pop_if(is_taken) else { return };
+            let bits = match state {
+                State::TakenFailed => 1,
+                State::TakenRecorded => 2,
+                _ => 0,
+            };
+            if number.is_multiple_of(PAST_IN_WORD) {
+                self.past.push(0);
+            }
+            if let Some(word) = self.past.last_mut() {
+                *word |= bits << (2 * (number % PAST_IN_WORD));
+            }
+        }
+    }
+
+    fn past_standing(&self, number: usize) -> Standing {
+        match self.past[number / PAST_IN_WORD] >> (2 * (number % PAST_IN_WORD)) & 3 {
+            0 => Standing::Done,
+            1 => Standing::Failed,
+            _ => Standing::Earlier,
+        }
     }
 
     /// Takes those that have an outcome from piece `next` on, up to the first one that has none, this number of them, or this
@@ -268,8 +311,10 @@ impl Pieces {
             self.finished.pop_front();
         }
         self.failure.as_ref()?;
-        let rest = &self.states[self.looked_at..];
-        self.looked_at += rest.iter().position(|state| matches!(state, State::Open)).unwrap_or(rest.len());
+        self.looked_at = self.looked_at.max(self.states.first());
+        while self.states.get(self.looked_at).is_some_and(|state| !matches!(state, State::Open)) {
+            self.looked_at += 1;
+        }
         (self.looked_at < self.len()).then_some(self.looked_at)
     }
 }

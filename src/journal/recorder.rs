@@ -20,6 +20,7 @@ use super::format::{Ended, Key};
 use super::identity::Identities;
 use super::pieces::{Outcome, Pieces, Standing};
 use super::settings::Durability;
+use crate::backend::numbered::Numbered;
 use crate::backend::{Backend, Finished, Reader, Settled, TaskKey, TaskSettings};
 use crate::codec::call::Call;
 use crate::error::{Error, ErrorKind};
@@ -92,8 +93,8 @@ pub(super) struct State {
     identities: Option<Identities>,
     /// The one function of all pieces.
     call: Option<Call>,
-    /// By their number in the inner backend, in which they are in order too.
-    handed: Vec<Handed>,
+    /// By their number in the inner backend, in which they are in order too. The first ones go once the writer has them.
+    handed: Numbered<Handed>,
     /// Those of them whose outcome the writer does not have.
     open: usize,
     /// The first of them that no caller has begun; of a task without a pool.
@@ -154,7 +155,7 @@ impl State {
             misuse: None,
             identities: None,
             call: None,
-            handed: Vec::new(),
+            handed: Numbered::default(),
             open: 0,
             next_inline: 0,
             inbox: Vec::new(),
@@ -234,7 +235,7 @@ impl State {
             return false;
         }
         let has_begun = match want {
-            Want::Piece(number) => self.handed[self.next_inline].number > number,
+            Want::Piece(number) => self.handed.get(self.next_inline).is_some_and(|next| next.number > number),
             Want::Any => self.unsettled > 0,
         };
         // A record of nothing takes some bytes too.

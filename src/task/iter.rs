@@ -12,8 +12,8 @@ impl<R: Value> Task<R> {
     ///
     /// The task stays: more pieces may be handed out at any time, also after a `None`, and what is collected afterwards in
     /// another way is the rest, in `run` order and with the same numbers. From the first call on the task is bounded as by
-    /// [`iter`](Self::iter). It keeps some 30 bytes for each piece until it ends. Pieces that are
-    /// [`AlreadyDone`](crate::ErrorKind::AlreadyDone) are left out.
+    /// [`iter`](Self::iter). Pieces that were taken leave no memory, but for those with a journal and a thousand or so before
+    /// each that was not taken. Pieces that are [`AlreadyDone`](crate::ErrorKind::AlreadyDone) are left out.
     ///
     /// ```
     /// /// The parts of a job, if it is too large for one piece.

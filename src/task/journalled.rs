@@ -38,7 +38,7 @@ impl<R: Value> Task<R> {
     /// If pieces still run then, as when a task is dropped, they are recorded as they end, and until then the file stays
     /// locked. [`Canceller::stop`](crate::Canceller::stop) ends a run in order.
     ///
-    /// It takes some 40 to 60 bytes of memory for each recorded outcome of earlier runs (400 MB for ten million), and 150 for each piece of this one, until the task
+    /// It takes some 40 to 60 bytes of memory for each recorded outcome of earlier runs (400 MB for ten million), and 100 for each piece of this one, until the task
     /// ends. Recorded results stay in the file until they are asked for. A thread writes the file.
     ///
     /// ```

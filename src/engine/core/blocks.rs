@@ -3,63 +3,74 @@
 //! A list that grows by copying moves all of it at once, under the scheduler's lock: of 10,000,000 pieces 240 MB. Here
 //! only the first block grows by copying, so that a short list stays small.
 //!
-//! Each block is larger than all before it. With equal ones, a task of 200,000 pieces gave the memory of each back to the kernel
-//! one by one, and the next task took 3,000 page faults to get it again. The C library keeps up to twice as much as the
-//! largest block that it got back; so the last block of a [`Blocks`] is three quarters of it.
+//! While nothing of a list is over, each block is larger than all before it. With equal ones, a task of 200,000 pieces gave the
+//! memory of each back to the kernel one by one, and the next task took 3,000 page faults to get it again. The C library keeps up
+//! to twice as much as the largest block that it got back; so the last block of such a [`Blocks`] is three quarters of it. A list
+//! whose entries are over as others come gets blocks as large as what is left: so it has memory for that, and not for what ever was.
 //!
-//! Invariant: of a [`Blocks`] all blocks but the last are full, and up to block `n` there is room for `BLOCK << 2 * n`
-//! entries. In a [`BlockQueue`] no block is empty but a small one that is the only one, and none has room for more than
-//! [`LARGEST`].
+//! Invariant: of a [`Blocks`] all blocks but the last are full, each has an entry that is not over, or is the last and has room,
+//! and an entry that is over is never asked for again. In a [`BlockQueue`] no block is empty but a small one that is the only one,
+//! and none has room for more than [`LARGEST`].
 
 use std::collections::VecDeque;
 
 /// Entries in the first block: a power of two, and about as much as is done in one hold of the lock.
 pub(crate) const BLOCK: usize = 1024;
 
-/// A list that grows at its end.
+/// A list that grows at its end. Its entries have numbers, which stay. Those that are [over](Self::over) go block by block.
 #[derive(Debug)]
 pub(crate) struct Blocks<T> {
-    blocks: Vec<Vec<T>>,
+    blocks: Vec<Block<T>>,
+    /// How many entries ever came.
     len: usize,
-    /// The number of entries for which the last block has room; 0 without one.
+    /// How many of them are over.
+    over: usize,
+    /// The number of entries for which the last block has room; 0 without one, or if it is full for good.
     last_room: usize,
+    /// The memory of a block that is gone, for the next one. It has no entries.
+    spare: Vec<T>,
+    /// What blocks have left that are gone, to be freed elsewhere.
+    unused: Vec<Vec<T>>,
+}
+
+#[derive(Debug)]
+struct Block<T> {
+    /// The number of its first entry.
+    first: usize,
+    /// How many of its entries are over.
+    over: usize,
+    entries: Vec<T>,
 }
 
 impl<T> Default for Blocks<T> {
     fn default() -> Self {
-        Blocks { blocks: Vec::new(), len: 0, last_room: 0 }
+        Blocks { blocks: Vec::new(), len: 0, over: 0, last_room: 0, spare: Vec::new(), unused: Vec::new() }
     }
-}
-
-/// The block of an entry, and its index there.
-#[inline(always)]
-fn place_of(index: usize) -> (usize, usize) {
-    match (index / BLOCK).checked_ilog2() {
-        None => (0, index),
-        Some(log) => {
-            let before = log as usize / 2;
-            (before + 1, index - room_of(before))
-        }
-    }
-}
-
-/// The number of entries for which there is room up to this block.
-#[inline(always)]
-fn room_of(block: usize) -> usize {
-    BLOCK << (2 * block)
 }
 
 impl<T> Blocks<T> {
+    /// How many entries ever came: the number of the next one.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many entries are not over.
+    #[inline]
+    pub(crate) fn left(&self) -> usize {
+        self.len - self.over
+    }
+
+    /// The number of the first entry that is still there, though it may be over.
+    pub(crate) fn first(&self) -> usize {
+        self.blocks.first().map_or(self.len, |block| block.first)
     }
 
     #[inline(always)]
     pub(crate) fn push(&mut self, value: T) {
         self.len += 1;
         match self.blocks.last_mut() {
-            Some(last) if last.len() < self.last_room => last.push(value),
+            Some(last) if last.entries.len() < self.last_room => last.entries.push(value),
             _ => self.push_block(value),
         }
     }
@@ -70,9 +81,9 @@ impl<T> Blocks<T> {
         let end = self.len + count;
         while self.len < end {
             match self.blocks.last_mut() {
-                Some(last) if last.len() < self.last_room => {
-                    let more = (end - self.len).min(self.last_room - last.len());
-                    last.extend((0..more).map(|_| value()));
+                Some(Block { entries, .. }) if entries.len() < self.last_room => {
+                    let more = (end - self.len).min(self.last_room - entries.len());
+                    entries.extend((0..more).map(|_| value()));
                     self.len += more;
                 }
                 _ => {
@@ -85,61 +96,162 @@ impl<T> Blocks<T> {
 
     #[cold]
     fn push_block(&mut self, value: T) {
-        let block = self.blocks.len();
-        let before = if block == 0 { 0 } else { room_of(block - 1) };
-        self.last_room = room_of(block) - before;
-        let mut block = Vec::with_capacity(if block == 0 { 1 } else { self.last_room });
-        block.push(value);
-        self.blocks.push(block);
+        let first = self.len - 1;
+        let left = first - self.over;
+        let room = match (first, self.over) {
+            (0, _) => BLOCK,
+            (_, 0) => 3 * left,
+            _ => left.next_power_of_two().max(BLOCK),
+        };
+        let mut entries = std::mem::take(&mut self.spare);
+        if !(room..=4 * room).contains(&entries.capacity()) {
+            let too_small_or_large =
+                std::mem::replace(&mut entries, Vec::with_capacity(if first == 0 { 1 } else { room }));
+            self.add_unused(too_small_or_large);
+        }
+        // The first one grows as its entries come.
+        self.last_room = entries.capacity().max(BLOCK);
+        entries.push(value);
+        self.blocks.push(Block { first, over: 0, entries });
+    }
+
+    /// The block of an entry, and its index there. There is no such place if the entry is not there.
+    #[inline(always)]
+    fn place_of(&self, number: usize) -> (usize, usize) {
+        match self.blocks.last() {
+            Some(last) if last.first <= number => (self.blocks.len() - 1, number - last.first),
+            _ => self.earlier_place_of(number),
+        }
     }
 
     #[inline]
-    pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        let (block, index) = place_of(index);
-        self.blocks.get(block)?.get(index)
+    fn earlier_place_of(&self, number: usize) -> (usize, usize) {
+        // What is left of a long list lies in few blocks, and what is asked for most often in one of the last two.
+        let [blocks @ .., _] = &self.blocks[..] else { return (usize::MAX, 0) };
+        let block = match blocks.last() {
+            Some(last) if last.first <= number => blocks.len() - 1,
+            _ => blocks.partition_point(|block| block.first <= number).wrapping_sub(1),
+        };
+        (block, blocks.get(block).map_or(0, |block| number - block.first))
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        let (block, index) = place_of(index);
-        self.blocks.get_mut(block)?.get_mut(index)
+    pub(crate) fn get(&self, number: usize) -> Option<&T> {
+        let (block, index) = self.place_of(number);
+        self.blocks.get(block)?.entries.get(index)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+        let (block, index) = self.place_of(number);
+        self.blocks.get_mut(block)?.entries.get_mut(index)
     }
 
     /// The entries from this one on, up to the end of its block, and at most [`BLOCK`] of them.
     #[inline]
-    pub(crate) fn part_from(&self, index: usize) -> &[T] {
-        let (block, index) = place_of(index);
-        let part = self.blocks.get(block).and_then(|block| block.get(index..)).unwrap_or_default();
+    pub(crate) fn part_from(&self, number: usize) -> &[T] {
+        let (block, index) = self.place_of(number);
+        let part = self.blocks.get(block).and_then(|block| block.entries.get(index..)).unwrap_or_default();
         &part[..part.len().min(BLOCK)]
     }
 
-    /// The same, to change them.
+    /// The same, to change them; and their block, for [`over_in`](Self::over_in).
     #[inline]
-    pub(crate) fn part_from_mut(&mut self, index: usize) -> &mut [T] {
-        let (block, index) = place_of(index);
-        let part = self.blocks.get_mut(block).and_then(|block| block.get_mut(index..)).unwrap_or_default();
+    pub(crate) fn part_from_mut(&mut self, number: usize) -> (usize, &mut [T]) {
+        let (block, index) = self.place_of(number);
+        let part = self.blocks.get_mut(block).and_then(|block| block.entries.get_mut(index..)).unwrap_or_default();
         let most = part.len().min(BLOCK);
-        &mut part[..most]
+        (block, &mut part[..most])
+    }
+
+    /// The first entry from this one on that is still there.
+    pub(crate) fn next_there(&self, number: usize) -> usize {
+        let (block, index) = self.place_of(number);
+        match self.blocks.get(block) {
+            Some(block) if index < block.entries.len() => number,
+            _ => self.blocks.get(block.wrapping_add(1)).map_or(self.len, |next| next.first),
+        }
+    }
+
+    /// An entry is over, for the first time. True if its block is gone with that.
+    #[inline]
+    pub(crate) fn over(&mut self, number: usize) -> bool {
+        let (block, _) = self.place_of(number);
+        self.over_in(block, 1)
+    }
+
+    /// The same of some entries of a block.
+    #[inline(always)]
+    pub(crate) fn over_in(&mut self, index: usize, count: usize) -> bool {
+        let blocks = self.blocks.len();
+        let Some(block) = self.blocks.get_mut(index) else { return false };
+        self.over += count;
+        block.over += count;
+        let come = block.entries.len();
+        // One that has room may go on.
+        if block.over < come || (index + 1 == blocks && come < self.last_room) {
+            return false;
+        }
+        self.remove(index);
+        true
+    }
+
+    /// All entries of this block are over.
+    #[cold]
+    fn remove(&mut self, block: usize) {
+        if block + 1 == self.blocks.len() {
+            self.last_room = 0;
+        }
+        let mut entries = self.blocks.remove(block).entries;
+        if self.spare.capacity() == 0 && entries.capacity() <= LARGEST.min(4 * self.left().max(BLOCK)) {
+            entries.clear();
+            self.spare = entries;
+        } else {
+            self.add_unused(entries);
+        }
+    }
+
+    /// A short block is freed here and now.
+    fn add_unused(&mut self, entries: Vec<T>) {
+        if entries.capacity() > 2 * BLOCK {
+            self.unused.push(entries);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_unused(&self) -> bool {
+        !self.unused.is_empty()
+    }
+
+    /// What is to be freed.
+    pub(crate) fn take_unused(&mut self) -> Vec<Vec<T>> {
+        std::mem::take(&mut self.unused)
     }
 
     /// The memory that it has, in entries.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.blocks.iter().map(Vec::capacity).sum()
+        let blocks = self.blocks.iter().map(|block| &block.entries);
+        blocks.chain(&self.unused).chain([&self.spare]).map(Vec::capacity).sum()
     }
 
     /// True if it has memory for at most this many entries.
     #[inline]
     pub(crate) fn is_small(&self, most: usize) -> bool {
-        self.blocks.len() <= 1 && self.blocks.first().is_none_or(|block| block.capacity() <= most)
+        let is_short = self.blocks.len() <= 1 && self.spare.capacity() == 0;
+        is_short && self.blocks.first().is_none_or(|block| block.entries.capacity() <= most)
     }
 
-    /// Empties a short list, which keeps its memory.
+    /// Empties a [small](Self::is_small) list, which keeps its memory.
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.over) = (0, 0);
         self.blocks.truncate(1);
         self.last_room = BLOCK * self.blocks.len();
-        self.blocks.iter_mut().for_each(Vec::clear);
+        if let Some(Block { first, over, entries }) = self.blocks.first_mut() {
+            (*first, *over) = (0, 0);
+            entries.clear();
+        }
     }
 }
 
@@ -279,126 +391,4 @@ fn new_block<T>(neighbour: Option<&VecDeque<T>>, value: T) -> VecDeque<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_gives_back_what_was_added_and_moves_nothing() {
-        let mut blocks = Blocks::default();
-        let mut seen = Vec::new();
-        for number in 0..20 * BLOCK {
-            blocks.push(number);
-            if number % BLOCK == 7 && number > BLOCK {
-                seen.push((number, std::ptr::from_ref(blocks.get(number).unwrap())));
-            }
-        }
-        assert_eq!(blocks.len(), 20 * BLOCK);
-        assert!(seen.iter().all(|(number, address)| std::ptr::eq(blocks.get(*number).unwrap(), *address)));
-        assert!(
-            (0..20 * BLOCK)
-                .all(|index| blocks.get(index) == Some(&index) && blocks.get_mut(index) == Some(&mut { index }))
-        );
-        assert!(blocks.get(20 * BLOCK).is_none() && blocks.get_mut(90 * BLOCK).is_none());
-        // Blocks end behind 1, 4 and 16 times as many.
-        for (from, count) in [
-            (0, BLOCK),
-            (BLOCK - 1, 1),
-            (BLOCK, BLOCK),
-            (4 * BLOCK - 5, 5),
-            (4 * BLOCK, BLOCK),
-            (8 * BLOCK, BLOCK),
-            (16 * BLOCK - 1, 1),
-            (20 * BLOCK - 7, 7),
-            (20 * BLOCK, 0),
-            (90 * BLOCK, 0),
-        ] {
-            assert_eq!((blocks.part_from(from).len(), blocks.part_from_mut(from).len()), (count, count), "{from}");
-            assert!(blocks.part_from(from).first().is_none_or(|first| *first == from));
-        }
-        blocks.clear();
-        assert_eq!((blocks.len(), blocks.get(0)), (0, None));
-        assert!((1..=2 * BLOCK).contains(&blocks.capacity()));
-    }
-
-    #[test]
-    fn many_entries_are_added_as_one_by_one() {
-        for counts in [[1, 0, 5], [BLOCK - 1, 1, 1], [BLOCK, 2 * BLOCK, 3], [5, 20 * BLOCK, 1]] {
-            let (mut blocks, next) = (Blocks::default(), std::cell::Cell::new(0));
-            counts.iter().for_each(|&count| blocks.push_many(count, || next.replace(next.get() + 1)));
-            let total: usize = counts.iter().sum();
-            assert_eq!((blocks.len(), next.get()), (total, total), "{counts:?}");
-            assert!((0..total).all(|index| blocks.get(index) == Some(&index)) && blocks.get(total).is_none());
-        }
-    }
-
-    #[test]
-    fn a_short_list_is_small() {
-        let mut blocks = Blocks::default();
-        blocks.push(1_u64);
-        assert!(blocks.capacity() < 16);
-        let mut queue = BlockQueue::default();
-        queue.push_back(1_u64);
-        assert!(queue.capacity() < 16);
-    }
-
-    #[test]
-    fn a_queue_keeps_its_order() {
-        let mut queue = BlockQueue::default();
-        let (mut first, mut last) = (10 * BLOCK, 10 * BLOCK);
-        for step in 0..5 * BLOCK {
-            if step % 3 == 0 {
-                first -= 1;
-                queue.push_front(first);
-            } else {
-                queue.push_back(last);
-                last += 1;
-            }
-        }
-        assert_eq!((queue.len(), queue.front()), (5 * BLOCK, Some(&first)));
-        let all: Vec<_> = std::iter::from_fn(|| queue.pop_front()).collect();
-        assert!(all.into_iter().eq(first..last));
-        assert!(queue.is_empty() && queue.front().is_none());
-        assert!(queue.capacity() <= BLOCK, "a small block may stay");
-        queue.push_back(1);
-        assert_eq!(queue.pop_front(), Some(1));
-    }
-
-    #[test]
-    fn an_entry_finds_its_place() {
-        let mut queue = BlockQueue::default();
-        let count = 6 * BLOCK;
-        for number in (0..count).filter(|number| number % 2 == 0) {
-            queue.push_back(number);
-        }
-        for number in (0..count).filter(|number| number % 2 == 1).rev() {
-            queue.insert_sorted(number, |&it| it);
-        }
-        assert!(queue.blocks.iter().all(|block| (1..=LARGEST).contains(&block.len())));
-        assert!(std::iter::from_fn(|| queue.pop_front()).eq(0..count));
-    }
-
-    /// Where thousands of pieces started again, each one moved all that had come back before: 1,000 of them took 5 ms.
-    #[test]
-    fn an_entry_that_comes_back_moves_few_others() {
-        const COUNT: usize = if cfg!(miri) { 3 * BLOCK } else { 30 * BLOCK };
-        type Order = fn(usize) -> usize;
-        let orders: [(&str, Order); 3] =
-            [("up", |step| step), ("down", |step| COUNT - 1 - step), ("mixed", |step| step * 7919 % COUNT)];
-        for (name, order) in orders {
-            let mut queue = BlockQueue::default();
-            (0..3 * COUNT).for_each(|number| queue.push_back(number));
-            (0..COUNT).for_each(|_| _ = queue.pop_front());
-            let (mut moved, mut allowed) = (0, 0);
-            for number in (0..COUNT).map(order) {
-                queue.insert_sorted(number, |&it| it);
-                let block = queue.blocks.iter().find(|block| block.back() >= Some(&number)).unwrap();
-                let position = block.binary_search(&number).unwrap();
-                moved += position.min(block.len() - 1 - position);
-                allowed += BLOCK / 2;
-            }
-            assert!(moved <= allowed, "{name}: {moved} of {allowed}");
-            assert_eq!(queue.len(), 3 * COUNT);
-            assert!(std::iter::from_fn(|| queue.pop_front()).eq(0..3 * COUNT), "{name}");
-        }
-    }
-}
+mod tests;

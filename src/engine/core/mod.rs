@@ -395,7 +395,10 @@ impl Core {
             // Results that were held back go on.
             self.collect();
         }
-        if !self.work.ready.contains(key) && self.work.tasks.get(key).is_some_and(|task| task.waits()) {
+        let Work { tasks, trash, ready, .. } = &mut self.work;
+        let Some(task) = tasks.get_mut(key) else { return };
+        task.drop_taken(trash);
+        if task.waits() && !ready.contains(key) {
             self.work.offer(key);
             if self.dispatch() {
                 self.keep_attention();

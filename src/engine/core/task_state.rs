@@ -36,7 +36,7 @@ use crate::engine::policy::restart::{self, Loss};
 use crate::engine::policy::sampling::OTHERS;
 use crate::engine::unpark::{Unparker, Wake};
 use crate::error::{Error, PieceLabel};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -132,8 +132,10 @@ pub(crate) enum NextFinished {
 #[derive(Debug)]
 pub(crate) struct TaskState {
     settings: TaskSettings,
-    /// In the order of their first pieces; most tasks have one.
-    sites: Vec<KnownSite>,
+    /// The site of the piece that came last.
+    last_site: Option<KnownSite>,
+    /// Those before it, in the order of their first pieces; most tasks have none.
+    earlier_sites: VecDeque<KnownSite>,
     pieces: Blocks<State>,
     waiting: BlockQueue<WaitingPiece>,
     /// The bytes of the arguments in `waiting`.
@@ -167,6 +169,8 @@ pub(crate) struct TaskState {
     finished: Option<Finished>,
     /// How many starts of a piece were lost; most pieces lose none.
     lost_starts: BTreeMap<usize, u32>,
+    /// How many of them were followed by another start.
+    retried: usize,
     /// How many workers were killed because they did not begin a piece; nearly always empty.
     not_begun: BTreeMap<usize, u32>,
     /// How long pieces ran that are timed and that nobody has taken.
@@ -182,7 +186,8 @@ impl Default for TaskState {
     fn default() -> Self {
         TaskState {
             settings: TaskSettings::default(),
-            sites: Vec::new(),
+            last_site: None,
+            earlier_sites: VecDeque::new(),
             pieces: Blocks::default(),
             waiting: BlockQueue::default(),
             argument_bytes: 0,
@@ -201,6 +206,7 @@ impl Default for TaskState {
             open: None,
             finished: None,
             lost_starts: BTreeMap::new(),
+            retried: 0,
             not_begun: BTreeMap::new(),
             times_ns: BTreeMap::new(),
             is_cancelled: false,
@@ -251,14 +257,23 @@ impl TaskState {
     /// The travelling word of a site and the number of its function, if the last piece was of it too.
     #[inline]
     pub(crate) fn known_word(&self, site: &Site) -> Option<(u64, u8)> {
-        let known = self.sites.last()?;
+        let known = self.last_site.as_ref()?;
         let word = known.word.filter(|_| known.site.is_same(site))?;
         Some((word, known.function))
     }
 
     /// Notes the site of the pieces that come next, their call in the form that travels, and the number of its function.
     pub(crate) fn add_site(&mut self, site: Site, word: u64, function: u8) {
-        self.sites.push(KnownSite { first: self.pieces.len(), site, word: Some(word), function });
+        self.change_site(site, Some(word), function);
+    }
+
+    #[inline]
+    fn change_site(&mut self, site: Site, word: Option<u64>, function: u8) {
+        let new = KnownSite { first: self.pieces.len(), site, word, function };
+        match &mut self.last_site {
+            none @ None => *none = Some(new),
+            Some(last) => self.earlier_sites.push_back(std::mem::replace(last, new)),
+        }
     }
 
     /// New pieces of the last site, which went to a worker at once.
@@ -280,9 +295,9 @@ impl TaskState {
 
     /// A new piece that failed before it could wait.
     pub(crate) fn add_failed(&mut self, site: Site, error: impl FnOnce(PieceLabel) -> Error) -> Wake {
-        if self.sites.last().is_none_or(|known| !known.site.is_same(&site)) {
+        if self.last_site.as_ref().is_none_or(|known| !known.site.is_same(&site)) {
             // Whether its call can travel is asked only for a piece that does.
-            self.sites.push(KnownSite { first: self.pieces.len(), site, word: None, function: OTHERS });
+            self.change_site(site, None, OTHERS);
         }
         let number = self.pieces.len();
         let error = error(self.label(number));
@@ -425,6 +440,7 @@ impl TaskState {
         match restart::after_loss(attempts, retries) {
             Loss::Again { pause_ns } => {
                 self.lost_starts.insert(number, attempts);
+                self.retried += 1;
                 Ok(pause_ns)
             }
             Loss::Fails => {
@@ -488,18 +504,25 @@ impl TaskState {
         self.waiter = None;
     }
 
+    #[inline]
     fn known_site(&self, number: usize) -> &KnownSite {
-        let index = self.sites.partition_point(|known| known.first <= number);
-        &self.sites[index - 1]
+        match &self.last_site {
+            Some(last) if last.first <= number => last,
+            _ => self.earlier_site(number),
+        }
+    }
+
+    fn earlier_site(&self, number: usize) -> &KnownSite {
+        let index = self.earlier_sites.partition_point(|known| known.first <= number);
+        // Of a piece that was taken long ago nobody asks.
+        let earlier = self.earlier_sites.get(index.saturating_sub(1));
+        earlier.or(self.last_site.as_ref()).expect("a piece has a site")
     }
 
     /// What a piece calls, in the form that travels.
     #[inline]
     pub(crate) fn word(&self, number: usize) -> (u64, u8) {
-        let known = match &self.sites[..] {
-            [only] => only,
-            _ => self.known_site(number),
-        };
+        let known = self.known_site(number);
         (known.word.expect("a piece waits only after the word of its site is known"), known.function)
     }
 
@@ -512,22 +535,20 @@ impl TaskState {
     /// Makes it new again, with the memory that it has; false if something of it is left to be dropped,
     /// or it has too much memory.
     pub(crate) fn reset(&mut self) -> bool {
-        // Twice: the memory of the pieces grows by doubling, so up to half of it may be unused.
-        const MOST: usize = 2 * RECYCLED_PIECES;
-        let has_untaken = self.first_unread < self.pieces.len();
-        if has_untaken
+        if self.pieces.left() > 0
             || self.pieces.len() > RECYCLED_PIECES
-            || !self.pieces.is_small(MOST)
             || !self.waiting.is_empty()
-            || !self.waiting.is_small(MOST)
             || self.open.is_some()
         {
             return false;
         }
+        // Twice: the memory of the pieces grows by doubling, so up to half of it may be unused.
+        debug_assert!(self.pieces.is_small(2 * RECYCLED_PIECES) && self.waiting.is_small(2 * RECYCLED_PIECES));
         // Field by field: to make a new one and drop this one takes longer than all else about a task.
         let TaskState {
             settings,
-            sites,
+            last_site,
+            earlier_sites,
             pieces,
             waiting: _,
             argument_bytes: _,
@@ -546,6 +567,7 @@ impl TaskState {
             open: _,
             finished,
             lost_starts,
+            retried,
             not_begun,
             times_ns,
             is_cancelled,
@@ -553,23 +575,24 @@ impl TaskState {
             waiter,
         } = self;
         *settings = TaskSettings::default();
-        sites.clear();
         pieces.clear();
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
-        (*done, *results, *result_bytes, *taken_bytes, *first_unread) = (0, 0, 0, 0, 0);
-        (*finished, *reader, *waiter, *ended, *parts_of) = (None, None, None, None, None);
+        (*done, *results, *result_bytes, *taken_bytes, *first_unread, *retried) = (0, 0, 0, 0, 0, 0);
+        (*last_site, *finished, *reader, *waiter, *ended, *parts_of) = (None, None, None, None, None, None);
         (*is_cancelled, *is_interrupted) = (false, false);
-        reasons.clear();
-        // To clear a map costs something even if it is empty.
-        for map in [lost_starts, not_begun] {
-            if !map.is_empty() {
-                map.clear();
-            }
-        }
-        if !times_ns.is_empty() {
+        // To clear a list or a map costs something even if it is empty, and so does one question for each.
+        let are_empty = earlier_sites.is_empty()
+            & reasons.is_empty()
+            & lost_starts.is_empty()
+            & not_begun.is_empty()
+            & times_ns.is_empty()
+            & last.is_empty();
+        if !are_empty {
+            earlier_sites.clear();
+            reasons.clear();
+            lost_starts.clear();
+            not_begun.clear();
             times_ns.clear();
-        }
-        if !last.is_empty() {
             last.clear();
         }
         true

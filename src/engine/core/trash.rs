@@ -7,6 +7,7 @@ use super::blocks::BlockQueue;
 use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::WaitingPiece;
 use crate::sys::allocator::Pages;
+use std::any::Any;
 
 /// Shorter buffers are freed where they are: as many as one hold of the lock handles take less than 0.1 ms.
 const LONG_BYTES: usize = 64 * 1024;
@@ -16,7 +17,8 @@ const LONG_BYTES: usize = 64 * 1024;
 #[must_use = "it is to be dropped without the lock"]
 pub(crate) struct Trash {
     buffers: Vec<Vec<u8>>,
-    waiting: Vec<BlockQueue<WaitingPiece>>,
+    /// The waiting pieces of tasks that have ended, and the memory of pieces that were taken.
+    pieces: Vec<Box<dyn Any + Send>>,
     /// Pages that results will need which are on their way.
     pages: Vec<Pages>,
 }
@@ -24,7 +26,7 @@ pub(crate) struct Trash {
 impl Trash {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.buffers.is_empty() && self.waiting.is_empty() && self.pages.is_empty()
+        self.buffers.is_empty() && self.pieces.is_empty() && self.pages.is_empty()
     }
 
     #[inline]
@@ -56,8 +58,14 @@ impl Trash {
     /// The waiting pieces of a task that has ended.
     pub(crate) fn add_waiting(&mut self, waiting: BlockQueue<WaitingPiece>) {
         if !waiting.is_empty() {
-            self.waiting.push(waiting);
+            self.pieces.push(Box::new(waiting));
         }
+    }
+
+    /// The memory of pieces that were taken.
+    #[cold]
+    pub(crate) fn add_taken<T: Send + 'static>(&mut self, blocks: Vec<Vec<T>>) {
+        self.pieces.push(Box::new(blocks));
     }
 
     #[inline]
@@ -67,8 +75,8 @@ impl Trash {
 
     /// Frees and allocates all that is in it, without the lock.
     pub(crate) fn clear_out(self) {
-        let Trash { buffers, waiting, pages } = self;
-        drop((buffers, waiting));
+        let Trash { buffers, pieces, pages } = self;
+        drop((buffers, pieces));
         pages.into_iter().for_each(Pages::allocate);
     }
 

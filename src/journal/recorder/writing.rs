@@ -34,12 +34,14 @@ impl Recorder {
             state.unsettled += finished.len();
             state.unsettled_bytes += finished.iter().map(|finished| finished.settled.bytes()).sum::<usize>();
         }
-        let of_handed = |finished: &Finished| {
-            let handed = &mut state.handed[finished.number];
+        let mut of_handed = |finished: &Finished| {
+            let handed = state.handed.get_mut(finished.number)?;
             handed.has_ended = true;
-            (handed.number, handed.key)
+            Some((handed.number, handed.key))
         };
-        finished.iter().map(of_handed).collect()
+        let ended = finished.iter().map(|finished| of_handed(finished).expect("a piece ends once")).collect();
+        while state.handed.pop_if(|handed| handed.has_ended).is_some() {}
+        ended
     }
 
     /// The callers may have these outcomes. Those that are done and wait to be confirmed have what is to be recorded then.

@@ -6,6 +6,7 @@
 use super::{Finished, NextFinished, State, TaskState};
 use crate::backend::{self, Outcomes, Settled};
 use crate::engine::core::blocks::{BLOCK, BlockQueue};
+use crate::engine::core::trash::Trash;
 use crate::engine::unpark::Wake;
 
 /// Takes an outcome that a piece has of its own, and the bytes of its result.
@@ -43,7 +44,8 @@ impl TaskState {
                 }
             },
         };
-        self.move_first_unread();
+        let is_gone = self.pieces.over(number);
+        self.note_taken(number, 1, is_gone);
         Some(outcome)
     }
 
@@ -56,9 +58,11 @@ impl TaskState {
     /// Takes the outcomes that are there from piece `next` on, up to the first one that is missing or the end of a block,
     /// `pieces` of them, or this many `bytes`. `None` if the first one is missing.
     pub(crate) fn take_many(&mut self, next: usize, pieces: usize, bytes: usize) -> Option<Outcomes> {
-        let (first, rest) = self.pieces.part_from_mut(next).split_first_mut()?;
+        let (block, part) = self.pieces.part_from_mut(next);
+        let (first, rest) = part.split_first_mut()?;
         let Some((first, mut taken_bytes)) = take_own(first) else { return self.take_shared(next, pieces) };
         let is_alone = pieces <= 1 || !rest.first().is_some_and(State::is_settled);
+        let mut count = 1;
         let outcomes = if is_alone {
             Outcomes::One(first)
         } else {
@@ -72,10 +76,12 @@ impl TaskState {
                 taken_bytes += length;
                 taken.push(settled);
             }
+            count = taken.len();
             Outcomes::Many(taken)
         };
         self.taken_bytes += taken_bytes;
-        self.move_first_unread();
+        let is_gone = self.pieces.over_in(block, count);
+        self.note_taken(next, count, is_gone);
         Some(outcomes)
     }
 
@@ -91,9 +97,68 @@ impl TaskState {
         Some(Outcomes::Many(taken))
     }
 
+    /// These pieces, of one block, were taken; the block may be gone with that.
+    #[inline(always)]
+    fn note_taken(&mut self, number: usize, count: usize, is_gone: bool) {
+        if number == self.first_unread {
+            self.first_unread += count;
+        }
+        if is_gone {
+            self.forget_taken(number);
+        }
+        if self.first_unread < self.pieces.len() {
+            self.move_first_unread();
+        }
+        if self.finished.is_some() {
+            self.pass_taken();
+        }
+    }
+
+    #[inline]
     fn move_first_unread(&mut self) {
-        let rest = self.pieces.part_from(self.first_unread);
-        self.first_unread += rest.iter().take_while(|state| matches!(state, State::Taken)).count();
+        if matches!(self.pieces.get(self.first_unread), None | Some(State::Taken)) {
+            let next = self.pieces.next_there(self.first_unread);
+            let rest = self.pieces.part_from(next);
+            self.first_unread = next + rest.iter().take_while(|state| matches!(state, State::Taken)).count();
+        }
+    }
+
+    /// A block of pieces is gone, this one among them: what else is known of such pieces goes too, but for the last ones, which
+    /// their caller may still have to name.
+    #[cold]
+    fn forget_taken(&mut self, taken_now: usize) {
+        let before = taken_now.min(self.pieces.first()).saturating_sub(BLOCK);
+        let next = self.earlier_sites.iter().skip(1).chain(&self.last_site);
+        let gone = next.take_while(|next| next.first <= before).count().min(self.earlier_sites.len());
+        self.earlier_sites.drain(..gone);
+        for map in [&mut self.lost_starts, &mut self.not_begun] {
+            while map.first_key_value().is_some_and(|(&number, _)| number < before) {
+                map.pop_first();
+            }
+        }
+        while self.times_ns.first_key_value().is_some_and(|(&number, _)| number < before) {
+            self.times_ns.pop_first();
+        }
+    }
+
+    /// Pieces that finished first and were taken in another way need not be remembered.
+    fn pass_taken(&mut self) {
+        let Some(Finished { queue, .. }) = &mut self.finished else { return };
+        for _ in 0..BLOCK {
+            let is_taken = |number| matches!(self.pieces.get(number), None | Some(State::Taken));
+            if !queue.front().is_some_and(|&number| is_taken(number)) {
+                break;
+            }
+            queue.pop_front();
+        }
+    }
+
+    /// The memory of pieces that were taken, to be freed without the lock.
+    #[inline]
+    pub(crate) fn drop_taken(&mut self, trash: &mut Trash) {
+        if self.pieces.has_unused() {
+            trash.add_taken(self.pieces.take_unused());
+        }
     }
 
     /// A piece that is timed ran for this time; 0 if that is not known.
@@ -106,9 +171,8 @@ impl TaskState {
     /// How far it has come, but for what runs.
     pub(crate) fn counts(&self) -> backend::Counts {
         let (total, done) = (self.pieces.len(), self.results);
-        let retried = self.lost_starts.values().map(|&starts| starts as usize).sum();
         let passed_bytes = self.open.as_ref().map_or(0, |open| open.passed_bytes());
-        let bytes = (self.result_bytes + passed_bytes) as u64;
+        let (retried, bytes) = (self.retried, (self.result_bytes + passed_bytes) as u64);
         backend::Counts { total, done, failed: self.done - done, retried, bytes, ..Default::default() }
     }
 
@@ -138,8 +202,9 @@ impl TaskState {
 
     /// Takes the piece that finished first of those not taken.
     pub(crate) fn take_finished(&mut self) -> Option<NextFinished> {
-        let all = 0..self.pieces.len();
-        self.finished.get_or_insert_with(|| Finished { queue: BlockQueue::default(), scan: all });
+        if self.finished.is_none() {
+            self.finished = Some(Finished { queue: BlockQueue::default(), scan: self.first_unread..self.pieces.len() });
+        }
         // What finished before somebody asked comes first. Of a task that has ended that comes last: it is the rest.
         let (first, second) = if self.ended.is_some() {
             (self.take_queued(), Self::take_scanned as fn(&mut Self) -> _)
@@ -156,7 +221,9 @@ impl TaskState {
 
     fn take_scanned(&mut self) -> Option<NextFinished> {
         for _ in 0..BLOCK {
-            let number = self.finished.as_mut()?.scan.next()?;
+            let scan = &mut self.finished.as_mut()?.scan;
+            scan.start = self.pieces.next_there(scan.start).min(scan.end);
+            let number = scan.next()?;
             if let Some(settled) = self.take(number) {
                 return Some(NextFinished::Piece(number, settled));
             }
