@@ -6,7 +6,9 @@
 //! reach by a thread-local variable.
 
 use crate::backend::numbered::Numbered;
-use crate::backend::{Backend, Counts, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
+use crate::backend::{
+    Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted,
+};
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::sink::Place;
@@ -210,6 +212,16 @@ impl Backend for Inline {
         let running = pieces.pieces.len() - completed - pieces.waiting.len();
         let retried = pieces.retried;
         Counts { total: pieces.pieces.len(), done: completed - failed, failed, running, retried, resumed: 0, bytes }
+    }
+
+    /// One at a time: the piece that is wanted, which runs when it is taken.
+    fn feeding(&self, _: TaskKey) -> Feeding {
+        Feeding { pieces: 1, unread_bytes: 0 }
+    }
+
+    /// Who detaches it runs its pieces first.
+    fn detach(&self, task: TaskKey) {
+        self.close(task, false);
     }
 
     /// The same: nobody kills the caller.

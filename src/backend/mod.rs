@@ -87,6 +87,13 @@ pub(crate) enum Outcomes {
 }
 
 impl Outcomes {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Outcomes::One(_) => 1,
+            Outcomes::Many(many) => many.len(),
+        }
+    }
+
     /// The one, or the many.
     #[inline]
     pub(crate) fn into_parts(self) -> (Option<Settled>, Vec<Settled>) {
@@ -153,6 +160,15 @@ impl Wanted {
             Wanted::First { lowest: number } | Wanted::Piece(number) => number,
         }
     }
+}
+
+/// How far ahead a caller hands out pieces that reads as it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Feeding {
+    /// The most pieces that were handed out and not taken; at least 1.
+    pub(crate) pieces: usize,
+    /// The bytes of the results that came and were not taken.
+    pub(crate) unread_bytes: usize,
 }
 
 /// How far a task has come.
@@ -222,6 +238,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// How far the task has come. It runs nothing and waits for nothing.
     fn counts(&self, task: TaskKey) -> Counts;
 
+    /// How far ahead pieces are worth handing out now. It waits for nothing.
+    fn feeding(&self, task: TaskKey) -> Feeding;
+
     /// How errors name a piece.
     fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel>;
 
@@ -265,6 +284,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// Stops a task whose owner still holds it: what has not begun never begins and fails, and what runs comes to its end.
     fn stop(&self, task: TaskKey);
+
+    /// Its owner has left a task that goes on to its end. Outcomes are dropped as they come. Not of one whose pieces
+    /// [run in the caller](Self::runs_in_caller).
+    fn detach(&self, task: TaskKey);
 
     /// Ends a task that its owner has left: what has not begun never begins. With `kill`, what runs
     /// is killed.

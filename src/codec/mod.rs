@@ -174,6 +174,23 @@ pub(crate) fn append_pair<A: Value, B: Value>(
     }
 }
 
+/// Encodes the argument of `call` behind what is in the buffer, or gives it if it travels as it is. If that fails, a part may be
+/// there.
+#[inline]
+pub(crate) fn append_argument<A: Value>(
+    format: Format,
+    argument: A,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Vec<u8>>, CodecError> {
+    if format == Format::Json {
+        return json::append(&argument, buffer).map(|()| None);
+    }
+    match into_bytes(argument) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(argument) => proof::append(&argument, buffer).map(|()| None),
+    }
+}
+
 /// Encodes a result.
 pub(crate) fn encode_result<R: Value>(format: Format, result: R, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
     match format {

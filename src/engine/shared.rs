@@ -13,11 +13,12 @@
 //! [`Unparker`]: super::unpark::Unparker
 
 use super::core::{Closed, Core, NextFinished, Want};
+use super::policy::pace;
 use super::report;
 use super::unpark::Wake;
 use crate::backend::{
-    Backend, Counts, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, TaskKey, TaskSettings, Wanted,
-    Workers,
+    Backend, Counts, Feeding, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, TaskKey, TaskSettings,
+    Wanted, Workers,
 };
 use crate::codec::bytes::Handed;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -266,6 +267,14 @@ impl Backend for Shared {
         counts.unwrap_or_default()
     }
 
+    fn feeding(&self, key: TaskKey) -> Feeding {
+        let feeding = |core: &mut Core| {
+            let task = core.task(key)?;
+            Some(Feeding { pieces: pace::fed(task.cost_ns(), self.workers), unread_bytes: task.unread_bytes() })
+        };
+        self.with(feeding).flatten().unwrap_or(Feeding { pieces: 1, unread_bytes: 0 })
+    }
+
     fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel> {
         self.with(|core| core.label(task, number))?
     }
@@ -401,6 +410,13 @@ impl Backend for Shared {
             next = self.with(|core| core.list_begun(task, seat, &mut begun)).flatten();
         }
         self.with(|core| core.end_stopped(task, begun));
+    }
+
+    fn detach(&self, task: TaskKey) {
+        let mut next = Some(0);
+        while let Some(piece) = next {
+            next = self.with(|core| core.detach(task, piece)).flatten();
+        }
     }
 
     fn close(&self, task: TaskKey, kill: bool) {

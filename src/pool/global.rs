@@ -20,6 +20,7 @@ use crate::pool::{PIECES_A_WORKER, Pool, inline_task};
 use crate::sys::raw::Published;
 use crate::sys::{clock, image, machine, process};
 use crate::task::Task;
+use crate::task::map::Map;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What one process knows of its global pool.
@@ -197,4 +198,23 @@ pub fn ranges(len: usize) -> Ranges {
         None => environment::workers().ok().flatten().unwrap_or_else(machine::cpus),
     };
     Ranges::new(len, workers * PIECES_A_WORKER)
+}
+
+/// Runs `function` on each item, by the global pool, and gives the results in the order of the items; where [`Task::new`] gives `None`, it
+/// runs the function itself. [`Task::map`] tells what is promised.
+///
+/// ```
+/// let squares: Vec<u64> = multicore::map(|n: u64| n * n, 1..=4).collect::<Result<_, _>>()?;
+/// assert_eq!(squares, [1, 4, 9, 16]);
+/// # Ok::<(), multicore::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`Task::map`].
+///
+/// # Panics
+/// As [`Task::map`].
+#[track_caller]
+pub fn map<A: Value, R: Value, I: IntoIterator<Item = A>>(function: fn(A) -> R, items: I) -> Map<I::IntoIter, R> {
+    Task::new_or_inline().map(function, items)
 }

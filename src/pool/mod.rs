@@ -15,6 +15,7 @@ use crate::codec::value::Value;
 use crate::error::Error;
 use crate::stats::Stats;
 use crate::task::Task;
+use crate::task::map::Map;
 use std::sync::Arc;
 
 /// Pieces for each worker in [`ranges`](crate::ranges()): enough that an uneven one does not matter.
@@ -82,6 +83,30 @@ impl Pool {
     /// [`task`](Pool::task) gives `None`.
     pub fn task_or_inline<R: Value>(&self) -> Task<R> {
         self.task().unwrap_or_else(inline_task)
+    }
+
+    /// Runs `function` on each item, and gives the results in the order of the items: [`Task::map`] of
+    /// [`task_or_inline`](Self::task_or_inline).
+    ///
+    /// ```
+    /// let pool = multicore::Pool::builder().workers(2).build()?;
+    /// let lengths = pool.map(|word: String| word.len(), ["a", "word"].map(String::from));
+    /// assert_eq!(lengths.sum::<Result<usize, _>>()?, 5);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Task::map`].
+    ///
+    /// # Panics
+    /// As [`Task::map`].
+    #[track_caller]
+    pub fn map<A: Value, R: Value, I: IntoIterator<Item = A>>(
+        &self,
+        function: fn(A) -> R,
+        items: I,
+    ) -> Map<I::IntoIter, R> {
+        self.task_or_inline().map(function, items)
     }
 
     /// How many workers it is set to have.

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 
 impl<R: Value> Task<R> {
-    /// Waits for all pieces and gives their results in `run` order, but for those that [`next_completed`](Self::next_completed)
-    /// has given before.
+    /// Waits for all pieces and gives their results in `run` order, but for those that [`next`](Self::next) or
+    /// [`next_completed`](Self::next_completed) has given before.
     ///
     /// # Errors
     /// The error of the failed piece with the lowest number; what has not begun then never begins.
@@ -103,7 +103,7 @@ impl<R: Value> Task<R> {
     }
 
     /// A wait without a deadline ends with an outcome. This is the error of one that did not.
-    fn unfinished(&self, read: usize) -> Error {
+    pub(super) fn unfinished(&self, read: usize) -> Error {
         Error::new(ErrorKind::Cancelled, format!("the task ended after {read} of its {} pieces", self.len()))
     }
 
@@ -114,12 +114,18 @@ impl<R: Value> Task<R> {
     }
 
     pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
+        if let Some(kept) = self.early.as_ref().and_then(|early| early.take_kept()) {
+            return Some(kept);
+        }
         let taken = self.backend.take_in_order(self.key, next, order, deadline);
         self.tell_progress();
         taken
     }
 
     pub(super) fn take_parts(&self, next: usize, spare: &mut Vec<u8>) -> Option<Parts> {
+        if let Some(kept) = self.early.as_ref().and_then(|early| early.take_kept()) {
+            return Some(Parts::Rest(kept));
+        }
         let taken = self.backend.take_parts(self.key, next, spare, None);
         self.tell_progress();
         taken
@@ -129,14 +135,27 @@ impl<R: Value> Task<R> {
         let wanted = Wanted::First { lowest: self.next_from(0) };
         let Finished { number, settled, .. } = self.backend.take_finished(self.key, wanted, None)?;
         self.tell_progress();
-        self.taken.get_or_insert_default().add(number);
-        Some((number, settled))
+        Some(self.takes(number, settled))
     }
 
-    /// How many pieces the caller has taken as they finished.
+    /// The caller takes this outcome.
+    #[inline]
+    pub(super) fn takes(&mut self, number: usize, settled: Settled) -> (usize, Settled) {
+        self.early.get_or_insert_default().taken.add(number);
+        (number, settled)
+    }
+
+    /// Some of the outcomes that are there, without waiting for one.
+    pub(super) fn take_all_finished(&self) -> Vec<Finished> {
+        let (all, _) = self.backend.take_all_finished(self.key);
+        self.tell_progress();
+        all
+    }
+
+    /// How many pieces the caller has taken before it collects the task.
     #[inline]
     fn taken(&self) -> usize {
-        self.taken.as_ref().map_or(0, |taken| taken.count())
+        self.early.as_ref().map_or(0, |early| early.taken.count())
     }
 
     /// How many pieces the caller has not taken.
@@ -148,17 +167,18 @@ impl<R: Value> Task<R> {
     /// How many pieces are left for a caller that takes them as they finish.
     #[inline]
     pub(super) fn left_to_finish(&self) -> usize {
-        self.left() - self.backend.already_done(self.key)
+        let taken = self.early.as_ref().map_or(0, |early| early.already_done);
+        self.left() - (self.backend.already_done(self.key) - taken)
     }
 
-    /// The lowest piece from this one on that the caller has not taken as it finished.
+    /// The lowest piece from this one on that the caller has not taken.
     #[inline]
     pub(super) fn next_from(&self, number: usize) -> usize {
-        self.taken.as_ref().map_or(number, |taken| taken.next_from(number))
+        self.early.as_ref().map_or(number, |early| early.taken.next_from(number))
     }
 
     /// Decodes the results from piece `first` on behind those that are there, up to the first error.
-    fn decode_all(&self, first: usize, batch: Outcomes, results: &mut Vec<R>) -> Result<(), Error> {
+    pub(super) fn decode_all(&self, first: usize, batch: Outcomes, results: &mut Vec<R>) -> Result<(), Error> {
         let (format, before) = (self.settings.format, results.len());
         // One guard for all: a guard for each result takes longer than to decode a number.
         let (one, many) = batch.into_parts();
@@ -176,6 +196,27 @@ impl<R: Value> Task<R> {
             Ok(Ok(()))
         });
         decoded.unwrap_or_else(|reason| Err(self.decode_error(first + results.len() - before, &reason)))
+    }
+
+    /// Each one's own result, from piece `first` on.
+    pub(super) fn decode_each(&self, first: usize, batch: Outcomes) -> Vec<Result<R, Error>> {
+        let format = self.settings.format;
+        let mut results = Vec::with_capacity(batch.len());
+        let mut left = batch.into_iter();
+        loop {
+            // One guard for all, and another one after each result that cannot be decoded.
+            let decoded = guarded(|| {
+                for settled in left.by_ref() {
+                    results.push(match settled {
+                        Settled::Done(reply) => Ok(decode_reply(format, reply)?),
+                        Settled::Failed(error) => Err(error),
+                    });
+                }
+                Ok(())
+            });
+            let Err(reason) = decoded else { return results };
+            results.push(Err(self.decode_error(first + results.len(), &reason)));
+        }
     }
 
     pub(super) fn decode(&self, number: usize, settled: Settled) -> Result<R, Error> {

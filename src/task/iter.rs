@@ -31,6 +31,9 @@ impl<R: Value> Task<R> {
     /// # Ok::<(), multicore::Error>(())
     /// ```
     pub fn next_completed(&mut self) -> Option<(usize, Result<R, Error>)> {
+        if let Some(next) = self.next_kept() {
+            return Some(next);
+        }
         self.bound_unread();
         if self.left_to_finish() == 0 {
             return None;

@@ -4,19 +4,26 @@
 
 #[cfg(feature = "indicatif")]
 mod bar;
+mod batch;
 pub(crate) mod canceller;
 mod collect;
+mod early;
+mod feeder;
 mod into;
 pub(crate) mod iter;
 #[cfg(feature = "journal")]
 mod journalled;
+pub(crate) mod map;
+mod next;
 pub(crate) mod progress;
 pub(crate) mod reader;
 mod taken;
+mod unread;
 
+use self::batch::{BATCH_BYTES, Batch};
 use self::canceller::Canceller;
+use self::early::Early;
 use self::progress::{Progress, Reporter};
-use self::taken::Taken;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
@@ -32,12 +39,6 @@ use std::num::NonZeroU64;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The backend gets at most 256 pieces, or 64 KiB of arguments, in one call, and takes its lock once for them.
-/// With a tenth, the lock would be a visible part of a tiny piece's cost; with ten times, the workers would
-/// wait longer for the first of them. 64 KiB is also the most that travels as one record.
-const BATCH_PIECES: usize = 256;
-const BATCH_BYTES: usize = 64 * 1024;
 
 /// Calls of functions that worker processes run; the results come back in order.
 ///
@@ -91,8 +92,8 @@ pub struct Task<R> {
     whole_pieces: bool,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
-    /// Those that the caller has taken before the task is collected; most tasks have none.
-    taken: Option<Box<Taken>>,
+    /// What the caller has taken before the task is collected; most tasks have nothing.
+    early: Option<Box<Early>>,
     /// Tells how far it has come; most tasks tell nobody.
     reporter: Option<Box<Reporter>>,
     #[cfg(feature = "journal")]
@@ -112,7 +113,7 @@ impl<R> Task<R> {
             has_no_time: false,
             whole_pieces: false,
             pieces: Cell::new(0),
-            taken: None,
+            early: None,
             reporter: None,
             #[cfg(feature = "journal")]
             journalled: Default::default(),
@@ -342,6 +343,38 @@ impl<R: Value> Task<R> {
         self.add_pairs(site, pairs);
     }
 
+    /// Hands out a piece for each argument, some at a time: as [`run_all`](Self::run_all) for functions of one argument. It reads all of
+    /// `arguments` now; where these are many, or come slowly, [`map`](Self::map) hands them out while it is read.
+    ///
+    /// ```
+    /// let task = multicore::Task::<usize>::new_or_inline();
+    /// task.call_all(|word: String| word.len(), ["four".to_string(), "seven".to_string()]);
+    /// assert_eq!(task.get().unwrap(), [4, 5]);
+    /// ```
+    #[track_caller]
+    pub fn call_all<A: Value>(&self, function: fn(A) -> R, arguments: impl IntoIterator<Item = A>) {
+        let site = Site { call: Call::of_argument(function), location: Location::caller() };
+        self.add_arguments(site, arguments);
+    }
+
+    /// Hands out a piece that may fail for each argument, some at a time: as [`try_call`](Self::try_call) for each.
+    ///
+    /// ```
+    /// let task = multicore::Task::<u32>::new_or_inline();
+    /// task.try_call_all(|text: String| text.parse::<u32>(), ["7".to_string(), "seven".to_string()]);
+    /// let results = task.get_each();
+    /// assert!(matches!(results[0], Ok(7)));
+    /// assert_eq!(results[1].as_ref().unwrap_err().kind(), multicore::ErrorKind::Failed);
+    /// ```
+    #[track_caller]
+    pub fn try_call_all<A: Value, E>(&self, function: fn(A) -> Result<R, E>, arguments: impl IntoIterator<Item = A>)
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let site = Site { call: Call::of_fallible_argument(function), location: Location::caller() };
+        self.add_arguments(site, arguments);
+    }
+
     #[inline(always)]
     fn add_pair<A: Value, B: Value>(&self, site: Site, pair: &(A, B)) {
         let mut short = [0; SHORT_PAIR_BYTES];
@@ -468,36 +501,6 @@ impl<R> Drop for Task<R> {
 impl<R> fmt::Debug for Task<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task").field("runs", &self.backend.name()).finish_non_exhaustive()
-    }
-}
-
-/// Encoded pieces that are given to the backend together.
-struct Batch {
-    /// The arguments, one behind the other.
-    bytes: Vec<u8>,
-    /// Where each piece's arguments end.
-    ends: Vec<usize>,
-}
-
-impl Batch {
-    /// An empty batch, with the memory of a buffer.
-    fn new(mut bytes: Vec<u8>) -> Self {
-        bytes.clear();
-        Batch { bytes, ends: Vec::with_capacity(BATCH_PIECES) }
-    }
-
-    fn is_full(&self) -> bool {
-        self.ends.len() >= BATCH_PIECES || self.bytes.len() >= BATCH_BYTES
-    }
-
-    /// Takes off the bytes from `from` on, with the memory: it may be far more than a batch needs.
-    fn split_off(&mut self, from: usize) -> Vec<u8> {
-        let mut own = std::mem::take(&mut self.bytes);
-        if from > 0 {
-            self.bytes.extend_from_slice(&own[..from]);
-            own.drain(..from);
-        }
-        own
     }
 }
 

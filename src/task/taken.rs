@@ -38,6 +38,21 @@ impl Taken {
         }
     }
 
+    /// The same for some pieces in a row.
+    pub(super) fn add_many(&mut self, mut first: usize, count: usize) {
+        let end = first + count;
+        while first < end {
+            if first == 64 * self.full && first + 64 <= end && self.words.front().is_none_or(|&word| word == 0) {
+                // A full word of which none was taken: most of them, where pieces are taken in order.
+                self.words.pop_front();
+                (self.full, self.count, first) = (self.full + 1, self.count + 64, first + 64);
+            } else {
+                self.add(first);
+                first += 1;
+            }
+        }
+    }
+
     /// The lowest piece from this one on that was not taken.
     pub(super) fn next_from(&self, number: usize) -> usize {
         let number = number.max(64 * self.full);
@@ -76,6 +91,23 @@ mod tests {
                 assert_eq!(set.next_from(from), next, "{taken:?}, from {from}");
             }
             assert_eq!(set.count(), taken.iter().collect::<BTreeSet<_>>().len(), "{taken:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_in_a_row_count_as_one_by_one() {
+        for before in [&[][..], &[3], &[64], &[130, 200]] {
+            for (first, count) in [(0, 0), (0, 64), (0, 63), (0, 300), (1, 64), (60, 200), (128, 128)] {
+                let (mut set, mut other) = (Taken::default(), Taken::default());
+                for set in [&mut set, &mut other] {
+                    before.iter().for_each(|&number| set.add(number));
+                    (0..first).for_each(|number| set.add(number));
+                }
+                set.add_many(first, count);
+                (first..first + count).for_each(|number| other.add(number));
+                assert_eq!(set.count(), other.count(), "{before:?}, {first}, {count}");
+                assert!((0..600).all(|number| set.next_from(number) == other.next_from(number)));
+            }
         }
     }
 

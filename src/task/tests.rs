@@ -1,7 +1,7 @@
 //! Tasks on a played backend: what they ask of it, and what they make of its answers.
 
 use super::*;
-use crate::backend::{Counts, Finished, Outcomes, ReadOrder, Settled, Wanted};
+use crate::backend::{Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Wanted};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
@@ -98,6 +98,12 @@ impl Backend for Played {
     }
 
     fn interrupt(&self, _: TaskKey) {}
+
+    fn feeding(&self, _: TaskKey) -> Feeding {
+        Feeding { pieces: 4, unread_bytes: 0 }
+    }
+
+    fn detach(&self, _: TaskKey) {}
 
     fn counts(&self, _: TaskKey) -> Counts {
         Counts { total: self.answers.lock().len(), ..Counts::default() }

@@ -6,6 +6,7 @@ pub mod gate;
 pub mod idle;
 pub mod journal;
 pub mod lock;
+pub mod map;
 pub mod memory;
 pub mod payload;
 pub mod round_trip;
@@ -21,7 +22,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 14] = [
+pub const ALL: [(&str, Jobs); 15] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -33,6 +34,7 @@ pub const ALL: [(&str, Jobs); 14] = [
     ("faults", faults::jobs),
     ("journal", journal::jobs),
     ("lock", lock::jobs),
+    ("map", map::jobs),
     ("memory", memory::jobs),
     ("workers", workers::jobs),
     ("commands", commands::jobs),

@@ -9,7 +9,7 @@
 //! whose entries are over as others come gets blocks as large as what is left: so it has memory for that, and not for what ever was.
 //!
 //! Invariant: of a [`Blocks`] all blocks but the last are full, each has an entry that is not over, or is the last and has room,
-//! and an entry that is over is never asked for again. In a [`BlockQueue`] no block is empty but a small one that is the only one,
+//! and nobody needs an entry that is over. In a [`BlockQueue`] no block is empty but a small one that is the only one,
 //! and none has room for more than [`LARGEST`].
 
 use std::collections::VecDeque;

@@ -20,6 +20,7 @@ mod attention;
 mod blocks;
 mod collect;
 mod delayed;
+mod detached;
 mod direct_lane;
 mod dispatch;
 mod ending;
@@ -72,6 +73,7 @@ use self::alarm::Alarm;
 use self::attention::{Attention, Guard};
 use self::collect::{Destination, Found};
 use self::delayed::Delayed;
+use self::detached::Detached;
 use self::direct_lane::DirectLane;
 use self::dispatch::Gave;
 use self::ending::Sweep;
@@ -124,6 +126,7 @@ pub(crate) struct Epolls {
 pub(crate) struct Core {
     work: Work,
     delayed: Delayed,
+    detached: Detached,
     seats: Seats,
     lane: DirectLane,
     waiters: Waiters<Waiter>,
@@ -188,6 +191,7 @@ impl Core {
         Core {
             work: Work::default(),
             delayed: Delayed::default(),
+            detached: Detached::default(),
             seats: Seats::new(workers, cpus),
             lane: DirectLane::default(),
             waiters: Waiters::new(),
@@ -455,6 +459,9 @@ impl Core {
             }
             self.replace_due();
             self.owes_attention |= self.dispatch();
+        }
+        if self.detached.any() {
+            self.close_detached();
         }
         found
     }

@@ -143,7 +143,7 @@ impl Core {
     }
 
     fn is_wanted(&self, key: TaskKey, number: usize) -> bool {
-        self.work.tasks.get(key).is_some_and(|task| task.awaits(number))
+        self.work.tasks.get(key).is_some_and(|task| task.wants(number))
     }
 
     /// How much may be read now of the open result of a worker's oldest piece.

@@ -147,6 +147,10 @@ pub(crate) struct TaskState {
     ended: Option<u32>,
     /// The pieces that run on after that; nearly always empty.
     last: BTreeSet<usize>,
+    /// Nobody takes its outcomes.
+    is_detached: bool,
+    /// It has ended, or is detached: results that come take another way.
+    settles_late: bool,
     /// The assumed cost of one of its pieces.
     cost_ns: u32,
     /// Pieces up to this cost may take the direct lane; 0 for a task that is limited, bounded or
@@ -194,6 +198,8 @@ impl Default for TaskState {
             done: 0,
             reasons: Vec::new(),
             ended: None,
+            settles_late: false,
+            is_detached: false,
             last: BTreeSet::new(),
             cost_ns: pace::MAX_COST_NS,
             direct_ns: pace::TINY_NS,
@@ -288,7 +294,8 @@ impl TaskState {
     /// A new piece of the last site: it waits.
     #[inline]
     pub(crate) fn add_waiting(&mut self, arguments: Arguments) {
-        let number = self.add_open();
+        let number = self.pieces.len();
+        self.pieces.push(State::Open);
         self.argument_bytes += arguments.len();
         self.waiting.push_back(WaitingPiece { number, arguments });
     }
@@ -303,11 +310,6 @@ impl TaskState {
         let error = error(self.label(number));
         self.pieces.push(State::Failed(error));
         self.count_settled(number)
-    }
-
-    fn add_open(&mut self) -> usize {
-        self.pieces.push(State::Open);
-        self.pieces.len() - 1
     }
 
     // The pace of its pieces.
@@ -459,7 +461,11 @@ impl TaskState {
         match self.pieces.get_mut(number) {
             Some(state @ State::Open) if self.ended.is_none() || self.last.remove(&number) => {
                 *state = outcome;
-                self.count_settled(number)
+                let wake = self.count_settled(number);
+                if self.is_detached {
+                    drop(self.take(number));
+                }
+                wake
             }
             _ => Wake::NOBODY,
         }
@@ -468,7 +474,7 @@ impl TaskState {
     /// A piece has its result. One that counts no more goes to the trash.
     #[inline(always)]
     pub(crate) fn settle_done(&mut self, number: usize, bytes: Reply, trash: &mut Trash) -> Wake {
-        let (Some(state @ State::Open), None) = (self.pieces.get_mut(number), self.ended) else {
+        let (Some(state @ State::Open), false) = (self.pieces.get_mut(number), self.settles_late) else {
             return self.settle_late(number, bytes, trash);
         };
         self.results += 1;
@@ -555,6 +561,8 @@ impl TaskState {
             done,
             reasons,
             ended,
+            settles_late,
+            is_detached,
             last,
             cost_ns,
             direct_ns,
@@ -579,7 +587,7 @@ impl TaskState {
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
         (*done, *results, *result_bytes, *taken_bytes, *first_unread, *retried) = (0, 0, 0, 0, 0, 0);
         (*last_site, *finished, *reader, *waiter, *ended, *parts_of) = (None, None, None, None, None, None);
-        (*is_cancelled, *is_interrupted) = (false, false);
+        (*is_cancelled, *is_interrupted, *settles_late, *is_detached) = (false, false, false, false);
         // To clear a list or a map costs something even if it is empty, and so does one question for each.
         let are_empty = earlier_sites.is_empty()
             & reasons.is_empty()

@@ -17,8 +17,8 @@ const LONG_BYTES: usize = 64 * 1024;
 #[must_use = "it is to be dropped without the lock"]
 pub(crate) struct Trash {
     buffers: Vec<Vec<u8>>,
-    /// The waiting pieces of tasks that have ended, and the memory of pieces that were taken.
-    pieces: Vec<Box<dyn Any + Send>>,
+    /// The waiting pieces of tasks that have ended, the memory of pieces that were taken, and more.
+    rest: Vec<Box<dyn Any + Send>>,
     /// Pages that results will need which are on their way.
     pages: Vec<Pages>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Trash {
 impl Trash {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.buffers.is_empty() && self.pieces.is_empty() && self.pages.is_empty()
+        self.buffers.is_empty() && self.rest.is_empty() && self.pages.is_empty()
     }
 
     #[inline]
@@ -58,14 +58,14 @@ impl Trash {
     /// The waiting pieces of a task that has ended.
     pub(crate) fn add_waiting(&mut self, waiting: BlockQueue<WaitingPiece>) {
         if !waiting.is_empty() {
-            self.pieces.push(Box::new(waiting));
+            self.rest.push(Box::new(waiting));
         }
     }
 
-    /// The memory of pieces that were taken.
+    /// Anything else.
     #[cold]
-    pub(crate) fn add_taken<T: Send + 'static>(&mut self, blocks: Vec<Vec<T>>) {
-        self.pieces.push(Box::new(blocks));
+    pub(crate) fn add_rest<T: Send + 'static>(&mut self, rest: T) {
+        self.rest.push(Box::new(rest));
     }
 
     #[inline]
@@ -75,8 +75,8 @@ impl Trash {
 
     /// Frees and allocates all that is in it, without the lock.
     pub(crate) fn clear_out(self) {
-        let Trash { buffers, pieces, pages } = self;
-        drop((buffers, pieces));
+        let Trash { buffers, rest, pages } = self;
+        drop((buffers, rest));
         pages.into_iter().for_each(Pages::allocate);
     }
 

@@ -40,6 +40,18 @@ pub(crate) const RUNS_A_LOOK: usize = 16;
 /// matters for tiny tasks only: 64 pieces of unknown cost (150 us) are 9.6 ms of work, far above the look-ahead.
 pub(crate) const TASKS_SUMMED: usize = 64;
 
+/// The most pieces that a caller hands out ahead of what it reads. A piece of [`MIN_COST_NS`] takes the caller longer than a
+/// worker, so more would only take memory.
+const MAX_FED: usize = 65_536;
+
+/// The pieces that a caller which reads as it hands out has handed out and not read: two look-aheads for all workers, so that each
+/// has one while the caller does something else; and as many as each worker needs to have another one when its first has ended.
+#[must_use]
+pub(crate) fn fed(cost_ns: u32, workers: usize) -> usize {
+    let fill_all = 2 * LOOK_AHEAD_NS * workers as u64 / u64::from(cost_ns.max(1));
+    usize::try_from(fill_all).unwrap_or(MAX_FED).max(2 * workers).clamp(1, MAX_FED)
+}
+
 /// The cost to assume from now on, after pieces took `measured_ns` each. A faster pace lowers the estimate by at most
 /// half: one short piece says little about the next ones.
 #[must_use]

@@ -1,7 +1,9 @@
 //! The recorder as its task knows it: a backend.
 
 use super::{Handed, Recorder, State, Want};
-use crate::backend::{Backend, Counts, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted};
+use crate::backend::{
+    Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted,
+};
 use crate::codec::bytes::Handed as Arguments;
 use crate::error::{ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
@@ -15,6 +17,9 @@ use std::time::Instant;
 /// At most 256 outcomes, or 64 KiB, are taken under one lock.
 const BATCH_PIECES: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// A task without a pool runs up to this number of pieces before one sync for all of them.
+const RUN_AHEAD: usize = 64;
 
 impl Recorder {
     /// What a new piece is: known from an earlier run, or new, with its key.
@@ -122,6 +127,23 @@ impl Recorder {
             Wanted::Piece(number) => number,
         };
         Some((number, state.pieces.take(number)?))
+    }
+
+    /// The task has no owner any more, who would take outcomes. False if it had none.
+    fn let_go(&self) -> bool {
+        let mut state = self.state.lock();
+        if !std::mem::take(&mut state.is_task_open) {
+            return false;
+        }
+        // What nobody has begun, nobody will.
+        if self.inner.runs_in_caller() {
+            state.open -= state.handed.len() - state.next_inline;
+            state.next_inline = state.handed.len();
+        }
+        let rest = state.pieces.let_go();
+        drop(state);
+        drop(rest);
+        true
     }
 
     fn finished(&self, (number, outcome): (usize, Outcome)) -> Finished {
@@ -235,6 +257,18 @@ impl Backend for Recorder {
         Counts { running, retried, ..self.state.lock().pieces.counts() }
     }
 
+    /// What waits for its record, or for a sync, is no work that workers have.
+    fn feeding(&self, _: TaskKey) -> Feeding {
+        let inner = self.inner.feeding(self.key);
+        if !self.is_ours() {
+            return inner;
+        }
+        let state = self.state.lock();
+        let most = if self.inner.runs_in_caller() { RUN_AHEAD } else { inner.pieces };
+        let unread_bytes = inner.unread_bytes + state.unsettled_bytes + state.pieces.unread_bytes();
+        Feeding { pieces: most + state.unsettled, unread_bytes }
+    }
+
     fn label(&self, _: TaskKey, number: usize) -> Option<PieceLabel> {
         if self.is_ours() { self.state.lock().pieces.label(number) } else { None }
     }
@@ -300,22 +334,20 @@ impl Backend for Recorder {
         }
     }
 
+    fn detach(&self, _: TaskKey) {
+        if self.is_ours() && self.let_go() {
+            // The writer hears that nobody reads, and goes on until all has ended.
+            self.release();
+        }
+    }
+
     fn close(&self, _: TaskKey, kill: bool) {
         if !self.is_ours() {
             return;
         }
-        let mut state = self.state.lock();
-        if !std::mem::take(&mut state.is_task_open) {
+        if !self.let_go() {
             return;
         }
-        // What nobody has begun, nobody will.
-        if self.inner.runs_in_caller() {
-            state.open -= state.handed.len() - state.next_inline;
-            state.next_inline = state.handed.len();
-        }
-        let rest = state.pieces.let_go();
-        drop(state);
-        drop(rest);
         failpoint!("journal-task-closed");
         if kill {
             self.inner.cancel(self.key);

@@ -73,6 +73,7 @@ impl TaskState {
     /// Every piece that has no outcome fails, but for those in `last`.
     pub(super) fn end_open(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes) {
         self.ended = Some(self.add_reason(reason));
+        self.settles_late = true;
         self.done = self.pieces.len() - self.last.len();
         if let Some(finished) = &mut self.finished {
             finished.scan = self.first_unread..self.pieces.len();

@@ -99,4 +99,9 @@ impl TaskState {
     pub(crate) fn awaits(&self, number: usize) -> bool {
         self.is_open(number)
     }
+
+    /// True if what this piece writes is for somebody.
+    pub(crate) fn wants(&self, number: usize) -> bool {
+        !self.is_detached && self.is_open(number)
+    }
 }

@@ -7,7 +7,9 @@
 //! none comes back.
 
 use super::{State, TaskState};
+use crate::backend::Settled;
 use crate::codec::bytes::Reply;
+use crate::engine::core::blocks::BLOCK;
 use crate::engine::core::reason::Reason;
 use crate::engine::core::trash::Trash;
 use crate::engine::unpark::{Wake, Wakes};
@@ -39,15 +41,44 @@ impl TaskState {
         self.settle_as(number, State::FailedFor(index))
     }
 
-    /// A result that came after the end of its task. It counts if its piece was to come to its end.
+    /// A result that came after the end of its task, or after its owner. Of an ended task it counts if its piece was to come to its
+    /// end.
     #[cold]
     pub(super) fn settle_late(&mut self, number: usize, bytes: Reply, trash: &mut Trash) -> Wake {
-        if !self.last.contains(&number) {
+        if !self.is_open(number) {
             trash.add_reply(bytes);
             return Wake::NOBODY;
         }
         self.results += 1;
         self.result_bytes += bytes.len();
-        self.settle_as(number, State::Done(bytes))
+        if !self.is_detached {
+            return self.settle_as(number, State::Done(bytes));
+        }
+        self.taken_bytes += bytes.len();
+        trash.add_reply(bytes);
+        self.settle_as(number, State::Done(Reply::copy_of(&[])))
+    }
+
+    /// Nobody takes its outcomes any more. False if that was known.
+    #[must_use]
+    pub(crate) fn detach(&mut self) -> bool {
+        let is_new = !self.is_detached;
+        (self.is_detached, self.settles_late) = (true, true);
+        self.finished = None;
+        self.settings.max_unread_bytes = None;
+        self.update_direct();
+        is_new
+    }
+
+    /// Drops the outcomes that some pieces have, from this one on. Gives the one with which to go on.
+    pub(crate) fn drop_settled(&mut self, from: usize, trash: &mut Trash) -> Option<usize> {
+        let from = self.pieces.next_there(from.max(self.first_unread));
+        let end = self.pieces.len().min(from + BLOCK);
+        for number in from..end {
+            if let Some(Settled::Done(reply)) = self.take(number) {
+                trash.add_reply(reply);
+            }
+        }
+        (end < self.pieces.len()).then_some(end)
     }
 }

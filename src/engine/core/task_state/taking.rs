@@ -157,7 +157,7 @@ impl TaskState {
     #[inline]
     pub(crate) fn drop_taken(&mut self, trash: &mut Trash) {
         if self.pieces.has_unused() {
-            trash.add_taken(self.pieces.take_unused());
+            trash.add_rest(self.pieces.take_unused());
         }
     }
 

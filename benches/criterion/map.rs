@@ -1,0 +1,5 @@
+//! A function over an iterator.
+
+fn main() {
+    multicore_benches::bench(multicore_benches::job::map::jobs);
+}
