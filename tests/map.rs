@@ -345,6 +345,34 @@ fn one_that_is_cancelled_ends_in_errors() {
     }
 }
 
+/// Pieces of which nothing is left but that they are done are left out where results come as they finish, and are items in order.
+#[cfg(feature = "journal")]
+#[test]
+fn what_an_earlier_run_has_done_ends_no_map_early() {
+    use multicore::journal::Journal;
+    let _watch = watchdog();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, pool) in [("pool", pool(WORKERS)), ("inline", busy_pool())] {
+        let task = || {
+            let journal = Journal::at(folder.path().join(name)).results(false);
+            pool.task_or_inline::<u64>().name("map").journal(journal).unwrap()
+        };
+        assert_eq!(task().map(square, 0..1000).filter(Result::is_ok).count(), 1000);
+        // The first of another thousand is the 1,001st.
+        let found: HashSet<_> =
+            task().map(square, 0..1500).unordered().map(|(it, square)| (it, square.unwrap())).collect();
+        assert_eq!(found, (1000..1500).map(|it| (it, (it * it) as u64)).collect());
+        let (mut kinds, mut task) = (Vec::new(), task());
+        task.call_all(square, (1499..1502).rev());
+        for _ in 0..2 {
+            kinds.push(task.next().unwrap().map_err(|error| error.kind()));
+            kinds.extend(task.next_completed().map(|(_, it)| it.map_err(|error| error.kind())));
+        }
+        kinds.sort_by_key(|it| it.unwrap_or_default());
+        assert_eq!(kinds, [Err(ErrorKind::AlreadyDone), Ok(1500 * 1500), Ok(1501 * 1501)], "{name}");
+    }
+}
+
 /// Each piece once left 24 bytes in the parent.
 #[test]
 fn memory_stays_bounded_over_many_pieces() {

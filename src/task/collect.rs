@@ -113,6 +113,7 @@ impl<R: Value> Task<R> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
         if let Some(kept) = self.early.as_ref().and_then(|early| early.take_kept()) {
             return Some(kept);

@@ -139,7 +139,8 @@ impl<I> Feeder<I> {
         self.ahead.read(first, count);
     }
 
-    fn has_ended(&self) -> bool {
+    /// There is no further piece.
+    pub(super) fn has_ended(&self) -> bool {
         self.items.is_none() && self.waiting.is_none() && self.batch.ends.is_empty()
     }
 

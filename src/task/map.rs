@@ -159,8 +159,12 @@ where
     fn take_next(&mut self) -> Option<(usize, Settled)> {
         let Map { task, feeder, .. } = &mut self.map;
         feeder.feed(task, task.left_to_finish());
-        if task.left_to_finish() == 0 {
-            return None;
+        // Those that an earlier run has done are left out: they may have been all that was handed out.
+        while task.left_to_finish() == 0 {
+            if feeder.has_ended() {
+                return None;
+            }
+            feeder.feed(task, 0);
         }
         self.finished = task.take_all_finished().into_iter();
         match self.finished.next() {

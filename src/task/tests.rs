@@ -20,7 +20,7 @@ enum Asked {
 
 /// Writes down what it is asked, and answers with the arguments: each piece is the identity of bytes.
 #[derive(Debug, Default)]
-struct Played {
+pub(super) struct Played {
     asked: Mutex<Vec<Asked>>,
     answers: Mutex<Vec<Result<Vec<u8>, ErrorKind>>>,
     /// The pieces that finish first; then come the others, the lowest one first.
@@ -120,7 +120,7 @@ impl Backend for Played {
     }
 }
 
-fn played<R>() -> (Arc<Played>, Task<R>) {
+pub(super) fn played<R>() -> (Arc<Played>, Task<R>) {
     let backend = Arc::new(Played::default());
     (Arc::clone(&backend), Task::opened(backend, KEY))
 }

@@ -119,7 +119,7 @@ impl Core {
     }
 
     /// Ends a task: what has not begun never begins.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn close_task(&mut self, key: TaskKey) -> Closed {
         let Some(task) = self.work.tasks.get(key) else { return Closed { rest: None, is_held: false } };
         // Of a task that is over, none of its pieces is anywhere any more, unless it was cancelled.
