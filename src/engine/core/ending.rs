@@ -147,6 +147,10 @@ impl Core {
                 self.kill_running(seat, key);
             }
         }
+        if self.holds_back {
+            // A worker may be held back with what nobody wants any more.
+            self.collect();
+        }
         // Workers that are due may hold nothing any more.
         self.replace_due();
         self.dispatch();
