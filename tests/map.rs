@@ -284,6 +284,28 @@ fn pieces_that_a_task_has_come_first() {
 }
 
 #[test]
+fn items_begin_while_earlier_pieces_run() {
+    fn wait((door, marks): (String, String)) {
+        if !door.is_empty() {
+            wait_at(&door);
+        }
+        mark(&marks, 1);
+    }
+    let _watch = watchdog();
+    let (pool, door, marks) = (pool(WORKERS), Door::closed(), Marks::new());
+    let task = task::<()>(&pool);
+    task.call(wait, (door.path(), marks.path()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            marks.wait_for(1);
+            door.open();
+        });
+        let items = (0..3).map(|_| (String::new(), marks.path()));
+        assert_eq!(task.map(wait, items).filter(Result::is_ok).count(), 4);
+    });
+}
+
+#[test]
 fn a_map_that_is_dropped_half_way_begins_nothing_more() {
     fn wait(door: String, marks: String) -> u64 {
         mark(&marks, 1);

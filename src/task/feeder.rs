@@ -126,11 +126,20 @@ pub(super) struct Feeder<I> {
     /// An argument that goes once there is room for it.
     waiting: Option<Argument>,
     ahead: Ahead,
+    /// While more pieces than this have not been read, no others are needed.
+    enough: usize,
 }
 
 impl<I> Feeder<I> {
     pub(super) fn new(site: Site, items: I) -> Self {
-        Feeder { items: Some(items), site, batch: Batch::new(Vec::new()), waiting: None, ahead: Ahead::default() }
+        Feeder {
+            items: Some(items),
+            site,
+            batch: Batch::new(Vec::new()),
+            waiting: None,
+            ahead: Ahead::default(),
+            enough: usize::MAX,
+        }
     }
 
     /// The caller has the results of these pieces.
@@ -170,9 +179,14 @@ where
         if self.has_ended() {
             return;
         }
+        // A few at a time: each time costs a lock, and perhaps wakes a worker. Where results come one by one, a lock for each of them
+        // was a visible part of a piece of 2 us.
+        if left > self.enough {
+            return;
+        }
         let Feeding { pieces, unread_bytes } = task.backend.feeding(task.key);
-        // A few at a time: each time costs a lock, and perhaps wakes a worker.
-        if left > pieces - pieces / 4 {
+        self.enough = pieces - pieces.div_ceil(4);
+        if left > self.enough {
             return;
         }
         if left == 0 {

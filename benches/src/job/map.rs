@@ -72,6 +72,43 @@ fn small() -> Job {
         .target(Target::Times(0.7, Who::Rayon, "par_bridge"))
 }
 
+/// Seconds of processor time that these processes and this one had, to 10 ms.
+fn cpu_seconds(workers: &[u32]) -> f64 {
+    let ticks = |process: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
+    };
+    let all = workers.iter().map(|pid| ticks(&pid.to_string())).sum::<u64>() + ticks("self");
+    all as f64 / 100.0
+}
+
+/// What it takes of all processors, which says more than the time where other programs want them too.
+fn small_cpu() -> Job {
+    let pool = pool();
+    let _ = sum(task(&pool).map(some, 0..1000));
+    let workers: Vec<u32> = pool.stats().workers.iter().filter_map(|worker| worker.pid).collect();
+    let threads = rayon_pool();
+    let measured = |iterations: u64, workers: &[u32], once: &dyn Fn() -> u64| {
+        let before = cpu_seconds(workers);
+        (0..iterations).for_each(|_| _ = std::hint::black_box(once()));
+        cpu_seconds(workers) - before
+    };
+    Job::new("processor time of 200,000 pieces of 2 to 3 us by `map`", Unit::Seconds, 2, 7)
+        .subject(Who::Multicore, "", move |iterations| {
+            measured(iterations, &workers, &|| sum(task(&pool).map(some, 0..SMALL)))
+        })
+        .subject(Who::Serial, "", move |iterations| {
+            measured(iterations, &[], &|| sum((0..SMALL).map(|number| Ok(some(number)))))
+        })
+        .subject(Who::Rayon, "par_bridge", move |iterations| {
+            measured(iterations, &[], &|| {
+                threads.install(|| (0..SMALL).par_bridge().map(some).reduce(|| 0, u64::wrapping_add))
+            })
+        })
+        .target(Target::Times(1.0, Who::Rayon, "par_bridge"))
+}
+
 /// How much memory many pieces take that are made one by one, in MB.
 fn long() -> Job {
     let pool = pool();
@@ -101,5 +138,5 @@ fn long() -> Job {
 /// Each of them.
 #[must_use]
 pub fn jobs() -> Vec<Job> {
-    vec![tiny(), small(), long()]
+    vec![tiny(), small(), small_cpu(), long()]
 }
