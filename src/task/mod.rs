@@ -226,8 +226,8 @@ impl<R: Value> Task<R> {
 
     /// Bounds the results that wait to be read, in bytes: beyond them, further pieces wait as
     /// arguments. Default: 64 MiB while the task is read by [`iter`](Self::iter),
-    /// [`iter_completed`](Self::iter_completed), [`next_completed`](Self::next_completed) or
-    /// [`write_to`](Self::write_to), else none. Set before the first `run` it bounds the task from the start; then
+    /// [`iter_completed`](Self::iter_completed), [`next`](Self::next), [`next_completed`](Self::next_completed),
+    /// [`map`](Self::map) or [`write_to`](Self::write_to), else none. Set before the first `run` it bounds the task from the start; then
     /// [`completed`](Self::completed) stands still until somebody collects. 0 runs one piece at a
     /// time, when it is asked for.
     pub fn max_unread(mut self, bytes: usize) -> Self {
