@@ -213,7 +213,9 @@ fn host() {
         host.too_large();
     }
     drop(host.pool);
-    assert_eq!(descriptors(), before, "descriptors are left");
+    let left = descriptors();
+    let links = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    assert_eq!(left, before, "descriptors are left: {:?}", links.collect::<Vec<_>>());
     println!("all: well");
 }
 
