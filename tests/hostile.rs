@@ -54,6 +54,12 @@ enum Act {
     StartFails,
     /// Sends a result of this length in parts of 8 bytes that never end, and never returns.
     Trickle(u64),
+    /// Opens a result and lets the ring be full of its parts, each of 8 bytes and told of, which never end; it never returns.
+    TrickleOpen,
+    /// Opens a result, writes parts, and answers with another kind of record, or opens it again.
+    OpenAnd(u64),
+    /// Tells that its ring is full of open results, and that all pieces are complete, again and again.
+    ForgeHints(u32),
     /// Writes over its state words each millisecond, so that it seems not to have begun; for ever, or for 300 ms.
     Unclaim {
         forever: bool,
@@ -98,7 +104,7 @@ const STATES: std::ops::Range<usize> = 4096 / 8..RING;
 
 /// A record's header, as a correct worker would write it.
 fn header(kind: u64, flags: u64, sequence: u32, bytes: u64) -> u64 {
-    bytes | kind << 24 | flags << 28 | u64::from(sequence) << 32
+    bytes | kind << 22 | flags << 26 | u64::from(sequence) << 32
 }
 
 /// Opens a mapping's file again, as a process with enough rights can.
@@ -189,11 +195,54 @@ fn sleep_for_ever() -> ! {
     }
 }
 
+/// The number of the piece that runs: the greatest in the states.
+fn own_sequence() -> u32 {
+    let halves = |word: &AtomicU64| [word.load(Ordering::Relaxed) as u32, (word.load(Ordering::Relaxed) >> 32) as u32];
+    back()[STATES].iter().flat_map(halves).max().unwrap() >> 1
+}
+
+/// Tells of open results.
+fn hint(tail: u64, ended: u32) {
+    back()[384 / 8].store(tail, Ordering::SeqCst);
+    back()[392 / 8].store(ended.into(), Ordering::SeqCst);
+}
+
+/// The same of an open result.
+fn trickle_open() -> ! {
+    let (ring, sequence) = (&back()[RING..], own_sequence());
+    let first = 2 * (sequence as usize - 1);
+    for place in (0..ring.len()).step_by(2) {
+        ring[place].store(header(3, 0, sequence, 8), Ordering::SeqCst);
+    }
+    hint(u64::MAX, 0);
+    ring[first].store(header(9, 0, sequence, 8), Ordering::SeqCst);
+    std::thread::sleep(Duration::from_micros(300));
+    loop {
+        // Whatever was read comes again.
+        ring[first].store(header(3, 0, sequence, 8), Ordering::SeqCst);
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Opens a result of its own, with some parts, and then writes another record.
+fn open_and(seed: u64) {
+    let (ring, sequence) = (&back()[RING..], own_sequence());
+    let mut random = Random::with_seed(seed);
+    let mut place = 2 * (sequence as usize - 1);
+    hint(1 << 40, 0);
+    let others: Vec<u64> = (0..6).map(|_| [2, 3, 5, 8, 9, 10][random.below(6) as usize]).collect();
+    for kind in [9, 3, 3].into_iter().chain(others) {
+        let flags = if kind == 10 || kind == 5 { random.below(6) } else { 0 };
+        ring[place + 1].store(u64::MAX, Ordering::SeqCst);
+        ring[place].store(header(kind, flags, sequence, 8), Ordering::SeqCst);
+        place += 2;
+    }
+}
+
 /// Begins a result of `total` bytes, and lets the rest of the ring be full of its parts, each of 8 bytes.
 fn trickle(total: u64) -> ! {
-    // Its own number is the greatest in the states, and each reply before took two words.
-    let halves = |word: &AtomicU64| [word.load(Ordering::Relaxed) as u32, (word.load(Ordering::Relaxed) >> 32) as u32];
-    let sequence = back()[STATES].iter().flat_map(halves).max().unwrap() >> 1;
+    // Each reply before took two words.
+    let sequence = own_sequence();
     let (ring, first) = (&back()[RING..], 2 * (sequence as usize - 1));
     for place in (0..ring.len()).step_by(2) {
         ring[place].store(header(3, 0, sequence, 8), Ordering::SeqCst);
@@ -331,6 +380,17 @@ fn attack(marks: String, act: Act) -> u64 {
             sleep_for_ever();
         }
         Act::Trickle(total) => trickle(total),
+        Act::TrickleOpen => trickle_open(),
+        Act::OpenAnd(seed) => open_and(seed),
+        Act::ForgeHints(ended) => {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(50) {
+                hint(u64::MAX, ended);
+                std::thread::sleep(Duration::from_millis(1));
+                hint(0, 0);
+            }
+            hint(u64::MAX, ended);
+        }
         Act::Unclaim { forever } => {
             let start = Instant::now();
             while forever || start.elapsed() < Duration::from_millis(300) {
@@ -418,10 +478,12 @@ fn acts(random: &mut Random) -> Vec<Act> {
         Act::ForgeLength(1 << 60),
         Act::ForgeLength(1 << 30),
         Act::ForgeLength(9),
+        Act::TrickleOpen,
     ];
     acts.extend((0..4).map(Act::Forge));
     for _ in 0..4 {
         let seed = random.next();
+        acts.extend([Act::OpenAnd(seed), Act::ForgeHints(seed as u32), Act::ForgeHints(random.below(9) as u32)]);
         acts.extend([Act::Scribble(seed), Act::ScribbleOnStates(seed), Act::Flip(seed)]);
     }
     acts

@@ -373,6 +373,159 @@ fn a_task_that_nobody_reads_does_not_keep_workers_from_others() {
     }
 }
 
+/// Nothing of the reader's task fills its ring here: what has ended and lies there unread must not hide what comes behind it.
+#[test]
+fn what_lies_unread_hides_no_piece_behind_it() {
+    let _watch = watchdog();
+    for (workers, length) in [(1, 300_000), (1, 70_000), (2, 300_000)] {
+        let pool = Pool::builder().workers(workers).max_pieces_per_worker(6).build().unwrap();
+        let task = pool.task_or_inline::<Vec<u8>>();
+        (0..4).for_each(|piece| task.run_into(write_some, piece, (length, 60_000)));
+        let mut reader = task.reader();
+        let mut first = [0];
+        reader.read_exact(&mut first).unwrap();
+        // This thread reads on only when it has what others give.
+        for number in 0..10 {
+            let other = pool.task_or_inline::<u64>();
+            other.run(support::add, number, 1);
+            assert_eq!(other.get_timeout(DEADLINE).unwrap(), [number + 1], "{workers}, {length}");
+        }
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        let all: Vec<u8> = (0..4).flat_map(|piece| expected(piece, length)).collect();
+        assert!(first[0] == all[0] && rest == all[1..]);
+        assert_well(pool);
+    }
+}
+
+/// The only worker is held back, and nobody waits for the piece that comes then.
+#[test]
+fn a_piece_that_nobody_collects_runs_although_its_worker_is_held_back() {
+    let _watch = watchdog();
+    let (pool, marks) = (pool(1), Marks::new());
+    let task = pool.task_or_inline::<Vec<u8>>().max_unread(1000);
+    (0..3).for_each(|piece| task.run_into(write_some, piece, (3 * MIB, 60_000)));
+    let mut reader = task.reader();
+    reader.read_exact(&mut [0; 10]).unwrap();
+    wait_for("its worker is held back", || support::state(workers(&pool)[0].pid) == Some('S'));
+    let other = pool.task_or_inline::<()>();
+    other.run(|marks, number| mark(&marks, number), marks.path(), 1);
+    marks.wait_for(1);
+    drop(reader);
+    assert_well(pool);
+}
+
+/// Writes without an end, as quickly as it can.
+fn pours(_: usize, _: usize, sink: &mut Sink) -> io::Result<()> {
+    loop {
+        sink.write_all(&[b'a'; 10_000])?;
+    }
+}
+
+/// A piece that writes at full speed is ended in whatever way, at once, and without what it wrote being kept.
+#[test]
+fn a_piece_that_never_stops_writing_is_ended() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    let own = support::Process::find(std::process::id()).unwrap();
+    type End = fn(Task<Vec<u8>>);
+    let ends: [(&str, End); 6] = [
+        ("limit", |task| {
+            let task = task.timeout(Duration::from_millis(100));
+            task.run_into(pours, 0, 0);
+            assert_eq!(task.write_to(&mut io::sink()).unwrap_err().kind(), ErrorKind::TimedOut);
+        }),
+        ("whole limit", |task| {
+            let task = task.max_unread(1000).timeout(Duration::from_millis(100)).whole_pieces(true);
+            task.run_into(pours, 0, 0);
+            assert_eq!(task.write_to(&mut io::sink()).unwrap_err().kind(), ErrorKind::TimedOut);
+        }),
+        ("dropped", |task| {
+            task.run_into(pours, 0, 0);
+            let mut reader = task.reader();
+            reader.read_exact(&mut [0; 100_000]).unwrap();
+        }),
+        ("cancelled", |task| {
+            task.run_into(pours, 0, 0);
+            task.cancel();
+        }),
+        ("timed out", |task| {
+            task.run_into(pours, 0, 0);
+            assert_eq!(task.get_timeout(Duration::from_millis(50)).unwrap_err().kind(), ErrorKind::TimedOut);
+        }),
+        ("detached", |task| {
+            task.run_into(pours, 0, 0);
+            task.detach();
+        }),
+    ];
+    for (name, end) in ends {
+        let before = own.resident_bytes();
+        end(pool.task_or_inline());
+        if ["dropped", "detached"].contains(&name) {
+            // What runs on takes no memory here, and the other worker is free.
+            support::assert_works(&pool);
+            let begin = Instant::now();
+            wait_for("it has written for a while", || begin.elapsed() > Duration::from_millis(200));
+        }
+        let grew = own.resident_bytes().saturating_sub(before);
+        assert!(grew < 400 * MIB as u64, "{name}: {grew} bytes more");
+    }
+    drop(pool);
+}
+
+/// A result may be as long as the pool allows, and not a byte longer; a panic because of that is the same error.
+#[test]
+fn a_result_of_just_the_limit_is_allowed() {
+    let _watch = watchdog();
+    const LIMIT: usize = 300_000;
+    let pool = Pool::builder().workers(1).max_result_bytes(LIMIT).build().unwrap();
+    let writes = |length: usize, at_once: usize, sink: &mut Sink| {
+        for part in expected(5, length).chunks(at_once) {
+            sink.write_all(part).unwrap();
+        }
+    };
+    for at_once in [1000, 65_536, 70_000, LIMIT] {
+        let task = pool.task_or_inline::<Vec<u8>>();
+        task.run_into(writes, LIMIT, at_once);
+        task.run_into(writes, LIMIT + 1, at_once);
+        let results = task.get_each();
+        assert!(results[0].as_ref().unwrap() == &expected(5, LIMIT), "{at_once}");
+        let error = results[1].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Encode, "{at_once}: {error}");
+        assert!(error.to_string().contains("300000"), "{error}");
+    }
+    assert_well(pool);
+}
+
+/// A child that a piece forks has no part in the piece's result.
+#[test]
+fn a_forked_child_writes_nothing_into_the_result() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let forks = |before: usize, after: usize, sink: &mut Sink| {
+        sink.write_all(&vec![b'a'; before])?;
+        // SAFETY: the child only writes, returns, and is waited for.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            sink.write_all(&vec![b'x'; after])?;
+            return Ok(());
+        }
+        // SAFETY: no status is asked for.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        sink.write_all(&vec![b'b'; after])
+    };
+    for (before, after) in [(0, 10), (10, 10), (100_000, 10), (10, 200_000)] {
+        let task = pool.task_or_inline::<Vec<u8>>();
+        task.run_into(forks, before, after);
+        let mut bytes = Vec::new();
+        task.write_to(&mut bytes).unwrap();
+        let (first, second) = bytes.split_at(before);
+        assert!(first.iter().all(|&byte| byte == b'a') && second.len() == after, "{before}, {after}: {}", bytes.len());
+        assert!(second.iter().all(|&byte| byte == b'b'), "{before}, {after}");
+    }
+    assert_well(pool);
+}
+
 /// The time for which a reader, or the turn of a piece, holds a worker back is not the piece's.
 #[test]
 fn time_held_back_does_not_count_for_the_limit() {
@@ -391,6 +544,15 @@ fn time_held_back_does_not_count_for_the_limit() {
     let mut rest = Vec::new();
     reader.read_to_end(&mut rest).unwrap();
     assert_eq!(rest.len(), 9 * MIB - 1000);
+    // Nor that of a piece which waits behind a short one that has ended, and nobody has read.
+    let task = pool.task_or_inline::<Vec<u8>>().max_unread(10_000).timeout(Duration::from_millis(1500));
+    for (piece, length) in [3 * MIB, 300_000, 3 * MIB, 3 * MIB].into_iter().enumerate() {
+        task.run_into(write_some, piece, (length, 60_000));
+    }
+    let (mut reader, begin) = (task.reader(), Instant::now());
+    reader.read_exact(&mut some).unwrap();
+    wait_for("the limit has passed", || begin.elapsed() > Duration::from_millis(2500));
+    reader.read_to_end(&mut Vec::new()).unwrap();
     // But a piece that does not write runs out of time.
     let task = pool.task_or_inline::<Vec<u8>>().timeout(Duration::from_millis(50));
     task.run_into(ends, Fate::Overruns, 2 * MIB);
