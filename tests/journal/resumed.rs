@@ -386,3 +386,36 @@ fn progress_tells_what_an_earlier_run_has_done() {
         }
     }
 }
+
+/// What a piece writes while it runs is recorded as any result: whole, and given again without a run.
+#[test]
+fn what_a_piece_writes_is_recorded_and_given_again() {
+    let _watch = watchdog();
+    fn write((marks, number): (String, u64), length: usize, sink: &mut multicore::Sink) -> Result<(), String> {
+        support::mark(&marks, number);
+        sink.push_str(&number.to_string().repeat(length));
+        if number == 2 { Err("two".to_string()) } else { Ok(()) }
+    }
+    for pool in pools() {
+        let place = Place::new();
+        for round in 0..3 {
+            let task = journalled::<String>(&pool, place.journal()).max_unread(if round == 0 { 0 } else { 10_000_000 });
+            let marks = place.marks.path();
+            (0..5).for_each(|number| {
+                task.run_into(write, (marks.clone(), number), [0, 10, 20, 300_000, 3_000_000][number as usize])
+            });
+            assert_eq!(task.resumed(), if round == 0 { 0 } else { 4 });
+            let mut text = Vec::new();
+            if round == 1 {
+                let error = task.write_to(&mut text).unwrap_err();
+                assert_eq!((error.kind(), error.piece()), (ErrorKind::Failed, Some(2)));
+                assert_eq!(text, b"1".repeat(10));
+            } else {
+                for (number, result) in task.iter().enumerate().filter(|(number, _)| *number != 2) {
+                    assert!(result.unwrap() == number.to_string().repeat([0, 10, 0, 300_000, 3_000_000][number]));
+                }
+            }
+            assert_eq!(place.ran(), if round == 0 { vec![0, 1, 2, 3, 4] } else { vec![2] });
+        }
+    }
+}

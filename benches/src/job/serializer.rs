@@ -3,7 +3,7 @@
 use super::{procspawn_pool, rayon_pool};
 use crate::floor::forked::Forked;
 use crate::{Job, Target, Unit, WORKERS, Who};
-use multicore::Pool;
+use multicore::{Pool, Sink};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fs::File;
@@ -69,6 +69,15 @@ fn json(start: usize, end: usize) -> String {
     String::from_utf8(buffer).expect("JSON is text")
 }
 
+/// The same rows, written while they are made.
+fn write_json(start: usize, end: usize, sink: &mut Sink) -> serde_json::Result<()> {
+    for user in &TABLE[start..end] {
+        serde_json::to_writer(&mut *sink, user)?;
+        sink.push_str("\n");
+    }
+    Ok(())
+}
+
 fn ranges() -> impl Iterator<Item = (usize, usize)> {
     (0..PIECES).map(|piece| (piece * USERS_A_PIECE, (piece + 1) * USERS_A_PIECE))
 }
@@ -107,6 +116,18 @@ pub fn jobs() -> Vec<Job> {
         task.run_all(json, ranges());
         task.write_to(&mut to).expect("/dev/null takes everything")
     };
+    let ours = pool();
+    let get_into = move || {
+        let task = ours.try_task::<String>().expect("the pool is open");
+        task.run_all_into(write_json, ranges());
+        task.get().expect("a user is JSON")
+    };
+    let (ours, mut to) = (pool(), sink());
+    let write_into = move || {
+        let task = ours.try_task::<String>().expect("the pool is open");
+        task.run_all_into(write_json, ranges());
+        task.write_to(&mut to).expect("/dev/null takes everything")
+    };
     let mut forked = Forked::new(PIECES, most_bytes, render);
     let copied = move || {
         let mut results = Vec::with_capacity(PIECES);
@@ -127,6 +148,16 @@ pub fn jobs() -> Vec<Job> {
     let threads = rayon_pool();
     let rayon_get = move || collect(&threads);
     let (threads, mut to) = (rayon_pool(), sink());
+    // What people do whose results must not all lie in memory: some pieces at a time, then they are written.
+    let rayon_chunks = move || {
+        for first in (0..PIECES).step_by(4 * WORKERS) {
+            let texts: Vec<String> = threads.install(|| {
+                (first..PIECES.min(first + 4 * WORKERS)).into_par_iter().with_max_len(1).map(render).collect()
+            });
+            texts.iter().for_each(|text| write_all(&mut to, text.as_bytes()));
+        }
+    };
+    let (threads, mut to) = (rayon_pool(), sink());
     let rayon_write = move || collect(&threads).iter().for_each(|text| write_all(&mut to, text.as_bytes()));
     let processes = procspawn_pool();
     let procspawn = move || -> Vec<String> {
@@ -137,6 +168,7 @@ pub fn jobs() -> Vec<Job> {
     vec![
         Job::new("200,000 users as JSON, `get`", Unit::Seconds, 1, 21)
             .timed(Who::Multicore, "", get)
+            .timed(Who::Multicore, "into", get_into)
             .timed(Who::Floor, "", copied)
             .timed(Who::Serial, "", serial_get)
             .timed(Who::Rayon, "", rayon_get)
@@ -145,9 +177,11 @@ pub fn jobs() -> Vec<Job> {
             .target(Target::Times(1.0, Who::Rayon, "")),
         Job::new("200,000 users as JSON, `write_to`", Unit::Seconds, 1, 21)
             .timed(Who::Multicore, "", write_to)
+            .timed(Who::Multicore, "into", write_into)
             .timed(Who::Floor, "", only_read)
             .timed(Who::Serial, "", serial_write)
             .timed(Who::Rayon, "", rayon_write)
+            .timed(Who::Rayon, "chunks", rayon_chunks)
             .target(Target::Times(1.0 / 1.85, Who::Serial, ""))
             .target(Target::Times(0.9, Who::Rayon, "")),
     ]

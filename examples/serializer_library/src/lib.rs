@@ -3,7 +3,7 @@
 //! It knows nothing of `main` and needs no set-up call. If there are no workers (the machine is busy, the program is a worker
 //! itself, or no pool can run), the same function does the work in this process, with the same output.
 
-use multicore::Task;
+use multicore::{Sink, Task};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -25,17 +25,18 @@ const ROWS_A_PIECE: usize = 2000;
 /// An error of the writer or of serialisation. A lost worker costs only time: its rows are serialised in this process.
 pub fn write_json<L: Rows>(len: usize, writer: &mut impl Write) -> io::Result<u64> {
     let ranges = multicore::ranges(len).with_max_len(ROWS_A_PIECE);
-    let task = if len > ROWS_A_PIECE { Task::<String>::new() } else { None };
+    let task = if len > ROWS_A_PIECE { Task::<Vec<u8>>::new() } else { None };
     writer.write_all(b"[")?;
     let mut written = 2;
-    let mut write = |json: &str| {
+    let mut write = |json: &[u8]| {
         written += json.len() as u64;
-        writer.write_all(json.as_bytes())
+        writer.write_all(json)
     };
     match task {
         Some(task) => {
             let task = task.name("serializer_library::piece");
-            task.run_all(piece::<L>, ranges.clone());
+            task.run_all_into(write_rows::<L>, ranges.clone());
+            // Whole pieces: the rows of one that fails are serialised here, so nothing of it may be written.
             for (json, (start, end)) in task.iter().zip(ranges) {
                 match json {
                     Ok(json) => write(&json)?,
@@ -50,20 +51,26 @@ pub fn write_json<L: Rows>(len: usize, writer: &mut impl Write) -> io::Result<u6
 }
 
 /// The piece: it loads its own part of the list.
-fn piece<L: Rows>(start: usize, end: usize) -> String {
-    json_of::<L>(start, end).unwrap_or_else(|error| panic!("rows {start} to {end}: {error}"))
+fn write_rows<L: Rows>(start: usize, end: usize, sink: &mut Sink) -> io::Result<()> {
+    write_json_of::<L>(start, end, sink)
+}
+
+/// The same in this process.
+fn json_of<L: Rows>(start: usize, end: usize) -> io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    write_json_of::<L>(start, end, &mut json)?;
+    Ok(json)
 }
 
 /// Some rows as JSON, with a comma before each row except the first one of the list.
-fn json_of<L: Rows>(start: usize, end: usize) -> io::Result<String> {
-    let mut json = Vec::new();
+fn write_json_of<L: Rows>(start: usize, end: usize, writer: &mut impl Write) -> io::Result<()> {
     for (number, row) in (start..end).zip(L::load(start, end)) {
         if number > 0 {
-            json.push(b',');
+            writer.write_all(b",")?;
         }
-        serde_json::to_writer(&mut json, &row)?;
+        serde_json::to_writer(&mut *writer, &row)?;
     }
-    String::from_utf8(json).map_err(io::Error::other)
+    Ok(())
 }
 
 #[cfg(test)]
