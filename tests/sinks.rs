@@ -46,7 +46,7 @@ const LENGTHS: [usize; 12] = [0, 1, 7, 65_535, 65_536, 65_537, 0, 200_000, MIB -
 fn hand_out(task: &Task<Vec<u8>>) -> Vec<Vec<u8>> {
     for (piece, length) in LENGTHS.into_iter().enumerate() {
         match piece % 4 {
-            3 => task.run(|piece, length| expected(piece, length), piece, length),
+            3 => task.run(expected, piece, length),
             _ => task.run_into(write_some, piece, (length, 40_000)),
         }
     }
@@ -99,7 +99,8 @@ fn each_way_of_collecting_gives_what_was_written() {
             bytes
         },
     ];
-    let settings: [fn(Task<Vec<u8>>) -> Task<Vec<u8>>; 6] = [
+    type Set = fn(Task<Vec<u8>>) -> Task<Vec<u8>>;
+    let settings: [Set; 6] = [
         |task| task,
         |task| task.format(Format::Raw),
         |task| task.max_unread(100_000),

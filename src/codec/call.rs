@@ -11,7 +11,7 @@
 
 use crate::codec::error::CodecError;
 use crate::codec::messages;
-use crate::codec::sink::{Outcome, Place, Sink};
+use crate::codec::sink::{Outcome, Place, Sink, TooLong};
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format};
 use std::error::Error as StdError;
@@ -198,7 +198,7 @@ fn writing_pair_entry<A: Value, B: Value, O: Outcome>(
     let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
     let mut sink = Sink::new(place);
     let outcome = function(start, end, &mut sink);
-    sink.end(place)?;
+    sink.end(place).map_err(|TooLong { most }| Fault::TooLong { most })?;
     match outcome.into_result() {
         Ok(()) => Ok(Encoded::InBuffer),
         // The error's own code runs here: a panic of it is the piece's.

@@ -7,7 +7,6 @@
 //! Invariant: what a sink has written lies in the records before its window, then in the window, in this order. A sink that is
 //! dropped before its [`end`](Sink::end), as by a panic, announces nothing more.
 
-use crate::codec::call::Fault;
 use crate::codec::value::Value;
 use crate::protocol::copy;
 use crate::protocol::sync::AtomicU64;
@@ -151,6 +150,12 @@ pub(crate) trait Outlet {
     fn flush(&self, filled: Window);
 }
 
+/// The result was longer than its pool allows.
+#[derive(Debug)]
+pub(crate) struct TooLong {
+    pub(crate) most: u64,
+}
+
 /// Where the result of a call goes.
 pub(crate) struct Place<'a> {
     /// Results are encoded here, and written without an outlet.
@@ -182,9 +187,9 @@ impl Sink {
     }
 
     /// The function has returned: all that it wrote is the result.
-    pub(crate) fn end(self, place: &mut Place<'_>) -> Result<(), Fault> {
+    pub(crate) fn end(self, place: &mut Place<'_>) -> Result<(), TooLong> {
         if self.is_too_long {
-            return Err(Fault::TooLong { most: self.before });
+            return Err(TooLong { most: self.before });
         }
         match self.target {
             Target::Ring { window, .. } => place.last = Some(window),

@@ -8,7 +8,6 @@ use crate::codec::sink::{Bytes, Outcome, Sink};
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format};
 use crate::error::ErrorKind;
-use crate::task::reader::Reader;
 use std::panic::Location;
 
 impl<R: Bytes> Task<R> {
@@ -74,26 +73,6 @@ impl<R: Bytes> Task<R> {
             "never began: what a piece writes travels as it is, which Format::Json does not: use another format";
         self.pieces.set(self.pieces.get() + 1);
         self.backend.add_failed(self.key, site, ErrorKind::Encode, message.to_string());
-    }
-
-    /// Reads the results one after the other in `run` order, as a stream of bytes; parts of a piece that
-    /// [writes its result](Self::run_into) while it runs. Bounded as [`iter`](Self::iter).
-    ///
-    /// An error of a piece comes as an [`io::Error`](std::io::Error) that [holds it](std::io::Error::get_ref), after all that was
-    /// read before it; then the stream is at its end. With [`Format::Json`](crate::Format::Json) that is an
-    /// [`Encode`](crate::ErrorKind::Encode) error.
-    ///
-    /// ```
-    /// use std::io::BufRead;
-    ///
-    /// let task = multicore::Task::<String>::new_or_inline();
-    /// task.run(|a: u32, b: u32| format!("{a}\n{b}"), 1, 2);
-    /// task.run(|a: u32, b: u32| format!("{a}\n{b}"), 3, 4);
-    /// let lines: Result<Vec<_>, _> = task.reader().lines().collect();
-    /// assert_eq!(lines.unwrap(), ["1", "23", "4"]);
-    /// ```
-    pub fn reader(self) -> Reader<R> {
-        Reader::new(self)
     }
 }
 

@@ -6,6 +6,7 @@
 use super::Task;
 use crate::backend::{Outcomes, Parts, ReadOrder, Settled};
 use crate::codec::bytes::Reply;
+use crate::codec::sink::Bytes;
 use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::error::{Error, ErrorKind};
@@ -14,6 +15,28 @@ use std::io::{self, BufRead, Read};
 /// Memory of parts is used again up to this length: a part has 128 KiB, but what was kept until its piece came in turn
 /// may have far more.
 const SPARE_BYTES: usize = 256 * 1024;
+
+impl<R: Bytes> Task<R> {
+    /// Reads the results one after the other in `run` order, as a stream of bytes; parts of a piece that
+    /// [writes its result](Self::run_into) while it runs. Bounded as [`iter`](Self::iter).
+    ///
+    /// An error of a piece comes as an [`io::Error`](std::io::Error) that [holds it](std::io::Error::get_ref), after all that was
+    /// read before it; then the stream is at its end. With [`Format::Json`](crate::Format::Json) that is an
+    /// [`Encode`](crate::ErrorKind::Encode) error.
+    ///
+    /// ```
+    /// use std::io::BufRead;
+    ///
+    /// let task = multicore::Task::<String>::new_or_inline();
+    /// task.run(|a: u32, b: u32| format!("{a}\n{b}"), 1, 2);
+    /// task.run(|a: u32, b: u32| format!("{a}\n{b}"), 3, 4);
+    /// let lines: Result<Vec<_>, _> = task.reader().lines().collect();
+    /// assert_eq!(lines.unwrap(), ["1", "23", "4"]);
+    /// ```
+    pub fn reader(self) -> Reader<R> {
+        Reader::new(self)
+    }
+}
 
 /// Where in a task's bytes its reader stands.
 #[derive(Debug)]

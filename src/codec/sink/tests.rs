@@ -46,7 +46,7 @@ fn played(limit: u64) -> Rc<Played> {
 }
 
 /// Writes into both kinds of sinks, and gives what came and how it ended.
-fn write(limit: u64, write: fn(&mut Sink)) -> (Vec<u8>, Result<(), Fault>, Vec<u8>) {
+fn write(limit: u64, write: fn(&mut Sink)) -> (Vec<u8>, Result<(), TooLong>, Vec<u8>) {
     let played = played(limit);
     let outlet = Rc::clone(&played) as Rc<dyn Outlet>;
     let mut buffer = Vec::new();

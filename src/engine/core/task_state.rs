@@ -21,10 +21,10 @@
 mod bound;
 mod failing;
 mod open;
+mod recycled;
 mod stopping;
 mod taking;
 
-use self::open::OpenResults;
 use super::blocks::{BlockQueue, Blocks};
 use super::reason::Reason;
 use super::trash::Trash;
@@ -93,10 +93,6 @@ impl Want {
     }
 }
 
-/// A task with no more pieces than this leaves its memory to the next task. It is the size of an
-/// ordinary task (4 pieces for each of 16 workers); a larger one would keep memory for nothing.
-const RECYCLED_PIECES: usize = 64;
-
 /// What a piece that waits takes beside the bytes of its arguments, about.
 const PIECE_BYTES: usize = 64;
 
@@ -107,6 +103,14 @@ struct Finished {
     queue: BlockQueue<usize>,
     /// Pieces that are looked at one by one: those that were there when somebody asked first, or all that ended at once.
     scan: Range<usize>,
+}
+
+/// What is here of results that are written while their pieces run (`open.rs`).
+#[derive(Debug, Default)]
+struct OpenResults {
+    part: Vec<u8>,
+    kept_bytes: usize,
+    passed_bytes: usize,
 }
 
 /// A site with the call in the form that travels.
@@ -536,74 +540,6 @@ impl TaskState {
     pub(crate) fn label(&self, number: usize) -> PieceLabel {
         let site = &self.known_site(number).site;
         PieceLabel { number, name: self.settings.name.clone(), address: site.call.address(), location: site.location }
-    }
-
-    /// Makes it new again, with the memory that it has; false if something of it is left to be dropped,
-    /// or it has too much memory.
-    pub(crate) fn reset(&mut self) -> bool {
-        if self.pieces.left() > 0
-            || self.pieces.len() > RECYCLED_PIECES
-            || !self.waiting.is_empty()
-            || self.open.is_some()
-        {
-            return false;
-        }
-        // Twice: the memory of the pieces grows by doubling, so up to half of it may be unused.
-        debug_assert!(self.pieces.is_small(2 * RECYCLED_PIECES) && self.waiting.is_small(2 * RECYCLED_PIECES));
-        // Field by field: to make a new one and drop this one takes longer than all else about a task.
-        let TaskState {
-            settings,
-            last_site,
-            earlier_sites,
-            pieces,
-            waiting: _,
-            argument_bytes: _,
-            done,
-            reasons,
-            ended,
-            settles_late,
-            is_detached,
-            last,
-            cost_ns,
-            direct_ns,
-            results,
-            result_bytes,
-            taken_bytes,
-            first_unread,
-            reader,
-            parts_of,
-            open: _,
-            finished,
-            lost_starts,
-            retried,
-            not_begun,
-            times_ns,
-            is_cancelled,
-            is_interrupted,
-            waiter,
-        } = self;
-        *settings = TaskSettings::default();
-        pieces.clear();
-        (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
-        (*done, *results, *result_bytes, *taken_bytes, *first_unread, *retried) = (0, 0, 0, 0, 0, 0);
-        (*last_site, *finished, *reader, *waiter, *ended, *parts_of) = (None, None, None, None, None, None);
-        (*is_cancelled, *is_interrupted, *settles_late, *is_detached) = (false, false, false, false);
-        // To clear a list or a map costs something even if it is empty, and so does one question for each.
-        let are_empty = earlier_sites.is_empty()
-            & reasons.is_empty()
-            & lost_starts.is_empty()
-            & not_begun.is_empty()
-            & times_ns.is_empty()
-            & last.is_empty();
-        if !are_empty {
-            earlier_sites.clear();
-            reasons.clear();
-            lost_starts.clear();
-            not_begun.clear();
-            times_ns.clear();
-            last.clear();
-        }
-        true
     }
 }
 

@@ -11,9 +11,8 @@
 //! Invariant: `kept` is of the oldest piece, and its bytes come behind what was handed over before. `total` counts all of them, and is
 //! within the limit of results. While there is one, `Incoming` is blocked: nothing else answers that piece. Each part but the last has at least one byte, so the parts of a result are bounded by that limit.
 
-use super::ledger::InFlight;
 use super::reading::{MAX_RECORDS_A_LOOK, outcome_of, took_ns};
-use super::{Arrival, Arrivals, Buffers, Link, claims};
+use super::{Arrival, Arrivals, Buffers, Held, InFlight, Link};
 use crate::backend::TaskKey;
 use crate::codec::bytes::Reply;
 use crate::engine::policy::hold::PIECE_COST;
@@ -38,14 +37,14 @@ pub(super) struct OpenResult {
     /// Its task, its number, and what is here. `None` while there is none.
     kept: Option<(TaskKey, usize, Vec<u8>)>,
     total: usize,
-    held: Held,
+    held: HeldBack,
     /// Since when pieces of other tasks wait while it is held back, and what says that this is still one wait.
     others_wait: Option<(u64, u64)>,
 }
 
 /// For how long a piece that is limited was held back.
 #[derive(Debug, Default)]
-struct Held {
+struct HeldBack {
     sequence: u32,
     ns: u64,
     /// It is so now, since then.
@@ -66,7 +65,7 @@ impl OpenResult {
     /// How long this piece was held back. `None` if it is so now.
     pub(super) fn held_ns(&self, sequence: u32) -> Option<u64> {
         match self.held {
-            Held { sequence: held, ns, since_ns } if held == sequence => since_ns.is_none().then_some(ns),
+            HeldBack { sequence: held, ns, since_ns } if held == sequence => since_ns.is_none().then_some(ns),
             _ => Some(0),
         }
     }
@@ -135,7 +134,7 @@ impl Link {
         let Some(runs) = self.begun().last().filter(|runs| runs.is_limited).map(|runs| runs.sequence) else { return };
         let held = &mut self.open.held;
         if held.sequence != runs {
-            *held = Held { sequence: runs, ns: 0, since_ns: None };
+            *held = HeldBack { sequence: runs, ns: 0, since_ns: None };
         }
         held.since_ns.get_or_insert_with(clock::now_ns);
     }
@@ -150,7 +149,7 @@ impl Link {
         held.ns += now_ns.saturating_sub(since_ns);
         match self.progress(now_ns) {
             Ok(Some(Progress::Runs { until_ns, .. })) => Some(until_ns),
-            // Whoever runs the timers next acts on it.
+            // The thread that runs the timers next acts on it.
             _ => None,
         }
     }
@@ -227,7 +226,7 @@ impl Link {
         }
         if kind == record::OPEN {
             // Whatever its state word says: parts of it may be handed on.
-            oldest.held = claims::Held::Begun;
+            oldest.held = Held::Begun;
             self.open.kept = Some((task, number, buffers.take_any()));
             self.incoming.block();
         }

@@ -214,7 +214,8 @@ fn an_open_result_is_all_of_its_parts() {
         (|length| (OPEN, 0, 1, length), |length| (CHUNK, 0, 1, length), |length| (END, 0, 1, length));
     let panicked = Outcome::Panicked as u8;
     // The records; the length of the result, or of the message, or nothing if it is not complete, or the trust ends.
-    let rows: [(&[(u8, u8, u32, usize)], Result<Option<usize>, Violation>); 26] = [
+    type Row<'a> = (&'a [(u8, u8, u32, usize)], Result<Option<usize>, Violation>);
+    let rows: [Row; 26] = [
         (&[open(1), end(0)], Ok(Some(1))),
         (&[open(7), chunk(1), chunk(CHUNK_BYTES), end(3)], Ok(Some(CHUNK_BYTES + 11))),
         (&[open(CHUNK_BYTES), end(CHUNK_BYTES), (REPLY, 0, 2, 9)], Ok(Some(2 * CHUNK_BYTES))),

@@ -40,8 +40,7 @@ impl TaskState {
 
     /// The bytes of the results that the caller has not taken, or has and nobody has read.
     pub(crate) fn unread_bytes(&self) -> usize {
-        let open_bytes = self.open.as_ref().map_or(0, |open| open.bytes());
-        self.result_bytes - self.taken_bytes + open_bytes + self.reader.map_or(0, |reader| reader.unread_bytes)
+        self.result_bytes - self.taken_bytes + self.open_bytes() + self.reader.map_or(0, |reader| reader.unread_bytes)
     }
 
     /// What its reader has now.

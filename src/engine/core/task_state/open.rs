@@ -9,26 +9,18 @@
 use super::TaskState;
 use crate::engine::unpark::Wake;
 
-#[derive(Debug, Default)]
-pub(crate) struct OpenResults {
-    part: Vec<u8>,
-    kept_bytes: usize,
-    /// All bytes that were handed on as parts.
-    passed_bytes: usize,
-}
-
-impl OpenResults {
-    /// The bytes that are here, or in the links.
-    pub(super) fn bytes(&self) -> usize {
-        self.kept_bytes + self.part.len()
-    }
-
-    pub(super) fn passed_bytes(&self) -> usize {
-        self.passed_bytes
-    }
-}
-
 impl TaskState {
+    /// The bytes of its open results that are here, or in the links.
+    #[inline]
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.kept_bytes + open.part.len())
+    }
+
+    /// All bytes that were handed on as parts.
+    pub(super) fn passed_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.passed_bytes)
+    }
+
     /// The caller takes parts, from this piece on. Gives the next part that is here, for a buffer without one; that buffer is
     /// used for a later part.
     pub(crate) fn take_part(&mut self, next: usize, spare: &mut Vec<u8>) -> Option<Vec<u8>> {

@@ -171,8 +171,7 @@ impl TaskState {
     /// How far it has come, but for what runs.
     pub(crate) fn counts(&self) -> backend::Counts {
         let (total, done) = (self.pieces.len(), self.results);
-        let passed_bytes = self.open.as_ref().map_or(0, |open| open.passed_bytes());
-        let (retried, bytes) = (self.retried, (self.result_bytes + passed_bytes) as u64);
+        let (retried, bytes) = (self.retried, (self.result_bytes + self.passed_bytes()) as u64);
         backend::Counts { total, done, failed: self.done - done, retried, bytes, ..Default::default() }
     }
 

@@ -277,7 +277,7 @@ impl std::fmt::Debug for Simulation {
 }
 
 #[test]
-fn whoever_is_held_back_goes_on() {
+fn each_piece_that_is_held_back_goes_on() {
     let seeds = std::env::var("MULTICORE_OPEN_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
     for seed in 0..seeds {
         let mut simulation = Simulation::new(seed);
