@@ -255,6 +255,7 @@ impl Record {
     }
 
     /// The words after the first `lead_words`, and the number of bytes in them.
+    #[inline(always)]
     fn payload<'words>(&self, words: &'words [AtomicU64], lead_words: usize) -> (&'words [AtomicU64], usize) {
         let length = self.payload_bytes.saturating_sub(lead_words * 8);
         if length == 0 {
