@@ -151,6 +151,64 @@ fn an_error_is_an_answer_that_is_not_asked_for_again() {
     }
 }
 
+/// As an import that meets a locked database.
+#[test]
+fn an_error_counts_as_a_lost_start_where_the_task_says_so() {
+    let _watch = watchdog();
+    fn locked_until(marks: String, needed: u64) -> Result<u64, String> {
+        mark(&marks, needed);
+        let begun = std::fs::read_to_string(&marks).unwrap().lines().count() as u64;
+        if begun < needed { Err(format!("locked {begun}")) } else { Ok(begun) }
+    }
+    for (place, pool) in both() {
+        // Whether errors and panics are retried, the starts that the piece needs, the starts that it gets.
+        for (failures, panics, needed, starts) in
+            [(false, false, 2, 1), (false, true, 2, 1), (true, false, 2, 2), (true, false, 3, 3), (true, true, 4, 3)]
+        {
+            let marks = Marks::new();
+            // A long argument streams, and is read again as well.
+            let argument = (marks.path(), "x".repeat(if needed == 3 { 300_000 } else { 3 }));
+            let task = pool.task_or_inline::<u64>().retries(2).retry_panics(panics).retry_failures(failures);
+            task.try_run(|(marks, _): (String, String), needed| locked_until(marks, needed), argument, needed);
+            let counts = task.get_each().remove(0);
+            assert_eq!(marks.count(), starts, "{place}");
+            match counts {
+                Ok(begun) => assert_eq!((begun, needed), (starts as u64, starts as u64), "{place}"),
+                Err(error) => {
+                    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Failed, starts as u32), "{place}");
+                    assert!(error.to_string().ends_with(&format!(" failed: locked {starts}")), "{place}: {error}");
+                }
+            }
+        }
+        // Each is asked for on its own.
+        let marks = Marks::new();
+        let task = pool.task_or_inline::<u64>().retries(2).retry_failures(true);
+        task.try_call(
+            |marks: String| -> Result<u64, String> {
+                mark(&marks, 0);
+                panic!("a panic")
+            },
+            marks.path(),
+        );
+        assert_eq!((error_of(task).attempts(), marks.count()), (1, 1), "{place}");
+        // One that writes its result starts it anew.
+        let marks = Marks::new();
+        let task = pool.task_or_inline::<String>().retries(2).retry_failures(true);
+        task.run_into(
+            |marks: String, needed: u64, sink: &mut multicore::Sink| {
+                sink.push_str(&"a".repeat(200_000));
+                locked_until(marks, needed).map(drop)
+            },
+            marks.path(),
+            2,
+        );
+        assert_eq!(task.get().unwrap()[0].len(), 200_000, "{place}");
+        if place == "in a worker" {
+            assert_eq!(pool.stats().workers_lost, 0);
+        }
+    }
+}
+
 #[test]
 fn a_message_of_any_length_is_cut_and_the_same_in_both_places() {
     let _watch = watchdog();

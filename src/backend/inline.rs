@@ -81,6 +81,7 @@ struct Attempts<'a> {
     limit: Option<Duration>,
     retries: u32,
     retry_panics: bool,
+    retry_failures: bool,
     cancelled: &'a AtomicBool,
 }
 
@@ -105,6 +106,7 @@ impl Inline {
             limit: settings.limit_ns.map(NonZeroU64::get).map(Duration::from_nanos),
             retries: settings.retries,
             retry_panics: settings.retry_panics,
+            retry_failures: settings.retry_failures,
             cancelled: &self.cancelled,
         };
         let mut result = std::mem::take(&mut pieces.result);
@@ -288,6 +290,7 @@ impl Attempts<'_> {
             let may_help = match &outcome {
                 Err((ErrorKind::TimedOut, _)) => true,
                 Err((ErrorKind::Panicked, _)) => self.retry_panics,
+                Err((ErrorKind::Failed, _)) => self.retry_failures,
                 _ => false,
             };
             if !may_help || ran.attempts > self.retries || is_cancelled() {

@@ -41,6 +41,8 @@ pub(crate) struct TaskSettings {
     pub(crate) retries: u32,
     /// A panic counts as a lost worker.
     pub(crate) retry_panics: bool,
+    /// An error that the function returned counts as a lost worker.
+    pub(crate) retry_failures: bool,
     /// Each outcome that is [taken as it finished](Backend::take_finished) tells how long its piece ran.
     pub(crate) is_timed: bool,
 }

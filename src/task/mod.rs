@@ -215,6 +215,29 @@ impl<R: Value> Task<R> {
         self
     }
 
+    /// Whether an error that the function returns, as with [`try_run`](Self::try_run), counts as a lost worker for
+    /// [`retries`](Self::retries). Default: false, an `Err` is an answer. True is for errors that pass, such as "database is
+    /// locked": the piece runs again after the same pause. Before the first `run`.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// static TRIES: AtomicU32 = AtomicU32::new(0);
+    ///
+    /// fn insert(row: u64) -> Result<u64, &'static str> {
+    ///     if TRIES.fetch_add(1, Ordering::Relaxed) == 0 { Err("database is locked") } else { Ok(row) }
+    /// }
+    ///
+    /// let task = multicore::Task::<u64>::new_or_inline().retries(8).retry_failures(true);
+    /// task.try_call(insert, 7);
+    /// assert_eq!(task.get()?, [7]);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
+    pub fn retry_failures(mut self, retry: bool) -> Self {
+        self.configure(|settings| settings.retry_failures = retry);
+        self
+    }
+
     /// How arguments and results travel. Default: [`Format::Bincode`]. Before the first `run`;
     /// later it has no effect.
     pub fn format(mut self, format: Format) -> Self {
@@ -280,7 +303,7 @@ impl<R: Value> Task<R> {
     ///
     /// An `Err` ends the piece in [`Failed`](ErrorKind::Failed). The error has the messages of the function's error and of its
     /// [sources](std::error::Error::source), each said once and up to 8 KiB in all, and names the piece as that of a panic does. It
-    /// is an answer: [`retries`](Self::retries) do not run the piece again. The function's error may be of any type that `?`
+    /// is an answer: [`retries`](Self::retries) do not run the piece again, but with [`retry_failures`](Self::retry_failures). The function's error may be of any type that `?`
     /// converts to a `Box<dyn Error + Send + Sync>`: an error of `std`, a `String`, a `&str`, `anyhow::Error`, or a
     /// [`Failure`](crate::Failure).
     ///

@@ -270,6 +270,30 @@ fn a_piece_that_was_tried_again_has_one_record_with_its_attempts() {
     assert_eq!((record.attempts(), record.outcome()), (3, Outcome::Done));
 }
 
+/// The same for errors that count as lost starts: none of them is recorded as a failure.
+#[test]
+fn an_error_that_is_tried_again_is_not_recorded() {
+    let _watch = watchdog();
+    for pool in pools() {
+        let (place, marks) = (Place::new(), Marks::new());
+        let task = pool.task_or_inline::<u64>().name("tries").retries(2).retry_failures(true);
+        let task = task.journal(place.journal()).unwrap();
+        task.try_run(
+            |marks: String, number: u64| {
+                mark(&marks, number);
+                let begun = std::fs::read_to_string(&marks).unwrap().lines().count();
+                if begun < 3 { Err("locked") } else { Ok(number) }
+            },
+            marks.path(),
+            4,
+        );
+        assert_eq!(task.get().unwrap(), [4]);
+        let records: Vec<_> = journal::read(place.journal()).unwrap().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 1);
+        assert_eq!((records[0].attempts(), records[0].outcome()), (3, Outcome::Done));
+    }
+}
+
 /// A crash is told by what happened.
 #[test]
 fn a_lost_worker_is_recorded_with_its_cause() {

@@ -216,7 +216,7 @@ struct Failure {
 }
 
 impl Failure {
-    /// The outcome of its piece: an error, or a later start if a panic counts as a loss, and its arguments are
+    /// The outcome of its piece: an error, or a later start if such an answer counts as a loss, and its arguments are
     /// there for `delay`.
     fn settle(
         self,
@@ -228,7 +228,7 @@ impl Failure {
         let Failure { seat, pid, outcome, text } = self;
         let error = |label, attempts| piece_error(outcome, text).with_piece(label, attempts).with_worker(seat, pid);
         match again {
-            Some(arguments) if task.settings().retry_panics => match task.lose_start(number, error) {
+            Some(arguments) if task.retries_after(outcome) => match task.lose_start(number, error) {
                 Ok(pause_ns) => {
                     delay(pause_ns, WaitingPiece { number, arguments });
                     Wake::NOBODY

@@ -22,6 +22,7 @@ mod bound;
 mod failing;
 mod open;
 mod recycled;
+mod starts;
 mod stopping;
 mod taking;
 
@@ -32,7 +33,6 @@ use crate::backend::{Reader, Settled, Site, TaskSettings};
 use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::{Function, Terms, WaitingPiece};
 use crate::engine::policy::pace;
-use crate::engine::policy::restart::{self, Loss};
 use crate::engine::policy::sampling::OTHERS;
 use crate::engine::unpark::{Unparker, Wake};
 use crate::error::{Error, PieceLabel};
@@ -352,17 +352,6 @@ impl TaskState {
         Terms { cost_ns: self.cost_ns, function, limit_ns, may_run_again: self.may_run_again(), is_timed }
     }
 
-    /// True if a piece of it whose start was lost may start again.
-    #[inline]
-    pub(crate) fn may_run_again(&self) -> bool {
-        self.settings.retries > 0
-    }
-
-    /// True if a piece of it that panics may start again.
-    pub(crate) fn retries_panics(&self) -> bool {
-        self.settings.retry_panics && self.settings.retries > 0
-    }
-
     // Pieces that wait.
 
     #[inline]
@@ -417,44 +406,6 @@ impl TaskState {
     }
 
     // Outcomes.
-
-    /// The number of starts of a piece, with the present one.
-    pub(crate) fn attempts(&self, number: usize) -> u32 {
-        self.lost_starts.get(&number).copied().unwrap_or(0).saturating_add(1)
-    }
-
-    /// A worker was killed because it did not begin this piece. True if that is taken for a start that was lost.
-    #[must_use]
-    pub(crate) fn counts_as_start(&mut self, number: usize) -> bool {
-        let times = self.not_begun.entry(number).or_default();
-        *times += 1;
-        restart::counts_as_start(*times)
-    }
-
-    /// A start of a piece was lost. `Ok` with the pause after which it may start again; else it fails with
-    /// what `error` makes of the number of attempts.
-    pub(crate) fn lose_start(
-        &mut self,
-        number: usize,
-        error: impl FnOnce(PieceLabel, u32) -> Error,
-    ) -> Result<u64, Wake> {
-        let attempts = self.attempts(number);
-        if !self.is_open(number) {
-            return Err(Wake::NOBODY);
-        }
-        let retries = if self.is_cancelled { 0 } else { self.settings.retries };
-        match restart::after_loss(attempts, retries) {
-            Loss::Again { pause_ns } => {
-                self.lost_starts.insert(number, attempts);
-                self.retried += 1;
-                Ok(pause_ns)
-            }
-            Loss::Fails => {
-                let error = error(self.label(number), attempts);
-                Err(self.settle_failed(number, error))
-            }
-        }
-    }
 
     /// A piece has failed. What comes after it has failed with its task or pool counts no more.
     pub(crate) fn settle_failed(&mut self, number: usize, error: Error) -> Wake {

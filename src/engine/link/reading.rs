@@ -342,8 +342,8 @@ impl Link {
     /// The oldest piece has its answer.
     pub(super) fn answered(&mut self, outcome: Outcome, bytes: Reply, took_ns: u64) -> Result<Arrival, Violation> {
         let Some(piece) = self.ledger.remove_oldest() else { return Err(Violation) };
-        // A panic is an answer too, but the task's settings may have the piece run again.
-        let runs_again = outcome == Outcome::Panicked && piece.may_run_again;
+        // These are answers too, but the task's settings may have the piece run again.
+        let runs_again = matches!(outcome, Outcome::Panicked | Outcome::Failed) && piece.may_run_again;
         let again = if runs_again { Some(Box::new(self.arguments_of(&piece))) } else { None };
         if piece.streams {
             self.outgoing.forget(piece.sequence);
