@@ -435,13 +435,67 @@ fn write_to_tells_what_the_writer_said() {
     support::assert_well(pool);
 }
 
+/// It once was ignored, or held for some of the pieces.
 #[test]
-fn settings_after_the_first_run_change_no_format() {
-    let pool = pool(1);
-    let task = task::<String>(&pool);
+fn a_setting_after_the_first_piece_ends_what_has_not_begun() {
+    let _watch = watchdog();
+    type Set = fn(Task<String>) -> Task<String>;
+    let settings: [(&str, Set); 7] = [
+        ("retries", |task| task.retries(3)),
+        ("retry_panics", |task| task.retry_panics(true)),
+        ("retry_failures", |task| task.retry_failures(true)),
+        ("timeout", |task| task.timeout(Duration::MAX).timeout(Duration::ZERO)),
+        ("max_unread", |task| task.max_unread(1 << 30)),
+        ("format", |task| task.format(Format::Raw)),
+        ("whole_pieces", |task| task.whole_pieces(true)),
+    ];
+    let (one, inline) = (pool(1), support::busy_pool());
+    for (setting, set) in settings {
+        for pool in [&one, &inline] {
+            let (marks, door) = (Marks::new(), support::Door::closed());
+            let task = pool.task_or_inline::<String>();
+            let is_inline = std::ptr::eq(pool, &inline);
+            let begins = |(marks, door): (String, String), number: u64| {
+                mark(&marks, number);
+                support::wait_at(&door);
+                number.to_string()
+            };
+            if !is_inline {
+                // It runs when the setting comes.
+                task.run(begins, (marks.path(), door.path()), 0);
+                marks.wait_for(1);
+            }
+            task.run_all(begins, (1..4).map(|number| ((marks.path(), door.path()), number)));
+            let task = set(task);
+            task.call(|number: u64| number.to_string(), 4);
+            task.run_into(|(): (), (): (), _: &mut multicore::Sink| (), (), ());
+            // The first one is told, and the name may come at any time.
+            let task = task.max_unread(0).name("late");
+            door.open();
+            let outcomes = task.get_each();
+            assert_eq!(outcomes.len(), if is_inline { 5 } else { 6 }, "{setting}");
+            for (number, outcome) in outcomes.into_iter().enumerate() {
+                match outcome {
+                    Ok(text) => assert_eq!((number, is_inline, text.as_str()), (0, false, "0"), "{setting}"),
+                    Err(error) => {
+                        assert!(number > 0 || is_inline, "{setting}: {error}");
+                        let found = (error.kind(), error.piece(), error.attempts());
+                        assert_eq!(found, (ErrorKind::Config, Some(number), 0), "{setting}");
+                        let words = format!(" never began: {setting} came after the first piece: set it before");
+                        assert!(error.to_string().ends_with(&words), "{error}");
+                    }
+                }
+            }
+            assert_eq!(marks.numbers(), if is_inline { vec![] } else { vec![0] }, "{setting}");
+        }
+    }
+    // Reading sets a bound, and is no setting of the caller's.
+    let mut task = one.task_or_inline::<String>();
     task.run(|a: u64, b: u64| (a + b).to_string(), 1, 2);
-    let task = task.format(Format::Json).name("late");
-    assert_eq!(task.get().unwrap(), ["3"]);
+    assert_eq!(task.next().unwrap().unwrap(), "3");
+    task.run(|a: u64, b: u64| (a + b).to_string(), 3, 4);
+    assert_eq!(task.iter().map(Result::unwrap).collect::<Vec<_>>(), ["7"]);
+    support::assert_well(one);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use crate::backend::numbered::Numbered;
 use crate::backend::{
-    Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted,
+    Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings, Wanted,
 };
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
@@ -227,8 +227,16 @@ impl Backend for Inline {
     }
 
     /// The same: nobody kills the caller.
-    fn stop(&self, task: TaskKey) {
-        self.cancel(task);
+    fn stop(&self, task: TaskKey, why: Stop) {
+        match why {
+            Stop::Cancelled => self.cancel(task),
+            Stop::Config(message) => {
+                let mut pieces = self.pieces.lock();
+                for (number, _) in std::mem::take(&mut pieces.waiting) {
+                    pieces.settle(number, Err((ErrorKind::Config, message.clone())), Ran::default());
+                }
+            }
+        }
     }
 
     fn close(&self, _: TaskKey, _: bool) {

@@ -63,6 +63,14 @@ impl Site {
     }
 }
 
+/// Why a task is stopped.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Cancelled,
+    /// A setting is invalid; with what happened to a piece.
+    Config(String),
+}
+
 /// The outcome of a piece.
 #[derive(Debug)]
 pub(crate) enum Settled {
@@ -284,8 +292,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// killed, and all of it fails.
     fn cancel(&self, task: TaskKey);
 
-    /// Stops a task whose owner still holds it: what has not begun never begins and fails, and what runs comes to its end.
-    fn stop(&self, task: TaskKey);
+    /// Stops a task whose owner still holds it: what has not begun never begins and fails for this reason, and what runs comes to its
+    /// end.
+    fn stop(&self, task: TaskKey, why: Stop);
 
     /// Its owner has left a task that goes on to its end. Outcomes are dropped as they come. Not of one whose pieces
     /// [run in the caller](Self::runs_in_caller).

@@ -17,7 +17,7 @@ use super::policy::pace;
 use super::report;
 use super::unpark::Wake;
 use crate::backend::{
-    Backend, Counts, Feeding, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, TaskKey, TaskSettings,
+    Backend, Counts, Feeding, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, Stop, TaskKey, TaskSettings,
     Wanted, Workers,
 };
 use crate::codec::bytes::Handed;
@@ -401,15 +401,13 @@ impl Backend for Shared {
         }
     }
 
-    fn stop(&self, task: TaskKey) {
-        if self.with(|core| core.begin_stop(task)) != Some(true) {
-            return;
-        }
+    fn stop(&self, task: TaskKey, why: Stop) {
+        let Some(reason) = self.with(|core| core.begin_stop(task, why)).flatten() else { return };
         let (mut begun, mut next) = (Vec::new(), Some(0));
         while let Some(seat) = next {
             next = self.with(|core| core.list_begun(task, seat, &mut begun)).flatten();
         }
-        self.with(|core| core.end_stopped(task, begun));
+        self.with(|core| core.end_stopped(task, begun, &reason));
     }
 
     fn detach(&self, task: TaskKey) {

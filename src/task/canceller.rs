@@ -1,6 +1,6 @@
 //! The handle that cancels or stops a task from another thread.
 
-use crate::backend::{Backend, TaskKey};
+use crate::backend::{Backend, Stop, TaskKey};
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Canceller {
     /// }
     /// ```
     pub fn stop(&self) {
-        self.backend.stop(self.key);
+        self.backend.stop(self.key, Stop::Cancelled);
     }
 }
 

@@ -80,7 +80,9 @@ impl<R: Value> Task<R> {
     /// Hands the result of a piece on only when the piece has ended, so that a reader sees nothing of one that fails. Default: false,
     /// but true with [`retries`](Self::retries): nothing is seen twice. Before the first `run`.
     pub fn whole_pieces(mut self, whole: bool) -> Self {
-        self.whole_pieces = whole;
+        if self.is_in_time("whole_pieces") {
+            self.whole_pieces = whole;
+        }
         self
     }
 

@@ -24,7 +24,7 @@ use self::batch::{BATCH_BYTES, Batch};
 use self::canceller::Canceller;
 use self::early::Early;
 use self::progress::{Progress, Reporter};
-use crate::backend::{Backend, Site, TaskKey, TaskSettings};
+use crate::backend::{Backend, Site, Stop, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
 use crate::codec::error::{CodecError, guarded};
@@ -82,13 +82,16 @@ use std::time::Duration;
 /// task.run(|(start, factor): (u64, u64), end| (start + end) * factor, (0, factor), 10);
 /// assert_eq!(task.get().unwrap(), [30]);
 /// ```
+///
+/// Settings such as [`retries`](Self::retries) come before the first piece. One that comes later ends the pieces that have not begun, and
+/// those that are handed out after it, in [`Config`](ErrorKind::Config).
 #[must_use = "a task that is dropped at once runs nothing"]
 pub struct Task<R> {
     backend: Arc<dyn Backend>,
     key: TaskKey,
     settings: TaskSettings,
-    /// The time limit is zero: no piece can begin.
-    has_no_time: bool,
+    /// Why no piece can begin, whatever its arguments.
+    refusal: Option<Refusal>,
     whole_pieces: bool,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
@@ -103,6 +106,15 @@ pub struct Task<R> {
     result: PhantomData<fn() -> R>,
 }
 
+/// Why a task refuses its pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// The time limit is zero.
+    NoTime,
+    /// This setting came after the first piece.
+    Late(&'static str),
+}
+
 impl<R> Task<R> {
     /// A task that was just opened in the backend, with the default settings.
     pub(crate) fn opened(backend: Arc<dyn Backend>, key: TaskKey) -> Self {
@@ -110,7 +122,7 @@ impl<R> Task<R> {
             backend,
             key,
             settings: TaskSettings::default(),
-            has_no_time: false,
+            refusal: None,
             whole_pieces: false,
             pieces: Cell::new(0),
             early: None,
@@ -125,6 +137,23 @@ impl<R> Task<R> {
     fn configure(&mut self, change: impl FnOnce(&mut TaskSettings)) {
         change(&mut self.settings);
         self.backend.configure(self.key, self.settings.clone());
+    }
+
+    /// Changes a setting that all pieces must have from their start.
+    fn set(&mut self, setting: &'static str, change: impl FnOnce(&mut TaskSettings)) {
+        if self.is_in_time(setting) {
+            self.configure(change);
+        }
+    }
+
+    /// True before the first piece. A setting that comes later would hold for some pieces and not for others: what has not begun then
+    /// never begins.
+    fn is_in_time(&mut self, setting: &'static str) -> bool {
+        if self.pieces.get() > 0 && !matches!(self.refusal, Some(Refusal::Late(_))) {
+            self.refusal = Some(Refusal::Late(setting));
+            self.backend.stop(self.key, Stop::Config(late(setting)));
+        }
+        self.pieces.get() == 0
     }
 
     fn close(&self, kill: bool) {
@@ -158,7 +187,7 @@ impl<R> Task<R> {
 }
 
 impl<R: Value> Task<R> {
-    // Settings.
+    // Settings. One that comes too late is told by `late`.
 
     /// How messages and statistics name this task's pieces. Default: the function's name in the
     /// executable. Before the first `run`.
@@ -192,8 +221,10 @@ impl<R: Value> Task<R> {
     pub fn timeout(mut self, limit: Duration) -> Self {
         // A limit that no clock can reach is no limit.
         let limit_ns = u64::try_from(limit.as_nanos()).ok().filter(|&limit_ns| limit_ns <= u64::MAX / 2);
-        self.has_no_time = limit_ns == Some(0);
-        self.configure(|settings| settings.limit_ns = limit_ns.and_then(NonZeroU64::new));
+        if self.is_in_time("timeout") {
+            self.refusal = (limit_ns == Some(0)).then_some(Refusal::NoTime);
+            self.configure(|settings| settings.limit_ns = limit_ns.and_then(NonZeroU64::new));
+        }
         self
     }
 
@@ -204,14 +235,14 @@ impl<R: Value> Task<R> {
     /// A piece that was lost may have done its work before it could report it: running it twice must do no
     /// harm.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.configure(|settings| settings.retries = retries);
+        self.set("retries", |settings| settings.retries = retries);
         self
     }
 
     /// Whether a panic counts as a lost worker for [`retries`](Self::retries). Default: false, a panic is
     /// an answer. Before the first `run`.
     pub fn retry_panics(mut self, retry: bool) -> Self {
-        self.configure(|settings| settings.retry_panics = retry);
+        self.set("retry_panics", |settings| settings.retry_panics = retry);
         self
     }
 
@@ -234,27 +265,23 @@ impl<R: Value> Task<R> {
     /// # Ok::<(), multicore::Error>(())
     /// ```
     pub fn retry_failures(mut self, retry: bool) -> Self {
-        self.configure(|settings| settings.retry_failures = retry);
+        self.set("retry_failures", |settings| settings.retry_failures = retry);
         self
     }
 
-    /// How arguments and results travel. Default: [`Format::Bincode`]. Before the first `run`;
-    /// later it has no effect.
+    /// How arguments and results travel. Default: [`Format::Bincode`]. Before the first `run`.
     pub fn format(mut self, format: Format) -> Self {
-        if self.is_empty() {
-            self.configure(|settings| settings.format = format);
-        }
+        self.set("format", |settings| settings.format = format);
         self
     }
 
     /// Bounds the results that wait to be read, in bytes: beyond them, further pieces wait as
     /// arguments. Default: 64 MiB while the task is read by [`iter`](Self::iter),
     /// [`iter_completed`](Self::iter_completed), [`next`](Self::next), [`next_completed`](Self::next_completed),
-    /// [`map`](Self::map) or [`write_to`](Self::write_to), else none. Set before the first `run` it bounds the task from the start; then
-    /// [`completed`](Self::completed) stands still until somebody collects. 0 runs one piece at a
-    /// time, when it is asked for.
+    /// [`map`](Self::map) or [`write_to`](Self::write_to), else none. It bounds the task from the start: [`completed`](Self::completed) stands still until somebody collects. 0 runs one
+    /// piece at a time, when it is asked for. Before the first `run`.
     pub fn max_unread(mut self, bytes: usize) -> Self {
-        self.configure(|settings| settings.max_unread_bytes = Some(bytes));
+        self.set("max_unread", |settings| settings.max_unread_bytes = Some(bytes));
         self
     }
 
@@ -463,7 +490,7 @@ impl<R: Value> Task<R> {
 
     /// True if no piece can begin, whatever its arguments.
     fn refuses(&self) -> bool {
-        self.has_no_time || self.gives_no_bytes()
+        self.refusal.is_some() || self.gives_no_bytes()
     }
 
     /// True if the format carries only bytes, and the results are none.
@@ -473,10 +500,12 @@ impl<R: Value> Task<R> {
 
     #[cold]
     fn refuse(&self, site: Site) {
-        let (kind, message) = if self.gives_no_bytes() {
-            (ErrorKind::Encode, format!("never began: {}", CodecError::NotBytes))
-        } else {
-            (ErrorKind::TimedOut, "never began: its time limit is zero".to_string())
+        let (kind, message) = match self.refusal {
+            Some(Refusal::Late(setting)) => (ErrorKind::Config, late(setting)),
+            Some(Refusal::NoTime) if !self.gives_no_bytes() => {
+                (ErrorKind::TimedOut, "never began: its time limit is zero".to_string())
+            }
+            _ => (ErrorKind::Encode, format!("never began: {}", CodecError::NotBytes)),
         };
         self.backend.add_failed(self.key, site, kind, message);
     }
@@ -525,6 +554,11 @@ impl<R> fmt::Debug for Task<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task").field("runs", &self.backend.name()).finish_non_exhaustive()
     }
+}
+
+/// What happened to a piece whose task got this setting after its first piece.
+fn late(setting: &str) -> String {
+    format!("never began: {setting} came after the first piece: set it before")
 }
 
 #[cfg(test)]

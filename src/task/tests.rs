@@ -1,7 +1,7 @@
 //! Tasks on a played backend: what they ask of it, and what they make of its answers.
 
 use super::*;
-use crate::backend::{Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Wanted};
+use crate::backend::{Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Stop, Wanted};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
@@ -113,7 +113,7 @@ impl Backend for Played {
 
     fn cancel(&self, _: TaskKey) {}
 
-    fn stop(&self, _: TaskKey) {}
+    fn stop(&self, _: TaskKey, _: Stop) {}
 
     fn close(&self, task: TaskKey, kill: bool) {
         self.note(task, Asked::Closed(kill));

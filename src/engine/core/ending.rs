@@ -11,7 +11,7 @@ use super::roster::Set;
 use super::seats::Seats;
 use super::task_state::TaskState;
 use super::{Core, Phase, ServerLink};
-use crate::backend::TaskKey;
+use crate::backend::{Stop, TaskKey};
 use crate::engine::policy::restart::RETRY_NS;
 use crate::engine::unpark::Wake;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -75,17 +75,17 @@ impl Core {
         is_held
     }
 
-    /// Stops a task that its owner still holds: nothing of it begins any more. False if there is no such task; else
-    /// [`list_begun`](Self::list_begun) and [`end_stopped`](Self::end_stopped) follow.
+    /// Stops a task that its owner still holds: nothing of it begins any more. Gives the reason for which its pieces fail: with it,
+    /// [`list_begun`](Self::list_begun) and [`end_stopped`](Self::end_stopped) follow. `None` if there is no such task.
     #[must_use]
-    pub(crate) fn begin_stop(&mut self, key: TaskKey) -> bool {
-        let Some(task) = self.work.tasks.get_mut(key) else { return false };
-        let before = task.waiting_bytes();
-        task.stop(&mut self.work.trash);
+    pub(crate) fn begin_stop(&mut self, key: TaskKey, why: Stop) -> Option<Arc<Reason>> {
+        let task = self.work.tasks.get_mut(key)?;
+        let (before, reason) = (task.waiting_bytes(), Reason::of_stop(why));
+        task.stop(&reason, &mut self.work.trash);
         self.work.queue.changed(before, task.waiting_bytes());
         self.work.ready.remove(key);
         self.wake_for_room();
-        true
+        Some(reason)
     }
 
     /// Takes the pieces of a task that was stopped back from the workers that have not begun them, from this seat on, and
@@ -108,9 +108,9 @@ impl Core {
     }
 
     /// What was not listed fails, and the workers that idle get other work.
-    pub(crate) fn end_stopped(&mut self, key: TaskKey, begun: Vec<usize>) {
+    pub(crate) fn end_stopped(&mut self, key: TaskKey, begun: Vec<usize>, reason: &Arc<Reason>) {
         if let Some(task) = self.work.tasks.get_mut(key) {
-            task.end_but(begun, &Reason::cancelled(), &mut self.wakes);
+            task.end_but(begun, reason, &mut self.wakes);
         }
         self.replace_due();
         self.dispatch();

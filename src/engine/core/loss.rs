@@ -3,7 +3,6 @@
 //! Invariant: a piece whose worker lives on (nobody can kill it) does not start again.
 
 use super::Core;
-use super::reason::Reason;
 use super::seat::WorkerHandle;
 use super::worker_memory::TooLarge;
 use crate::backend::TaskKey;
@@ -46,7 +45,7 @@ impl Core {
         for piece in rest {
             // One that a worker marked as begun out of turn was left to it when the task was stopped.
             if let Some(task) = self.work.tasks.get_mut(piece.task) {
-                self.wakes.add(task.fail_if_stopped(piece.number, Reason::cancelled));
+                self.wakes.add(task.fail_if_stopped(piece.number));
             }
             self.work.take_back(piece);
         }

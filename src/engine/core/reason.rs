@@ -3,6 +3,7 @@
 //! An error has 200 bytes. Those of a cancelled task of 10,000,000 pieces once took two gigabytes and nineteen seconds,
 //! and most were never read.
 
+use crate::backend::Stop;
 use crate::error::{Cause, Error, ErrorKind, PieceLabel};
 use std::sync::Arc;
 
@@ -21,6 +22,14 @@ impl Reason {
     /// The task was cancelled.
     pub(crate) fn cancelled() -> Arc<Reason> {
         Reason::new(ErrorKind::Cancelled, "was cancelled")
+    }
+
+    /// The task was stopped.
+    pub(crate) fn of_stop(why: Stop) -> Arc<Reason> {
+        match why {
+            Stop::Cancelled => Reason::cancelled(),
+            Stop::Config(message) => Reason::new(ErrorKind::Config, message),
+        }
     }
 
     /// The pool was shut down.

@@ -2,7 +2,7 @@
 
 use super::{Handed, Recorder, State, Want};
 use crate::backend::{
-    Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, TaskKey, TaskSettings, Wanted,
+    Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings, Wanted,
 };
 use crate::codec::bytes::Handed as Arguments;
 use crate::error::{ErrorKind, PieceLabel};
@@ -328,9 +328,9 @@ impl Backend for Recorder {
         }
     }
 
-    fn stop(&self, _: TaskKey) {
+    fn stop(&self, _: TaskKey, why: Stop) {
         if self.is_ours() {
-            self.inner.stop(self.key);
+            self.inner.stop(self.key, why);
         }
     }
 
@@ -352,7 +352,7 @@ impl Backend for Recorder {
         if kill {
             self.inner.cancel(self.key);
         } else {
-            self.inner.stop(self.key);
+            self.inner.stop(self.key, Stop::Cancelled);
         }
         self.release();
     }

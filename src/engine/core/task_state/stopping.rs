@@ -17,8 +17,10 @@ use std::sync::Arc;
 
 impl TaskState {
     /// Nothing of it begins any more. [`end_but`](Self::end_but) follows.
-    pub(crate) fn stop(&mut self, trash: &mut Trash) {
+    pub(crate) fn stop(&mut self, reason: &Arc<Reason>, trash: &mut Trash) {
         self.cancel();
+        // For pieces that come back from dead workers.
+        self.add_reason(reason);
         self.drop_waiting(trash);
     }
 
@@ -33,11 +35,12 @@ impl TaskState {
     }
 
     /// A piece came back from a worker that has died. If its task was stopped, it begins nowhere else.
-    pub(crate) fn fail_if_stopped(&mut self, number: usize, reason: impl FnOnce() -> Arc<Reason>) -> Wake {
+    pub(crate) fn fail_if_stopped(&mut self, number: usize) -> Wake {
         if !self.is_cancelled || !self.is_open(number) {
             return Wake::NOBODY;
         }
-        let index = self.add_reason(&reason());
+        let reason = self.reasons.last().map_or_else(Reason::cancelled, Arc::clone);
+        let index = self.add_reason(&reason);
         self.settle_as(number, State::FailedFor(index))
     }
 

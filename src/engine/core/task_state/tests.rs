@@ -284,7 +284,7 @@ fn a_task_that_is_stopped_ends_but_for_what_workers_have_begun() {
     task.configure(TaskSettings { retries: 9, ..TaskSettings::default() });
     let mut given: Vec<_> = (0..6).filter_map(|_| task.pop_waiting()).collect();
     let _ = done(&mut task, 0, 3);
-    task.stop(&mut trash);
+    task.stop(&Reason::cancelled(), &mut trash);
     assert_eq!((task.waits(), task.done(), task.is_cancelled()), (false, 1, true));
     assert!(task.take(7).is_none(), "nothing is known yet");
     // What is taken back waits nowhere; what comes until the end counts.
@@ -324,7 +324,7 @@ fn a_task_that_was_stopped_is_cancelled_with_what_runs() {
     let mut task = task(4);
     let _ = (0..3).filter_map(|_| task.pop_waiting()).count();
     let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
-    task.stop(&mut trash);
+    task.stop(&Reason::cancelled(), &mut trash);
     task.end_but(vec![0, 2], &Reason::cancelled(), &mut wakes);
     assert_eq!(task.done(), 2);
     task.end(&Reason::shut_down(), &mut wakes, &mut trash);
@@ -340,7 +340,7 @@ fn a_task_that_was_stopped_is_cancelled_with_what_runs() {
     // Cancelled before it is known what has begun.
     let mut task = self::task(2);
     let _ = task.pop_waiting();
-    task.stop(&mut trash);
+    task.stop(&Reason::cancelled(), &mut trash);
     task.end(&Reason::cancelled(), &mut wakes, &mut trash);
     task.end_but(vec![0], &Reason::cancelled(), &mut wakes);
     assert_eq!((task.done(), task.held()), (2, 0));
@@ -358,7 +358,7 @@ fn a_task_that_is_stopped_while_it_is_read_as_it_finishes_is_read_to_its_end() {
             order.extend(taken(&mut task).next());
             assert_eq!(order, [1]);
         }
-        task.stop(&mut Trash::default());
+        task.stop(&Reason::cancelled(), &mut Trash::default());
         task.end_but(vec![2, 8], &Reason::cancelled(), &mut Wakes::default());
         let _ = done(&mut task, 8, 0);
         order.extend(taken(&mut task));

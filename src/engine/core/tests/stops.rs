@@ -2,6 +2,7 @@
 
 use super::ends::{claims, held, keyed_task};
 use super::*;
+use crate::backend::Stop;
 use std::time::Duration;
 
 /// The worker answers a piece that it has claimed before.
@@ -182,7 +183,7 @@ fn what_happens_while_the_workers_are_looked_at_counts() {
     assert!(claims(&pool, 0, 1));
     let mut begun = Vec::new();
     let mut core = pool.shared.lock();
-    assert!(core.begin_stop(key));
+    let reason = core.begin_stop(key, Stop::Cancelled).unwrap();
     core.hold().spend(usize::MAX / 2);
     assert_eq!(core.list_begun(key, 0, &mut begun), Some(0), "no time is left in this hold");
     pool.shared.release(core);
@@ -194,7 +195,7 @@ fn what_happens_while_the_workers_are_looked_at_counts() {
     dies(&mut pool, Cause::Exit(3));
     assert_eq!((task.completed(), held(&pool)), (1, vec![0]), "it is not run again");
     let mut core = pool.shared.lock();
-    core.end_stopped(key, begun);
+    core.end_stopped(key, begun, &reason);
     pool.shared.release(core);
     assert_eq!(task.completed(), 5);
     assert_eq!(kinds(task), [Some(ErrorKind::WorkerLost), CANCELLED, CANCELLED, CANCELLED, CANCELLED]);
