@@ -112,6 +112,7 @@ pub mod fuzz {
 pub use crate::{
     codec::{
         Format,
+        lent::Lent,
         sink::{Bytes, Outcome, Sink},
         value::Value,
     },

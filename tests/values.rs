@@ -285,3 +285,34 @@ fn a_value_of_1_gib_goes_there_and_back() {
     let result = task.get_timeout(Duration::from_secs(300)).unwrap();
     assert_same(&result[0], &bytes(9, 1024 * MIB), "1 GiB");
 }
+
+/// A value that cannot be cloned.
+#[derive(Serialize, Deserialize)]
+struct Table {
+    rows: Vec<u64>,
+}
+
+#[test]
+fn an_argument_that_is_lent_arrives_as_the_owned_one() {
+    let _watch = watchdog();
+    let texts = [String::new(), "ß".to_string(), "x".repeat(500), "y".repeat(100_000), "z".repeat(1_100_000)];
+    for pool in [pool(2), support::busy_pool()] {
+        for format in [Format::Bincode, Format::Raw, Format::Json] {
+            let task = pool.task_or_inline::<Vec<u8>>().format(format);
+            for text in &texts {
+                task.call_ref(String::into_bytes, text.as_str());
+                task.call_ref(String::into_bytes, text);
+                task.call_ref(|bytes: Vec<u8>| bytes, text.as_bytes());
+            }
+            let results = task.get().unwrap();
+            let expected = texts.iter().flat_map(|text| [text; 3]).map(|text| text.as_bytes().to_vec());
+            assert!(results.into_iter().eq(expected), "{format:?}");
+        }
+        let table = Table { rows: (0..10_000).collect() };
+        let task = pool.task_or_inline::<u64>();
+        task.call_ref(|table: Table| table.rows.iter().sum(), &table);
+        task.call_ref(|rows: Vec<u64>| rows.iter().sum(), &table.rows[..10]);
+        task.call_ref(|path: std::path::PathBuf| path.components().count() as u64, std::path::Path::new("/a/b"));
+        assert_eq!(task.get().unwrap(), [49_995_000, 45, 3]);
+    }
+}

@@ -16,7 +16,7 @@ fn config() -> impl bincode::config::Config {
 
 /// Writes a value behind what is in the buffer. If that fails, a part may be there.
 #[inline]
-pub(super) fn append<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
+pub(super) fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
     Ok(bincode::serde::encode_into_writer(value, Append(buffer), config())?)
 }
 

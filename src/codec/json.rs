@@ -7,6 +7,7 @@
 //! Invariant: what is written is what `serde_json` writes.
 
 use crate::codec::error::{CodecError, guarded};
+use crate::codec::lent::Lend;
 use crate::codec::proof;
 use crate::codec::value::Value;
 use serde::ser::{self, Serialize, Serializer};
@@ -15,13 +16,18 @@ use std::cell::Cell;
 
 /// Writes a value behind what is in the buffer. If it fails, a part may be there.
 pub(super) fn append<T: Value>(value: &T, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
+    append_lent::<T, T>(value, buffer)
+}
+
+/// The same for a value of type `T` that is lent as `Q`.
+pub(super) fn append_lent<T: Value, Q: Lend<T> + ?Sized>(value: &Q, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
     let start = buffer.len();
     let doubt = Cell::new(None);
     let part = Part { value, doubt: &doubt, is_in_some: false };
     part.serialize(&mut serde_json::Serializer::new(&mut *buffer))?;
     match doubt.get() {
         None => Ok(()),
-        Some(doubt) => prove(value, &buffer[start..], doubt),
+        Some(doubt) => prove::<T, Q>(value, &buffer[start..], doubt),
     }
 }
 
@@ -35,11 +41,11 @@ enum Doubt {
 /// Reads the value back and compares it.
 #[cold]
 #[inline(never)]
-fn prove<T: Value>(value: &T, bytes: &[u8], doubt: Doubt) -> Result<(), CodecError> {
+fn prove<T: Value, Q: Lend<T> + ?Sized>(value: &Q, bytes: &[u8], doubt: Doubt) -> Result<(), CodecError> {
     let is_same = guarded(|| {
         let read: Result<T, serde_json::Error> = serde_json::from_slice(bytes);
         Ok(match read {
-            Ok(read) => proof::text_digest(&read)? == proof::text_digest(value)?,
+            Ok(read) => proof::text_digest(Q::lend(&read))? == proof::text_digest(value)?,
             Err(_) => false,
         })
     })?;

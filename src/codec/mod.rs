@@ -16,6 +16,7 @@ pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod error;
 mod json;
+pub(crate) mod lent;
 pub(crate) mod messages;
 mod proof;
 pub(crate) mod sink;

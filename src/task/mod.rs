@@ -5,6 +5,7 @@
 #[cfg(feature = "indicatif")]
 mod bar;
 mod batch;
+mod by_reference;
 pub(crate) mod canceller;
 mod collect;
 mod early;

@@ -37,8 +37,9 @@ use self::record::{Mode, Products, Record};
 use self::traced::{Observer, Part};
 use crate::codec::binary;
 use crate::codec::error::{CodecError, guarded};
+use crate::codec::lent::Lend;
+use crate::codec::value::Value;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::any::type_name;
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -68,10 +69,13 @@ pub(super) fn is_plain<T>() -> bool {
 
 /// Writes a value behind what is in the buffer, and proves it if that is needed. If it fails, a part may be there.
 #[inline]
-pub(super) fn append<T: Serialize + DeserializeOwned + 'static>(
-    value: &T,
-    buffer: &mut Vec<u8>,
-) -> Result<(), CodecError> {
+pub(super) fn append<T: Value>(value: &T, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
+    append_lent::<T, T>(value, buffer)
+}
+
+/// The same for a value of type `T` that is lent as `Q`.
+#[inline]
+pub(super) fn append_lent<T: Value, Q: Lend<T> + ?Sized>(value: &Q, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
     if is_plain::<T>() {
         return binary::append(value, buffer);
     }
@@ -79,11 +83,11 @@ pub(super) fn append<T: Serialize + DeserializeOwned + 'static>(
     let lookup = Lookup { root: words::root::<T>(), missing: RefCell::new(Vec::new()) };
     binary::append(&Part::root(value, &lookup), buffer)?;
     let missing = lookup.missing.into_inner();
-    if missing.is_empty() { Ok(()) } else { prove(value, &buffer[start..], &missing) }
+    if missing.is_empty() { Ok(()) } else { prove::<T, Q>(value, &buffer[start..], &missing) }
 }
 
 /// A digest of what a value writes in a format for people. Values that JSON cannot tell apart have different ones.
-pub(super) fn text_digest<T: Serialize + 'static>(value: &T) -> Result<u64, CodecError> {
+pub(super) fn text_digest<T: Serialize + ?Sized + 'static>(value: &T) -> Result<u64, CodecError> {
     Ok(record_of(value, Mode::Text)?.digest())
 }
 
@@ -207,15 +211,11 @@ enum Outcome {
 
 #[cold]
 #[inline(never)]
-fn prove<T: Serialize + DeserializeOwned + 'static>(
-    value: &T,
-    bytes: &[u8],
-    missing: &[u64],
-) -> Result<(), CodecError> {
-    let reduced = if bytes.len() > LARGE { guarded(|| try_halves::<T>(value, None)).ok() } else { None };
+fn prove<T: Value, Q: Lend<T> + ?Sized>(value: &Q, bytes: &[u8], missing: &[u64]) -> Result<(), CodecError> {
+    let reduced = if bytes.len() > LARGE { guarded(|| try_halves::<T, Q>(value, None)).ok() } else { None };
     let proof = match reduced {
         Some(Proof::OfShapes) => Proof::OfShapes,
-        _ => guarded(|| try_halves::<T>(value, Some(bytes)))?,
+        _ => guarded(|| try_halves::<T, Q>(value, Some(bytes)))?,
     };
     if proof == Proof::OfShapes {
         missing.iter().for_each(|&shape| known::add_proof(shape));
@@ -224,17 +224,17 @@ fn prove<T: Serialize + DeserializeOwned + 'static>(
 }
 
 /// Reads a value back and compares it with what was written: with its bytes, or reduced.
-fn try_halves<T: Serialize + DeserializeOwned + 'static>(value: &T, bytes: Option<&[u8]>) -> Result<Proof, CodecError> {
+fn try_halves<T: Value, Q: Lend<T> + ?Sized>(value: &Q, bytes: Option<&[u8]>) -> Result<Proof, CodecError> {
     let mode = if bytes.is_some() { Mode::Whole } else { Mode::Reduced };
     let record = record_of(value, mode)?;
     let digest = record.digest();
     let (products, reduced) = record.into_parts();
     let bytes = bytes.unwrap_or(&reduced);
     let guide = Guide::new(&products, false);
-    if read_back::<T>(bytes, digest, &guide)? == Outcome::Refused {
+    if read_back::<T, Q>(bytes, digest, &guide)? == Outcome::Refused {
         return Ok(Proof::OfValue);
     }
-    if !guide.is_in_step() || (guide.has_aliases() && !holds_by_name::<T>(bytes, digest, &products)?) {
+    if !guide.is_in_step() || (guide.has_aliases() && !holds_by_name::<T, Q>(bytes, digest, &products)?) {
         return Ok(Proof::OfValue);
     }
     Ok(Proof::OfShapes)
@@ -242,14 +242,14 @@ fn try_halves<T: Serialize + DeserializeOwned + 'static>(value: &T, bytes: Optio
 
 /// Two values that are compared are recorded by the same machine code, whose words are the same.
 #[inline(never)]
-fn record_of<T: Serialize + 'static>(value: &T, mode: Mode) -> Result<Record, CodecError> {
+fn record_of<T: Serialize + ?Sized + 'static>(value: &T, mode: Mode) -> Result<Record, CodecError> {
     let record = Record::new(mode);
     binary::append_shared(&Part::root(value, &record), record.buffer())?;
     Ok(record)
 }
 
 /// Reads a value from the bytes, and compares what it writes with the digest.
-fn read_back<T: Serialize + DeserializeOwned + 'static>(
+fn read_back<T: Value, Q: Lend<T> + ?Sized>(
     bytes: &[u8],
     digest: u64,
     guide: &Guide<'_>,
@@ -273,21 +273,21 @@ fn read_back<T: Serialize + DeserializeOwned + 'static>(
             _ => not_mirrored(type_name, format!("{text}: {}", error.reason())),
         }
     })?;
-    if record_of(&value, Mode::Whole)?.digest() != digest {
+    if record_of(Q::lend(&value), Mode::Whole)?.digest() != digest {
         return Err(not_mirrored(type_name::<T>(), "it is read back as another value".to_string()));
     }
     Ok(Outcome::Same)
 }
 
 /// True if the reader takes the same value from the fields by their names.
-fn holds_by_name<T: Serialize + DeserializeOwned + 'static>(
+fn holds_by_name<T: Value, Q: Lend<T> + ?Sized>(
     bytes: &[u8],
     digest: u64,
     products: &Products,
 ) -> Result<bool, CodecError> {
     let guide = Guide::new(products, true);
     let Ok(value) = binary::read::<_>(Guided::new(PhantomData::<T>, &guide), bytes) else { return Ok(false) };
-    Ok(guide.is_in_step() && record_of(&value, Mode::Whole)?.digest() == digest)
+    Ok(guide.is_in_step() && record_of(Q::lend(&value), Mode::Whole)?.digest() == digest)
 }
 
 fn not_mirrored(type_name: &'static str, finding: String) -> CodecError {

@@ -23,7 +23,7 @@ impl<'de> Deserialize<'de> for Probe {
 }
 
 /// Encodes a value and gives the number of probes that were read back meanwhile.
-fn reads_of<T: Serialize + DeserializeOwned + PartialEq + 'static>(value: &T) -> u64 {
+fn reads_of<T: Value + PartialEq>(value: &T) -> u64 {
     let before = READS.get();
     let mut buffer = b"what was there before".to_vec();
     let start = buffer.len();
@@ -37,7 +37,7 @@ fn reads_of<T: Serialize + DeserializeOwned + PartialEq + 'static>(value: &T) ->
     reads
 }
 
-fn error_of<T: Serialize + DeserializeOwned + 'static>(value: &T) -> String {
+fn error_of<T: Value>(value: &T) -> String {
     append(value, &mut Vec::new()).unwrap_err().to_string()
 }
 
@@ -310,7 +310,7 @@ fn cost_of_shapes() {
         times[7]
     }
 
-    fn print<T: Serialize + DeserializeOwned + 'static>(what: &str, value: T, times: u32) {
+    fn print<T: Value>(what: &str, value: T, times: u32) {
         let mut buffer = Vec::new();
         for _ in 0..3 {
             buffer.clear();

@@ -1,0 +1,106 @@
+//! Arguments that the caller lends: they are encoded as the owned value is, without a clone.
+//!
+//! Invariant: what is written is what the owned value would write, byte for byte.
+
+use crate::codec::error::CodecError;
+use crate::codec::value::Value;
+use crate::codec::{Encoded, Format, json, proof};
+use std::any::Any;
+use std::path::{Path, PathBuf};
+
+/// What can be lent in place of an argument of type `A`: the value itself, a `str` for a `String`, a slice for a `Vec`, a `Path` for a
+/// `PathBuf`. See [`Task::call_ref`](crate::Task::call_ref). Sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be lent for an argument of type `{A}`",
+    label = "the function takes `{A}`",
+    note = "lend `&A` itself, a `&str` for a `String`, a `&[T]` for a `Vec<T>`, or a `&Path` for a `PathBuf`"
+)]
+pub trait Lent<A>: sealed::Lent<A> {}
+
+mod sealed {
+    use serde::Serialize;
+
+    pub trait Lent<A>: Serialize + 'static {
+        /// The owned value, as it is lent.
+        fn lend(owned: &A) -> &Self;
+
+        /// Appends what travels as it is. False: it does not.
+        fn append_bytes(&self, buffer: &mut Vec<u8>) -> bool;
+    }
+}
+
+pub(crate) use self::sealed::Lent as Lend;
+
+impl<T: Value> Lent<T> for T {}
+impl<T: Value> Lend<T> for T {
+    #[inline(always)]
+    fn lend(owned: &T) -> &T {
+        owned
+    }
+
+    fn append_bytes(&self, buffer: &mut Vec<u8>) -> bool {
+        let any: &dyn Any = self;
+        let text = any.downcast_ref::<String>().map(String::as_bytes);
+        let bytes = text.or_else(|| any.downcast_ref::<Vec<u8>>().map(Vec::as_slice));
+        buffer.extend_from_slice(bytes.unwrap_or_default());
+        bytes.is_some()
+    }
+}
+
+impl Lent<String> for str {}
+impl Lend<String> for str {
+    fn lend(owned: &String) -> &str {
+        owned
+    }
+
+    fn append_bytes(&self, buffer: &mut Vec<u8>) -> bool {
+        buffer.extend_from_slice(self.as_bytes());
+        true
+    }
+}
+
+impl<T: Value> Lent<Vec<T>> for [T] {}
+impl<T: Value> Lend<Vec<T>> for [T] {
+    fn lend(owned: &Vec<T>) -> &[T] {
+        owned
+    }
+
+    fn append_bytes(&self, buffer: &mut Vec<u8>) -> bool {
+        let are_bytes = super::is_bytes::<Vec<T>>();
+        if are_bytes {
+            // The type is known when this is compiled, so this is one copy.
+            let byte = |item: &T| (item as &dyn Any).downcast_ref::<u8>().copied().unwrap_or_default();
+            buffer.extend(self.iter().map(byte));
+        }
+        are_bytes
+    }
+}
+
+impl Lent<PathBuf> for Path {}
+impl Lend<PathBuf> for Path {
+    fn lend(owned: &PathBuf) -> &Path {
+        owned
+    }
+
+    fn append_bytes(&self, _: &mut Vec<u8>) -> bool {
+        false
+    }
+}
+
+/// Encodes an argument of `call` that was lent.
+pub(crate) fn encode_lent<A: Value, Q: Lend<A> + ?Sized>(
+    format: Format,
+    argument: &Q,
+    buffer: &mut Vec<u8>,
+) -> Result<Encoded, CodecError> {
+    buffer.clear();
+    match format {
+        Format::Json => json::append_lent::<A, Q>(argument, buffer)?,
+        Format::Bincode | Format::Raw if argument.append_bytes(buffer) => {}
+        Format::Bincode | Format::Raw => proof::append_lent::<A, Q>(argument, buffer)?,
+    }
+    Ok(Encoded::InBuffer)
+}
+
+#[cfg(test)]
+mod tests;
