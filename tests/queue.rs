@@ -214,3 +214,37 @@ fn a_caller_that_waits_for_room_is_woken_by_the_one_that_collects() {
     });
     assert_well(pool);
 }
+
+/// The gate of a server.
+#[test]
+fn no_task_is_opened_while_too_many_pieces_wait() {
+    let _watch = watchdog();
+    for most in [0, 3] {
+        let pool = Pool::builder().workers(1).max_pieces_waiting(most).build().unwrap();
+        let (marks, door) = (Marks::new(), Door::closed());
+        let first = task::<usize>(&pool);
+        let others = (task::<usize>(&pool), task::<usize>(&pool));
+        first.run(held, Vec::new(), (marks.path(), door.path()));
+        marks.wait_for(1);
+        let mut added = 0;
+        while pool.stats().pieces_waiting <= most {
+            assert!(pool.task::<usize>().is_some(), "{} wait", pool.stats().pieces_waiting);
+            others.0.run(held, Vec::new(), (marks.path(), door.path()));
+            added += 1;
+            assert!(added < 100_000, "a worker holds only so many");
+        }
+        let error = pool.try_task::<usize>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        let waiting = pool.stats().pieces_waiting;
+        let words = format!("busy: {waiting} pieces wait, and the pool opens no task while more than {most} do");
+        assert_eq!(error.to_string(), words);
+        assert!(pool.task::<usize>().is_none());
+        // An open task still takes pieces, and one that is dropped makes room.
+        others.1.run(held, Vec::new(), (marks.path(), door.path()));
+        drop(others);
+        assert!(pool.task::<usize>().is_some());
+        door.open();
+        assert_eq!(first.get_timeout(DEADLINE).unwrap(), [0]);
+        assert_well(pool);
+    }
+}

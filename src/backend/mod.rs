@@ -408,6 +408,8 @@ pub(crate) struct PoolSettings {
     pub(crate) max_worker_age_ns: Option<u64>,
     /// The bytes of arguments that may wait.
     pub(crate) max_queued_bytes: Option<usize>,
+    /// While more pieces wait, no task is opened.
+    pub(crate) max_pieces_waiting: Option<usize>,
     pub(crate) memory: MemoryLimits,
     /// No piece is sampled for what it does to memory.
     pub(crate) unsampled: bool,

@@ -52,7 +52,8 @@ pub(crate) fn start(
     let limits = LifeLimits { pieces: pool.max_pieces_per_worker, age_ns: pool.max_worker_age_ns };
     let core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
     let news = pool.on_memory.map(news::start).transpose()?;
-    let mut core = core.with_limits(limits, pool.memory, news).with_queue(pool.max_queued_bytes);
+    let core = core.with_limits(limits, pool.memory, news);
+    let mut core = core.with_queue(pool.max_queued_bytes, pool.max_pieces_waiting);
     core.sample_pieces(!pool.unsampled);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;

@@ -31,7 +31,7 @@ pub enum ErrorKind {
     Encode,
     /// Bytes could not be decoded as a value of the expected type.
     Decode,
-    /// The machine's load is above the pool's limit, or less memory is available than it leaves to others. Try again later, or run the work in this process.
+    /// The machine's load is above the pool's limit, less memory is available than it leaves to others, or too many pieces wait. Try again later, or run the work in this process.
     Busy,
     /// No pool can run here, for example because the system lacks a call that it needs; or this function
     /// cannot be called in another process.

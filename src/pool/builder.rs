@@ -35,6 +35,7 @@ impl Pool {
             max_pieces_per_worker: None,
             max_worker_age: None,
             max_queued_bytes: None,
+            max_pieces_waiting: None,
             memory: Limits::default(),
             unsampled: false,
             on_memory: None,
@@ -62,6 +63,7 @@ pub struct PoolBuilder {
     max_pieces_per_worker: Option<u64>,
     max_worker_age: Option<Duration>,
     max_queued_bytes: Option<usize>,
+    max_pieces_waiting: Option<usize>,
     memory: Limits,
     unsampled: bool,
     on_memory: Option<fn(&MemoryEvent)>,
@@ -347,6 +349,28 @@ impl PoolBuilder {
         self
     }
 
+    /// How many pieces may wait for a worker while new tasks are opened: while more wait, [`Pool::task`] is `None` and [`Pool::try_task`]
+    /// gives [`Busy`](ErrorKind::Busy), with both numbers. Default: no limit. With 0 a task is opened only while no piece waits.
+    ///
+    /// For servers, which rather refuse a request at once than answer it late; [`max_load_average`](Self::max_load_average) tells of
+    /// the last minute. The pieces of tasks that are open always wait. Those that a worker holds, as many as it does in some 600 us, do not
+    /// count: see [`Stats::pieces_waiting`](crate::Stats::pieces_waiting).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let pool = multicore::Pool::builder().workers(2).max_pieces_waiting(100).build()?;
+    /// match pool.try_task::<u64>() {
+    ///     Ok(task) => task.call(|number: u64| number + 1, 1),
+    ///     Err(error) => eprintln!("503 Service Unavailable: {error}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_pieces_waiting(mut self, pieces: usize) -> Self {
+        self.max_pieces_waiting = Some(pieces);
+        self
+    }
+
     /// Whether pieces are sampled for [`functions`](crate::Stats::functions). For the benches, which measure what that costs.
     #[doc(hidden)]
     pub fn samples(mut self, samples: bool) -> Self {
@@ -441,6 +465,7 @@ impl PoolBuilder {
             #[cfg(feature = "signal")]
             recycle_signals: self.recycle_signals,
             max_queued_bytes: self.max_queued_bytes,
+            max_pieces_waiting: self.max_pieces_waiting,
             memory: self.memory.resolve()?,
             unsampled: self.unsampled,
             on_memory: self.on_memory,

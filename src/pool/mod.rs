@@ -62,8 +62,9 @@ impl Pool {
     /// A task of this pool.
     ///
     /// # Errors
-    /// [`Busy`](crate::ErrorKind::Busy) while the machine's load is at or above the pool's limit, or less
-    /// memory is available than its [`min_available_memory`](builder::PoolBuilder::min_available_memory);
+    /// [`Busy`](crate::ErrorKind::Busy) while the machine's load is at or above the pool's limit, less
+    /// memory is available than its [`min_available_memory`](builder::PoolBuilder::min_available_memory), or more pieces wait than its
+    /// [`max_pieces_waiting`](builder::PoolBuilder::max_pieces_waiting);
     /// [`Cancelled`](crate::ErrorKind::Cancelled) once the pool has been shut down, or the error that
     /// ended it.
     pub fn try_task<R: Value>(&self) -> Result<Task<R>, Error> {

@@ -297,9 +297,9 @@ impl Feeding {
     fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
         let Work { tasks, ready, queue, functions, .. } = work;
         let Some(task) = tasks.get_mut(key) else { return Turn::Over };
-        let before = task.waiting_bytes();
+        let before = task.queued();
         let turn = self.take_turn_of(worker, (task, key), ready, functions);
-        queue.changed(before, task.waiting_bytes());
+        queue.changed(before, task.queued());
         turn
     }
 

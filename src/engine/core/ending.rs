@@ -6,6 +6,7 @@
 //! [`Hold`]: crate::engine::policy::hold::Hold
 
 use super::dispatch;
+use super::queue::Waiting;
 use super::reason::Reason;
 use super::roster::Set;
 use super::seats::Seats;
@@ -66,10 +67,10 @@ impl Core {
     pub(crate) fn cancel_task(&mut self, key: TaskKey) -> bool {
         let Core { work, wakes, .. } = self;
         let Some(task) = work.tasks.get_mut(key) else { return false };
-        let (is_held, before) = (task.held() > 0, task.waiting_bytes());
+        let (is_held, before) = (task.held() > 0, task.queued());
         task.cancel();
         task.end(&Reason::cancelled(), wakes, &mut work.trash);
-        work.queue.changed(before, task.waiting_bytes());
+        work.queue.changed(before, task.queued());
         work.ready.remove(key);
         self.wake_for_room();
         is_held
@@ -80,9 +81,9 @@ impl Core {
     #[must_use]
     pub(crate) fn begin_stop(&mut self, key: TaskKey, why: Stop) -> Option<Arc<Reason>> {
         let task = self.work.tasks.get_mut(key)?;
-        let (before, reason) = (task.waiting_bytes(), Reason::of_stop(why));
+        let (before, reason) = (task.queued(), Reason::of_stop(why));
         task.stop(&reason, &mut self.work.trash);
-        self.work.queue.changed(before, task.waiting_bytes());
+        self.work.queue.changed(before, task.queued());
         self.work.ready.remove(key);
         self.wake_for_room();
         Some(reason)
@@ -124,12 +125,12 @@ impl Core {
         let Some(task) = self.work.tasks.get(key) else { return Closed { rest: None, is_held: false } };
         // Of a task that is over, none of its pieces is anywhere any more, unless it was cancelled.
         let is_held = task.held() > 0;
-        let waiting_bytes = task.waiting_bytes();
+        let amount = task.queued();
         if task.done() < task.len() || self.work.ready.contains(key) {
             failpoint!("parent-task-closed");
             self.work.ready.remove(key);
         }
-        self.work.queue.changed(waiting_bytes, 0);
+        self.work.queue.changed(amount, Waiting::default());
         self.wake_for_room();
         Closed { rest: self.work.tasks.close(key), is_held }
     }
@@ -335,14 +336,14 @@ impl Core {
             Stage::Tasks(slot) => {
                 hold.spend_pieces(1);
                 let Some((key, task)) = work.tasks.in_slot(slot) else { return Stage::Tasks(slot + 1) };
-                let before = task.waiting_bytes();
+                let before = task.queued();
                 if sweep.all {
                     task.end(&sweep.reason, wakes, &mut work.trash);
-                    work.queue.changed(before, task.waiting_bytes());
+                    work.queue.changed(before, task.queued());
                 } else {
                     let failed = task.fail_waiting(&sweep.reason, hold.pieces_left(), wakes, &mut work.trash);
                     hold.spend_pieces(failed);
-                    work.queue.changed(before, task.waiting_bytes());
+                    work.queue.changed(before, task.queued());
                     if task.waits() {
                         return Stage::Tasks(slot);
                     }

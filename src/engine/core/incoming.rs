@@ -120,9 +120,9 @@ impl Core {
                 }
             }
         }
-        let before = task.waiting_bytes();
+        let before = task.queued();
         task.add_waiting(arguments.into_arguments());
-        self.work.queue.changed(before, task.waiting_bytes());
+        self.work.queue.changed(before, task.queued());
         failpoint!("parent-piece-queued");
         self.work.ready.push_last(key);
         true

@@ -235,9 +235,9 @@ impl Core {
         Core { recycling: Recycling::new(lives), watched: Watched::new(memory, news), ..self }
     }
 
-    /// The same with a limit of the bytes that wait.
-    pub(crate) fn with_queue(mut self, most: Option<usize>) -> Self {
-        self.work.queue = Queue::new(most);
+    /// The same with limits of the bytes and of the pieces that wait.
+    pub(crate) fn with_queue(mut self, most_bytes: Option<usize>, most_pieces: Option<usize>) -> Self {
+        self.work.queue = Queue::new(most_bytes, most_pieces);
         self
     }
 
@@ -293,10 +293,11 @@ impl Core {
     // Tasks and pieces come in.
 
     pub(crate) fn open_task(&mut self) -> Result<TaskKey, Error> {
-        match self.phase.error() {
-            Some(error) => Err(error),
-            None => Ok(self.work.tasks.open()),
+        if let Some(error) = self.phase.error() {
+            return Err(error);
         }
+        self.work.queue.admit()?;
+        Ok(self.work.tasks.open())
     }
 
     pub(crate) fn configure(&mut self, key: TaskKey, settings: TaskSettings) {

@@ -27,6 +27,7 @@ mod stopping;
 mod taking;
 
 use super::blocks::{BlockQueue, Blocks};
+use super::queue::Waiting;
 use super::reason::Reason;
 use super::trash::Trash;
 use crate::backend::{Reader, Settled, Site, TaskSettings};
@@ -363,10 +364,11 @@ impl TaskState {
         self.waiting.len()
     }
 
-    /// What the pieces that wait take, about.
+    /// How many pieces wait, and what they take, about.
     #[inline]
-    pub(crate) fn waiting_bytes(&self) -> usize {
-        self.argument_bytes + self.waiting.len() * PIECE_BYTES
+    pub(crate) fn queued(&self) -> Waiting {
+        let pieces = self.waiting.len();
+        Waiting { pieces, bytes: self.argument_bytes + pieces * PIECE_BYTES }
     }
 
     #[inline]

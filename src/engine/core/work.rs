@@ -49,9 +49,9 @@ impl Work {
     pub(crate) fn take_back_waiting(&mut self, key: TaskKey, piece: WaitingPiece) {
         let unwanted = match self.tasks.get_mut(key) {
             Some(task) => {
-                let before = task.waiting_bytes();
+                let before = task.queued();
                 let unwanted = task.take_back(piece);
-                self.queue.changed(before, task.waiting_bytes());
+                self.queue.changed(before, task.queued());
                 unwanted
             }
             None => Some(piece),

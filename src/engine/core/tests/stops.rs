@@ -3,6 +3,7 @@
 use super::ends::{claims, held, keyed_task};
 use super::*;
 use crate::backend::Stop;
+use crate::engine::core::queue::Waiting;
 use std::time::Duration;
 
 /// The worker answers a piece that it has claimed before.
@@ -243,11 +244,11 @@ fn a_stop_makes_room_for_others_and_in_the_queue() {
     let (long, other) = (pool.task::<u64>(), pool.task::<u64>());
     (0..10).for_each(|number| long.run(add, number, 0));
     other.run(add, 1, 2);
-    pool.shared.lock().work.queue = Queue::new(Some(1));
+    pool.shared.lock().work.queue = Queue::new(Some(1), None);
     let mut core = pool.shared.lock();
     for slot in 0..2 {
-        let bytes = core.work.tasks.in_slot(slot).map_or(0, |(_, task)| task.waiting_bytes());
-        core.work.queue.changed(0, bytes);
+        let amount = core.work.tasks.in_slot(slot).map_or(Waiting::default(), |(_, task)| task.queued());
+        core.work.queue.changed(Waiting::default(), amount);
     }
     assert!(core.work.queue.is_full());
     pool.shared.release(core);
