@@ -113,6 +113,7 @@ pub use crate::{
     codec::{
         Format,
         lent::Lent,
+        note::note,
         sink::{Bytes, Outcome, Sink},
         value::Value,
     },

@@ -11,6 +11,7 @@ use crate::backend::{
 };
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
+use crate::codec::note;
 use crate::codec::sink::Place;
 use crate::codec::{Encoded, Format};
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -64,6 +65,8 @@ struct Ran {
     attempts: u32,
     /// The last of them.
     took_ns: u64,
+    /// In the last of them.
+    noted: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -190,7 +193,7 @@ impl Backend for Inline {
         // Pieces finish in their order.
         let number = wanted.number();
         let settled = self.take(number)?;
-        let Ran { attempts, took_ns } = self.pieces.lock().pieces.get(number)?.ran;
+        let Ran { attempts, took_ns, .. } = self.pieces.lock().pieces.get(number)?.ran;
         Some(Finished { number, settled, attempts, took_ns })
     }
 
@@ -271,7 +274,9 @@ impl Pieces {
         piece.ran = ran;
         piece.state = State::Settled(match outcome {
             Ok(reply) => Settled::Done(reply),
-            Err((kind, message)) => Settled::Failed(Error::new(kind, message).with_piece(label, ran.attempts)),
+            Err((kind, message)) => {
+                Settled::Failed(Error::new(kind, message).with_piece(label, ran.attempts).with_note(ran.noted))
+            }
         });
         self.completed += 1;
     }
@@ -293,7 +298,8 @@ impl Attempts<'_> {
                 std::mem::replace(&mut arguments, Arguments::Heap(Vec::new())).into_vec()
             };
             let start = Instant::now();
-            let outcome = self.run_once(own, result, start);
+            let (outcome, noted) = note::noted_by(|| self.run_once(own, result, start));
+            ran.noted = noted;
             ran.took_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let may_help = match &outcome {
                 Err((ErrorKind::TimedOut, _)) => true,

@@ -18,6 +18,7 @@ pub(crate) mod error;
 mod json;
 pub(crate) mod lent;
 pub(crate) mod messages;
+pub(crate) mod note;
 mod proof;
 pub(crate) mod sink;
 pub(crate) mod value;

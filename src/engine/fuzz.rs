@@ -83,7 +83,9 @@ pub fn worker(data: &[u8]) {
             }
             3 | 4 => words[input.number(2) as usize % 64].store(input.number(8), Relaxed),
             5 => words[input.number(3) as usize % words.len()].store(input.number(8), Relaxed),
-            6 => match input.byte() % 8 {
+            6 => match input.byte() % 10 {
+                8 => pair.noted().store(input.number(8), Relaxed),
+                9 => pair.noted_in().store(input.number(8), Relaxed),
                 6 => pair.back_tail().store(input.number(8), Relaxed),
                 7 => pair.ended().store(input.number(4) as u32, Relaxed),
                 0 => pair.out_head().store(input.number(8), Release),

@@ -67,6 +67,8 @@ pub(crate) struct Lost {
     pub(crate) sequence: u32,
     /// Present if it may run again.
     pub(crate) arguments: Option<Arguments>,
+    /// What it noted last, by its worker's word.
+    pub(crate) noted: Option<u64>,
     /// When it began, if it was timed and its worker has told that.
     pub(crate) started_ns: Option<u64>,
 }

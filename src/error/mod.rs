@@ -116,6 +116,7 @@ struct Inner {
     worker: Option<usize>,
     pid: Option<u32>,
     attempts: u32,
+    note: Option<u64>,
     message: String,
     backtrace: Option<String>,
     /// The reason cannot change while this process runs.
@@ -174,6 +175,7 @@ impl Error {
             worker: None,
             pid: None,
             attempts: 0,
+            note: None,
             message: message.into(),
             backtrace: None,
             for_good: false,
@@ -209,6 +211,12 @@ impl Error {
     pub(crate) fn with_worker(mut self, worker: usize, pid: Option<u32>) -> Self {
         self.0.worker = Some(worker);
         self.0.pid = pid;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_note(mut self, note: Option<u64>) -> Self {
+        self.0.note = note;
         self
     }
 
@@ -305,6 +313,13 @@ impl Error {
         self.0.attempts
     }
 
+    /// What the piece [noted](crate::note()) last in its last attempt; `None` if it noted nothing. A worker whose memory was damaged
+    /// may have left any number.
+    #[must_use]
+    pub fn note(&self) -> Option<u64> {
+        self.0.note
+    }
+
     /// The backtrace of a panic in the worker, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` was set when
     /// the pool was made. `Debug` shows it too.
     #[must_use]
@@ -326,6 +341,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_what_happened(f)?;
+        self.0.note.map_or(Ok(()), |note| write!(f, " (noted {note})"))
+    }
+}
+
+impl Error {
+    fn write_what_happened(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
         let Some(subject) = self.subject() else { return f.write_str(&inner.message) };
         match inner.kind {

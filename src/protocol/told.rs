@@ -8,6 +8,7 @@
 //! | `first_cost`              | *back* | worker     | parent  | how long the first piece took after the worker was woken, and which that was |
 //! | `back_tail`               | *back* | worker     | parent  | a hint: up to which position parts of open results are worth a look |
 //! | `ended`                   | *back* | worker     | parent  | a hint: the last piece whose open result is complete  |
+//! | `noted`, `noted_in`       | *back* | worker     | parent  | the last number that a piece has noted, and which piece |
 //!
 //! Who is told a head may write over what lies before it; so all reads of that must come before. Who is told of a start
 //! reads the time that belongs to it, or that of a later piece, and then the earlier one is answered already.
@@ -74,6 +75,20 @@ pub(crate) fn tell_ended(word: &AtomicU32, sequence: u32) {
 /// The last piece whose open result is complete, by the worker's word.
 pub(crate) fn told_ended(word: &AtomicU32) -> u32 {
     word.load(Relaxed)
+}
+
+/// The worker tells what a piece has noted. The word of the piece need not change for its next notes.
+#[inline]
+pub(crate) fn tell_note(noted: &AtomicU64, noted_in: &AtomicU64, sequence: u32, number: u64) {
+    noted.store(number, Relaxed);
+    // Release (tell-note): the number is that of this piece.
+    noted_in.store(u64::from(sequence) + 1, Release);
+}
+
+/// What a piece has noted, if the worker's last word is about it. Of a worker that runs on it may be what a later piece notes.
+pub(crate) fn told_note(noted: &AtomicU64, noted_in: &AtomicU64, sequence: u32) -> Option<u64> {
+    // Acquire (tell-note): the number was written before.
+    (noted_in.load(Acquire) == u64::from(sequence) + 1).then(|| noted.load(Relaxed))
 }
 
 #[cfg(test)]

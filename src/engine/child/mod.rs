@@ -8,12 +8,14 @@
 //! | `worker`   | a worker's loop: claims pieces, calls them, replies                      |
 //! | `output`   | what pieces printed: flushed after each of them                          |
 //! | `hooks`    | the functions of the user's that are no pieces                           |
+//! | `notes`    | what a piece notes, for its error if it is lost                          |
 //! | `calls`    | makes functions of the words that the parent wrote                       |
 //! | `panics`   | keeps what a panic says, for the piece's error                           |
 
 mod calls;
 pub(crate) mod entry;
 mod hooks;
+mod notes;
 mod output;
 mod panics;
 mod prologue;

@@ -16,6 +16,7 @@
 //! Invariant: between two records the ring's words are those of `ring.rs`; `is_open` is true from the `OPEN` of the piece that
 //! runs to its `END`.
 
+use super::notes;
 use crate::codec::sink::{Outlet, Window};
 use crate::engine::wire::pair::{BACK_RING_BYTES, CHUNK_BYTES, Pair};
 use crate::engine::wire::record::{self, Outcome};
@@ -49,8 +50,8 @@ pub(super) struct Replies {
     result_limit: ResultLimit,
     /// This process: a piece may fork, and its child must not write here.
     process: process::Number,
-    /// The piece that runs, and whether it is timed.
-    piece: (u32, bool),
+    /// The piece that runs is timed.
+    is_timed: bool,
     /// Where its window lies.
     room: Option<Room>,
     is_open: bool,
@@ -63,7 +64,7 @@ pub(super) struct Replies {
 impl Replies {
     pub(super) fn new(pair: &'static Pair, (caller, supervisor): (Event, Event), result_limit: ResultLimit) -> Self {
         let (ring, listener, process) = (Producer::new(), Listener::new(), process::number());
-        let (piece, room, is_open, has_opened, is_too_long) = ((0, false), None, false, false, false);
+        let (is_timed, room, is_open, has_opened, is_too_long) = (false, None, false, false, false);
         Replies {
             pair,
             ring,
@@ -72,7 +73,7 @@ impl Replies {
             supervisor,
             result_limit,
             process,
-            piece,
+            is_timed,
             room,
             is_open,
             has_opened,
@@ -83,7 +84,8 @@ impl Replies {
     /// A piece begins.
     #[inline]
     pub(super) fn begin(&mut self, sequence: u32, is_timed: bool) {
-        self.piece = (sequence, is_timed);
+        notes::piece_begins(sequence);
+        self.is_timed = is_timed;
     }
 
     /// Replies to a piece. `notable` replies wake the parent if it asked for such ones.
@@ -120,7 +122,7 @@ impl Replies {
     /// Replies to a piece that has written its result: this is the rest of it.
     pub(super) fn reply_written(&mut self, last: Window, took_ns: &[u64], notable: bool) {
         let kind = if self.is_open { record::END } else { record::REPLY };
-        let header = Header { kind, flags: Outcome::Result as u8, sequence: self.piece.0 };
+        let header = Header { kind, flags: Outcome::Result as u8, sequence: notes::piece() };
         match self.room.take() {
             Some(room) => {
                 self.write_lead(room, took_ns.first().copied());
@@ -136,14 +138,14 @@ impl Replies {
     fn end_in_error(&mut self, outcome: Outcome, took_ns: &[u64], text: &[u8], notable: bool) {
         // Nobody reads more of a message than a record holds.
         let text = &text[..text.len().min(CHUNK_BYTES)];
-        self.push(Header { kind: record::END, flags: outcome as u8, sequence: self.piece.0 }, took_ns, text);
+        self.push(Header { kind: record::END, flags: outcome as u8, sequence: notes::piece() }, took_ns, text);
         self.end(notable);
     }
 
     fn end(&mut self, notable: bool) {
         failpoint!("worker-end-published");
         if self.has_opened {
-            told::tell_ended(self.pair.ended(), self.piece.0);
+            told::tell_ended(self.pair.ended(), notes::piece());
             told::tell_tail(self.pair.back_tail(), self.ring.tail());
         }
         self.is_open = false;
@@ -175,7 +177,7 @@ impl Replies {
 
     /// Makes a record of what was written in place, and publishes it.
     fn commit(&mut self, room: Room, header: Header, bytes: usize) {
-        let lead = if self.piece.1 { 8 } else { 0 };
+        let lead = if self.is_timed { 8 } else { 0 };
         self.ring.commit(self.pair.back_ring(), room, header, lead + bytes);
         failpoint!("worker-part-written");
         self.ring.publish(self.pair.back_ring());
@@ -183,7 +185,7 @@ impl Replies {
 
     /// Of a piece that is timed, each record in place has a word before its bytes.
     fn write_lead(&mut self, room: Room, took_ns: Option<u64>) {
-        if self.piece.1 {
+        if self.is_timed {
             self.pair.back_ring()[room.first].store(took_ns.unwrap_or_default(), Relaxed);
         }
     }
@@ -200,7 +202,7 @@ impl Replies {
         }
         let kind = if self.is_open { record::CHUNK } else { record::OPEN };
         self.write_lead(room, None);
-        self.commit(room, Header { kind, flags: 0, sequence: self.piece.0 }, filled.used());
+        self.commit(room, Header { kind, flags: 0, sequence: notes::piece() }, filled.used());
         (self.is_open, self.has_opened) = (true, true);
         failpoint!("worker-part-published");
     }
@@ -212,7 +214,7 @@ impl Replies {
     }
 
     fn next_window(&mut self) -> Window {
-        let (pair, is_timed) = (self.pair, self.piece.1);
+        let (pair, is_timed) = (self.pair, self.is_timed);
         let lead = if is_timed { 8 } else { 0 };
         let room = loop {
             match self.ring.reserve(pair.back_ring(), lead + LEAST_WINDOW_BYTES, lead + CHUNK_BYTES) {

@@ -9,6 +9,7 @@
 //! Invariant: it writes only its own *back*, and nothing there that the parent relies on.
 
 use super::calls::ParentCalls;
+use super::notes;
 use super::output::Output;
 use super::panics::describe_panic;
 use super::replies::Replies;
@@ -110,6 +111,7 @@ impl Worker {
 
     /// Runs pieces until the parent tells it to leave.
     pub(crate) fn work(&mut self) {
+        notes::begin_notes(self.pair);
         loop {
             let record = self.next_record();
             failpoint!("worker-record-seen");
@@ -271,14 +273,23 @@ impl Worker {
                 drop_payload(payload);
                 Fault::TooLong { most: self.result_limit.most_bytes() }
             }
-            Err(payload) => return (Outcome::Panicked, Some(describe_panic(payload).into_bytes()), None),
+            Err(payload) => return (Outcome::Panicked, Some(self.with_note(describe_panic(payload))), None),
         };
         let outcome = match fault {
             Fault::Decode(_) => Outcome::DecodeFailed,
             Fault::Encode(_) | Fault::TooLong { .. } => Outcome::EncodeFailed,
             Fault::Failed(_) => Outcome::Failed,
         };
-        (outcome, Some(fault.to_string().into_bytes()), None)
+        (outcome, Some(self.with_note(fault.to_string())), None)
+    }
+
+    /// The text of an error, with what the piece has noted. This worker may run its next piece before the text is read.
+    fn with_note(&self, mut text: String) -> Vec<u8> {
+        if let Some(noted) = told::told_note(self.pair.noted(), self.pair.noted_in(), notes::piece()) {
+            text += record::NOTE;
+            text += &noted.to_string();
+        }
+        text.into_bytes()
     }
 
     /// Tells the parent that this worker is ready. The first piece can write over the word for that before anybody has read

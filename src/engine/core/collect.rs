@@ -244,8 +244,14 @@ impl Failure {
 }
 
 /// The error of a piece whose worker lives.
-fn piece_error(outcome: Outcome, text: String) -> Error {
-    match outcome {
+fn piece_error(outcome: Outcome, mut text: String) -> Error {
+    let mut noted = None;
+    if let Some((words, number)) = text.rsplit_once(record::NOTE)
+        && let Ok(number) = number.parse()
+    {
+        (noted, text) = (Some(number), words.to_string());
+    }
+    let error = match outcome {
         Outcome::Panicked => match text.split_once(record::BACKTRACE) {
             Some((words, backtrace)) => Error::new(ErrorKind::Panicked, words).with_backtrace(backtrace),
             None => Error::new(ErrorKind::Panicked, text),
@@ -253,5 +259,6 @@ fn piece_error(outcome: Outcome, text: String) -> Error {
         Outcome::Failed => Error::new(ErrorKind::Failed, text),
         Outcome::EncodeFailed => Error::new(ErrorKind::Encode, text),
         _ => Error::new(ErrorKind::Decode, text),
-    }
+    };
+    error.with_note(noted)
 }

@@ -32,11 +32,11 @@ impl Core {
                 () if worker.did_not_begin() => How::Hid,
                 () => How::Died,
             };
-            let Lost { task, number, arguments, started_ns, .. } = piece;
+            let Lost { task, number, arguments, noted, started_ns, .. } = piece;
             if let (Some(started_ns), Some(task)) = (started_ns, self.work.tasks.get_mut(task)) {
                 task.note_time(number, clock::now_ns().saturating_sub(started_ns));
             }
-            self.lose(seat, worker, (task, number, arguments), how, cause);
+            self.lose(seat, worker, (task, number, arguments), (how, noted), cause);
         } else if worker.did_not_begin()
             && let Some(piece) = rest.next()
         {
@@ -59,7 +59,7 @@ impl Core {
         }
         let again = task.may_run_again();
         let Returned { task, number, arguments } = piece;
-        self.lose(seat, worker, (task, number, again.then_some(arguments)), How::NotBegun, cause);
+        self.lose(seat, worker, (task, number, again.then_some(arguments)), (How::NotBegun, None), cause);
     }
 
     /// A piece lost its worker: it starts again later, if its arguments are there, or fails.
@@ -68,7 +68,7 @@ impl Core {
         seat: usize,
         worker: &WorkerHandle,
         (key, number, arguments): (TaskKey, usize, Option<Arguments>),
-        how: How,
+        (how, noted): (How, Option<u64>),
         cause: Cause,
     ) {
         let Some(task) = self.work.tasks.get_mut(key) else { return };
@@ -80,7 +80,7 @@ impl Core {
                 None if how == How::TooLarge => too_large(seat, worker, cause),
                 None => how.error(limit),
             };
-            error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid)
+            error.with_cause(cause).with_piece(label, attempts).with_worker(seat, pid).with_note(noted)
         };
         // One that lives on must not run twice at a time.
         let wake = match arguments.filter(|_| worker.given_up().is_none()) {

@@ -524,6 +524,7 @@ impl Link {
             number: piece.number,
             sequence: piece.sequence,
             arguments: piece.may_run_again.then(|| self.arguments_of(&piece)),
+            noted: told::told_note(self.pair.noted(), self.pair.noted_in(), piece.sequence),
             started_ns: self.started_ns(&piece),
         });
         let rest = rest.iter().map(|piece| self.returned(piece)).collect();

@@ -15,12 +15,14 @@
 //! | *back* | 320    | `first_cost`   | worker         | how long the first piece took after a wake-up (`told.rs`) |
 //! | *back* | 384    | `back_tail`    | worker         | a hint: the position up to which open results are worth a look (`told.rs`) |
 //! | *back* | 392    | `ended`        | worker         | a hint: the sequence number of the last piece whose open result is complete |
+//! | *back* | 448    | `noted`        | worker         | the last number that a piece has noted (`told.rs`) |
+//! | *back* | 456    | `noted_in`     | worker         | the piece that noted it: its sequence number and 1, or 0 |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
 //! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
 //!
 //! Words that only the parent writes lie in *out*, which the worker maps read-only: it cannot forge
-//! them. Each word has its own cache line; `stage` and `ready_ns` share one, and `started_ns` and `started`, and `back_tail` and
-//! `ended`.
+//! them. Each word has its own cache line; `stage` and `ready_ns` share one, and `started_ns` and `started`, `back_tail` and
+//! `ended`, and `noted` and `noted_in`.
 //!
 //! Invariant: a pair belongs to one worker for life, and its memory is never used for another.
 
@@ -67,6 +69,8 @@ const STARTED: usize = 264;
 const FIRST_COST: usize = 320;
 const BACK_TAIL: usize = 384;
 const ENDED: usize = 392;
+const NOTED: usize = 448;
+const NOTED_IN: usize = 456;
 const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
 const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
@@ -175,6 +179,14 @@ impl Pair {
         word32(&self.back, ENDED)
     }
 
+    pub(crate) fn noted(&self) -> &AtomicU64 {
+        &words(&self.back, NOTED, 1)[0]
+    }
+
+    pub(crate) fn noted_in(&self) -> &AtomicU64 {
+        &words(&self.back, NOTED_IN, 1)[0]
+    }
+
     pub(crate) fn states(&self) -> &[AtomicU32] {
         assert!(STATES + claim::SLOTS * 4 <= self.back.len());
         // SAFETY: inside the mapping (asserted), aligned (the offset is a multiple of 4096), and
@@ -230,6 +242,8 @@ mod tests {
         worker.first_cost().store(10, Relaxed);
         worker.back_tail().store(11, Relaxed);
         worker.ended().store(12, Relaxed);
+        worker.noted().store(13, Relaxed);
+        worker.noted_in().store(14, Relaxed);
         worker.states()[claim::SLOTS - 1].store(8, Relaxed);
         worker.back_ring()[0].store(9, Relaxed);
         assert_eq!(worker.interest().load(Relaxed), 1);
@@ -242,6 +256,7 @@ mod tests {
         assert_eq!(parent.first_cost().load(Relaxed), 10);
         assert_eq!(parent.back_tail().load(Relaxed), 11);
         assert_eq!(parent.ended().load(Relaxed), 12);
+        assert_eq!((parent.noted().load(Relaxed), parent.noted_in().load(Relaxed)), (13, 14));
         assert_eq!(parent.states()[claim::SLOTS - 1].load(Relaxed), 8);
         assert_eq!(parent.back_ring()[0].load(Relaxed), 9);
     }

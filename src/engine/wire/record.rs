@@ -92,6 +92,9 @@ pub(crate) const TIMED: u8 = 1 << 4;
 /// Separates a panic's message from its backtrace.
 pub(crate) const BACKTRACE: &str = "\0backtrace\0";
 
+/// Separates the text of an error from what the piece has noted, which is at the end.
+pub(crate) const NOTE: &str = "\0noted\0";
+
 /// The outcome of a piece, which tells what its reply's payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {

@@ -17,6 +17,18 @@ mod ordinary {
     }
 
     #[test]
+    fn a_note_is_told_of_one_piece() {
+        let (noted, noted_in) = (AtomicU64::new(0), AtomicU64::new(0));
+        for sequence in [0, 1, u32::MAX] {
+            assert_eq!(told_note(&noted, &noted_in, sequence), None);
+            tell_note(&noted, &noted_in, sequence, 7);
+            tell_note(&noted, &noted_in, sequence, 500);
+            assert_eq!(told_note(&noted, &noted_in, sequence), Some(500));
+            assert_eq!(told_note(&noted, &noted_in, sequence.wrapping_add(1)), None);
+        }
+    }
+
+    #[test]
     fn a_cost_is_told_of_one_piece() {
         let word = AtomicU64::new(0);
         for (sequence, cost_ns, told_ns) in [(1, 0, 0), (7, 500, 500), (u32::MAX, u64::MAX, u64::from(u32::MAX))] {
