@@ -231,7 +231,7 @@ fn no_task_is_opened_while_too_many_pieces_wait() {
             assert!(pool.task::<usize>().is_some(), "{} wait", pool.stats().pieces_waiting);
             others.0.run(held, Vec::new(), (marks.path(), door.path()));
             added += 1;
-            assert!(added < 100_000, "a worker holds only so many");
+            assert!(added < 100_000, "a worker holds a few");
         }
         let error = pool.try_task::<usize>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);

@@ -397,6 +397,8 @@ pub(crate) struct PoolSettings {
     pub(crate) preload: Option<Hook>,
     pub(crate) on_worker_start: Option<Hook>,
     pub(crate) on_worker_exit: Option<Hook>,
+    /// Makes the state of a worker.
+    pub(crate) worker_state: Option<Hook>,
     pub(crate) warm_memory_bytes: u64,
     /// The most bytes of a result; `None` for what the machine's memory allows.
     pub(crate) max_result_bytes: Option<u64>,

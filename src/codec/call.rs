@@ -9,14 +9,14 @@
 
 #![allow(unsafe_code)]
 
-use crate::codec::error::CodecError;
 use crate::codec::messages;
 use crate::codec::sink::{Outcome, Place, Sink, TooLong};
+use crate::codec::state;
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format};
 use std::error::Error as StdError;
 
-pub(crate) use crate::codec::error::{drop_payload, panic_text};
+pub(crate) use crate::codec::error::{Fault, drop_payload, panic_text};
 
 /// Decodes `arguments`, calls the function, and encodes its result into the place for it.
 type Entry =
@@ -34,21 +34,6 @@ pub(crate) struct Function(*const ());
 pub(crate) struct Call {
     function: usize,
     entry: usize,
-}
-
-/// The reason why a call gave no result, other than a panic. The text continues a sentence about the piece, but for `Failed`.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
-    #[error("got arguments that could not be decoded: {0}")]
-    Decode(CodecError),
-    #[error("returned a result that could not be encoded: {0}")]
-    Encode(CodecError),
-    /// The function returned an error: its messages.
-    #[error("{0}")]
-    Failed(String),
-    /// It was written while its piece ran.
-    #[error("its result takes more than the {most} bytes that this pool allows: write less, or set max_result_bytes")]
-    TooLong { most: u64 },
 }
 
 impl Call {
@@ -81,6 +66,26 @@ impl Call {
     /// A call of `run_into`.
     pub(crate) fn of_writing_pair<A: Value, B: Value, O: Outcome>(function: fn(A, B, &mut Sink) -> O) -> Self {
         let entry: Entry = writing_pair_entry::<A, B, O>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// A call of `call_with`.
+    pub(crate) fn of_argument_with_state<S: 'static, A: Value, R: Value>(function: fn(&mut S, A) -> R) -> Self {
+        let entry: Entry = argument_with_state_entry::<S, A, R>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// A call of `run_with`.
+    pub(crate) fn of_pair_with_state<S: 'static, A: Value, B: Value, R: Value>(
+        function: fn(&mut S, A, B) -> R,
+    ) -> Self {
+        let entry: Entry = pair_with_state_entry::<S, A, B, R>;
+        Call { function: function as *const () as usize, entry: entry as *const () as usize }
+    }
+
+    /// A call that makes a worker's state.
+    pub(crate) fn of_state<V: Value, S: 'static, E: Into<Failed>>(function: fn(V) -> Result<S, E>) -> Self {
+        let entry: Entry = state_entry::<V, S, E>;
         Call { function: function as *const () as usize, entry: entry as *const () as usize }
     }
 
@@ -204,6 +209,50 @@ fn writing_pair_entry<A: Value, B: Value, O: Outcome>(
         // The error's own code runs here: a panic of it is the piece's.
         Err(error) => Err(Fault::Failed(messages::of_error(&*error))),
     }
+}
+
+fn argument_with_state_entry<S: 'static, A: Value, R: Value>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    place: &mut Place<'_>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(&mut S, A) -> R>(function.0) };
+    let argument = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
+    let result = state::with(|state| function(state, argument))?;
+    codec::encode_result(format, result, place.buffer).map_err(Fault::Encode)
+}
+
+// As above.
+#[allow(clippy::ptr_arg)]
+fn pair_with_state_entry<S: 'static, A: Value, B: Value, R: Value>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    place: &mut Place<'_>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(&mut S, A, B) -> R>(function.0) };
+    let (start, end) = codec::decode_pair(format, arguments).map_err(Fault::Decode)?;
+    let result = state::with(|state| function(state, start, end))?;
+    codec::encode_result(format, result, place.buffer).map_err(Fault::Encode)
+}
+
+fn state_entry<V: Value, S: 'static, E: Into<Failed>>(
+    function: Function,
+    format: Format,
+    arguments: &mut Vec<u8>,
+    _: &mut Place<'_>,
+) -> Result<Encoded, Fault> {
+    // SAFETY: by the invariant of `Call`, the function that is given to this entry has this type.
+    let function = unsafe { std::mem::transmute::<*const (), fn(V) -> Result<S, E>>(function.0) };
+    let value = codec::decode_argument(format, arguments).map_err(Fault::Decode)?;
+    match function(value) {
+        Ok(made) => state::put(made),
+        Err(error) => return Err(Fault::Failed(messages::of_error(&*error.into()))),
+    }
+    Ok(Encoded::InBuffer)
 }
 
 fn hook_entry(function: Function, _: Format, _: &mut Vec<u8>, _: &mut Place<'_>) -> Result<Encoded, Fault> {

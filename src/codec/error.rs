@@ -53,6 +53,21 @@ impl CodecError {
     }
 }
 
+/// The reason why a call gave no result, other than a panic. The text continues a sentence about the piece, but for `Failed`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("got arguments that could not be decoded: {0}")]
+    Decode(CodecError),
+    #[error("returned a result that could not be encoded: {0}")]
+    Encode(CodecError),
+    /// The function returned an error: its messages.
+    #[error("{0}")]
+    Failed(String),
+    /// It was written while its piece ran.
+    #[error("its result takes more than the {most} bytes that this pool allows: write less, or set max_result_bytes")]
+    TooLong { most: u64 },
+}
+
 /// The message in a panic's payload.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {

@@ -2,10 +2,8 @@
 //!
 //! Invariant: what is written is what the owned value would write, byte for byte.
 
-use crate::codec::error::CodecError;
 use crate::codec::value::Value;
-use crate::codec::{Encoded, Format, json, proof};
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::path::{Path, PathBuf};
 
 /// What can be lent in place of an argument of type `A`: the value itself, a `str` for a `String`, a slice for a `Vec`, a `Path` for a
@@ -66,7 +64,7 @@ impl<T: Value> Lend<Vec<T>> for [T] {
     }
 
     fn append_bytes(&self, buffer: &mut Vec<u8>) -> bool {
-        let are_bytes = super::is_bytes::<Vec<T>>();
+        let are_bytes = TypeId::of::<T>() == TypeId::of::<u8>();
         if are_bytes {
             // The type is known when this is compiled, so this is one copy.
             let byte = |item: &T| (item as &dyn Any).downcast_ref::<u8>().copied().unwrap_or_default();
@@ -85,21 +83,6 @@ impl Lend<PathBuf> for Path {
     fn append_bytes(&self, _: &mut Vec<u8>) -> bool {
         false
     }
-}
-
-/// Encodes an argument of `call` that was lent.
-pub(crate) fn encode_lent<A: Value, Q: Lend<A> + ?Sized>(
-    format: Format,
-    argument: &Q,
-    buffer: &mut Vec<u8>,
-) -> Result<Encoded, CodecError> {
-    buffer.clear();
-    match format {
-        Format::Json => json::append_lent::<A, Q>(argument, buffer)?,
-        Format::Bincode | Format::Raw if argument.append_bytes(buffer) => {}
-        Format::Bincode | Format::Raw => proof::append_lent::<A, Q>(argument, buffer)?,
-    }
-    Ok(Encoded::InBuffer)
 }
 
 #[cfg(test)]

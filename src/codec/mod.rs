@@ -21,9 +21,11 @@ pub(crate) mod messages;
 pub(crate) mod note;
 mod proof;
 pub(crate) mod sink;
+pub(crate) mod state;
 pub(crate) mod value;
 
 use self::error::CodecError;
+use self::lent::Lend;
 use self::value::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -120,6 +122,21 @@ pub(crate) fn encode_argument<A: Value>(
         Ok(bytes) => Ok(Encoded::Own(bytes)),
         Err(argument) => encode_binary(&argument, buffer),
     }
+}
+
+/// Encodes an argument of `call` that was lent.
+pub(crate) fn encode_lent<A: Value, Q: Lend<A> + ?Sized>(
+    format: Format,
+    argument: &Q,
+    buffer: &mut Vec<u8>,
+) -> Result<Encoded, CodecError> {
+    buffer.clear();
+    match format {
+        Format::Json => json::append_lent::<A, Q>(argument, buffer)?,
+        Format::Bincode | Format::Raw if argument.append_bytes(buffer) => {}
+        Format::Bincode | Format::Raw => proof::append_lent::<A, Q>(argument, buffer)?,
+    }
+    Ok(Encoded::InBuffer)
 }
 
 /// Encodes the value of a hook, and makes sure that the type reads it: each process of the pool will, and none could say so to

@@ -122,6 +122,7 @@ fn settings_file(pool: &PoolSettings) -> Result<Descriptor, Error> {
         preload: hook(&pool.preload)?,
         on_worker_start: hook(&pool.on_worker_start)?,
         on_worker_exit: hook(&pool.on_worker_exit)?,
+        worker_state: hook(&pool.worker_state)?,
         warm_memory_bytes: pool.warm_memory_bytes,
         max_result_bytes: pool.max_result_bytes,
         core_files: pool.core_files,

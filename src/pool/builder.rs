@@ -3,9 +3,10 @@
 use crate::backend::{Hook, PoolSettings};
 use crate::codec;
 use crate::codec::call::Call;
+use crate::codec::state::{self, StateType};
 use crate::codec::value::Value;
 use crate::engine;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Failure};
 use crate::pool::Pool;
 use crate::pool::environment::{self, MAX_WORKERS};
 use crate::pool::gate::load::Gate;
@@ -28,6 +29,7 @@ impl Pool {
             preload: None,
             on_worker_start: None,
             on_worker_exit: None,
+            worker_state: None,
             warm_memory_bytes: DEFAULT_WARM_MEMORY_BYTES,
             max_result_bytes: None,
             core_files: false,
@@ -56,6 +58,7 @@ pub struct PoolBuilder {
     preload: Option<Result<Hook, Error>>,
     on_worker_start: Option<Result<Hook, Error>>,
     on_worker_exit: Option<Result<Hook, Error>>,
+    worker_state: Option<(Result<Hook, Error>, StateType)>,
     warm_memory_bytes: usize,
     max_result_bytes: Option<usize>,
     core_files: bool,
@@ -127,6 +130,41 @@ impl PoolBuilder {
     /// As [`on_worker_exit`](Self::on_worker_exit), with a value sent along.
     pub fn on_worker_exit_with<V: Value>(mut self, function: fn(V), value: V) -> Self {
         self.on_worker_exit = Some(hook_with(function, value));
+        self
+    }
+
+    /// Makes a state in each worker, for the pieces of [`Task::call_with`](crate::Task::call_with) and
+    /// [`Task::run_with`](crate::Task::run_with): a connection, or a table that cannot travel. Default: none.
+    ///
+    /// `function` runs once in each worker, before its first piece that asks, on the thread of the pieces. If it fails, that piece ends in
+    /// [`Failed`](ErrorKind::Failed), and the next one that asks has it run again. A panic in such a piece drops the state, and
+    /// it is made anew. A worker that leaves in order drops it after its [`on_worker_exit`](Self::on_worker_exit). `value` travels as
+    /// that of a hook.
+    ///
+    /// ```
+    /// use multicore::Failure;
+    /// use std::collections::HashMap;
+    ///
+    /// fn open(names: Vec<String>) -> Result<HashMap<String, usize>, Failure> {
+    ///     Ok(names.into_iter().enumerate().map(|(number, name)| (name, number)).collect())
+    /// }
+    ///
+    /// fn look_up(numbers: &mut HashMap<String, usize>, name: String) -> Option<usize> {
+    ///     numbers.get(&name).copied()
+    /// }
+    ///
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let names = vec!["a".to_string(), "b".to_string()];
+    /// let pool = multicore::Pool::builder().workers(2).worker_state(open, names).build()?;
+    /// let task = pool.try_task()?;
+    /// task.call_with(look_up, "b".to_string());
+    /// assert_eq!(task.get()?, [Some(1)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn worker_state<V: Value, S: 'static>(mut self, function: fn(V) -> Result<S, Failure>, value: V) -> Self {
+        let hook = sent(value).map(|value| Hook { call: Call::of_state(function), value });
+        self.worker_state = Some((hook, state::type_of::<S>));
         self
     }
 
@@ -451,10 +489,15 @@ impl PoolBuilder {
             ));
         }
         let gate = self.max_load_percent.map(|percent| Gate::new(percent, cpus())).transpose()?;
+        let (worker_state, state_type) = match self.worker_state {
+            Some((hook, state_type)) => (Some(hook?), Some(state_type)),
+            None => (None, None),
+        };
         let settings = PoolSettings {
             preload: self.preload.transpose()?,
             on_worker_start: self.on_worker_start.transpose()?,
             on_worker_exit: self.on_worker_exit.transpose()?,
+            worker_state,
             warm_memory_bytes: self.warm_memory_bytes as u64,
             max_result_bytes: self.max_result_bytes.map(|bytes| bytes as u64),
             core_files: self.core_files,
@@ -470,31 +513,37 @@ impl PoolBuilder {
             unsampled: self.unsampled,
             on_memory: self.on_memory,
         };
-        if settings.max_pieces_per_worker == Some(0) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "workers of at most 0 pieces make no sense: leave max_pieces_per_worker out, or give at least 1",
-            ));
-        }
-        if settings.max_worker_age_ns == Some(0) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "workers that live for 0 s make no sense: leave max_worker_age out, or give more",
-            ));
-        }
-        if settings.max_result_bytes == Some(0) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "results of at most 0 bytes make no sense: leave max_result_bytes out, or give what the largest may need",
-            ));
-        }
+        check(&settings)?;
         #[cfg(unix)]
         let passed = check_passed(self.passed)?;
         #[cfg(not(unix))]
         let passed = Vec::<()>::new();
         let leaves_memory = settings.memory.min_available.is_some();
-        Ok(Pool::new(engine::start(workers, &settings, passed)?, gate, leaves_memory))
+        Ok(Pool::new(engine::start(workers, &settings, passed)?, gate, leaves_memory, state_type))
     }
+}
+
+/// Refuses limits with which no piece could end.
+fn check(settings: &PoolSettings) -> Result<(), Error> {
+    if settings.max_pieces_per_worker == Some(0) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "workers of at most 0 pieces make no sense: leave max_pieces_per_worker out, or give at least 1",
+        ));
+    }
+    if settings.max_worker_age_ns == Some(0) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "workers that live for 0 s make no sense: leave max_worker_age out, or give more",
+        ));
+    }
+    if settings.max_result_bytes == Some(0) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "results of at most 0 bytes make no sense: leave max_result_bytes out, or give what the largest may need",
+        ));
+    }
+    Ok(())
 }
 
 /// A descriptor for the workers, with the number that it has in them.
@@ -519,9 +568,13 @@ fn hook(function: fn()) -> Hook {
 }
 
 fn hook_with<V: Value>(function: fn(V), value: V) -> Result<Hook, Error> {
+    Ok(Hook { call: Call::of_argument(function), value: sent(value)? })
+}
+
+/// The value of a hook, encoded.
+fn sent<V: Value>(value: V) -> Result<Vec<u8>, Error> {
     const CURE: &str = "hooks have no other format: send a String, such as the value's JSON";
-    let value = codec::encode_hook_value(value).map_err(|error| {
+    codec::encode_hook_value(value).map_err(|error| {
         Error::new(ErrorKind::Encode, format!("a hook's value cannot be sent: {}", error.with_cure(CURE)))
-    })?;
-    Ok(Hook { call: Call::of_argument(function), value })
+    })
 }

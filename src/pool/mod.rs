@@ -11,6 +11,7 @@ pub(crate) mod ranges;
 use self::gate::load::Gate;
 use self::ranges::Ranges;
 use crate::backend::{Workers, inline};
+use crate::codec::state::StateType;
 use crate::codec::value::Value;
 use crate::error::Error;
 use crate::stats::Stats;
@@ -44,13 +45,15 @@ pub struct Pool {
     gate: Option<Gate>,
     /// It has a limit of what must be available.
     leaves_memory: bool,
+    /// What its workers make for pieces that ask.
+    state: Option<StateType>,
     /// Set by `shutdown`: dropping the pool then has nothing to kill.
     ended: bool,
 }
 
 impl Pool {
-    fn new(workers: Arc<dyn Workers>, gate: Option<Gate>, leaves_memory: bool) -> Self {
-        Pool { workers, gate, leaves_memory, ended: false }
+    fn new(workers: Arc<dyn Workers>, gate: Option<Gate>, leaves_memory: bool, state: Option<StateType>) -> Self {
+        Pool { workers, gate, leaves_memory, state, ended: false }
     }
 
     /// A task of this pool, or `None` while the machine is busy.
@@ -77,7 +80,7 @@ impl Pool {
             self.workers.check_memory()?;
         }
         let key = self.workers.open_task()?;
-        Ok(Task::opened(Arc::clone(&self.workers) as _, key))
+        Ok(Task::opened(Arc::clone(&self.workers) as _, key).with_state(self.state))
     }
 
     /// A task of this pool, or one whose pieces run in this process where

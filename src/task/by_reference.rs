@@ -2,9 +2,10 @@
 
 use super::Task;
 use crate::backend::Site;
+use crate::codec;
 use crate::codec::call::Call;
 use crate::codec::error::guarded;
-use crate::codec::lent::{self, Lent};
+use crate::codec::lent::Lent;
 use crate::codec::value::Value;
 use std::panic::Location;
 
@@ -26,7 +27,7 @@ impl<R: Value> Task<R> {
     pub fn call_ref<A: Value, Q: Lent<A> + ?Sized>(&self, function: fn(A) -> R, argument: &Q) {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
         let mut scratch = self.scratch.borrow_mut();
-        let encoded = guarded(|| lent::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch));
+        let encoded = guarded(|| codec::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch));
         self.add(site, encoded, &mut scratch);
     }
 }

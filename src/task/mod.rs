@@ -20,6 +20,7 @@ pub(crate) mod progress;
 pub(crate) mod reader;
 mod taken;
 mod unread;
+mod with_state;
 
 use self::batch::{BATCH_BYTES, Batch};
 use self::canceller::Canceller;
@@ -29,6 +30,7 @@ use crate::backend::{Backend, Site, Stop, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
 use crate::codec::error::{CodecError, guarded};
+use crate::codec::state::StateType;
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format, SHORT_PAIR_BYTES};
 use crate::error::ErrorKind;
@@ -94,6 +96,8 @@ pub struct Task<R> {
     /// Why no piece can begin, whatever its arguments.
     refusal: Option<Refusal>,
     whole_pieces: bool,
+    /// What its workers make for pieces that ask.
+    state: Option<StateType>,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
     /// What the caller has taken before the task is collected; most tasks have nothing.
@@ -125,6 +129,7 @@ impl<R> Task<R> {
             settings: TaskSettings::default(),
             refusal: None,
             whole_pieces: false,
+            state: None,
             pieces: Cell::new(0),
             early: None,
             reporter: None,

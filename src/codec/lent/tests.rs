@@ -1,5 +1,5 @@
 use super::*;
-use crate::codec;
+use crate::codec::{self, Encoded, Format};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ fn check<A: Value + Clone, Q: Lend<A> + ?Sized>(value: &A) {
         // More often than a shape is proven; what is in the buffer is no part of it.
         for _ in 0..5 {
             let mut buffer = b"before".to_vec();
-            let found = encode_lent::<A, Q>(format, Q::lend(value), &mut buffer);
+            let found = codec::encode_lent::<A, Q>(format, Q::lend(value), &mut buffer);
             let found = found.map(|_| buffer).map_err(|error| error.to_string());
             assert_eq!(found, expected, "{format:?}");
         }

@@ -3,7 +3,9 @@
 use super::calls::ParentCalls;
 use super::panics::describe_panic;
 use crate::codec::Format;
+use crate::codec::call::drop_payload;
 use crate::codec::sink::Place;
+use crate::codec::state;
 use crate::engine::wire::message::Hook;
 use std::panic::{self, AssertUnwindSafe};
 
@@ -18,4 +20,18 @@ pub(crate) fn run_hook(hook: &Hook, calls: ParentCalls) -> Result<(), String> {
         Ok(Err(fault)) => Err(format!("it {fault}")),
         Err(payload) => Err(describe_panic(payload)),
     }
+}
+
+/// Pieces that ask for a state have it made by this function, with its value.
+pub(crate) fn make_state_by(hook: Hook, calls: ParentCalls) {
+    let call = calls.of_hook(&hook);
+    state::made_by(Box::new(move || {
+        let (mut value, mut result) = (hook.value.clone(), Vec::new());
+        call.run(Format::Bincode, &mut value, &mut Place::of_buffer(&mut result)).map(drop)
+    }));
+}
+
+/// The worker leaves: drops its state, if it has one. Nobody listens any more, so a panic is not reported.
+pub(crate) fn drop_state() {
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(state::take()))).map_err(drop_payload);
 }

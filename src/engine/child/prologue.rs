@@ -2,7 +2,7 @@
 //! end.
 
 use super::calls::ParentCalls;
-use super::hooks::run_hook;
+use super::hooks::{self, run_hook};
 use super::worker::{self, Worker};
 use super::{output, panics};
 use crate::engine::wire::message::{self, HostSignals, Settings};
@@ -113,12 +113,16 @@ pub(crate) fn run(start: NewWorker) -> ! {
     pair.stage().store(READY, Release);
     worker.tell_ready();
     failpoint!("worker-ready");
+    if let Some(hook) = settings.worker_state {
+        hooks::make_state_by(hook, calls);
+    }
     worker.work();
     failpoint!("worker-leaving");
     if let Some(hook) = &settings.on_worker_exit {
         // The parent no longer listens, so a failure is not reported.
         let _ = run_hook(hook, calls);
     }
+    hooks::drop_state();
     output::write_all_and_end_soon();
     failpoint!("worker-left");
     process::exit_now(0)

@@ -88,6 +88,8 @@ pub(crate) struct Settings {
     pub(crate) preload: Option<Hook>,
     pub(crate) on_worker_start: Option<Hook>,
     pub(crate) on_worker_exit: Option<Hook>,
+    /// Makes the state of a worker, before its first piece that asks.
+    pub(crate) worker_state: Option<Hook>,
     pub(crate) warm_memory_bytes: u64,
     /// The most bytes of a result; `None` for the default of this machine.
     pub(crate) max_result_bytes: Option<u64>,

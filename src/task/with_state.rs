@@ -1,0 +1,69 @@
+//! Pieces that use the state of their worker: [`Task::call_with`] and [`Task::run_with`].
+
+use super::Task;
+use crate::backend::Site;
+use crate::codec::call::Call;
+use crate::codec::state::{self, StateType};
+use crate::codec::value::Value;
+use crate::error::ErrorKind;
+use std::panic::Location;
+
+impl<R> Task<R> {
+    /// The workers of its pool make a state of this type.
+    pub(crate) fn with_state(mut self, made: Option<StateType>) -> Self {
+        self.state = made;
+        self
+    }
+
+    /// Why a piece cannot have a state of type `S`, if it cannot.
+    fn lacks_state<S: 'static>(&self) -> Option<String> {
+        let (wanted, wanted_name) = state::type_of::<S>();
+        match self.state.map(|made| made()) {
+            Some((made, _)) if made == wanted => None,
+            Some((_, name)) => {
+                Some(format!("never began: it needs a state of type `{wanted_name}`, and its pool makes `{name}`"))
+            }
+            None if self.backend.runs_in_caller() => Some(format!(
+                "never began: it needs a worker's state of type `{wanted_name}`, and its task has no workers: use try_new or try_task"
+            )),
+            None => Some(format!(
+                "never began: it needs a state of type `{wanted_name}`, and its pool makes none: set worker_state"
+            )),
+        }
+    }
+
+    #[cold]
+    fn add_stateless(&self, site: Site, message: String) {
+        self.pieces.set(self.pieces.get() + 1);
+        self.backend.add_failed(self.key, site, ErrorKind::Config, message);
+    }
+}
+
+impl<R: Value> Task<R> {
+    /// Hands out a piece that uses its worker's state: `function(&mut state, argument)`. Else as [`call`](Self::call).
+    ///
+    /// The state is made by the pool's [`worker_state`](crate::PoolBuilder::worker_state), which has an example, once in each worker and
+    /// before its first piece that asks for it. If that fails, so does the piece, and the next one tries anew. A piece that panics leaves no
+    /// state, and the next one has a new one.
+    ///
+    /// Where the pool makes no state, or one of another type, and without a pool, the piece ends in [`Config`](ErrorKind::Config) and
+    /// never begins.
+    #[track_caller]
+    pub fn call_with<S: 'static, A: Value>(&self, function: fn(&mut S, A) -> R, argument: A) {
+        let site = Site { call: Call::of_argument_with_state(function), location: Location::caller() };
+        match self.lacks_state::<S>() {
+            Some(message) => self.add_stateless(site, message),
+            None => self.add_argument(site, argument),
+        }
+    }
+
+    /// Hands out a piece that uses its worker's state: `function(&mut state, start, end)`. Else as [`call_with`](Self::call_with).
+    #[track_caller]
+    pub fn run_with<S: 'static, A: Value, B: Value>(&self, function: fn(&mut S, A, B) -> R, start: A, end: B) {
+        let site = Site { call: Call::of_pair_with_state(function), location: Location::caller() };
+        match self.lacks_state::<S>() {
+            Some(message) => self.add_stateless(site, message),
+            None => self.add_pair(site, &(start, end)),
+        }
+    }
+}
