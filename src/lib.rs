@@ -109,6 +109,8 @@ pub mod fuzz {
     pub use crate::journal::fuzz::journal;
 }
 
+#[cfg(feature = "stream")]
+pub use crate::task::stream::{ResultBytes, Results, ResultsCompleted};
 pub use crate::{
     codec::{
         Format,
@@ -130,6 +132,7 @@ pub use crate::{
     stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},
     task::{
         Task,
+        awaited::Get,
         canceller::Canceller,
         iter::{Iter, IterCompleted},
         map::{Map, MapUnordered},

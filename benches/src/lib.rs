@@ -42,6 +42,8 @@ pub enum Who {
     Serial,
     /// rayon's pool of threads, which steal work from each other.
     Rayon,
+    /// tokio's threads for what blocks.
+    Tokio,
     /// Threads that get work through crossbeam's channels.
     Crossbeam,
     /// Processes that get work through ipc-channel's channels.
@@ -56,11 +58,12 @@ pub enum Who {
 
 impl Who {
     /// All of them, in the order of the table's columns.
-    pub const ALL: [Who; 9] = [
+    pub const ALL: [Who; 10] = [
         Who::Multicore,
         Who::Floor,
         Who::Serial,
         Who::Rayon,
+        Who::Tokio,
         Who::Crossbeam,
         Who::IpcChannel,
         Who::Procspawn,
@@ -75,6 +78,7 @@ impl Who {
             Who::Floor => "floor",
             Who::Serial => "serial",
             Who::Rayon => "rayon",
+            Who::Tokio => "tokio",
             Who::Crossbeam => "crossbeam",
             Who::IpcChannel => "ipc-channel",
             Who::Procspawn => "procspawn",

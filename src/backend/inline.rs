@@ -6,8 +6,10 @@
 //! reach by a thread-local variable.
 
 use crate::backend::numbered::Numbered;
+use crate::backend::waking::Until;
 use crate::backend::{
-    Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings, Wanted,
+    Backend, Counts, Feeding, Finished, Outcomes, PAST_DEADLINE, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings,
+    Wanted,
 };
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
@@ -15,6 +17,7 @@ use crate::codec::note;
 use crate::codec::sink::Place;
 use crate::codec::{Encoded, Format};
 use crate::error::{Error, ErrorKind, PieceLabel};
+use crate::sys::clock;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -82,6 +85,7 @@ struct Attempts<'a> {
     call: Call,
     format: Format,
     limit: Option<Duration>,
+    deadline_ns: Option<u64>,
     retries: u32,
     retry_panics: bool,
     retry_failures: bool,
@@ -107,6 +111,7 @@ impl Inline {
             call: site.call,
             format: settings.format,
             limit: settings.limit_ns.map(NonZeroU64::get).map(Duration::from_nanos),
+            deadline_ns: settings.deadline_ns,
             retries: settings.retries,
             retry_panics: settings.retry_panics,
             retry_failures: settings.retry_failures,
@@ -182,14 +187,14 @@ impl Backend for Inline {
         self.pieces.lock().label(number)
     }
 
-    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, until: Until<'_>) -> Option<Outcomes> {
+        if until.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
             return None;
         }
         self.take(next).map(Outcomes::One)
     }
 
-    fn take_finished(&self, _: TaskKey, wanted: Wanted, _: Option<Instant>) -> Option<Finished> {
+    fn take_finished(&self, _: TaskKey, wanted: Wanted, _: Until<'_>) -> Option<Finished> {
         // Pieces finish in their order.
         let number = wanted.number();
         let settled = self.take(number)?;
@@ -230,6 +235,11 @@ impl Backend for Inline {
     }
 
     /// The same: nobody kills the caller.
+    fn abandon(&self, task: TaskKey) {
+        self.cancel(task);
+    }
+
+    /// The same.
     fn stop(&self, task: TaskKey, why: Stop) {
         match why {
             Stop::Cancelled => self.cancel(task),
@@ -289,6 +299,10 @@ impl Attempts<'_> {
         if is_cancelled() {
             return Err((ErrorKind::Cancelled, "was cancelled".to_string()));
         }
+        let is_late = || self.deadline_ns.is_some_and(|deadline_ns| deadline_ns <= clock::now_ns());
+        if is_late() {
+            return Err((ErrorKind::TimedOut, PAST_DEADLINE.to_string()));
+        }
         loop {
             ran.attempts += 1;
             // Only a piece that may start again needs its arguments once more.
@@ -307,7 +321,7 @@ impl Attempts<'_> {
                 Err((ErrorKind::Failed, _)) => self.retry_failures,
                 _ => false,
             };
-            if !may_help || ran.attempts > self.retries || is_cancelled() {
+            if !may_help || ran.attempts > self.retries || is_cancelled() || is_late() {
                 return outcome;
             }
         }

@@ -8,7 +8,9 @@
 
 pub(crate) mod inline;
 pub(crate) mod numbered;
+pub(crate) mod waking;
 
+use self::waking::Until;
 use crate::codec::Format;
 use crate::codec::bytes::{Handed, Reply};
 use crate::codec::call::Call;
@@ -19,14 +21,16 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The number of a task in its backend. It is never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TaskKey {
     pub(crate) index: u32,
     pub(crate) generation: u32,
 }
+
+/// What an error of a piece says that was not done by its task's deadline.
+pub(crate) const PAST_DEADLINE: &str = "was not done by the deadline of its task";
 
 /// How the pieces of a task are run.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +41,8 @@ pub(crate) struct TaskSettings {
     pub(crate) max_unread_bytes: Option<usize>,
     /// How long each piece may run.
     pub(crate) limit_ns: Option<NonZeroU64>,
+    /// When all of it that has no outcome ends, by `sys::clock`.
+    pub(crate) deadline_ns: Option<u64>,
     /// How many times a piece may start again after its worker was lost.
     pub(crate) retries: u32,
     /// A panic counts as a lost worker.
@@ -255,24 +261,18 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     fn label(&self, task: TaskKey, number: usize) -> Option<PieceLabel>;
 
     /// Takes at least one outcome from piece `next` on, in order. Waits for the first one, but not
-    /// beyond the deadline: then `None`.
-    fn take_in_order(
-        &self,
-        task: TaskKey,
-        next: usize,
-        order: ReadOrder,
-        deadline: Option<Instant>,
-    ) -> Option<Outcomes>;
+    /// longer than `until`: then `None`. A waker is then kept, in place of an earlier one, or was woken.
+    fn take_in_order(&self, task: TaskKey, next: usize, order: ReadOrder, until: Until<'_>) -> Option<Outcomes>;
 
     /// The same, but gives parts of the piece's result while it runs, where the backend has them. `spare` is memory for a later
     /// part.
-    fn take_parts(&self, task: TaskKey, next: usize, _spare: &mut Vec<u8>, deadline: Option<Instant>) -> Option<Parts> {
-        self.take_in_order(task, next, ReadOrder::Next, deadline).map(Parts::Rest)
+    fn take_parts(&self, task: TaskKey, next: usize, _spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts> {
+        self.take_in_order(task, next, ReadOrder::Next, until).map(Parts::Rest)
     }
 
-    /// Takes the outcome of a piece that has finished. Waits for one, but not beyond the deadline, nor once the task is
+    /// Takes the outcome of a piece that has finished. Waits for one as [`take_in_order`](Self::take_in_order) does, but not once the task is
     /// [interrupted](Self::interrupt): then `None`. A backend that does not know the task returns its error.
-    fn take_finished(&self, task: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished>;
+    fn take_finished(&self, task: TaskKey, wanted: Wanted, until: Until<'_>) -> Option<Finished>;
 
     /// Takes the outcomes of the pieces that have finished and were not taken, some at a time, and waits for none. True if there may be
     /// more.
@@ -291,6 +291,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Cancels a task whose owner still holds it: what has not begun never begins, what runs is
     /// killed, and all of it fails.
     fn cancel(&self, task: TaskKey);
+
+    /// Abandons a task whose owner still holds it: all of it that has no outcome fails at once, what has not begun never begins, and
+    /// what runs ends unread.
+    fn abandon(&self, task: TaskKey);
 
     /// Stops a task whose owner still holds it: what has not begun never begins and fails for this reason, and what runs comes to its
     /// end.

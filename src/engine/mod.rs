@@ -7,7 +7,7 @@
 //! | `launch`     | how a fork server is started, the first and every later one                   |
 //! | `supervisor` | the parent's thread for what has no waiter                                    |
 //! | `shared`     | the pool as its tasks know it: the scheduler's lock                           |
-//! | `wait`       | how a caller waits                                                            |
+//! | `wait`, `poll` | how a caller waits, or leaves its waker                                     |
 //! | `core`       | the scheduler, under the lock                                                 |
 //! | `policy`     | decisions: numbers in, verdicts out                                           |
 //! | `link`       | one worker as the parent sees it: its rings and the pieces that it holds      |
@@ -24,6 +24,7 @@ mod link;
 mod observe;
 mod piece;
 mod policy;
+mod poll;
 mod report;
 mod shared;
 mod start;

@@ -16,6 +16,7 @@ use super::core::{Closed, Core, NextFinished, Want};
 use super::policy::pace;
 use super::report;
 use super::unpark::Wake;
+use crate::backend::waking::Until;
 use crate::backend::{
     Backend, Counts, Feeding, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, Stop, TaskKey, TaskSettings,
     Wanted, Workers,
@@ -33,7 +34,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// At most 256 outcomes, or 64 KiB, are taken under one lock: what was taken escapes the limit on unread
 /// results (usually 64 MiB), so it must be little. With a tenth, the lock would be a visible part of the cost.
@@ -199,12 +200,12 @@ impl Shared {
             return;
         }
         self.with(|core| core.waits_for_room(true));
-        self.wait(task, Want::Room, None, |core| core.has_room_in_queue().then_some(()));
+        self.wait(task, Want::Room, Until::Outcome, |core| core.has_room_in_queue().then_some(()));
         self.with(|core| core.waits_for_room(false));
     }
 
     /// Takes the pieces of a task that has ended back from the workers.
-    fn stop_task(&self, task: TaskKey, kill: bool) {
+    pub(super) fn stop_task(&self, task: TaskKey, kill: bool) {
         let mut next = Some(0);
         while let Some(seat) = next {
             next = self.with(|core| core.stop_task(task, kill, seat)).flatten();
@@ -279,13 +280,7 @@ impl Backend for Shared {
         self.with(|core| core.label(task, number))?
     }
 
-    fn take_in_order(
-        &self,
-        key: TaskKey,
-        next: usize,
-        order: ReadOrder,
-        deadline: Option<Instant>,
-    ) -> Option<Outcomes> {
+    fn take_in_order(&self, key: TaskKey, next: usize, order: ReadOrder, until: Until<'_>) -> Option<Outcomes> {
         if !process::is_current(self.owner) {
             return Some(Outcomes::One(Settled::Failed(foreign())));
         }
@@ -293,14 +288,14 @@ impl Backend for Shared {
             ReadOrder::All => Want::InOrder(next),
             ReadOrder::Next => Want::Piece(next),
         };
-        self.wait(key, want, deadline, |core| core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
+        self.wait(key, want, until, |core| core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
     }
 
-    fn take_parts(&self, key: TaskKey, next: usize, spare: &mut Vec<u8>, deadline: Option<Instant>) -> Option<Parts> {
+    fn take_parts(&self, key: TaskKey, next: usize, spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts> {
         if !process::is_current(self.owner) {
             return Some(Parts::Rest(Outcomes::One(Settled::Failed(foreign()))));
         }
-        self.wait(key, Want::Piece(next), deadline, |core| {
+        self.wait(key, Want::Piece(next), until, |core| {
             if let Some(part) = core.take_part(key, next, spare) {
                 return Some(Parts::Part(part));
             }
@@ -308,7 +303,7 @@ impl Backend for Shared {
         })
     }
 
-    fn take_finished(&self, key: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished> {
+    fn take_finished(&self, key: TaskKey, wanted: Wanted, until: Until<'_>) -> Option<Finished> {
         if !process::is_current(self.owner) {
             let (number, settled) = (wanted.number(), Settled::Failed(foreign()));
             return Some(Finished { number, settled, attempts: 0, took_ns: 0 });
@@ -333,7 +328,7 @@ impl Backend for Shared {
             Some(Ok(task.told_of(number, settled)))
         };
         loop {
-            match self.wait(key, want, deadline, look)? {
+            match self.wait(key, want, until, look)? {
                 Ok(finished) => return Some(finished),
                 Err(true) => {}
                 Err(false) => return None,
@@ -398,6 +393,12 @@ impl Backend for Shared {
     fn cancel(&self, task: TaskKey) {
         if self.with(|core| core.cancel_task(task)) == Some(true) {
             self.stop_task(task, true);
+        }
+    }
+
+    fn abandon(&self, task: TaskKey) {
+        if self.with(|core| core.cancel_task(task)) == Some(true) {
+            self.stop_task(task, false);
         }
     }
 

@@ -6,11 +6,14 @@
 //! | `PARKED`  | does not lead: it sleeps on its own condition variable | `woken` and a notification |
 //! | `POLLING` | leads: it sleeps in the callers' epoll               | the callers' eventfd     |
 //!
+//! A caller that does not wait leaves its waker instead: it is taken from the task when it is to be woken, so each is woken once.
+//!
 //! Invariant: `parked` is written by its own thread under the scheduler's lock, and read by others under it. So the
 //! thread that settles a piece knows whether its waiter must be woken. The waking itself comes after the lock is
 //! released, by way of [`Wakes`]. There `unpark` reads `parked` once more: if it has changed, the waiter has looked
 //! under the lock meanwhile, so the wake-up is spare and costs one more look.
 
+use crate::backend::waking::KeptWaker;
 use crate::sys::event::Kick;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -82,10 +85,25 @@ impl Unparker {
     }
 }
 
+/// A waker that a caller has left with its task.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) waker: KeptWaker,
+    /// Its caller wants the next outcome as soon as possible.
+    pub(crate) is_eager: bool,
+}
+
+/// How a caller is woken.
+#[derive(Debug)]
+pub(crate) enum Sleeper {
+    Thread(Arc<Unparker>),
+    Waker(Registered),
+}
+
 /// The waiter that must be woken because a piece was settled.
 #[derive(Debug)]
 #[must_use = "a waiter that is not woken sleeps for ever"]
-pub(crate) struct Wake(pub(crate) Option<Arc<Unparker>>);
+pub(crate) struct Wake(pub(crate) Option<Sleeper>);
 
 impl Wake {
     pub(crate) const NOBODY: Wake = Wake(None);
@@ -93,36 +111,78 @@ impl Wake {
     /// That waiter, if it sleeps.
     #[inline]
     pub(crate) fn of(unparker: &Arc<Unparker>) -> Wake {
-        Wake(unparker.must_be_woken().then(|| Arc::clone(unparker)))
+        Wake(unparker.must_be_woken().then(|| Sleeper::Thread(Arc::clone(unparker))))
     }
 }
 
-/// The waiters that are to be woken once the lock is released.
+/// Whether callers have left wakers with their tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Polled {
+    No,
+    /// All of them want all of their tasks: they need not be woken for each piece.
+    Patiently,
+    Eagerly,
+}
+
+/// The waiters that are to be woken once the lock is released, and the number of wakers that tasks keep.
 #[derive(Debug, Default)]
 #[must_use = "a waiter that is not woken sleeps for ever"]
-pub(crate) struct Wakes(Vec<Arc<Unparker>>);
+pub(crate) struct Wakes {
+    sleepers: Vec<Sleeper>,
+    /// Those that are registered and were neither woken nor dropped, and the eager ones of them.
+    registered: usize,
+    eager: usize,
+}
 
 impl Wakes {
     #[inline]
     pub(crate) fn add(&mut self, wake: Wake) {
-        if let Some(unparker) = wake.0 {
-            self.0.push(unparker);
+        if let Some(sleeper) = wake.0 {
+            if let Sleeper::Waker(registered) = &sleeper {
+                self.forget(registered);
+            }
+            self.sleepers.push(sleeper);
+        }
+    }
+
+    /// A task keeps this waker from now on.
+    pub(crate) fn note(&mut self, registered: &Registered) {
+        self.registered += 1;
+        self.eager += usize::from(registered.is_eager);
+    }
+
+    /// It does not keep this one any more.
+    pub(crate) fn forget(&mut self, registered: &Registered) {
+        self.registered -= 1;
+        self.eager -= usize::from(registered.is_eager);
+    }
+
+    /// Whether tasks keep wakers, and whether one of these is eager.
+    pub(crate) fn polled(&self) -> Polled {
+        match (self.registered, self.eager) {
+            (0, _) => Polled::No,
+            (_, 0) => Polled::Patiently,
+            _ => Polled::Eagerly,
         }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sleepers.is_empty()
     }
 
+    /// Those that are to be woken.
     pub(crate) fn take(&mut self) -> Wakes {
-        Wakes(std::mem::take(&mut self.0))
+        Wakes { sleepers: std::mem::take(&mut self.sleepers), ..Wakes::default() }
     }
 
     /// Wakes all of them. Without the lock.
     pub(crate) fn unpark_all(self, kick: &Kick) {
-        for unparker in self.0 {
-            unparker.unpark(kick);
+        for sleeper in self.sleepers {
+            match sleeper {
+                Sleeper::Thread(unparker) => unparker.unpark(kick),
+                Sleeper::Waker(registered) => registered.waker.wake(),
+            }
         }
     }
 }

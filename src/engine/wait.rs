@@ -2,8 +2,9 @@
 
 use super::core::{Core, Observer, Waiter, Want, number};
 use super::shared::{Guard, Shared};
-use super::unpark::Unparker;
+use super::unpark::{Sleeper, Unparker, Wake};
 use crate::backend::TaskKey;
+use crate::backend::waking::Until;
 use crate::failpoint::failpoint;
 use crate::protocol::lead::WaiterId;
 use crate::sys::spin::Spin;
@@ -34,35 +35,23 @@ fn unparker() -> Arc<Unparker> {
 
 impl Shared {
     /// Waits until `ready` gives something, collecting for all while this caller leads. `None` at the
-    /// deadline.
+    /// deadline, or if a waker is kept instead.
     pub(super) fn wait<T>(
         &self,
         key: TaskKey,
         want: Want,
-        deadline: Option<Instant>,
+        until: Until<'_>,
         mut ready: impl FnMut(&mut Core) -> Option<T>,
     ) -> Option<T> {
+        if let Some(waker) = until.waker() {
+            return self.poll(key, want, waker, ready);
+        }
         let mut core = self.lock();
         core.collect();
         let mut value = ready(&mut core);
         let mut spin = Spin::new();
-        // What is quick comes while the caller would still be setting itself up to wait. A leader needs no
-        // help. The leader wakes callers that already wait.
-        if value.is_none() && !core.waiters().has_leader() {
-            loop {
-                self.release(core);
-                let looks_on = spin.pause();
-                core = self.lock();
-                if !looks_on {
-                    break;
-                }
-                if core.collect() {
-                    value = ready(&mut core);
-                }
-                if value.is_some() {
-                    break;
-                }
-            }
+        if value.is_none() {
+            (core, value) = self.look_briefly(core, &mut spin, &mut ready);
         }
         if value.is_some() {
             core.reader_came(key);
@@ -70,7 +59,7 @@ impl Shared {
             self.release(core);
             return value;
         }
-        Wait::enter(self, core, key, want).until(spin, deadline, ready)
+        Wait::enter(self, core, key, want).until(spin, until.deadline(), ready)
     }
 }
 
@@ -85,6 +74,7 @@ struct Wait<'a> {
 
 impl<'a> Wait<'a> {
     fn enter(shared: &'a Shared, mut core: Guard<'a>, key: TaskKey, want: Want) -> Self {
+        core.unregister(key);
         let unparker = unparker();
         let id = core.waiters().enter(Waiter { unparker: Arc::clone(&unparker), want });
         if want != Want::Room
@@ -226,7 +216,7 @@ impl Drop for Wait<'_> {
         let (next, has_leader) =
             (core.waiters().leave(id).map(|next| Arc::clone(&next.unparker)), core.waiters().has_leader());
         if let Some(next) = next {
-            core.wakes().add(super::unpark::Wake(Some(next)));
+            core.wakes().add(Wake(Some(Sleeper::Thread(next))));
         } else if !has_leader {
             let observer = core.unattended();
             core.attend(observer, true);

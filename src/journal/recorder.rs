@@ -2,7 +2,7 @@
 //!
 //! | thread        | does                                                                      | sleeps in            |
 //! |---------------|---------------------------------------------------------------------------|----------------------|
-//! | the caller    | hands pieces out: those that an earlier run has recorded have their outcome at once, the others go to the inner backend | `callers`, for an outcome |
+//! | the caller    | hands pieces out: those that an earlier run has recorded have their outcome at once, the others go to the inner backend | `callers`, for an outcome; or it leaves its waker |
 //! | the writer    | takes outcomes from the inner backend, records, syncs, and then settles   | the inner backend, for an outcome; `writer`, for anything else |
 //! | of a confirmer| leaves what is to be confirmed                                            | never, but in its drop |
 //!
@@ -21,6 +21,7 @@ use super::identity::Identities;
 use super::pieces::{Outcome, Pieces, Standing};
 use super::settings::Durability;
 use crate::backend::numbered::Numbered;
+use crate::backend::waking::KeptWaker;
 use crate::backend::{Backend, Finished, Reader, Settled, TaskKey, TaskSettings};
 use crate::codec::call::Call;
 use crate::error::{Error, ErrorKind};
@@ -111,6 +112,8 @@ pub(super) struct State {
     holders: usize,
     is_task_open: bool,
     want: Option<Want>,
+    /// Of a caller that does not wait for that.
+    waker: Option<KeptWaker>,
     /// What the inner backend was told of the reader.
     told: Reader,
     is_interrupted: bool,
@@ -166,6 +169,7 @@ impl State {
             holders: 1,
             is_task_open: true,
             want: None,
+            waker: None,
             told: Reader::default(),
             is_interrupted: false,
             is_taking: false,
@@ -324,6 +328,16 @@ impl Recorder {
         drop(state);
         if let Some(reader) = reader {
             self.inner.tell_reader(self.key, reader);
+        }
+    }
+
+    /// Wakes the caller, wherever it is.
+    fn wake_callers(&self, mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        self.callers.notify_all();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 

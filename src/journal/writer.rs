@@ -16,6 +16,7 @@ use super::log::{Fault, Log};
 use super::recorder::{Order, Recorder, Unsynced};
 use super::settings::Durability;
 use super::storage::Storage;
+use crate::backend::waking::Until;
 use crate::backend::{Finished, Reader, Settled, Wanted};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
@@ -119,7 +120,7 @@ impl Writer {
         if let Some(reader) = reader {
             inner.tell_reader(*key, reader);
         }
-        let finished = inner.take_finished(*key, Wanted::First { lowest: 0 }, deadline);
+        let finished = inner.take_finished(*key, Wanted::First { lowest: 0 }, Until::at(deadline));
         self.recorder.has_taken();
         if let Some(finished) = finished {
             let mut all = vec![finished];

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Cancels or stops a task whose owner waits for it; made by [`Task::canceller`](crate::Task::canceller).
-/// [`cancel`](Self::cancel) kills what runs, [`stop`](Self::stop) lets it end.
+/// [`cancel`](Self::cancel) kills what runs, [`stop`](Self::stop) lets it end, and [`abandon`](Self::abandon) does not wait for it.
 ///
 /// ```
 /// let task = multicore::Task::<u64>::new_or_inline();
@@ -33,6 +33,25 @@ impl Canceller {
     /// Without a pool, the piece that runs comes to its end. A task that has ended is not touched.
     pub fn cancel(&self) {
         self.backend.cancel(self.key);
+    }
+
+    /// Abandons the task, as if its owner dropped it: every piece without an outcome ends in
+    /// [`Cancelled`](crate::ErrorKind::Cancelled) at once, so the owner waits no longer. Pieces that have not begun never begin; those that
+    /// run come to their end and nobody reads what they give. No worker is killed. Without a pool, the piece that runs comes to its
+    /// end. A task that has ended is not touched.
+    ///
+    /// ```
+    /// let task = multicore::Task::<u64>::new_or_inline();
+    /// task.run(|a: u64, b: u64| a + b, 1, 2);
+    /// let canceller = task.canceller();
+    /// // In a server whose client has gone, say.
+    /// canceller.abandon();
+    /// if let Err(error) = task.get() {
+    ///     assert_eq!(error.kind(), multicore::ErrorKind::Cancelled);
+    /// }
+    /// ```
+    pub fn abandon(&self) {
+        self.backend.abandon(self.key);
     }
 
     /// Stops the task in order. Pieces that have not begun never begin and end in [`Cancelled`](crate::ErrorKind::Cancelled),

@@ -1,5 +1,6 @@
 //! Collecting a task's results: waiting for them, decoding them, writing them.
 
+use crate::backend::waking::Until;
 use crate::backend::{Finished, Outcomes, Parts, ReadOrder, Settled, Wanted};
 use crate::codec::bytes::Reply;
 use crate::codec::error::{CodecError, guarded};
@@ -50,7 +51,7 @@ impl<R: Value> Task<R> {
         let (mut results, mut next) = (Vec::with_capacity(left), 0);
         while results.len() < left {
             next = self.next_from(next);
-            let Some(batch) = self.take_in_order(next, ReadOrder::All, None) else { break };
+            let Some(batch) = self.take_in_order(next, ReadOrder::All, Until::Outcome) else { break };
             for settled in batch {
                 results.push(self.decode(next, settled));
                 next += 1;
@@ -71,7 +72,7 @@ impl<R: Value> Task<R> {
         reader::check(&self, "write_to writes")?;
         self.bound_unread();
         let (mut cursor, mut written) = (Cursor::new(&self), 0);
-        while let Some(chunk) = cursor.next(&self) {
+        while let Some(chunk) = cursor.next(&self, Until::Outcome) {
             let chunk = chunk?;
             let (bytes, number) = (chunk.bytes.as_slice(), chunk.number);
             writer.write_all(bytes).map_err(|error| {
@@ -90,7 +91,7 @@ impl<R: Value> Task<R> {
         let (mut results, mut next) = (Vec::with_capacity(left), 0);
         while results.len() < left {
             next = self.next_from(next);
-            let Some(batch) = self.take_in_order(next, ReadOrder::All, deadline) else {
+            let Some(batch) = self.take_in_order(next, ReadOrder::All, Until::at(deadline)) else {
                 return Err(self.taken() + results.len());
             };
             let before = results.len();
@@ -114,27 +115,27 @@ impl<R: Value> Task<R> {
     }
 
     #[inline(always)]
-    pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
+    pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, until: Until<'_>) -> Option<Outcomes> {
         if let Some(kept) = self.early.as_ref().and_then(|early| early.take_kept()) {
             return Some(kept);
         }
-        let taken = self.backend.take_in_order(self.key, next, order, deadline);
+        let taken = self.backend.take_in_order(self.key, next, order, until);
         self.tell_progress();
         taken
     }
 
-    pub(super) fn take_parts(&self, next: usize, spare: &mut Vec<u8>) -> Option<Parts> {
+    pub(super) fn take_parts(&self, next: usize, spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts> {
         if let Some(kept) = self.early.as_ref().and_then(|early| early.take_kept()) {
             return Some(Parts::Rest(kept));
         }
-        let taken = self.backend.take_parts(self.key, next, spare, None);
+        let taken = self.backend.take_parts(self.key, next, spare, until);
         self.tell_progress();
         taken
     }
 
-    pub(super) fn take_finished(&mut self) -> Option<(usize, Settled)> {
+    pub(super) fn take_finished(&mut self, until: Until<'_>) -> Option<(usize, Settled)> {
         let wanted = Wanted::First { lowest: self.next_from(0) };
-        let Finished { number, settled, .. } = self.backend.take_finished(self.key, wanted, None)?;
+        let Finished { number, settled, .. } = self.backend.take_finished(self.key, wanted, until)?;
         self.tell_progress();
         Some(self.takes(number, settled))
     }

@@ -1,10 +1,12 @@
 //! The results of a task one by one: in `run` order, or as they come.
 
+use crate::backend::waking::Until;
 use crate::backend::{Outcomes, ReadOrder};
 use crate::codec::value::Value;
 use crate::error::Error;
 use crate::task::Task;
 use std::iter::FusedIterator;
+use std::task::Poll;
 
 impl<R: Value> Task<R> {
     /// Waits for the piece that finishes first of those not taken yet, and gives its number and result. `None` if all that
@@ -31,15 +33,23 @@ impl<R: Value> Task<R> {
     /// # Ok::<(), multicore::Error>(())
     /// ```
     pub fn next_completed(&mut self) -> Option<(usize, Result<R, Error>)> {
+        match self.next_completed_until(Until::Outcome) {
+            Poll::Ready(next) => next,
+            Poll::Pending => None,
+        }
+    }
+
+    /// The same. Pending if there is none until then.
+    pub(super) fn next_completed_until(&mut self, until: Until<'_>) -> Poll<Option<(usize, Result<R, Error>)>> {
         if let Some(next) = self.next_kept() {
-            return Some(next);
+            return Poll::Ready(Some(next));
         }
         self.bound_unread();
         if self.left_to_finish() == 0 {
-            return None;
+            return Poll::Ready(None);
         }
-        let (number, settled) = self.take_finished()?;
-        Some((number, self.decode(number, settled)))
+        let Some((number, settled)) = self.take_finished(until) else { return Poll::Pending };
+        Poll::Ready(Some((number, self.decode(number, settled))))
     }
 
     /// The results in `run` order, each as soon as it and those before it are there.
@@ -71,25 +81,38 @@ pub struct Iter<R> {
     left: usize,
 }
 
-impl<R: Value> Iterator for Iter<R> {
-    type Item = Result<R, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<R: Value> Iter<R> {
+    /// The next result. Pending if it is not there until then.
+    #[inline]
+    pub(super) fn next_until(&mut self, until: Until<'_>) -> Poll<Option<Result<R, Error>>> {
         if self.left == 0 {
             self.task.end_progress();
-            return None;
+            return Poll::Ready(None);
         }
         let settled = match self.batch.next() {
             Some(settled) => settled,
             None => {
                 self.next = self.task.next_from(self.next);
-                self.batch = self.task.take_in_order(self.next, ReadOrder::Next, None)?.into_iter();
-                self.batch.next()?
+                let taken = self.task.take_in_order(self.next, ReadOrder::Next, until);
+                self.batch = taken.unwrap_or(Outcomes::Many(Vec::new())).into_iter();
+                let Some(settled) = self.batch.next() else { return Poll::Pending };
+                settled
             }
         };
         self.next += 1;
         self.left -= 1;
-        Some(self.task.decode(self.next - 1, settled))
+        Poll::Ready(Some(self.task.decode(self.next - 1, settled)))
+    }
+}
+
+impl<R: Value> Iterator for Iter<R> {
+    type Item = Result<R, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.next_until(Until::Outcome) {
+            Poll::Ready(next) => next,
+            Poll::Pending => None,
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -107,15 +130,26 @@ pub struct IterCompleted<R> {
     task: Task<R>,
 }
 
+impl<R: Value> IterCompleted<R> {
+    /// The next outcome. Pending if there is none until then.
+    #[inline]
+    pub(super) fn next_until(&mut self, until: Until<'_>) -> Poll<Option<(usize, Result<R, Error>)>> {
+        let next = self.task.next_completed_until(until);
+        if matches!(next, Poll::Ready(None)) {
+            self.task.end_progress();
+        }
+        next
+    }
+}
+
 impl<R: Value> Iterator for IterCompleted<R> {
     type Item = (usize, Result<R, Error>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.task.next_completed();
-        if next.is_none() {
-            self.task.end_progress();
+        match self.next_until(Until::Outcome) {
+            Poll::Ready(next) => next,
+            Poll::Pending => None,
         }
-        next
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

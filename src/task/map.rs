@@ -2,6 +2,7 @@
 
 use super::Task;
 use super::feeder::Feeder;
+use crate::backend::waking::Until;
 use crate::backend::{Finished, Settled, Site};
 use crate::codec::call::Call;
 use crate::codec::value::Value;
@@ -169,7 +170,7 @@ where
         self.finished = task.take_all_finished().into_iter();
         match self.finished.next() {
             Some(Finished { number, settled, .. }) => Some(task.takes(number, settled)),
-            None => task.take_finished(),
+            None => task.take_finished(Until::Outcome),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here depends on which backend runs the pieces.
 
+pub(crate) mod awaited;
 #[cfg(feature = "indicatif")]
 mod bar;
 mod batch;
@@ -18,6 +19,8 @@ pub(crate) mod map;
 mod next;
 pub(crate) mod progress;
 pub(crate) mod reader;
+#[cfg(feature = "stream")]
+pub(crate) mod stream;
 mod taken;
 mod unread;
 mod with_state;
@@ -98,6 +101,8 @@ pub struct Task<R> {
     whole_pieces: bool,
     /// What its workers make for pieces that ask.
     state: Option<StateType>,
+    /// What runs when it is dropped is killed.
+    kills_on_drop: bool,
     /// The number of pieces that were handed out.
     pieces: Cell<usize>,
     /// What the caller has taken before the task is collected; most tasks have nothing.
@@ -130,6 +135,7 @@ impl<R> Task<R> {
             refusal: None,
             whole_pieces: false,
             state: None,
+            kills_on_drop: false,
             pieces: Cell::new(0),
             early: None,
             reporter: None,
@@ -552,7 +558,7 @@ impl<R: Value> Task<R> {
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
         self.end_progress();
-        self.close(false);
+        self.close(self.kills_on_drop);
     }
 }
 

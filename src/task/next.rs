@@ -1,5 +1,6 @@
 //! The results of a task one by one, while more pieces are handed out.
 
+use crate::backend::waking::Until;
 use crate::backend::{Outcomes, ReadOrder};
 use crate::codec::value::Value;
 use crate::error::{Error, ErrorKind};
@@ -48,7 +49,7 @@ impl<R: Value> Task<R> {
             return None;
         }
         self.bound_unread();
-        let outcomes = self.take_in_order(self.next_from(0), ReadOrder::Next, None)?.into_iter();
+        let outcomes = self.take_in_order(self.next_from(0), ReadOrder::Next, Until::Outcome)?.into_iter();
         self.early.get_or_insert_default().keep(outcomes);
         self.next_kept()
     }
@@ -59,7 +60,7 @@ impl<R: Value> Task<R> {
             return None;
         }
         let first = self.next_from(0);
-        let outcomes = self.take_in_order(first, ReadOrder::Next, None)?;
+        let outcomes = self.take_in_order(first, ReadOrder::Next, Until::Outcome)?;
         self.early.get_or_insert_default().taken.add_many(first, outcomes.len());
         Some((first, outcomes))
     }

@@ -4,6 +4,7 @@
 //! [hands them on](Task::hands_parts_on).
 
 use super::Task;
+use crate::backend::waking::Until;
 use crate::backend::{Outcomes, Parts, ReadOrder, Settled};
 use crate::codec::bytes::Reply;
 use crate::codec::sink::Bytes;
@@ -65,8 +66,8 @@ impl Cursor {
         Cursor { batch: Outcomes::Many(Vec::new()).into_iter(), next: 0, left: task.left(), spare: Vec::new() }
     }
 
-    /// The next bytes, or the error of a piece. `None` at the end.
-    pub(super) fn next<R: Value>(&mut self, task: &Task<R>) -> Option<Result<Chunk, Error>> {
+    /// The next bytes, or the error of a piece. `None` at the end, or if there are none until then.
+    pub(super) fn next<R: Value>(&mut self, task: &Task<R>, until: Until<'_>) -> Option<Result<Chunk, Error>> {
         loop {
             if self.left == 0 {
                 return None;
@@ -80,16 +81,22 @@ impl Cursor {
             }
             self.next = task.next_from(self.next);
             if !task.hands_parts_on() {
-                self.batch = task.take_in_order(self.next, ReadOrder::Next, None)?.into_iter();
+                self.batch = task.take_in_order(self.next, ReadOrder::Next, until)?.into_iter();
                 continue;
             }
-            match task.take_parts(self.next, &mut self.spare)? {
+            match task.take_parts(self.next, &mut self.spare, until)? {
                 Parts::Part(bytes) => {
                     return Some(Ok(Chunk { number: self.next, bytes: Reply::Heap(bytes), is_part: true }));
                 }
                 Parts::Rest(outcomes) => self.batch = outcomes.into_iter(),
             }
         }
+    }
+
+    /// True if nothing more comes.
+    #[cfg_attr(not(feature = "stream"), allow(dead_code))]
+    pub(super) fn is_at_end(&self) -> bool {
+        self.left == 0
     }
 
     /// Takes the memory of bytes that were read.
@@ -160,7 +167,7 @@ impl<R: Value> Reader<R> {
                 return Err(io::Error::other(error));
             }
         }
-        match self.cursor.next(&self.task) {
+        match self.cursor.next(&self.task, Until::Outcome) {
             Some(Ok(chunk)) => (self.chunk, self.read) = (Some(chunk), 0),
             Some(Err(error)) => {
                 self.end();

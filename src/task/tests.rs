@@ -1,12 +1,12 @@
 //! Tasks on a played backend: what they ask of it, and what they make of its answers.
 
 use super::*;
+use crate::backend::waking::Until;
 use crate::backend::{Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Stop, Wanted};
 use crate::codec::bytes::Reply;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 /// What was asked of the backend.
 #[derive(Debug, PartialEq)]
@@ -83,12 +83,12 @@ impl Backend for Played {
     }
 
     /// Batches of at most three.
-    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, _: Option<Instant>) -> Option<Outcomes> {
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, _: Until<'_>) -> Option<Outcomes> {
         let batch: Vec<_> = (next..next + 3).map_while(|number| self.settled(number)).collect();
         (!batch.is_empty()).then_some(Outcomes::Many(batch))
     }
 
-    fn take_finished(&self, _: TaskKey, wanted: Wanted, _: Option<Instant>) -> Option<Finished> {
+    fn take_finished(&self, _: TaskKey, wanted: Wanted, _: Until<'_>) -> Option<Finished> {
         let number = self.finish.lock().pop().unwrap_or(wanted.number());
         self.settled(number).map(|settled| Finished { number, settled, attempts: 1, took_ns: 0 })
     }
@@ -112,6 +112,8 @@ impl Backend for Played {
     fn reuse(&self, _: Vec<u8>) {}
 
     fn cancel(&self, _: TaskKey) {}
+
+    fn abandon(&self, _: TaskKey) {}
 
     fn stop(&self, _: TaskKey, _: Stop) {}
 

@@ -1,5 +1,6 @@
 //! Ends of a task that read no result, or join them.
 
+use crate::backend::waking::Until;
 use crate::backend::{Outcomes, ReadOrder, Settled, inline};
 use crate::codec::value::Value;
 use crate::error::Error;
@@ -57,7 +58,9 @@ impl<R: Value> Task<R> {
         let left = self.left();
         while done < left {
             next = self.next_from(next);
-            let Some(batch) = self.take_in_order(next, ReadOrder::All, None) else { return Err(self.unfinished(done)) };
+            let Some(batch) = self.take_in_order(next, ReadOrder::All, Until::Outcome) else {
+                return Err(self.unfinished(done));
+            };
             let count = batch.len();
             read(next, batch)?;
             (next, done) = (next + count, done + count);

@@ -1,5 +1,6 @@
 //! The jobs, by subject.
 
+pub mod awaited;
 pub mod commands;
 pub mod faults;
 pub mod gate;
@@ -22,7 +23,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 15] = [
+pub const ALL: [(&str, Jobs); 16] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -35,6 +36,7 @@ pub const ALL: [(&str, Jobs); 15] = [
     ("journal", journal::jobs),
     ("lock", lock::jobs),
     ("map", map::jobs),
+    ("awaited", awaited::jobs),
     ("memory", memory::jobs),
     ("workers", workers::jobs),
     ("commands", commands::jobs),

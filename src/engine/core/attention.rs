@@ -20,6 +20,7 @@ use super::seats::Seats;
 use super::task_state::Want;
 use super::{Core, Phase, Waiter, dispatch};
 use crate::engine::policy::pace;
+use crate::engine::unpark::Polled;
 use crate::protocol::sleep::{Interest, Listening};
 use crate::sys::clock;
 
@@ -60,6 +61,8 @@ pub(crate) struct Need {
     pub(crate) is_worth_telling: bool,
     /// Callers rely on the one that leads, and the supervisor does not look.
     pub(crate) wants_guard: bool,
+    /// Callers have left wakers: while nobody waits they rely on the supervisor.
+    pub(crate) polled: Polled,
 }
 
 /// What a worker is asked to signal.
@@ -74,6 +77,10 @@ fn interest(observer: Observer, worker: View, need: Need) -> Interest {
         }
         Observer::CallerParks => Interest::NextReply(Listening::Caller),
         Observer::SupervisorParks if worker.is_streaming_out => Interest::NextReply(Listening::Supervisor),
+        Observer::SupervisorParks if need.polled == Polled::Patiently && worker.is_quick && worker.has_flagged => {
+            Interest::LowWater(Listening::Supervisor)
+        }
+        Observer::SupervisorParks if need.polled != Polled::No => Interest::NextReply(Listening::Supervisor),
         Observer::SupervisorParks if !need.is_worth_telling => Interest::Nothing,
         Observer::SupervisorParks if worker.has_flagged => Interest::LowWater(Listening::Supervisor),
         Observer::SupervisorParks => Interest::NextReply(Listening::Supervisor),
@@ -251,19 +258,26 @@ impl Core {
 
     /// Who looks while no caller waits.
     pub(crate) fn unattended(&self) -> Observer {
-        if self.lane.is_polled() { Observer::SupervisorPolls } else { Observer::SupervisorParks }
+        let is_alone = self.wakes.polled() == Polled::No;
+        if self.lane.is_polled() && is_alone { Observer::SupervisorPolls } else { Observer::SupervisorParks }
     }
 
     /// True if the observer relies on a signal, so that a look is needed.
     fn announce(&mut self, renew: bool) -> bool {
         self.owes_attention = false;
-        let is_patient = {
+        let polled = self.wakes.polled();
+        let is_patient = polled != Polled::Eagerly && {
             let mut waiters = self.waiters.iter();
             matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
         };
         let is_worth_telling = self.attention.observer() == Observer::SupervisorParks && self.is_worth_telling();
-        let wants_guard = self.guard.is_wanted(self.waiters.has_followers());
-        self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard }, renew)
+        let wants_guard = self.guard.is_wanted(self.has_followers());
+        self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard, polled }, renew)
+    }
+
+    /// True if callers rely on the one that leads.
+    pub(super) fn has_followers(&self) -> bool {
+        self.waiters.has_followers() || self.waiters.has_leader() && self.wakes.polled() != Polled::No
     }
 
     /// True if something could be done about a worker that runs low while nobody waits.
@@ -304,7 +318,11 @@ mod tests {
         let slow = View { is_quick: false, ..busy };
         let unflagged = View { has_flagged: false, ..busy };
         let streams = View { is_streaming_out: true, ..busy };
-        let need = |is_patient, is_worth_telling| Need { is_patient, is_worth_telling, wants_guard: false };
+        let need = |is_patient, is_worth_telling| {
+            let (wants_guard, polled) = (false, Polled::No);
+            Need { is_patient, is_worth_telling, wants_guard, polled }
+        };
+        let polled = |polled| Need { polled, ..need(false, false) };
         let guarded = Need { wants_guard: true, ..need(false, true) };
         let both = Listening::Both;
         let (caller, supervisor) = (Listening::Caller, Listening::Supervisor);
@@ -325,6 +343,11 @@ mod tests {
             (Observer::SupervisorParks, streams, need(false, false), Interest::NextReply(supervisor)),
             (Observer::SupervisorParks, busy, need(false, true), Interest::LowWater(supervisor)),
             (Observer::SupervisorParks, unflagged, need(false, true), Interest::NextReply(supervisor)),
+            (Observer::SupervisorParks, busy, polled(Polled::Eagerly), Interest::NextReply(supervisor)),
+            (Observer::SupervisorParks, busy, polled(Polled::Patiently), Interest::LowWater(supervisor)),
+            (Observer::SupervisorParks, slow, polled(Polled::Patiently), Interest::NextReply(supervisor)),
+            (Observer::SupervisorParks, unflagged, polled(Polled::Patiently), Interest::NextReply(supervisor)),
+            (Observer::SupervisorParks, idle, polled(Polled::Eagerly), Interest::Nothing),
         ] {
             assert_eq!(interest(observer, worker, need), expected, "{observer:?}, {worker:?}, {need:?}");
         }

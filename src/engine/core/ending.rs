@@ -12,7 +12,7 @@ use super::roster::Set;
 use super::seats::Seats;
 use super::task_state::TaskState;
 use super::{Core, Phase, ServerLink};
-use crate::backend::{Stop, TaskKey};
+use crate::backend::{Stop, TaskKey, TaskSettings};
 use crate::engine::policy::restart::RETRY_NS;
 use crate::engine::unpark::Wake;
 use crate::error::{Error, ErrorKind, PieceLabel};
@@ -65,11 +65,16 @@ impl Core {
     /// Cancels a task that its owner still holds: all of it that has no outcome fails. True if workers may hold pieces of
     /// it: [`stop_task`](Self::stop_task) follows.
     pub(crate) fn cancel_task(&mut self, key: TaskKey) -> bool {
+        self.end_task(key, &Reason::cancelled())
+    }
+
+    /// The same for another reason.
+    pub(super) fn end_task(&mut self, key: TaskKey, reason: &Arc<Reason>) -> bool {
         let Core { work, wakes, .. } = self;
         let Some(task) = work.tasks.get_mut(key) else { return false };
         let (is_held, before) = (task.held() > 0, task.queued());
         task.cancel();
-        task.end(&Reason::cancelled(), wakes, &mut work.trash);
+        task.end(reason, wakes, &mut work.trash);
         work.queue.changed(before, task.queued());
         work.ready.remove(key);
         self.wake_for_room();
@@ -125,13 +130,15 @@ impl Core {
         let Some(task) = self.work.tasks.get(key) else { return Closed { rest: None, is_held: false } };
         // Of a task that is over, none of its pieces is anywhere any more, unless it was cancelled.
         let is_held = task.held() > 0;
-        let amount = task.queued();
+        let (amount, deadline_ns) = (task.queued(), task.settings().deadline_ns);
         if task.done() < task.len() || self.work.ready.contains(key) {
             failpoint!("parent-task-closed");
             self.work.ready.remove(key);
         }
         self.work.queue.changed(amount, Waiting::default());
         self.wake_for_room();
+        self.unregister(key);
+        self.forget_deadline(key, deadline_ns);
         Closed { rest: self.work.tasks.close(key), is_held }
     }
 
@@ -412,7 +419,9 @@ impl Core {
     }
 }
 
-/// The error of a piece that is handed out after its task was cancelled.
-pub(super) fn cancelled(label: PieceLabel) -> Error {
-    Error::new(ErrorKind::Cancelled, "was cancelled").with_piece(label, 0)
+/// The error of a piece that is handed out after its task was cancelled, or after its deadline.
+pub(super) fn ended(settings: &TaskSettings, label: PieceLabel) -> Error {
+    let is_late = settings.deadline_ns.is_some_and(|deadline_ns| deadline_ns <= clock::now_ns());
+    let reason = if is_late { Reason::past_deadline() } else { Reason::cancelled() };
+    reason.error(label, 0)
 }

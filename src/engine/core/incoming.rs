@@ -103,7 +103,8 @@ impl Core {
             return false;
         }
         if task.is_cancelled() {
-            let wake = task.add_failed(site, ending::cancelled);
+            let settings = task.settings().clone();
+            let wake = task.add_failed(site, |label| ending::ended(&settings, label));
             self.wakes.add(wake);
             return false;
         }

@@ -19,6 +19,7 @@ mod alarm;
 mod attention;
 mod blocks;
 mod collect;
+mod deadlines;
 mod delayed;
 mod detached;
 mod direct_lane;
@@ -37,6 +38,7 @@ mod memory;
 mod open_results;
 mod overdue;
 mod phase;
+mod polled;
 mod queue;
 mod ready_queue;
 mod reason;
@@ -72,6 +74,7 @@ pub(crate) use self::worker_memory::FilesOf;
 use self::alarm::Alarm;
 use self::attention::{Attention, Guard};
 use self::collect::{Destination, Found};
+use self::deadlines::Deadlines;
 use self::delayed::Delayed;
 use self::detached::Detached;
 use self::direct_lane::DirectLane;
@@ -96,7 +99,7 @@ use super::policy::patience::Patience;
 use super::policy::recycle::LifeLimits;
 use super::policy::restart::EarlyDeaths;
 use super::unpark::{Unparker, Wakes};
-use crate::backend::{MemoryLimits, TaskKey, TaskSettings};
+use crate::backend::{MemoryLimits, TaskKey};
 use crate::error::{Error, PieceLabel};
 use crate::protocol::lead::Waiters;
 use crate::protocol::ring::Violation;
@@ -126,6 +129,7 @@ pub(crate) struct Epolls {
 pub(crate) struct Core {
     work: Work,
     delayed: Delayed,
+    deadlines: Deadlines,
     detached: Detached,
     seats: Seats,
     lane: DirectLane,
@@ -191,6 +195,7 @@ impl Core {
         Core {
             work: Work::default(),
             delayed: Delayed::default(),
+            deadlines: Deadlines::default(),
             detached: Detached::default(),
             seats: Seats::new(workers, cpus),
             lane: DirectLane::default(),
@@ -300,12 +305,6 @@ impl Core {
         Ok(self.work.tasks.open())
     }
 
-    pub(crate) fn configure(&mut self, key: TaskKey, settings: TaskSettings) {
-        if let Some(task) = self.task(key) {
-            task.configure(settings);
-        }
-    }
-
     /// The supervisor asks whether it should poll: whether tiny pieces come.
     pub(crate) fn should_poll(&mut self) -> bool {
         let seat = self.lane.seat();
@@ -322,7 +321,7 @@ impl Core {
     /// The supervisor asks when it must look again beside the caller that leads. `signalled`: a worker woke it; `found`: it
     /// found replies.
     pub(crate) fn guard_again(&mut self, signalled: bool, found: bool) -> Again {
-        let (has_followers, looks) = (self.waiters.has_followers(), self.leader_looks);
+        let (has_followers, looks) = (self.has_followers(), self.leader_looks);
         self.guard.goes_on(attention::Turn { has_followers, signalled, found, done: self.counts.pieces_done, looks })
     }
 

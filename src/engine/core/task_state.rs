@@ -25,6 +25,7 @@ mod recycled;
 mod starts;
 mod stopping;
 mod taking;
+mod waiting;
 
 use super::blocks::{BlockQueue, Blocks};
 use super::queue::Waiting;
@@ -35,7 +36,7 @@ use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::{Function, Terms, WaitingPiece};
 use crate::engine::policy::pace;
 use crate::engine::policy::sampling::OTHERS;
-use crate::engine::unpark::{Unparker, Wake};
+use crate::engine::unpark::{Sleeper, Wake};
 use crate::error::{Error, PieceLabel};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -67,31 +68,14 @@ impl State {
 pub(crate) enum Want {
     /// This piece, and in the end all of them.
     InOrder(usize),
+    /// All of them, of which this is the first: one that does not wait is woken once for all.
+    All(usize),
     /// This piece, as soon as possible.
     Piece(usize),
     /// Any piece that nobody has taken.
     Any,
     /// Room for another piece.
     Room,
-}
-
-impl Want {
-    /// The piece that it is.
-    fn piece(self) -> Option<usize> {
-        match self {
-            Want::InOrder(wanted) | Want::Piece(wanted) => Some(wanted),
-            Want::Any | Want::Room => None,
-        }
-    }
-
-    #[inline]
-    fn includes(self, number: usize) -> bool {
-        match self {
-            Want::InOrder(wanted) | Want::Piece(wanted) => wanted == number,
-            Want::Any => true,
-            Want::Room => false,
-        }
-    }
 }
 
 /// What a piece that waits takes beside the bytes of its arguments, about.
@@ -188,7 +172,7 @@ pub(crate) struct TaskState {
     is_cancelled: bool,
     /// The next caller that waits for any piece returns without one.
     is_interrupted: bool,
-    waiter: Option<(Want, Arc<Unparker>)>,
+    waiter: Option<(Want, Sleeper)>,
 }
 
 impl Default for TaskState {
@@ -450,21 +434,9 @@ impl TaskState {
             finished.queue.push_back(number);
         }
         match &self.waiter {
-            Some((want, unparker)) if want.includes(number) => Wake::of(unparker),
+            Some((want, _)) if want.includes(number) || self.is_last_of(*want, number) => self.wake_waiter(),
             _ => Wake::NOBODY,
         }
-    }
-
-    // The caller.
-
-    /// A caller waits for that.
-    pub(crate) fn wait(&mut self, want: Want, unparker: &Arc<Unparker>) {
-        self.waiter = Some((want, Arc::clone(unparker)));
-    }
-
-    /// No caller waits any more.
-    pub(crate) fn wait_no_more(&mut self) {
-        self.waiter = None;
     }
 
     #[inline]

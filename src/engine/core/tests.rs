@@ -3,7 +3,8 @@
 
 use super::attention::MAX_LOOKS;
 use super::*;
-use crate::backend::{Backend, MemoryLimit, MemoryLimits, ReadOrder, Site};
+use crate::backend::waking::Until;
+use crate::backend::{Backend, MemoryLimit, MemoryLimits, ReadOrder, Site, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
 use crate::engine::core::seat::{Measured, Prepared, Seat};
@@ -231,7 +232,7 @@ fn what_a_reader_takes_makes_room_at_once() {
         pool.shared.configure(key, TaskSettings { max_unread_bytes: Some(25), ..TaskSettings::default() });
         let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
         let take = move |shared: &Shared, next| {
-            shared.take_in_order(key, next, ReadOrder::Next, None).unwrap().into_iter().count()
+            shared.take_in_order(key, next, ReadOrder::Next, Until::Outcome).unwrap().into_iter().count()
         };
         let held =
             |pool: &PlayedPool| pool.shared.lock().seats.workers().map(|worker| worker.link.in_flight()).sum::<usize>();
@@ -326,7 +327,7 @@ fn a_leader_that_never_looks_holds_up_no_other_caller() {
         // It waits for the last piece, so that it does not look in between.
         let shared = Arc::clone(&pool.shared);
         let follower = std::thread::spawn(move || {
-            shared.take_in_order(key, 2, ReadOrder::Next, None).unwrap().into_iter().count()
+            shared.take_in_order(key, 2, ReadOrder::Next, Until::Outcome).unwrap().into_iter().count()
         });
         while !pool.shared.lock().waiters.has_followers() {
             std::thread::yield_now();

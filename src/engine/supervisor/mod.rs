@@ -29,6 +29,7 @@ use super::policy::patience::Activity;
 use super::policy::restart::ServerDeaths;
 use super::shared::{Command, Shared};
 use super::wire::pair::Pair;
+use crate::backend::TaskKey;
 use crate::sys::event::Epoll;
 use crate::sys::host::HostState;
 use crate::sys::{allocator, clock, proc, process};
@@ -47,6 +48,9 @@ const POLL: Duration = Duration::from_micros(500);
 /// While other callers rely on the one that leads, and pieces are done, the supervisor looks this often beside it. With 50 ms
 /// a leader that gets no core would hold up the others by that; with 0.5 ms the looks would cost a hundredth of a core.
 const GUARD: Duration = Duration::from_millis(5);
+
+/// While callers rely on the supervisor alone, it looks at least this often, as a leader does.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// While the supervisor is awake anyway, it looks ten times a second whether the host's rights or streams have changed. A
 /// look takes 5 us.
@@ -128,6 +132,9 @@ struct Turn {
     dropped: (Vec<WorkerHandle>, Vec<Vec<u8>>),
     questions: Questions,
     polls: bool,
+    is_polled: bool,
+    /// Tasks that have ended, of which what runs is to be killed.
+    overdue: Vec<TaskKey>,
     guard: Again,
     due_ns: Option<u64>,
 }
@@ -288,6 +295,8 @@ impl Supervisor {
             dropped: (core.take_reaped(), unused),
             questions,
             polls,
+            is_polled: core.is_polled(),
+            overdue: core.end_overdue(),
             guard,
             due_ns: core.alarm().supervisor_sleeps(known_ns),
         };
@@ -327,8 +336,21 @@ impl Supervisor {
 
     /// Does what is left, and says how long to sleep and what to find out then.
     fn act(&mut self, turn: Turn) -> (Option<Duration>, Questions) {
-        let Turn { server, unallocated, unmeasured, missing, dropped, questions, polls, guard, due_ns } = turn;
+        let Turn {
+            server,
+            unallocated,
+            unmeasured,
+            missing,
+            dropped,
+            questions,
+            polls,
+            is_polled,
+            overdue,
+            guard,
+            due_ns,
+        } = turn;
         drop(dropped);
+        overdue.into_iter().for_each(|task| self.shared.stop_task(task, true));
         let freed_bytes = self.shared.take_freed_bytes();
         if freed_bytes > 0 {
             allocator::give_much_memory_back(freed_bytes);
@@ -353,7 +375,8 @@ impl Supervisor {
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
         let poll = match guard {
             _ if polls => Some(POLL),
-            Again::Off => None,
+            // A piece may have destroyed what its worker signals with.
+            Again::Off => is_polled.then_some(LOOK),
             Again::Beside => Some(GUARD),
             Again::Instead => Some(POLL),
         };

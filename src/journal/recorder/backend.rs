@@ -1,6 +1,7 @@
 //! The recorder as its task knows it: a backend.
 
 use super::{Handed, Recorder, State, Want};
+use crate::backend::waking::{KeptWaker, Until};
 use crate::backend::{
     Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings, Wanted,
 };
@@ -68,7 +69,7 @@ impl Recorder {
         let number = state.next_inline;
         state.next_inline += 1;
         drop(state);
-        let finished = self.inner.take_finished(self.key, Wanted::Piece(number), None);
+        let finished = self.inner.take_finished(self.key, Wanted::Piece(number), Until::Outcome);
         let mut state = self.state.lock();
         if let Some(finished) = finished {
             state.unsettled += 1;
@@ -82,28 +83,32 @@ impl Recorder {
         (state, true)
     }
 
-    /// Waits until `take` gives something; a caller without a pool runs pieces meanwhile.
-    fn wait<T>(
-        &self,
-        want: Want,
-        deadline: Option<Instant>,
-        mut take: impl FnMut(&mut State) -> Option<T>,
-    ) -> Option<T> {
+    /// Waits until `take` gives something; a caller without a pool runs pieces meanwhile, and only one if it does not wait.
+    fn wait<T>(&self, want: Want, until: Until<'_>, mut take: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
         let runs_in_caller = self.inner.runs_in_caller();
+        let (mut waker, mut has_run) = (until.waker().map(KeptWaker::of), false);
         let mut state = self.state.lock();
         loop {
             if let Some(value) = take(&mut state) {
                 state.want = None;
+                let unneeded = state.waker.take();
                 self.tell_reader(state);
+                drop(unneeded);
                 return Some(value);
             }
-            let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+            let is_late = until.deadline().is_some_and(|deadline| deadline <= Instant::now());
             if is_late || state.is_over || std::mem::take(&mut state.is_interrupted) {
                 state.want = None;
                 return None;
             }
             if runs_in_caller && state.runs_another(want) {
+                if has_run && let Some(waker) = waker {
+                    drop(state);
+                    waker.wake();
+                    return None;
+                }
                 (state, _) = self.run_one(state);
+                has_run = true;
                 continue;
             }
             if state.want.replace(want).is_none() {
@@ -113,7 +118,14 @@ impl Recorder {
                 state = self.state.lock();
                 continue;
             }
-            match deadline {
+            if waker.is_some() {
+                // The look above was the last one before the lock is released.
+                let earlier = std::mem::replace(&mut state.waker, waker.take());
+                drop(state);
+                drop(earlier);
+                return None;
+            }
+            match until.deadline() {
                 Some(deadline) => _ = self.callers.wait_until(&mut state, deadline),
                 None => self.callers.wait(&mut state),
             }
@@ -140,7 +152,7 @@ impl Recorder {
             state.open -= state.handed.len() - state.next_inline;
             state.next_inline = state.handed.len();
         }
-        let rest = state.pieces.let_go();
+        let rest = (state.pieces.let_go(), state.waker.take());
         drop(state);
         drop(rest);
         true
@@ -273,11 +285,11 @@ impl Backend for Recorder {
         if self.is_ours() { self.state.lock().pieces.label(number) } else { None }
     }
 
-    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, deadline: Option<Instant>) -> Option<Outcomes> {
+    fn take_in_order(&self, _: TaskKey, next: usize, _: ReadOrder, until: Until<'_>) -> Option<Outcomes> {
         if !self.is_ours() {
             return Some(Outcomes::One(Settled::Failed(Recorder::foreign())));
         }
-        let taken = self.wait(Want::Piece(next), deadline, |state| {
+        let taken = self.wait(Want::Piece(next), until, |state| {
             let taken = state.pieces.take_many(next, BATCH_PIECES, BATCH_BYTES);
             (!taken.is_empty()).then_some(taken)
         })?;
@@ -285,7 +297,7 @@ impl Backend for Recorder {
         Some(Outcomes::Many(settled.collect()))
     }
 
-    fn take_finished(&self, _: TaskKey, wanted: Wanted, deadline: Option<Instant>) -> Option<Finished> {
+    fn take_finished(&self, _: TaskKey, wanted: Wanted, until: Until<'_>) -> Option<Finished> {
         if !self.is_ours() {
             let (number, settled) = (wanted.number(), Settled::Failed(Recorder::foreign()));
             return Some(Finished { number, settled, attempts: 0, took_ns: 0 });
@@ -294,7 +306,7 @@ impl Backend for Recorder {
             Wanted::First { .. } => Want::Any,
             Wanted::Piece(number) => Want::Piece(number),
         };
-        let taken = self.wait(want, deadline, |state| Recorder::take_ready(state, wanted))?;
+        let taken = self.wait(want, until, |state| Recorder::take_ready(state, wanted))?;
         Some(self.finished(taken))
     }
 
@@ -313,8 +325,9 @@ impl Backend for Recorder {
 
     fn interrupt(&self, _: TaskKey) {
         if self.is_ours() {
-            self.state.lock().is_interrupted = true;
-            self.callers.notify_all();
+            let mut state = self.state.lock();
+            state.is_interrupted = true;
+            self.wake_callers(state);
         }
     }
 
@@ -325,6 +338,12 @@ impl Backend for Recorder {
     fn cancel(&self, _: TaskKey) {
         if self.is_ours() {
             self.inner.cancel(self.key);
+        }
+    }
+
+    fn abandon(&self, _: TaskKey) {
+        if self.is_ours() {
+            self.inner.abandon(self.key);
         }
     }
 

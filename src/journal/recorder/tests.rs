@@ -1,6 +1,7 @@
 //! What the writer does next, as a table; and a recorder whose disk is played.
 
 use super::*;
+use crate::backend::waking::Until;
 use crate::backend::{Site, Wanted};
 use crate::codec::bytes::Handed as Arguments;
 use std::panic::Location;
@@ -243,7 +244,7 @@ mod played {
         let (mut given, mut failed) = (0, 0);
         let any = Wanted::First { lowest: 0 };
         while given + failed < recorder.state.lock().pieces.len() {
-            let finished = recorder.take_finished(recorder.key, any, None).unwrap();
+            let finished = recorder.take_finished(recorder.key, any, Until::Outcome).unwrap();
             match finished.settled {
                 Settled::Done(_) => {
                     given += 1;

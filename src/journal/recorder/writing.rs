@@ -65,7 +65,7 @@ impl Recorder {
             }
         }
         if state.is_satisfied() {
-            self.callers.notify_all();
+            self.wake_callers(state);
         }
     }
 
@@ -93,8 +93,7 @@ impl Recorder {
         (state.unsettled, state.unsettled_bytes) = (0, 0);
         state.confirmations.clear();
         state.unconfirmed.clear();
-        self.callers.notify_all();
-        drop(state);
+        self.wake_callers(state);
         self.inner.cancel(self.key);
     }
 
@@ -112,8 +111,7 @@ impl Recorder {
         let State { pieces, index, identities, handed, inbox, confirmations, unconfirmed, .. } = &mut *state;
         let rest = (std::mem::take(pieces), std::mem::take(index), identities.take(), std::mem::take(handed));
         let more = (std::mem::take(inbox), std::mem::take(confirmations), std::mem::take(unconfirmed));
-        self.callers.notify_all();
-        drop(state);
+        self.wake_callers(state);
         drop((rest, more));
     }
 }

@@ -78,8 +78,6 @@ impl TaskState {
         if let Some(finished) = &mut self.finished {
             finished.scan = self.first_unread..self.pieces.len();
         }
-        if let Some((_, unparker)) = &self.waiter {
-            wakes.add(Wake::of(unparker));
-        }
+        wakes.add(self.wake_waiter());
     }
 }

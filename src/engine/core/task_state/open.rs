@@ -65,7 +65,7 @@ impl TaskState {
         open.kept_bytes = open.kept_bytes.saturating_sub(bytes.len());
         std::mem::swap(&mut open.part, bytes);
         match &self.waiter {
-            Some((want, unparker)) if want.includes(number) => Wake::of(unparker),
+            Some((want, _)) if want.includes(number) => self.wake_waiter(),
             _ => Wake::NOBODY,
         }
     }

@@ -190,7 +190,7 @@ impl TaskState {
     #[cfg_attr(not(feature = "journal"), allow(dead_code))]
     pub(crate) fn interrupt(&mut self) -> Wake {
         self.is_interrupted = true;
-        self.waiter.as_ref().map_or(Wake::NOBODY, |(_, unparker)| Wake::of(unparker))
+        self.wake_waiter()
     }
 
     /// True once after an interrupt.

@@ -4,6 +4,7 @@ use super::*;
 use crate::backend::{Outcomes, Settled};
 use crate::codec::call::Call;
 use crate::engine::core::blocks::BLOCK;
+use crate::engine::unpark::Unparker;
 use crate::engine::unpark::Wakes;
 use crate::error::ErrorKind;
 use std::panic::Location;

@@ -112,7 +112,7 @@ impl Caller {
         let Some(next) = self.came.iter().position(|(_, ended)| !ended) else { return false };
         let now = Some(Instant::now());
         let outcomes = match self.way {
-            Way::Parts => match shared.take_parts(self.key, next, &mut self.spare, now) {
+            Way::Parts => match shared.take_parts(self.key, next, &mut self.spare, Until::at(now)) {
                 Some(Parts::Part(bytes)) => {
                     self.add(next, &bytes);
                     self.spare = bytes;
@@ -121,12 +121,12 @@ impl Caller {
                 Some(Parts::Rest(outcomes)) => outcomes,
                 None => return false,
             },
-            Way::InOrder => match shared.take_in_order(self.key, next, ReadOrder::Next, now) {
+            Way::InOrder => match shared.take_in_order(self.key, next, ReadOrder::Next, Until::at(now)) {
                 Some(outcomes) => outcomes,
                 None => return false,
             },
             Way::AsFinished => {
-                let Some(it) = shared.take_finished(self.key, Wanted::First { lowest: next }, now) else {
+                let Some(it) = shared.take_finished(self.key, Wanted::First { lowest: next }, Until::at(now)) else {
                     return false;
                 };
                 self.settle(it.number, it.settled);

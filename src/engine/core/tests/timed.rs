@@ -22,7 +22,7 @@ fn writes(played: &mut Played, kind: u8, outcome: Outcome, lead: &[u64], bytes: 
 }
 
 fn take(pool: &PlayedPool, key: TaskKey) -> Option<Finished> {
-    pool.shared.take_finished(key, FIRST, Some(Instant::now()))
+    pool.shared.take_finished(key, FIRST, Until::Deadline(Instant::now()))
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn a_caller_waits_for_one_piece_until_the_deadline_or_an_interrupt() {
     (0..3).for_each(|number| task.run(add, number, 0));
     // Interrupted before it waits: once.
     pool.shared.interrupt(key);
-    assert!(pool.shared.take_finished(key, FIRST, None).is_none());
+    assert!(pool.shared.take_finished(key, FIRST, Until::Outcome).is_none());
     assert!(take(&pool, key).is_none(), "the deadline has passed");
     // Interrupted while it waits.
     let shared = Arc::clone(&pool.shared);
-    let waits = std::thread::spawn(move || shared.take_finished(key, FIRST, None).is_none());
+    let waits = std::thread::spawn(move || shared.take_finished(key, FIRST, Until::Outcome).is_none());
     while !pool.shared.lock().waiters.has_leader() {
         std::thread::yield_now();
     }
@@ -115,7 +115,7 @@ fn a_caller_waits_for_one_piece_until_the_deadline_or_an_interrupt() {
     while task.completed() < 3 {
         pool.work(3);
     }
-    let two = pool.shared.take_finished(key, Wanted::Piece(2), deadline).unwrap();
+    let two = pool.shared.take_finished(key, Wanted::Piece(2), Until::at(deadline)).unwrap();
     assert_eq!(two.number, 2);
     let mut rest: Vec<usize> = Vec::new();
     while rest.len() < 2 {
@@ -136,7 +136,7 @@ fn what_finished_behind_a_piece_that_was_taken_is_found() {
     while task.completed() < 4 {
         pool.work(4);
     }
-    assert!(pool.shared.take_finished(key, Wanted::Piece(0), None).is_some());
+    assert!(pool.shared.take_finished(key, Wanted::Piece(0), Until::Outcome).is_some());
     let (mut rest, mut has_more) = (Vec::new(), true);
     while has_more {
         let taken;

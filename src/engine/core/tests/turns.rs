@@ -237,7 +237,7 @@ fn work_that_a_caller_in_passing_gives_out_is_signalled() {
     let looks: [(&str, Looks); 3] = [
         ("completed", |shared, key| _ = shared.completed(key)),
         ("stats", |shared, _| _ = shared.stats()),
-        ("get", |shared, key| _ = shared.take_in_order(key, 0, ReadOrder::All, None)),
+        ("get", |shared, key| _ = shared.take_in_order(key, 0, ReadOrder::All, Until::Outcome)),
     ];
     for (name, look) in looks {
         let mut pool = PlayedPool::new(1);

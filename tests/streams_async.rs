@@ -1,0 +1,181 @@
+//! The results of a task as streams: in order, as they come, and as bytes.
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
+
+mod support;
+
+use futures_util::{Stream, StreamExt};
+use multicore::{ErrorKind, Format, Sink, Task};
+use std::io::Write;
+use std::time::Duration;
+use support::{DEADLINE, Door, Marks, add, assert_well, busy_pool, mark, pool, task, wait_at, watchdog};
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    // What takes longer hangs.
+    runtime.block_on(async { tokio::time::timeout(2 * DEADLINE, future).await.expect("it hangs") })
+}
+
+fn checked(number: u64, door: String) -> u64 {
+    if !door.is_empty() {
+        wait_at(&door);
+    }
+    assert!(number != 13, "thirteen");
+    number
+}
+
+fn marked(marks: String, bytes: usize) -> Vec<u8> {
+    mark(&marks, 1);
+    vec![1; bytes]
+}
+
+/// Writes `first`, tells the parent, waits at the door, and writes the rest.
+fn written(door: String, bytes: usize, sink: &mut Sink) -> std::io::Result<()> {
+    sink.write_all(b"first")?;
+    sink.flush()?;
+    wait_at(&door);
+    sink.write_all(&vec![b'x'; bytes])
+}
+
+#[test]
+fn a_stream_gives_what_the_iterator_gives() {
+    let _watch = watchdog();
+    for pool in [pool(2), busy_pool()] {
+        let some = || {
+            let task = pool.task_or_inline::<u64>();
+            task.run_all(checked, (0..600).map(|number| (number, String::new())));
+            task
+        };
+        let all: Vec<_> = block_on(some().stream().map(|result| result.map_err(|error| error.kind())).collect());
+        let expected = |number| if number == 13 { Err(ErrorKind::Panicked) } else { Ok(number) };
+        assert_eq!(all, (0..600).map(expected).collect::<Vec<_>>());
+
+        let mut seen = vec![false; 600];
+        let mut stream = some().stream_completed();
+        assert_eq!(stream.size_hint(), (600, Some(600)));
+        while let Some((number, result)) = block_on(stream.next()) {
+            assert!(!std::mem::replace(&mut seen[number], true), "each comes once");
+            assert_eq!(result.map_err(|error| error.kind()), expected(number as u64));
+        }
+        assert!(seen.iter().all(|&seen| seen));
+        assert!(block_on(stream.next()).is_none(), "it stays at its end");
+    }
+}
+
+#[test]
+fn the_piece_that_finishes_first_comes_first() {
+    let _watch = watchdog();
+    let (pool, door) = (pool(2), Door::closed());
+    let of = task::<u64>(&pool);
+    of.run(checked, 0, door.path());
+    of.run(checked, 1, String::new());
+    let mut stream = of.stream_completed();
+    let (number, result) = block_on(stream.next()).unwrap();
+    assert_eq!((number, result.unwrap()), (1, 1));
+    door.open();
+    assert_eq!(block_on(stream.next()).unwrap().0, 0);
+    assert_well(pool);
+}
+
+#[test]
+fn what_was_taken_before_is_left_out() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    for completed in [false, true] {
+        let mut of = task::<u64>(&pool);
+        of.run_all(add, (0..10).map(|number| (number, 0)));
+        assert_eq!(of.next().unwrap().unwrap(), 0);
+        let mut rest: Vec<u64> = match completed {
+            false => block_on(of.stream().map(Result::unwrap).collect()),
+            true => block_on(of.stream_completed().map(|(_, result)| result.unwrap()).collect()),
+        };
+        rest.sort_unstable();
+        assert_eq!(rest, (1..10).collect::<Vec<u64>>());
+    }
+    assert_well(pool);
+}
+
+/// Pieces beyond the limit wait until the stream was read on.
+#[test]
+fn a_stream_that_is_not_read_is_bounded() {
+    let _watch = watchdog();
+    let (pool, marks) = (pool(1), Marks::new());
+    let of = task::<Vec<u8>>(&pool).max_unread(10_000);
+    (0..100).for_each(|_| of.run(marked, marks.path(), 1000));
+    let mut stream = of.stream();
+    for _ in 0..3 {
+        assert_eq!(block_on(stream.next()).unwrap().unwrap().len(), 1000);
+    }
+    let begun = marks.settled();
+    assert!(begun < 40, "{begun} pieces have begun");
+    assert_eq!(block_on(stream.count()), 97);
+    assert_eq!(marks.count(), 100);
+    assert_well(pool);
+}
+
+#[test]
+fn parts_of_a_piece_come_while_it_runs() {
+    let _watch = watchdog();
+    let (pool, door) = (pool(1), Door::closed());
+    let of = task::<Vec<u8>>(&pool);
+    of.run_into(written, door.path(), 5_000_000);
+    of.run(|_: (), _: ()| Vec::new(), (), ());
+    of.run(|length: usize, _: ()| vec![b'y'; length], 3_000_000, ());
+    let mut stream = of.stream_bytes();
+    assert_eq!(block_on(stream.next()).unwrap().unwrap(), b"first", "it waits at the door");
+    door.open();
+    let (mut bytes, mut next) = (Vec::new(), block_on(stream.next()));
+    while let Some(item) = next {
+        let item = item.unwrap();
+        assert!((1..=1024 * 1024).contains(&item.len()), "{} bytes", item.len());
+        bytes.extend(item);
+        next = block_on(stream.next());
+    }
+    let expected = [vec![b'x'; 5_000_000], vec![b'y'; 3_000_000]].concat();
+    assert!(bytes == expected, "{} bytes", bytes.len());
+    assert_well(pool);
+}
+
+#[test]
+fn a_stream_of_bytes_ends_after_its_first_error() {
+    let _watch = watchdog();
+    let text = |number: u64, _: ()| {
+        assert!(number != 13, "thirteen");
+        format!("{number}")
+    };
+    for pool in [pool(2), busy_pool()] {
+        let of = pool.task_or_inline::<String>();
+        of.run_all(text, [11, 12, 13, 14].map(|number| (number, ())));
+        let items: Vec<_> = block_on(of.stream_bytes().map(|item| item.map_err(|error| error.piece())).collect());
+        assert_eq!(items, [Ok(b"11".to_vec()), Ok(b"12".to_vec()), Err(Some(2))]);
+
+        let numbers = pool.task_or_inline::<u64>();
+        numbers.run(add, 1, 2);
+        let refused: [(&str, Vec<_>); 2] = [
+            ("numbers", block_on(numbers.stream_bytes().collect())),
+            ("JSON", block_on(pool.task_or_inline::<String>().format(Format::Json).stream_bytes().collect())),
+        ];
+        for (what, items) in refused {
+            assert_eq!(items.len(), 1, "{what}");
+            assert_eq!(items[0].as_ref().unwrap_err().kind(), ErrorKind::Encode, "{what}");
+        }
+    }
+}
+
+/// A client that goes away: the body is dropped in the middle of a piece.
+#[test]
+fn a_body_that_is_dropped_kills_its_piece() {
+    let _watch = watchdog();
+    let (pool, door) = (pool(1), Door::closed());
+    let before = support::workers(&pool);
+    let of: Task<Vec<u8>> = task(&pool).kill_on_drop(true);
+    of.run_into(written, door.path(), 1);
+    let mut stream = of.stream_bytes();
+    assert_eq!(block_on(stream.next()).unwrap().unwrap(), b"first");
+    let more = block_on(async { tokio::time::timeout(Duration::from_millis(1), stream.next()).await });
+    assert!(more.is_err(), "it waits at the door");
+    drop(stream);
+    support::wait_for("the worker is gone", || !before[0].is_running());
+    assert_well(pool);
+}
