@@ -50,7 +50,14 @@ use serde::de::DeserializeOwned;
 ///
 /// # Values that borrow
 ///
-/// A type that borrows cannot travel.
+/// A type that borrows cannot travel. The compiler says so in one of these ways:
+///
+/// ```text
+/// error: implementation of `Deserialize` is not general enough
+/// error: implementation of `serde_core::de::Deserialize` is not general enough
+/// error[E0277]: `&Vec<u64>` cannot travel to another process
+/// ```
+///
 /// Take a `String` instead of a `&str` and a `Vec<T>` instead of a `&Vec<T>`, and borrow it inside:
 ///
 /// ```

@@ -90,7 +90,7 @@ impl OfProcess {
     }
 }
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// A task of the global pool, which is started at its first use.
     ///
     /// `None` while the machine is busy, in a worker, or where no pool can run:
@@ -98,7 +98,10 @@ impl<R: Value> Task<R> {
     /// is tried again after a pause, which grows to a minute, or never where the reason cannot change; until then
     /// `None` takes some nanoseconds.
     #[must_use]
-    pub fn new() -> Option<Self> {
+    pub fn new() -> Option<Self>
+    where
+        R: Value,
+    {
         let global = OfProcess::get();
         match global.pool.get() {
             Some(pool) => pool.task(),
@@ -113,7 +116,10 @@ impl<R: Value> Task<R> {
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) while the machine's load is at or above the limit, or less memory is available than the pool
     /// leaves to others, if that is set; else as [`Pool::global`].
-    pub fn try_new() -> Result<Self, Error> {
+    pub fn try_new() -> Result<Self, Error>
+    where
+        R: Value,
+    {
         Pool::global()?.try_task()
     }
 
@@ -122,7 +128,10 @@ impl<R: Value> Task<R> {
     ///
     /// Arguments and results pass the codec there too, so that errors are the same. Limits act
     /// between pieces only, and a crash is the program's.
-    pub fn new_or_inline() -> Self {
+    pub fn new_or_inline() -> Self
+    where
+        R: Value,
+    {
         Self::new().unwrap_or_else(inline_task)
     }
 }

@@ -9,7 +9,7 @@ use crate::codec::lent::Lent;
 use crate::codec::value::Value;
 use std::panic::Location;
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Hands out a piece for an argument that the caller keeps: as [`call`](Self::call), without a clone. A `String` may be lent as a
     /// `&str`, a `Vec<T>` as a `&[T]`, a `PathBuf` as a `&Path`, and every value as itself.
     ///
@@ -24,7 +24,10 @@ impl<R: Value> Task<R> {
     /// # Ok::<(), multicore::Error>(())
     /// ```
     #[track_caller]
-    pub fn call_ref<A: Value, Q: Lent<A> + ?Sized>(&self, function: fn(A) -> R, argument: &Q) {
+    pub fn call_ref<A: Value, Q: Lent<A> + ?Sized>(&self, function: fn(A) -> R, argument: &Q)
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
         let mut scratch = self.scratch.borrow_mut();
         let encoded = guarded(|| codec::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch));

@@ -19,6 +19,7 @@ pub(crate) mod map;
 mod next;
 pub(crate) mod progress;
 pub(crate) mod reader;
+mod refusal;
 #[cfg(feature = "stream")]
 pub(crate) mod stream;
 mod taken;
@@ -29,7 +30,8 @@ use self::batch::{BATCH_BYTES, Batch};
 use self::canceller::Canceller;
 use self::early::Early;
 use self::progress::{Progress, Reporter};
-use crate::backend::{Backend, Site, Stop, TaskKey, TaskSettings};
+use self::refusal::Refusal;
+use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
 use crate::codec::error::{CodecError, guarded};
@@ -116,15 +118,6 @@ pub struct Task<R> {
     result: PhantomData<fn() -> R>,
 }
 
-/// Why a task refuses its pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    /// The time limit is zero.
-    NoTime,
-    /// This setting came after the first piece.
-    Late(&'static str),
-}
-
 impl<R> Task<R> {
     /// A task that was just opened in the backend, with the default settings.
     pub(crate) fn opened(backend: Arc<dyn Backend>, key: TaskKey) -> Self {
@@ -149,23 +142,6 @@ impl<R> Task<R> {
     fn configure(&mut self, change: impl FnOnce(&mut TaskSettings)) {
         change(&mut self.settings);
         self.backend.configure(self.key, self.settings.clone());
-    }
-
-    /// Changes a setting that all pieces must have from their start.
-    fn set(&mut self, setting: &'static str, change: impl FnOnce(&mut TaskSettings)) {
-        if self.is_in_time(setting) {
-            self.configure(change);
-        }
-    }
-
-    /// True before the first piece. A setting that comes later would hold for some pieces and not for others: what has not begun then
-    /// never begins.
-    fn is_in_time(&mut self, setting: &'static str) -> bool {
-        if self.pieces.get() > 0 && !matches!(self.refusal, Some(Refusal::Late(_))) {
-            self.refusal = Some(Refusal::Late(setting));
-            self.backend.stop(self.key, Stop::Config(late(setting)));
-        }
-        self.pieces.get() == 0
     }
 
     fn close(&self, kill: bool) {
@@ -198,7 +174,8 @@ impl<R> Task<R> {
     }
 }
 
-impl<R: Value> Task<R> {
+// The bound `R: Value` stands on the methods: a result that cannot travel is then told by its note, and not by E0599.
+impl<R> Task<R> {
     // Settings. One that comes too late is told by `late`.
 
     /// How messages and statistics name this task's pieces. Default: the function's name in the
@@ -320,12 +297,15 @@ impl<R: Value> Task<R> {
 
     // Pieces.
 
-    /// Hands out a piece: `function(start, end)`.
+    /// Hands out a piece: `function(start, end)`. A function of one argument goes to [`call`](Self::call).
     ///
     /// The arguments are encoded now, on this thread. Never waits for a worker and never panics:
     /// what is wrong becomes the piece's error.
     #[track_caller]
-    pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B) {
+    pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B)
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_pair(function), location: Location::caller() };
         self.add_pair(site, &(start, end));
     }
@@ -333,7 +313,10 @@ impl<R: Value> Task<R> {
     /// Hands out a piece: `function(argument)`, with a tuple for more. A `String` or `Vec<u8>`
     /// travels as it is. Else as [`run`](Self::run).
     #[track_caller]
-    pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A) {
+    pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A)
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
         self.add_argument(site, argument);
     }
@@ -373,6 +356,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn try_run<A: Value, B: Value, E>(&self, function: fn(A, B) -> Result<R, E>, start: A, end: B)
     where
+        R: Value,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let site = Site { call: Call::of_fallible_pair(function), location: Location::caller() };
@@ -391,6 +375,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn try_call<A: Value, E>(&self, function: fn(A) -> Result<R, E>, argument: A)
     where
+        R: Value,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let site = Site { call: Call::of_fallible_argument(function), location: Location::caller() };
@@ -400,7 +385,10 @@ impl<R: Value> Task<R> {
     /// Hands out a piece for each pair, some at a time: for many tiny pieces faster than
     /// [`run`](Self::run).
     #[track_caller]
-    pub fn run_all<A: Value, B: Value>(&self, function: fn(A, B) -> R, pairs: impl IntoIterator<Item = (A, B)>) {
+    pub fn run_all<A: Value, B: Value>(&self, function: fn(A, B) -> R, pairs: impl IntoIterator<Item = (A, B)>)
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_pair(function), location: Location::caller() };
         self.add_pairs(site, pairs);
     }
@@ -414,7 +402,10 @@ impl<R: Value> Task<R> {
     /// assert_eq!(task.get().unwrap(), [4, 5]);
     /// ```
     #[track_caller]
-    pub fn call_all<A: Value>(&self, function: fn(A) -> R, arguments: impl IntoIterator<Item = A>) {
+    pub fn call_all<A: Value>(&self, function: fn(A) -> R, arguments: impl IntoIterator<Item = A>)
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
         self.add_arguments(site, arguments);
     }
@@ -431,6 +422,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn try_call_all<A: Value, E>(&self, function: fn(A) -> Result<R, E>, arguments: impl IntoIterator<Item = A>)
     where
+        R: Value,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let site = Site { call: Call::of_fallible_argument(function), location: Location::caller() };
@@ -438,7 +430,10 @@ impl<R: Value> Task<R> {
     }
 
     #[inline(always)]
-    fn add_pair<A: Value, B: Value>(&self, site: Site, pair: &(A, B)) {
+    fn add_pair<A: Value, B: Value>(&self, site: Site, pair: &(A, B))
+    where
+        R: Value,
+    {
         let mut short = [0; SHORT_PAIR_BYTES];
         if let Some(length) = codec::encode_short_pair(self.settings.format, pair, &mut short)
             && !self.refuses()
@@ -451,13 +446,19 @@ impl<R: Value> Task<R> {
     }
 
     #[inline(always)]
-    fn add_argument<A: Value>(&self, site: Site, argument: A) {
+    fn add_argument<A: Value>(&self, site: Site, argument: A)
+    where
+        R: Value,
+    {
         let mut scratch = self.scratch.borrow_mut();
         let encoded = guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch));
         self.add(site, encoded, &mut scratch);
     }
 
-    fn add(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>) {
+    fn add(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>)
+    where
+        R: Value,
+    {
         match encoded {
             Ok(Encoded::InBuffer) if scratch.len() < BATCH_BYTES && !self.refuses() => self.add_short(site, scratch),
             encoded => self.add_other(site, encoded, scratch),
@@ -473,7 +474,10 @@ impl<R: Value> Task<R> {
     /// Adds a piece that is long, that has a buffer of its own, or that failed. A function of its own
     /// keeps [`add`](Self::add) small: most pieces are short.
     #[inline(never)]
-    fn add_other(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>) {
+    fn add_other(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>)
+    where
+        R: Value,
+    {
         self.pieces.set(self.pieces.get() + 1);
         if self.refuses() {
             return self.refuse(site);
@@ -498,28 +502,6 @@ impl<R: Value> Task<R> {
         }
         batch.bytes.clear();
         batch.ends.clear();
-    }
-
-    /// True if no piece can begin, whatever its arguments.
-    fn refuses(&self) -> bool {
-        self.refusal.is_some() || self.gives_no_bytes()
-    }
-
-    /// True if the format carries only bytes, and the results are none.
-    fn gives_no_bytes(&self) -> bool {
-        self.settings.format == Format::Raw && !codec::is_bytes::<R>()
-    }
-
-    #[cold]
-    fn refuse(&self, site: Site) {
-        let (kind, message) = match self.refusal {
-            Some(Refusal::Late(setting)) => (ErrorKind::Config, late(setting)),
-            Some(Refusal::NoTime) if !self.gives_no_bytes() => {
-                (ErrorKind::TimedOut, "never began: its time limit is zero".to_string())
-            }
-            _ => (ErrorKind::Encode, format!("never began: {}", CodecError::NotBytes)),
-        };
-        self.backend.add_failed(self.key, site, kind, message);
     }
 
     /// How many pieces were handed out.
@@ -566,11 +548,6 @@ impl<R> fmt::Debug for Task<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task").field("runs", &self.backend.name()).finish_non_exhaustive()
     }
-}
-
-/// What happened to a piece whose task got this setting after its first piece.
-fn late(setting: &str) -> String {
-    format!("never began: {setting} came after the first piece: set it before")
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl<R> Task<R> {
     }
 }
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Hands out a piece that uses its worker's state: `function(&mut state, argument)`. Else as [`call`](Self::call).
     ///
     /// The state is made by the pool's [`worker_state`](crate::PoolBuilder::worker_state), which has an example, once in each worker and
@@ -49,7 +49,10 @@ impl<R: Value> Task<R> {
     /// Where the pool makes no state, or one of another type, and without a pool, the piece ends in [`Config`](ErrorKind::Config) and
     /// never begins.
     #[track_caller]
-    pub fn call_with<S: 'static, A: Value>(&self, function: fn(&mut S, A) -> R, argument: A) {
+    pub fn call_with<S: 'static, A: Value>(&self, function: fn(&mut S, A) -> R, argument: A)
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_argument_with_state(function), location: Location::caller() };
         match self.lacks_state::<S>() {
             Some(message) => self.add_stateless(site, message),
@@ -59,7 +62,10 @@ impl<R: Value> Task<R> {
 
     /// Hands out a piece that uses its worker's state: `function(&mut state, start, end)`. Else as [`call_with`](Self::call_with).
     #[track_caller]
-    pub fn run_with<S: 'static, A: Value, B: Value>(&self, function: fn(&mut S, A, B) -> R, start: A, end: B) {
+    pub fn run_with<S: 'static, A: Value, B: Value>(&self, function: fn(&mut S, A, B) -> R, start: A, end: B)
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_pair_with_state(function), location: Location::caller() };
         match self.lacks_state::<S>() {
             Some(message) => self.add_stateless(site, message),

@@ -1,0 +1,100 @@
+//! What the compiler says of the usual mistakes: each must lead to its cure.
+
+#![cfg(target_os = "linux")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The library that this test is linked with: the newest one beside it.
+fn library(folder: &Path) -> PathBuf {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("libmulticore-") && name.ends_with(".rlib")
+    };
+    let newest = files.filter(is_ours).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    newest.expect("cargo has built the library")
+}
+
+/// What the compiler says of a function with this body.
+fn messages(items: &str, body: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mistake.rs");
+    std::fs::write(&file, format!("{items}\npub fn mistake() {{\n{body}\n}}\n")).unwrap();
+    let own = std::env::current_exe().unwrap();
+    let built = own.parent().unwrap();
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(compiler)
+        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-A", "warnings"])
+        .arg("--out-dir")
+        .arg(folder.path())
+        .arg("--extern")
+        .arg(format!("multicore={}", library(built).display()))
+        .arg("-L")
+        .arg(format!("dependency={}", built.display()))
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "it compiles:\n{body}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// The first message is the first of these lines, and the others are somewhere.
+#[track_caller]
+fn check(items: &str, body: &str, expected: &[&str]) {
+    let text = messages(items, body);
+    assert!(text.starts_with(expected[0]), "{text}");
+    for line in &expected[1..] {
+        assert!(text.contains(line), "{line:?} is not in:\n{text}");
+    }
+}
+
+const CURE: &str = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it own its data";
+
+#[test]
+fn a_type_that_cannot_travel_is_named_with_its_cure() {
+    let bad = "pub struct Bad; fn make(_: u64, _: u64) -> Bad { Bad }";
+    let cannot = "error[E0277]: `Bad` cannot travel to another process";
+    check(bad, "let task = multicore::Task::<Bad>::new_or_inline(); task.run(make, 1, 2);", &[cannot, CURE]);
+    check(bad, "let task = multicore::Task::<Bad>::new();", &[cannot, CURE]);
+    check(bad, "multicore::Task::<u64>::new_or_inline().call(|_: Bad| 1, Bad);", &[cannot, CURE]);
+    // Nothing else is said of pieces and settings of such a task.
+    let text = messages(bad, "let task = multicore::Task::<Bad>::new_or_inline().retries(1); task.run(make, 1, 2);");
+    assert!(!text.contains("E0599"), "{text}");
+}
+
+#[test]
+fn a_reference_is_refused_in_the_words_that_the_page_of_value_quotes() {
+    check(
+        "",
+        r#"multicore::Task::<usize>::new_or_inline().run(|text: &'static str, _: ()| text.len(), "a", ());"#,
+        &["error: implementation of `", "Deserialize` is not general enough"],
+    );
+    check(
+        "fn sum(numbers: &Vec<u64>, _: ()) -> u64 { numbers.iter().sum() }",
+        "multicore::Task::<u64>::new_or_inline().run(sum, &vec![1, 2], ());",
+        &["error[E0277]: `&Vec<u64>` cannot travel to another process", "borrow it inside"],
+    );
+}
+
+#[test]
+fn the_wrong_function_is_told_by_its_arguments() {
+    check(
+        "",
+        "multicore::Task::<u64>::new_or_inline().run(|n: u64| n, 1);",
+        &["error[E0593]: closure is expected to take 2 arguments, but it takes 1 argument"],
+    );
+    check(
+        "",
+        "let by = 2; multicore::Task::<u64>::new_or_inline().call(|n: u64| n * by, 1);",
+        &[
+            "error[E0308]: mismatched types",
+            "closures can only be coerced to `fn` types if they do not capture any variables",
+        ],
+    );
+    check(
+        "fn length(text: String) -> usize { text.len() }",
+        "multicore::Task::<usize>::new_or_inline().call_ref(length, &[1_u8, 2][..]);",
+        &["error[E0277]: `[u8]` cannot be lent for an argument of type `String`", "lend `&A` itself"],
+    );
+}
