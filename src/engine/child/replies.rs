@@ -207,10 +207,11 @@ impl Replies {
         failpoint!("worker-part-published");
     }
 
-    /// Tells that all so far is worth a look.
-    fn tell(&mut self) {
+    /// Tells that all so far is worth a look. Who waits for low water only is not woken for it, unless it is `notable`: the worker
+    /// signals again when it has no room.
+    fn tell(&mut self, notable: bool) {
         told::tell_tail(self.pair.back_tail(), self.ring.tail());
-        self.signal(true);
+        self.signal(notable);
     }
 
     fn next_window(&mut self) -> Window {
@@ -297,7 +298,7 @@ impl Outlet for RefCell<Replies> {
         replies.publish_window(&filled);
         let unread = replies.ring.tail() - told::told_head(replies.pair.back_head());
         if replies.is_open && unread * 8 >= TELL_BYTES {
-            replies.tell();
+            replies.tell(false);
         }
         replies.next_window()
     }
@@ -306,7 +307,7 @@ impl Outlet for RefCell<Replies> {
         let mut replies = self.borrow_mut();
         replies.publish_window(&filled);
         if replies.is_open {
-            replies.tell();
+            replies.tell(true);
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::sys::clock;
 const PART_BYTES: usize = 128 * 1024;
 
 /// What is read at once of results that are kept: a quarter of the ring.
-const KEPT_BYTES: usize = 256 * 1024;
+const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Pieces of other tasks have waited for this time: then results are kept beyond their bound, and workers come free.
 const OTHERS_WAIT_NS: u64 = 100_000_000;
