@@ -21,8 +21,8 @@ impl<R: Bytes> Task<R> {
     /// Reads the results one after the other in `run` order, as a stream of bytes; parts of a piece that
     /// [writes its result](Self::run_into) while it runs. Bounded as [`iter`](Self::iter).
     ///
-    /// An error of a piece comes as an [`io::Error`](std::io::Error) that [holds it](std::io::Error::get_ref), after all that was
-    /// read before it; then the stream is at its end. With [`Format::Json`](crate::Format::Json) that is an
+    /// An error of a piece comes as an [`io::Error`] that [holds it](std::io::Error::get_ref), after all that was
+    /// read before it; then the stream is at its end. With [`Format::Json`] that is an
     /// [`Encode`](crate::ErrorKind::Encode) error.
     ///
     /// ```
