@@ -317,5 +317,6 @@ impl fmt::Debug for Sink {
     }
 }
 
-#[cfg(test)]
+// loom's atomics live in its models alone.
+#[cfg(all(test, not(loom)))]
 mod tests;
