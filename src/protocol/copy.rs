@@ -51,7 +51,7 @@ fn many_into_words(words: &[AtomicU64], bytes: &[u8]) {
 #[inline]
 pub(crate) fn write_at(words: &[AtomicU64], offset: usize, bytes: &[u8]) {
     assert!(offset <= size_of_val(words) && bytes.len() <= size_of_val(words) - offset);
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, miri)))]
     {
         // SAFETY: the sum lies within the slice (asserted), whose words may be written through a shared reference.
         let target = unsafe { words.as_ptr().cast_mut().cast::<u8>().add(offset) };
@@ -59,7 +59,8 @@ pub(crate) fn write_at(words: &[AtomicU64], offset: usize, bytes: &[u8]) {
         // words are read by nobody before the Release (publish-record) that follows this: no other access is concurrent.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
     }
-    #[cfg(loom)]
+    // miri's model of weak memory has no word that is written by both kinds of stores.
+    #[cfg(any(loom, miri))]
     for (index, &byte) in bytes.iter().enumerate() {
         let (word, shift) = (&words[(offset + index) / 8], (offset + index) % 8 * 8);
         word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(byte) << shift, Relaxed);
