@@ -2,11 +2,11 @@
 //!
 //! Invariant: what a piece notes is told of no other piece.
 
+use crate::sys::raw::Published;
 use std::cell::Cell;
-use std::sync::OnceLock;
 
 /// In a worker: where its pieces note.
-static IN_WORKER: OnceLock<fn(u64)> = OnceLock::new();
+static IN_WORKER: Published<fn(u64)> = Published::new();
 
 thread_local! {
     /// The note of the piece that runs on this thread without a pool; `None` outside of such a piece.
@@ -53,7 +53,7 @@ pub fn note(number: u64) {
 
 /// This process is a worker, whose pieces note by this function.
 pub(crate) fn note_by(tell: fn(u64)) {
-    let _ = IN_WORKER.set(tell);
+    IN_WORKER.publish(None, tell);
 }
 
 /// Runs a piece on this thread, and gives what it noted. `run` does not unwind.

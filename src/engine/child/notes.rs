@@ -6,18 +6,18 @@ use crate::codec::note;
 use crate::engine::wire::pair::Pair;
 use crate::protocol::told;
 use crate::sys::process;
-use std::sync::OnceLock;
+use crate::sys::raw::Published;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The piece that runs. Threads of the piece read it.
 static PIECE: AtomicU32 = AtomicU32::new(0);
 
 /// The worker's pair, and its process: a child that a piece forks has no *back*.
-static PAIR: OnceLock<(&'static Pair, process::Number)> = OnceLock::new();
+static PAIR: Published<(&'static Pair, process::Number)> = Published::new();
 
 /// Pieces may note from now on.
 pub(super) fn begin_notes(pair: &'static Pair) {
-    let _ = PAIR.set((pair, process::number()));
+    PAIR.publish(None, (pair, process::number()));
     note::note_by(tell);
 }
 
