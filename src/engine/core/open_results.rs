@@ -13,20 +13,16 @@
 //!
 //! Nothing is held back while the piece in turn is at work on no worker: it waits, starts again later, or stands behind
 //! another piece, perhaps one that is held back itself. Then the bound gives way. Nor while pieces of other tasks have waited
-//! for [`OTHERS_WAIT_NS`], nor while the pool ends. Nothing stays in the ring of a worker that is to end, or that can be given
-//! nothing else meanwhile. So a piece that is held back goes on in the end: the piece in turn runs
+//! for [`OTHERS_WAIT_NS`], nor while the pool ends. So a piece that is held back goes on in the end: the piece in turn runs
 //! and is read, or the caller reads no more, and then nobody waits for it but others, who get its worker.
 //!
 //! Invariant: `may_read` gives 0 only for a piece that is not in turn, or whose caller has not taken the part before.
 
 use super::collect::{self, Found};
 use super::roster::Set;
-use super::seat::WorkerHandle;
 use super::{Core, Phase};
 use crate::backend::TaskKey;
 use crate::engine::link::{Left, Read};
-use crate::engine::policy::pace::MAX_LOOK_AHEAD;
-use crate::engine::policy::patience::Duty;
 use crate::sys::clock;
 
 /// What goes on at once: a look at a worker copies it in 10 us, and it stays in the cache until it is written. With a tenth the
@@ -187,14 +183,11 @@ impl Core {
         if is_held && !self.others_wait(seat, key) { 0 } else { KEPT_BYTES }
     }
 
-    /// True if an open result may stay in its ring: nothing behind it is waited for, and its worker can be given other pieces.
+    /// True if an open result may stay in its ring: nothing behind it is waited for, and the pool goes on.
     fn may_stay(&self, seat: usize, key: TaskKey, turn: Option<usize>) -> bool {
         let Some(worker) = self.seats.worker(seat) else { return false };
         let is_awaited = |(other, behind): (TaskKey, usize)| other != key || Some(behind) == turn;
-        matches!(self.phase, Phase::Open)
-            && !self.is_gate_closed()
-            && may_be_given_more(worker)
-            && !worker.link.begun_pieces().skip(1).any(is_awaited)
+        matches!(self.phase, Phase::Open) && !worker.link.begun_pieces().skip(1).any(is_awaited)
     }
 
     /// The piece of a task that is in turn, and whether it is at work. Found out once in a look.
@@ -236,12 +229,4 @@ impl Core {
         }
         now_ns >= due_ns
     }
-}
-
-/// True if a worker can take further pieces, now or when it has read on.
-fn may_be_given_more(worker: &WorkerHandle) -> bool {
-    worker.duty() == Duty::Works
-        && worker.pieces_left() > 0
-        && !worker.link.lacks_room()
-        && worker.link.in_flight() < MAX_LOOK_AHEAD / 2
 }

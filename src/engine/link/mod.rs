@@ -245,7 +245,7 @@ impl Link {
             self.samples.not_given(is_sampled, terms.function.number);
             return Err(Given { task, number, call, format, terms, arguments: Arguments::Heap(bytes) });
         };
-        self.given_stream(task, number, terms, position, low_water, is_sampled);
+        self.given(task, number, terms, position, low_water, (true, is_sampled));
         self.outgoing.start(sequence, bytes, CHUNK_BYTES);
         Ok(())
     }
@@ -320,20 +320,6 @@ impl Link {
             None => self.samples.not_given(is_sampled, terms.function.number),
         }
         position.is_some()
-    }
-
-    /// Notes a piece whose arguments stream.
-    #[inline(never)]
-    fn given_stream(
-        &mut self,
-        task: TaskKey,
-        number: usize,
-        terms: Terms,
-        position: u64,
-        low_water: bool,
-        is_sampled: bool,
-    ) {
-        self.given(task, number, terms, position, low_water, (true, is_sampled));
     }
 
     /// Notes a piece that was written. Inlined so that the piece is built in its final place.
