@@ -65,7 +65,8 @@ pub(crate) mod sealed {
 ///
 /// A function gets one from [`Task::run_into`](crate::Task::run_into). What it writes goes straight into the memory that worker
 /// and program share, and the program can read it while the piece runs on. So a result of any length takes little memory
-/// in the worker, and, if it is [written on](crate::Task::write_to) or [read](crate::Task::reader), in the program too.
+/// in the worker, and no more than [`max_unread`](crate::Task::max_unread) in a program that [writes it on](crate::Task::write_to) or
+/// [reads it](crate::Task::reader).
 ///
 /// It is an [`io::Write`] and a [`fmt::Write`], and `write!` and `writeln!` need neither of them imported.
 ///
