@@ -113,8 +113,9 @@ impl Pair {
     /// Maps a pair in its worker.
     pub(crate) fn open(out: &Descriptor, back: &Descriptor) -> io::Result<Pair> {
         let back = memory::map(back, BACK_BYTES)?;
-        // A child that a piece forks must not write a result that the worker still writes.
-        back.advise(Advice::DontFork)?;
+        // A child that a piece forks should not write a result that the worker still writes. A sandbox may refuse the
+        // advice; then only such a child, if it writes into its parent's `Sink`, differs: the piece's result is wrong.
+        let _ = back.advise(Advice::DontFork);
         Ok(Pair::new(memory::map_read_only(out, OUT_BYTES)?, back))
     }
 
