@@ -92,6 +92,7 @@ pub mod guide;
 pub mod journal;
 mod pool;
 mod protocol;
+mod sharing;
 mod stats;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),
@@ -127,6 +128,8 @@ pub use crate::{
         memory::Memory,
         ranges::Ranges,
     },
+    sharing::plain::Plain,
+    sharing::{Share, Shared},
     stats::functions::{FunctionStats, Suspect},
     stats::memory::{MemoryAction, MemoryEvent},
     stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},

@@ -14,7 +14,7 @@ const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 60;
 
 /// The most files with unsafe code.
-const MAX_UNSAFE_FILES: usize = 10;
+const MAX_UNSAFE_FILES: usize = 11;
 
 /// Places outside `sys` that may name what only `sys` may use: file, name, reason.
 const SYSTEM_EXCEPTIONS: [(&str, &str, &str); 0] = [];

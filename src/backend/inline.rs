@@ -15,6 +15,8 @@ use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
 use crate::codec::note;
 use crate::codec::sink::Place;
+use crate::codec::tables::scope;
+use crate::codec::tables::table::Tables;
 use crate::codec::{Encoded, Format};
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::sys::clock;
@@ -43,7 +45,7 @@ struct Pieces {
     /// Those that were taken go with the next one that is: until then they may have to be named.
     pieces: Numbered<Piece>,
     /// The arguments of the pieces that have not begun, with their numbers.
-    waiting: VecDeque<(usize, Arguments)>,
+    waiting: VecDeque<Waiting>,
     /// How many pieces have an outcome, or had one that was taken.
     completed: usize,
     /// Those of them that have failed.
@@ -53,6 +55,15 @@ struct Pieces {
     bytes: u64,
     /// Results are encoded here. Empty while a piece runs.
     result: Vec<u8>,
+}
+
+/// A piece that has not begun.
+#[derive(Debug)]
+struct Waiting {
+    number: usize,
+    arguments: Arguments,
+    /// What its arguments share.
+    tables: Option<Tables>,
 }
 
 #[derive(Debug)]
@@ -104,7 +115,7 @@ impl Inline {
     /// Runs the next piece, if there is one.
     fn run_one(&self) {
         let mut pieces = self.pieces.lock();
-        let Some((number, arguments)) = pieces.waiting.pop_front() else { return };
+        let Some(Waiting { number, arguments, tables }) = pieces.waiting.pop_front() else { return };
         let settings = &pieces.settings;
         let Some(Piece { site, .. }) = pieces.pieces.get(number) else { return };
         let attempts = Attempts {
@@ -120,7 +131,7 @@ impl Inline {
         let mut result = std::mem::take(&mut pieces.result);
         drop(pieces);
         let mut ran = Ran::default();
-        let outcome = attempts.run(arguments, &mut result, &mut ran);
+        let outcome = scope::given(tables, || attempts.run(arguments, &mut result, &mut ran));
         let mut pieces = self.pieces.lock();
         pieces.result = result;
         pieces.settle(number, outcome, ran);
@@ -129,7 +140,7 @@ impl Inline {
     /// Takes the outcome of a piece. Runs the pieces before it, and the piece itself, if they have
     /// not run.
     fn take(&self, number: usize) -> Option<Settled> {
-        while self.pieces.lock().waiting.front().is_some_and(|(next, _)| *next <= number) {
+        while self.pieces.lock().waiting.front().is_some_and(|next| next.number <= number) {
             self.run_one();
         }
         let mut pieces = self.pieces.lock();
@@ -159,14 +170,18 @@ impl Backend for Inline {
     }
 
     fn add_piece(&self, _: TaskKey, site: Site, arguments: Handed<'_>) {
-        self.pieces.lock().add(site, arguments.into_arguments());
+        self.pieces.lock().add(site, arguments.into_arguments(), None);
+    }
+
+    fn add_sharing_piece(&self, _: TaskKey, site: Site, arguments: Vec<u8>, tables: Tables) {
+        self.pieces.lock().add(site, Arguments::Heap(arguments), Some(tables));
     }
 
     fn add_pieces(&self, _: TaskKey, site: Site, arguments: &[u8], ends: &[usize]) {
         let mut pieces = self.pieces.lock();
         let mut start = 0;
         for &end in ends {
-            pieces.add(site, Arguments::copy_of(&arguments[start..end]));
+            pieces.add(site, Arguments::copy_of(&arguments[start..end]), None);
             start = end;
         }
     }
@@ -245,7 +260,7 @@ impl Backend for Inline {
             Stop::Cancelled => self.cancel(task),
             Stop::Config(message) => {
                 let mut pieces = self.pieces.lock();
-                for (number, _) in std::mem::take(&mut pieces.waiting) {
+                for Waiting { number, .. } in std::mem::take(&mut pieces.waiting) {
                     pieces.settle(number, Err((ErrorKind::Config, message.clone())), Ran::default());
                 }
             }
@@ -264,9 +279,9 @@ impl Pieces {
         self.pieces.len() - 1
     }
 
-    fn add(&mut self, site: Site, arguments: Arguments) {
+    fn add(&mut self, site: Site, arguments: Arguments, tables: Option<Tables>) {
         let number = self.add_open(site);
-        self.waiting.push_back((number, arguments));
+        self.waiting.push_back(Waiting { number, arguments, tables });
     }
 
     fn label(&self, number: usize) -> Option<PieceLabel> {

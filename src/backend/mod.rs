@@ -14,6 +14,7 @@ use self::waking::Until;
 use crate::codec::Format;
 use crate::codec::bytes::{Handed, Reply};
 use crate::codec::call::Call;
+use crate::codec::tables::table::Tables;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
 use crate::stats::memory::MemoryEvent;
@@ -230,6 +231,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// Adds a piece. What is wrong with it becomes its outcome.
     fn add_piece(&self, task: TaskKey, site: Site, arguments: Handed<'_>);
+
+    /// Adds a piece whose arguments share these tables. They are kept until the piece has an outcome.
+    fn add_sharing_piece(&self, task: TaskKey, site: Site, arguments: Vec<u8>, tables: Tables);
 
     /// Adds pieces of one site. Their arguments lie one behind the other in `arguments`, each up to
     /// its entry in `ends`.

@@ -26,6 +26,12 @@ pub(crate) enum CodecError {
     /// The value would come back as another one, or not at all.
     #[error("`{type_name}` would not come back as it is: {finding}: {cure}")]
     NotMirrored { type_name: &'static str, finding: String, cure: &'static str },
+    /// What a piece shares has not come to its worker.
+    #[error("{0}")]
+    NotReceived(String),
+    /// A handle of something shared is of another type than what it leads to.
+    #[error("what is shared is of another type than its handle")]
+    OtherTable,
     #[error("the value's serde code panicked: {0}")]
     Panicked(String),
     #[error("the bytes are not text: {0}")]

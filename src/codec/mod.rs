@@ -22,10 +22,12 @@ pub(crate) mod note;
 mod proof;
 pub(crate) mod sink;
 pub(crate) mod state;
+pub(crate) mod tables;
 pub(crate) mod value;
 
 use self::error::CodecError;
 use self::lent::Lend;
+use self::tables::scope;
 use self::value::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -153,6 +155,17 @@ pub(crate) fn encode_hook_value<A: Value>(value: A) -> Result<Vec<u8>, CodecErro
     Ok(bytes)
 }
 
+/// Encodes a value that all workers share.
+pub(crate) fn encode_table<T: Value>(format: Format, value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::new();
+    match format {
+        Format::Json => json::append(value, &mut bytes)?,
+        Format::Bincode | Format::Raw if value.append_bytes(&mut bytes) => {}
+        Format::Bincode | Format::Raw => proof::append(value, &mut bytes)?,
+    }
+    Ok(bytes)
+}
+
 /// Encodes the pair of `run` at the start of the buffer, and gives its length, if it is short and of a type that the binary
 /// format always carries. Then no code of the caller's runs, and nothing is allocated.
 #[inline(always)]
@@ -233,15 +246,17 @@ pub(crate) fn decode_argument<A: DeserializeOwned + 'static>(
     if format != Format::Json && is_bytes::<A>() {
         return from_bytes(std::mem::take(bytes));
     }
-    decode_value(format, bytes)
+    if proof::is_plain::<A>() { decode_value(format, bytes) } else { scope::decoding(|| decode_value(format, bytes)) }
 }
 
 /// Decodes the pair of `run`.
+#[inline]
 pub(crate) fn decode_pair<A: DeserializeOwned, B: DeserializeOwned>(
     format: Format,
     bytes: &[u8],
 ) -> Result<(A, B), CodecError> {
-    decode_value(format, bytes)
+    let is_plain = proof::is_plain::<A>() && proof::is_plain::<B>();
+    if is_plain { decode_value(format, bytes) } else { scope::decoding(|| decode_value(format, bytes)) }
 }
 
 /// Decodes a result that owns its buffer.

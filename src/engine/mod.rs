@@ -19,6 +19,7 @@ mod child;
 mod core;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod gone_tables;
 mod launch;
 mod link;
 mod observe;

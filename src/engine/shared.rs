@@ -13,6 +13,7 @@
 //! [`Unparker`]: super::unpark::Unparker
 
 use super::core::{Closed, Core, NextFinished, Want};
+use super::gone_tables::GoneTables;
 use super::policy::pace;
 use super::report;
 use super::unpark::Wake;
@@ -22,6 +23,7 @@ use crate::backend::{
     Wanted, Workers,
 };
 use crate::codec::bytes::Handed;
+use crate::codec::tables::table::{Holder, Tables};
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
 use crate::sys::cgroup::MemoryKills;
@@ -76,6 +78,7 @@ pub(crate) struct Shared {
     pub(super) host: Arc<HostReader>,
     workers: usize,
     limits_queue: bool,
+    gone: Arc<GoneTables>,
     /// The process that made it. In a child that was forked from it everything here is a copy.
     owner: process::Number,
 }
@@ -112,6 +115,7 @@ impl Shared {
         workers: usize,
         limits_queue: bool,
     ) -> Self {
+        let gone = Arc::new(GoneTables::new(Arc::clone(&kick_supervisor)));
         Shared {
             core: Mutex::new(core),
             callers,
@@ -123,6 +127,7 @@ impl Shared {
             host,
             workers,
             limits_queue,
+            gone,
             owner: process::number(),
         }
     }
@@ -169,6 +174,14 @@ impl Shared {
         // They are never dropped, so they close nothing. The epolls keep those alive that wake them.
         std::mem::forget((Arc::clone(&self.callers), Arc::clone(&self.host)));
         std::mem::forget((Arc::clone(&self.kick), Arc::clone(&self.kick_supervisor)));
+    }
+
+    /// Tells the workers of what nobody shares any more.
+    pub(super) fn forget_tables(&self, core: &mut Core) {
+        let gone = self.gone.take();
+        if !gone.is_empty() {
+            core.forget_tables(&gone);
+        }
     }
 
     /// Does something with the pool's state. `None` in a process that was forked from the pool's: there it
@@ -225,6 +238,19 @@ impl Backend for Shared {
     fn add_piece(&self, task: TaskKey, site: Site, arguments: Handed<'_>) {
         self.await_room(task);
         self.with(|core| core.add_piece(task, site, arguments));
+    }
+
+    fn add_sharing_piece(&self, task: TaskKey, site: Site, arguments: Vec<u8>, tables: Tables) {
+        let closed = tables.iter().any(|table| table.memory().file().is_some_and(|file| !file.is_ours()));
+        if closed {
+            let message = "never began: this program has closed the descriptor of something that it shares";
+            return self.add_failed(task, site, ErrorKind::System, message.to_string());
+        }
+        for table in tables.iter() {
+            table.add_holder(&(Arc::clone(&self.gone) as Arc<dyn Holder>));
+        }
+        self.await_room(task);
+        self.with(|core| core.add_sharing_piece(task, site, arguments, tables));
     }
 
     fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize]) {

@@ -271,6 +271,7 @@ impl Host {
         self.small(5);
         self.big();
         self.written();
+        self.tables();
         self.shared_and_cancelled();
         self.overrun();
         self.lost();
@@ -327,6 +328,24 @@ impl Host {
         for (byte, bytes) in (0..).zip(task.get_timeout(DEADLINE).unwrap()) {
             assert!(bytes == vec![byte; [10_000, 3_000_000, 300_000, 1_500_000][usize::from(byte)]]);
         }
+    }
+
+    /// What pieces share comes to every worker that needs it, and goes with its last handle.
+    fn tables(&self) {
+        let sum = |(table, start): (crate::Shared<[u64]>, usize), end: usize| table[start..end].iter().sum::<u64>();
+        for round in 1..3 {
+            let table = crate::Shared::<[u64]>::build(10_000, |items| items.fill(round)).unwrap();
+            let task = self.task::<u64>();
+            task.run_all(sum, (0..10).map(|part| ((table.clone(), part * 1000), part * 1000 + 1000)));
+            drop(table);
+            assert_eq!(task.get_timeout(DEADLINE).unwrap(), [round * 1000; 10]);
+        }
+        let start = std::time::Instant::now();
+        while self.pool.stats().shared_bytes > 0 {
+            assert!(start.elapsed() < DEADLINE, "something is still shared");
+            std::thread::yield_now();
+        }
+        self.small(4);
     }
 
     /// Pieces that one worker holds go to another; those of a task that is dropped never begin.

@@ -27,6 +27,8 @@ pub struct Stats {
     pub tasks: usize,
     /// Pieces that were not given to a worker yet.
     pub pieces_waiting: usize,
+    /// The bytes of what pieces of this pool [share](crate::Shared) and somebody still has: one copy for all workers.
+    pub shared_bytes: u64,
     /// Pieces that workers have answered since the pool was made.
     pub pieces_done: u64,
     /// Workers that died without being asked to end since the pool was made.

@@ -27,16 +27,7 @@ pub(crate) fn create(
     first_bytes: usize,
     writers: Writers,
 ) -> io::Result<(Descriptor, MmapRaw)> {
-    assert_may_sleep();
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels before 6.3 refuse NOEXEC_SEAL.
-    let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
-        other => other,
-    };
-    let fd = above_standard_streams(fd.map_err(in_call("memfd_create"))?)?;
-    size(&fd, bytes).map_err(in_call("ftruncate"))?;
-    allocate(&fd, first_bytes).map_err(in_call("fallocate"))?;
+    let fd = sealable(name, bytes, first_bytes)?;
     let mapping = MmapOptions::new().len(bytes).map_raw(&fd)?;
     let mut seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     if writers == Writers::Maker {
@@ -47,8 +38,23 @@ pub(crate) fn create(
     Ok((fd, mapping))
 }
 
+/// A memfd that can be sealed, of this length, and the pages of its first bytes are allocated.
+pub(super) fn sealable(name: &str, bytes: usize, first_bytes: usize) -> io::Result<Descriptor> {
+    assert_may_sleep();
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 refuse NOEXEC_SEAL.
+    let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        other => other,
+    };
+    let fd = above_standard_streams(fd.map_err(in_call("memfd_create"))?)?;
+    size(&fd, bytes).map_err(in_call("ftruncate"))?;
+    allocate(&fd, first_bytes).map_err(in_call("fallocate"))?;
+    Ok(fd)
+}
+
 /// An error that names the system call: where a sandbox forbids it, that is what the user must allow.
-fn in_call(call: &'static str) -> impl Fn(Errno) -> io::Error {
+pub(super) fn in_call(call: &'static str) -> impl Fn(Errno) -> io::Error {
     move |errno| {
         let error = io::Error::from(errno);
         io::Error::new(error.kind(), format!("{call}: {error}"))

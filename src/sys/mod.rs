@@ -28,6 +28,7 @@ pub(crate) mod raw;
 #[cfg(feature = "journal")]
 pub(crate) mod record_file;
 pub(crate) mod rights;
+pub(crate) mod sealed;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spin;

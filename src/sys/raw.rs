@@ -483,6 +483,29 @@ pub(crate) fn peak_resident_bytes() -> u64 {
     usage.ru_maxrss.cast_unsigned().saturating_mul(1024)
 }
 
+/// Maps a file of its own that no other thread or process knows, for writing.
+pub(crate) fn map_new(file: impl AsFd, bytes: usize) -> io::Result<memmap2::MmapMut> {
+    assert_may_sleep();
+    // SAFETY: nobody else has the file, so nothing changes it beside this mapping, and it has its length.
+    unsafe { memmap2::MmapOptions::new().len(bytes).map_mut(&file.as_fd()) }
+}
+
+/// Maps a file that is sealed against every change of its bytes and its length, for reading. Where the kernel refuses a shared mapping of
+/// what nobody may write (before Linux 6.7) it is a private one, whose pages are the file's all the same.
+pub(crate) fn map_sealed(file: impl AsFd, bytes: usize) -> io::Result<memmap2::Mmap> {
+    assert_may_sleep();
+    let mut options = memmap2::MmapOptions::new();
+    options.len(bytes);
+    // SAFETY: the caller's file is sealed (`sys/sealed.rs`), so what is mapped stays as it is.
+    match unsafe { options.map(&file.as_fd()) } {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            // SAFETY: as above.
+            unsafe { options.map_copy_read_only(&file.as_fd()) }
+        }
+        other => other,
+    }
+}
+
 /// Asks for large pages under a range of memory, whose contents stay as they are; without them, or where
 /// the range is not whole pages, only the time differs.
 pub(crate) fn advise_large_pages(memory: &mut [std::mem::MaybeUninit<u8>]) {

@@ -19,7 +19,7 @@ use std::mem::MaybeUninit;
 /// things travel as memfds. The receiver reserves this for each message, so a larger limit would cost each.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 
-/// The most descriptors that one message brings: the first message to a worker that is executed has six, the most of all.
+/// The most descriptors that one message brings: the first message to a worker that is executed has seven, the most of all.
 /// The rest is room for one more kind; the kernel's own limit is 253.
 pub(crate) const MAX_FDS: usize = 8;
 

@@ -98,6 +98,50 @@ pub(crate) mod raw {
     }
 }
 
+pub(crate) mod sealed {
+    use std::io;
+    use std::ptr::NonNull;
+
+    /// No page is larger, and no alignment that is asked for.
+    const PAGE_BYTES: usize = 4096;
+
+    /// Memory that nobody changes, for this process alone.
+    #[derive(Debug)]
+    pub(crate) struct Sealed {
+        memory: Vec<u8>,
+        start: usize,
+        bytes: usize,
+    }
+
+    impl Sealed {
+        pub(crate) fn of_bytes(bytes: &[u8]) -> io::Result<Sealed> {
+            Sealed::built(bytes.len(), |memory| memory.copy_from_slice(bytes))
+        }
+
+        pub(crate) fn built(bytes: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Sealed> {
+            let mut memory = Vec::new();
+            let length = bytes.saturating_add(PAGE_BYTES);
+            memory.try_reserve_exact(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            memory.resize(length, 0);
+            let start = memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+            fill(&mut memory[start..start + bytes]);
+            Ok(Sealed { memory, start, bytes })
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.bytes
+        }
+
+        pub(crate) fn start(&self) -> Option<NonNull<u8>> {
+            (self.bytes > 0).then(|| NonNull::from(self.bytes()).cast())
+        }
+
+        pub(crate) fn bytes(&self) -> &[u8] {
+            &self.memory[self.start..self.start + self.bytes]
+        }
+    }
+}
+
 #[cfg(feature = "journal")]
 pub(crate) mod random {
     use std::io;

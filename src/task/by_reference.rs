@@ -6,6 +6,7 @@ use crate::codec;
 use crate::codec::call::Call;
 use crate::codec::error::guarded;
 use crate::codec::lent::Lent;
+use crate::codec::tables::scope;
 use crate::codec::value::Value;
 use std::panic::Location;
 
@@ -30,7 +31,8 @@ impl<R> Task<R> {
     {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
         let mut scratch = self.scratch.borrow_mut();
-        let encoded = guarded(|| codec::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch));
+        let encoded =
+            scope::noting(|| guarded(|| codec::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch)));
         self.add(site, encoded, &mut scratch);
     }
 }

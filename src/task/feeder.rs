@@ -7,6 +7,8 @@ use super::Task;
 use super::batch::{BATCH_BYTES, Batch};
 use crate::backend::{Feeding, Site};
 use crate::codec::error::{CodecError, guarded};
+use crate::codec::tables::scope;
+use crate::codec::tables::table::Tables;
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded};
 use std::collections::VecDeque;
@@ -14,8 +16,8 @@ use std::collections::VecDeque;
 /// An argument that travels as it is, and is shorter than this, is copied to the others of its batch.
 const COPIED_BYTES: usize = 4096;
 
-/// An encoded argument: behind those of a batch, or in a buffer of its own.
-type Argument = Result<Option<Vec<u8>>, CodecError>;
+/// An encoded argument, behind those of a batch or in a buffer of its own; and what it shares.
+type Argument = (Result<Option<Vec<u8>>, CodecError>, Option<Tables>);
 
 impl<R: Value> Task<R> {
     /// Hands out a piece for each argument.
@@ -33,13 +35,15 @@ impl<R: Value> Task<R> {
     #[inline]
     fn encode<A: Value>(&self, argument: A, batch: &mut Batch) -> (usize, Argument) {
         let from = batch.bytes.len();
-        (from, guarded(|| codec::append_argument(self.settings.format, argument, &mut batch.bytes)))
+        let encode = || guarded(|| codec::append_argument(self.settings.format, argument, &mut batch.bytes));
+        (from, scope::noting(encode))
     }
 
     /// Makes a piece of an argument that was encoded behind those up to `from`. The batch is handed on once it is full.
     #[inline]
     fn add_to(&self, site: Site, batch: &mut Batch, from: usize, encoded: Argument) {
-        if !self.refuses() {
+        let (encoded, tables) = encoded;
+        if !self.refuses() && tables.is_none() {
             match &encoded {
                 Ok(None) if batch.bytes.len() - from < BATCH_BYTES => return self.end_piece(site, batch),
                 Ok(Some(own)) if own.len() < COPIED_BYTES => {
@@ -52,7 +56,7 @@ impl<R: Value> Task<R> {
         let rest = batch.split_off(from);
         self.add_batch(site, batch);
         let encoded = encoded.map(|own| Encoded::Own(own.unwrap_or(rest)));
-        self.add(site, encoded, &mut Vec::new());
+        self.add(site, (encoded, tables), &mut Vec::new());
     }
 
     #[inline]
@@ -208,14 +212,15 @@ where
                     task.encode(item, &mut self.batch)
                 }
             };
-            let length = match &encoded {
+            let length = match &encoded.0 {
                 Ok(None) => self.batch.bytes.len() - from,
                 Ok(Some(own)) => own.len(),
                 Err(_) => 0,
             };
             if ahead > 0 && length >= most_bytes - bytes {
                 let rest = self.batch.split_off(from);
-                self.waiting = Some(encoded.map(|own| Some(own.unwrap_or(rest))));
+                let (encoded, tables) = encoded;
+                self.waiting = Some((encoded.map(|own| Some(own.unwrap_or(rest))), tables));
                 break;
             }
             (ahead, bytes) = (ahead + 1, bytes + length);

@@ -5,6 +5,7 @@ use crate::backend::Site;
 use crate::codec::call::Call;
 use crate::codec::error::guarded;
 use crate::codec::sink::{Bytes, Outcome, Sink};
+use crate::codec::tables::scope;
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format};
 use crate::error::ErrorKind;
@@ -99,9 +100,10 @@ impl<R: Value> Task<R> {
         // The iterator may hand out pieces of this very task: nothing is borrowed.
         for (start, end) in pairs {
             let from = batch.bytes.len();
-            let encoded = guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes));
+            let (encoded, tables) =
+                scope::noting(|| guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes)));
             match encoded {
-                Ok(()) if batch.bytes.len() - from < BATCH_BYTES && !refuses => {
+                Ok(()) if batch.bytes.len() - from < BATCH_BYTES && !refuses && tables.is_none() => {
                     batch.ends.push(batch.bytes.len());
                     if batch.is_full() {
                         self.add_batch(site, &mut batch);
@@ -110,7 +112,7 @@ impl<R: Value> Task<R> {
                 encoded => {
                     let own = batch.split_off(from);
                     self.add_batch(site, &mut batch);
-                    self.add(site, encoded.map(|()| Encoded::Own(own)), &mut Vec::new());
+                    self.add(site, (encoded.map(|()| Encoded::Own(own)), tables), &mut Vec::new());
                 }
             }
         }

@@ -36,6 +36,8 @@ use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
 use crate::codec::error::{CodecError, guarded};
 use crate::codec::state::StateType;
+use crate::codec::tables::scope;
+use crate::codec::tables::table::Tables;
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format, SHORT_PAIR_BYTES};
 use crate::error::ErrorKind;
@@ -441,8 +443,9 @@ impl<R> Task<R> {
             return self.add_short(site, &short[..length]);
         }
         let mut scratch = self.scratch.borrow_mut();
-        let encoded = guarded(|| codec::encode_pair(self.settings.format, pair, &mut scratch));
-        self.add(site, encoded, &mut scratch);
+        let (encoded, tables) =
+            scope::noting(|| guarded(|| codec::encode_pair(self.settings.format, pair, &mut scratch)));
+        self.add(site, (encoded, tables), &mut scratch);
     }
 
     #[inline(always)]
@@ -451,17 +454,21 @@ impl<R> Task<R> {
         R: Value,
     {
         let mut scratch = self.scratch.borrow_mut();
-        let encoded = guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch));
-        self.add(site, encoded, &mut scratch);
+        let (encoded, tables) =
+            scope::noting(|| guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch)));
+        self.add(site, (encoded, tables), &mut scratch);
     }
 
-    fn add(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>)
+    /// Adds a piece of encoded arguments, with what they share.
+    fn add(&self, site: Site, encoded: (Result<Encoded, CodecError>, Option<Tables>), scratch: &mut Vec<u8>)
     where
         R: Value,
     {
         match encoded {
-            Ok(Encoded::InBuffer) if scratch.len() < BATCH_BYTES && !self.refuses() => self.add_short(site, scratch),
-            encoded => self.add_other(site, encoded, scratch),
+            (Ok(Encoded::InBuffer), None) if scratch.len() < BATCH_BYTES && !self.refuses() => {
+                self.add_short(site, scratch);
+            }
+            (encoded, tables) => self.add_other(site, encoded, tables, scratch),
         }
     }
 
@@ -471,10 +478,10 @@ impl<R> Task<R> {
         self.backend.add_piece(self.key, site, Handed::Lent(arguments));
     }
 
-    /// Adds a piece that is long, that has a buffer of its own, or that failed. A function of its own
+    /// Adds a piece that is long, that has a buffer of its own, that shares something, or that failed. A function of its own
     /// keeps [`add`](Self::add) small: most pieces are short.
     #[inline(never)]
-    fn add_other(&self, site: Site, encoded: Result<Encoded, CodecError>, scratch: &mut Vec<u8>)
+    fn add_other(&self, site: Site, encoded: Result<Encoded, CodecError>, tables: Option<Tables>, scratch: &mut Vec<u8>)
     where
         R: Value,
     {
@@ -491,7 +498,10 @@ impl<R> Task<R> {
                 return self.backend.add_failed(self.key, site, ErrorKind::Encode, message);
             }
         };
-        self.backend.add_piece(self.key, site, Handed::Own(arguments));
+        match tables {
+            None => self.backend.add_piece(self.key, site, Handed::Own(arguments)),
+            Some(tables) => self.backend.add_sharing_piece(self.key, site, arguments, tables),
+        }
     }
 
     /// Gives the backend the pieces of a batch.

@@ -4,6 +4,7 @@ use super::*;
 use crate::backend::waking::Until;
 use crate::backend::{Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Stop, Wanted};
 use crate::codec::bytes::Reply;
+use crate::codec::tables::table::Tables;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -58,6 +59,10 @@ impl Backend for Played {
     fn add_piece(&self, task: TaskKey, _: Site, arguments: Handed<'_>) {
         self.answers.lock().push(Ok(arguments.as_slice().to_vec()));
         self.note(task, Asked::Piece(arguments.as_slice().to_vec()));
+    }
+
+    fn add_sharing_piece(&self, task: TaskKey, site: Site, arguments: Vec<u8>, _: Tables) {
+        self.add_piece(task, site, Handed::Own(arguments));
     }
 
     fn add_pieces(&self, task: TaskKey, _: Site, arguments: &[u8], ends: &[usize]) {

@@ -10,6 +10,7 @@
 //! | `hooks`    | the functions of the user's that are no pieces                           |
 //! | `notes`    | what a piece notes, for its error if it is lost                          |
 //! | `calls`    | makes functions of the words that the parent wrote                       |
+//! | `tables`   | what pieces share, received and kept                                     |
 //! | `panics`   | keeps what a panic says, for the piece's error                           |
 
 mod calls;
@@ -22,4 +23,5 @@ mod prologue;
 mod replies;
 mod sampler;
 mod server;
+mod tables;
 pub(crate) mod worker;

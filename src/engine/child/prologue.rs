@@ -3,6 +3,7 @@
 
 use super::calls::ParentCalls;
 use super::hooks::{self, run_hook};
+use super::tables::WorkerTables;
 use super::worker::{self, Worker};
 use super::{output, panics};
 use crate::engine::wire::message::{self, HostSignals, Settings};
@@ -21,8 +22,8 @@ use rustix::process::Pid;
 pub(crate) struct NewWorker {
     /// The worker's place in the pool.
     seat: u32,
-    /// *out*, *back*, and the events of caller and supervisor.
-    fds: [Descriptor; 4],
+    /// *out*, *back*, the events of caller and supervisor, and the socket.
+    fds: [Descriptor; 5],
     settings: Settings,
     server: Pid,
     rights: HostRights,
@@ -43,7 +44,7 @@ enum HostRights {
 impl NewWorker {
     /// A worker that was just forked.
     pub(crate) fn forked(
-        (seat, fds): (u32, [Descriptor; 4]),
+        (seat, fds): (u32, [Descriptor; 5]),
         settings: Settings,
         (own, need): (Rights, Need),
         server: Pid,
@@ -62,8 +63,8 @@ impl NewWorker {
         server: u32,
         calls: ParentCalls,
     ) -> Option<Self> {
-        let [out, back, caller, supervisor, settings] = <[Descriptor; 5]>::try_from(fds).ok()?;
-        let fds = [out, back, caller, supervisor];
+        let [out, back, caller, supervisor, socket, settings] = <[Descriptor; 6]>::try_from(fds).ok()?;
+        let fds = [out, back, caller, supervisor, socket];
         let settings = message::read_settings(&settings).ok()?;
         let server = Pid::from_raw(i32::try_from(server).ok()?)?;
         let rights = HostRights::Executed(rights);
@@ -91,7 +92,7 @@ impl NewWorker {
 /// Runs a new worker from its fork to its end.
 pub(crate) fn run(start: NewWorker) -> ! {
     let settled = settle_process(&start);
-    let NewWorker { fds: [out, back, caller, supervisor], settings, calls, .. } = start;
+    let NewWorker { fds: [out, back, caller, supervisor, socket], settings, calls, .. } = start;
     let Ok(pair) = Pair::open(&out, &back) else { process::exit_now(1) };
     drop((out, back));
     failpoint!("worker-mapped");
@@ -100,7 +101,8 @@ pub(crate) fn run(start: NewWorker) -> ! {
     fault::watch_stack(pair.note());
     panics::install_panic_hook();
     let events = (Event::from_fd(caller), Event::from_fd(supervisor));
-    let mut worker = Worker::new(pair, events, calls, ResultLimit::new(settings.max_result_bytes));
+    let mut worker =
+        Worker::new(pair, events, (calls, WorkerTables::begin(socket)), ResultLimit::new(settings.max_result_bytes));
     if let Err(reason) = settled.and_then(|()| prepare(&settings, calls)) {
         worker.start_failed(&reason);
         output::write_all_and_end_soon();

@@ -249,7 +249,7 @@ impl ForkServer {
             }
             Err(_) => self.end(),
         };
-        let Ok(fds) = <[Descriptor; 4]>::try_from(order.fds) else {
+        let Ok(fds) = <[Descriptor; 5]>::try_from(order.fds) else {
             // This process has reached its limit of descriptors.
             self.tell(&FromServer::SpawnFailed { worker: seat, generation, errno: Errno::MFILE.raw_os_error() }, &[]);
             return None;
@@ -329,8 +329,8 @@ impl ForkServer {
             rights: rights.cloned(),
             signals: HostSignals { host: socket::maker(&self.socket), ignores_children: self.ignores_children },
         };
-        let [out, back, caller, supervisor] = &order.fds;
-        let fds = [out, back, caller, supervisor, &self.settings_file].map(AsFd::as_fd);
+        let [out, back, caller, supervisor, socket] = &order.fds;
+        let fds = [out, back, caller, supervisor, socket, &self.settings_file].map(AsFd::as_fd);
         let fds: Vec<_> = fds.into_iter().chain(errors).collect();
         message::send(&ours, &hello, &fds)?;
         // What was sent stays in the other end.
@@ -352,8 +352,7 @@ impl ForkServer {
         if ignores_children {
             signals::ignore_children();
         }
-        let Spawn { seat, generation: _, fds: [out, back, caller, supervisor], server } = spawn;
-        let fds = [out, back, caller, supervisor];
+        let Spawn { seat, generation: _, fds, server } = spawn;
         prologue::run(NewWorker::forked((seat, fds), settings, (own, need), server, calls, single_threaded))
     }
 
@@ -394,11 +393,11 @@ pub(crate) enum Way {
     },
 }
 
-/// The order to fork a worker, with the descriptors *out*, *back* and the events of caller and supervisor.
+/// The order to fork a worker, with the descriptors *out*, *back*, the events of caller and supervisor, and the socket.
 struct Spawn {
     seat: u32,
     generation: u32,
-    fds: [Descriptor; 4],
+    fds: [Descriptor; 5],
     /// The fork server, which gives the order on.
     server: Pid,
 }

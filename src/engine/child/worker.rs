@@ -14,8 +14,11 @@ use super::output::Output;
 use super::panics::describe_panic;
 use super::replies::Replies;
 use super::sampler::Sampler;
+use super::tables::WorkerTables;
 use crate::codec::call::{Call, Fault, drop_payload};
+use crate::codec::error::CodecError;
 use crate::codec::sink::{Outlet, Place, Window};
+use crate::codec::tables::table::TableId;
 use crate::codec::{Encoded, Format};
 use crate::engine::wire::pair::Pair;
 use crate::engine::wire::record::{self, Outcome};
@@ -67,6 +70,7 @@ pub(crate) struct Worker {
     calls: ParentCalls,
     output: Output,
     sampler: Sampler,
+    tables: WorkerTables,
     result_limit: ResultLimit,
     /// This process: a piece may fork, and return twice.
     process: process::Number,
@@ -83,7 +87,7 @@ impl Worker {
     pub(crate) fn new(
         pair: &'static Pair,
         events: (Event, Event),
-        calls: ParentCalls,
+        (calls, tables): (ParentCalls, WorkerTables),
         result_limit: ResultLimit,
     ) -> Self {
         let replies = Rc::new(RefCell::new(Replies::new(pair, events, result_limit)));
@@ -95,6 +99,7 @@ impl Worker {
             calls,
             output: Output::new(),
             sampler: Sampler::default(),
+            tables,
             result_limit,
             process: process::number(),
             was_woken: false,
@@ -121,6 +126,7 @@ impl Worker {
                     self.piece(&record, flags, sequence);
                 }
                 record::SAMPLED | record::SAMPLED_BEGIN => self.sampled_piece(&record, flags, sequence),
+                record::FORGET => self.forget(&record),
                 // A part of a piece that was revoked while its arguments were on their way.
                 record::CHUNK => self.pass(&record),
                 // `LEAVE`: the parent runs our own image and writes no other kind. It sees that what takes time now is
@@ -276,11 +282,26 @@ impl Worker {
             Err(payload) => return (Outcome::Panicked, Some(self.with_note(describe_panic(payload))), None),
         };
         let outcome = match fault {
+            Fault::Decode(CodecError::NotReceived(_)) => Outcome::SystemFailed,
             Fault::Decode(_) => Outcome::DecodeFailed,
             Fault::Encode(_) | Fault::TooLong { .. } => Outcome::EncodeFailed,
             Fault::Failed(_) => Outcome::Failed,
         };
-        (outcome, Some(self.with_note(fault.to_string())), None)
+        let text = match fault {
+            Fault::Decode(CodecError::NotReceived(why)) => why,
+            other => other.to_string(),
+        };
+        (outcome, Some(self.with_note(text)), None)
+    }
+
+    /// Lets go of a table, or only receives what was sent.
+    fn forget(&mut self, record: &Record) {
+        let word = |index| record.word(self.pair.out_ring(), index);
+        match (word(0), word(1)) {
+            (Some(first), Some(second)) => self.tables.forget(TableId::from_words([first, second])),
+            _ => self.tables.receive(),
+        }
+        self.pass(record);
     }
 
     /// The text of an error, with what the piece has noted. This worker may run its next piece before the text is read.

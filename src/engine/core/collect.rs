@@ -8,6 +8,7 @@ use super::work::Work;
 use super::worker_memory::WorkerMemory;
 use crate::backend::TaskKey;
 use crate::codec::bytes::{Arguments, Reply};
+use crate::codec::tables::table::Tables;
 use crate::engine::link::{Arrival, Arrivals, Buffers, Left, Link, Read, Told};
 use crate::engine::observe::Counts;
 use crate::engine::piece::WaitingPiece;
@@ -48,6 +49,7 @@ pub(crate) fn collect_from(
     if worker.is_distrusted() {
         return Ok((Found::Nothing, Left::Nothing));
     }
+    worker.link.forget_on();
     if !worker.link.has_news() {
         let has_room = finds_room(worker);
         let has_more = worker.link.pump() || has_room;
@@ -87,9 +89,15 @@ fn read_by<T>(
 ) -> Result<(T, u64), Violation> {
     let pid = worker.pid();
     let WorkerHandle { link, sampled, memory, .. } = &mut *worker;
-    let mut look = Look { seat, pid, to: &mut *to, count: 0, last_task: None, start_failure: None, sampled, memory };
+    let not_received = Vec::new();
+    let (count, last_task, start_failure) = (0, None, None);
+    let mut look = Look { seat, pid, to: &mut *to, count, last_task, start_failure, not_received, sampled, memory };
     let result = read(link, &mut look);
-    let Look { count, last_task, start_failure, .. } = look;
+    let Look { count, last_task, start_failure, not_received, .. } = look;
+    for tables in not_received {
+        worker.link.lost_tables(&tables);
+        to.work.trash.add_rest(tables);
+    }
     to.work.trash.add_pages(worker.link.take_pages());
     to.work.trash.add_all(worker.link.take_unwanted());
     worker.start_failure = start_failure.or(worker.start_failure.take());
@@ -116,6 +124,8 @@ struct Look<'a, 'b> {
     count: u64,
     last_task: Option<TaskKey>,
     start_failure: Option<String>,
+    /// What a piece shares that the worker could not receive.
+    not_received: Vec<Tables>,
     sampled: &'a mut Sampled,
     memory: &'a mut WorkerMemory,
 }
@@ -171,6 +181,9 @@ impl Arrivals for Look<'_, '_> {
         self.count(piece.task);
         let (seat, pid, delayed) = (self.seat, self.pid, &mut *self.to.delayed);
         let Some(task) = self.to.work.tasks.get_mut(piece.task) else { return };
+        if outcome == Outcome::SystemFailed {
+            self.not_received.extend(task.tables_of(piece.number).cloned());
+        }
         let text = String::from_utf8_lossy(bytes.as_slice()).into_owned();
         let failure = Failure { seat, pid, outcome, text };
         let wake = failure.settle(task, piece.number, again.map(|again| *again), |pause_ns, again| {
@@ -258,6 +271,7 @@ fn piece_error(outcome: Outcome, mut text: String) -> Error {
         },
         Outcome::Failed => Error::new(ErrorKind::Failed, text),
         Outcome::EncodeFailed => Error::new(ErrorKind::Encode, text),
+        Outcome::SystemFailed => Error::new(ErrorKind::System, text),
         _ => Error::new(ErrorKind::Decode, text),
     };
     error.with_note(noted)

@@ -11,6 +11,8 @@ use super::seats::Seats;
 use super::task_state::TaskState;
 use super::work::Work;
 use crate::backend::TaskKey;
+use crate::codec::tables::table::Tables;
+use crate::engine::link::Provided;
 use crate::engine::piece::{Given, WaitingPiece};
 use crate::engine::policy::hold::Hold;
 use crate::engine::policy::pace::{self, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, WORTH_WAKING_NS};
@@ -263,11 +265,26 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
         worker.measured = Some(Measured::FromReply(clock::now_ns()));
     }
     let is_overdue = matches!(worker.measured, Some(Measured::FromIdle(now_ns, _)) if worker.is_overdue(now_ns));
+    worker.link.forget_on();
     worker.link.publish();
     worker.link.pump();
     hold.spend_pieces(feeding.given);
     hold.spend(feeding.bytes + worker.link.take_copied());
     Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit, is_overdue, ..Gave::default() }
+}
+
+/// Sends a worker what a piece shares. False if it cannot have the piece now.
+#[cold]
+fn provide(worker: &mut WorkerHandle, tables: &Tables) -> bool {
+    match worker.link.provide(tables) {
+        Provided::All => true,
+        Provided::NoRoom => false,
+        Provided::Refused => {
+            // It has died and that is yet to be told; or it has closed its socket, which no worker does.
+            let _ = worker.kill();
+            false
+        }
+    }
 }
 
 /// What one worker is given in one call.
@@ -320,6 +337,12 @@ impl Feeding {
                 break;
             }
             let Some(WaitingPiece { number, arguments }) = task.pop_waiting() else { break };
+            if let Some(tables) = task.tables_of(number)
+                && !provide(worker, tables)
+            {
+                task.unpop_waiting(WaitingPiece { number, arguments });
+                return Turn::NoRoom;
+            }
             let held = worker.link.in_flight() + 1;
             let is_last =
                 self.left_ns <= u64::from(cost_ns) || held == MAX_LOOK_AHEAD || !task.waits() && ready.is_empty();

@@ -117,6 +117,7 @@ impl Core {
     pub(crate) fn end_stopped(&mut self, key: TaskKey, begun: Vec<usize>, reason: &Arc<Reason>) {
         if let Some(task) = self.work.tasks.get_mut(key) {
             task.end_but(begun, reason, &mut self.wakes);
+            task.drop_released(&mut self.work.trash);
         }
         self.replace_due();
         self.dispatch();

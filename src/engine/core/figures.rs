@@ -88,6 +88,7 @@ impl Core {
             workers,
             tasks: self.work.tasks.len(),
             pieces_waiting: 0,
+            shared_bytes: self.tables.values().sum(),
             pieces_done: self.counts.pieces_done,
             workers_lost: self.counts.workers_lost,
             workers_recycled: self.counts.workers_recycled,

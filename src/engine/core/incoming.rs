@@ -8,6 +8,7 @@ use super::seat::Measured;
 use super::{Core, Phase, ending};
 use crate::backend::{Site, TaskKey};
 use crate::codec::bytes::Handed;
+use crate::codec::tables::table::Tables;
 use crate::engine::policy::pace::LOOK_AHEAD_NS;
 use crate::engine::travel;
 use crate::error::{Error, ErrorKind};
@@ -27,6 +28,19 @@ impl Core {
         }
         if self.add_waiting(key, site, arguments) {
             self.pieces_added(key, 1);
+        }
+    }
+
+    /// Adds a piece that shares these tables. It never takes the short way: its worker may have to be sent them first.
+    pub(crate) fn add_sharing_piece(&mut self, key: TaskKey, site: Site, arguments: Vec<u8>, tables: Tables) {
+        let Some(task) = self.work.tasks.get_mut(key) else { return };
+        let number = task.len();
+        self.tables.extend(tables.iter().map(|table| (table.id(), table.head().bytes)));
+        task.share_with_next(tables);
+        if self.add_waiting(key, site, Handed::Own(arguments)) {
+            self.pieces_added(key, 1);
+        } else if let Some(task) = self.work.tasks.get_mut(key) {
+            task.release(number);
         }
     }
 

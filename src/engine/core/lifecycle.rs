@@ -154,7 +154,9 @@ impl Core {
         let event = number::of(number::WORKER_EVENT, seat, generation);
         let Prepared { link, memory } = &prepared;
         let order = ToServer::Spawn { worker: seat as u32, generation };
-        let fds = [memory.0.as_fd(), memory.1.as_fd(), link.caller_event.as_fd(), link.supervisor_event.as_fd()];
+        let events = [link.caller_event.as_fd(), link.supervisor_event.as_fd()];
+        let own_socket = link.socket_of_worker().map(AsFd::as_fd);
+        let fds: Vec<_> = [memory.0.as_fd(), memory.1.as_fd()].into_iter().chain(events).chain(own_socket).collect();
         let watched = self.epolls.callers.add(&link.caller_event, event);
         let watched = watched.and_then(|()| self.epolls.supervisor.add(&link.supervisor_event, event));
         let ordered = watched.map_err(io::Error::from).and_then(|()| message::send(socket, &order, &fds));
@@ -167,6 +169,7 @@ impl Core {
         }
         failpoint!("parent-worker-ordered");
         let Prepared { mut link, memory } = prepared;
+        link.ordered();
         if self.samples {
             // Workers that are ordered together have the same time.
             link.sample_pieces(now_ns.wrapping_add((seat as u64).wrapping_mul(SEED_STEP)), experience);

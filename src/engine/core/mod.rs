@@ -100,6 +100,7 @@ use super::policy::recycle::LifeLimits;
 use super::policy::restart::EarlyDeaths;
 use super::unpark::{Unparker, Wakes};
 use crate::backend::{MemoryLimits, TaskKey};
+use crate::codec::tables::table::TableId;
 use crate::error::{Error, PieceLabel};
 use crate::protocol::lead::Waiters;
 use crate::protocol::ring::Violation;
@@ -107,7 +108,7 @@ use crate::stats::WorkerStart;
 use crate::sys::clock;
 use crate::sys::event::{Epoll, Kick};
 use crossbeam_channel::Sender;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A caller that waits.
@@ -131,6 +132,8 @@ pub(crate) struct Core {
     delayed: Delayed,
     deadlines: Deadlines,
     detached: Detached,
+    /// What pieces share that is still there, with its bytes.
+    tables: BTreeMap<TableId, u64>,
     seats: Seats,
     lane: DirectLane,
     waiters: Waiters<Waiter>,
@@ -197,6 +200,7 @@ impl Core {
             delayed: Delayed::default(),
             deadlines: Deadlines::default(),
             detached: Detached::default(),
+            tables: BTreeMap::new(),
             seats: Seats::new(workers, cpus),
             lane: DirectLane::default(),
             waiters: Waiters::new(),
@@ -293,6 +297,15 @@ impl Core {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Nobody in this process has these tables any more: workers let go of them.
+    #[cold]
+    pub(crate) fn forget_tables(&mut self, gone: &[TableId]) {
+        for table in gone {
+            self.tables.remove(table);
+            self.seats.workers_mut().for_each(|worker| worker.link.forget_table(*table));
+        }
     }
 
     // Tasks and pieces come in.

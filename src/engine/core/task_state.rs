@@ -22,6 +22,7 @@ mod bound;
 mod failing;
 mod open;
 mod recycled;
+mod sharing;
 mod starts;
 mod stopping;
 mod taking;
@@ -132,13 +133,15 @@ pub(crate) struct TaskState {
     done: usize,
     /// Why many pieces failed at once: most tasks have none.
     reasons: Vec<Arc<Reason>>,
+    /// What its pieces share with others; most tasks have none.
+    sharing: Option<Box<sharing::Sharing>>,
     /// The index of the reason for which all that was open then has failed.
     ended: Option<u32>,
     /// The pieces that run on after that; nearly always empty.
     last: BTreeSet<usize>,
     /// Nobody takes its outcomes.
     is_detached: bool,
-    /// It has ended, or is detached: results that come take another way.
+    /// It has ended, is detached, or shares something: results that come take another way.
     settles_late: bool,
     /// The assumed cost of one of its pieces.
     cost_ns: u32,
@@ -186,6 +189,7 @@ impl Default for TaskState {
             argument_bytes: 0,
             done: 0,
             reasons: Vec::new(),
+            sharing: None,
             ended: None,
             settles_late: false,
             is_detached: false,
@@ -402,6 +406,7 @@ impl TaskState {
         match self.pieces.get_mut(number) {
             Some(state @ State::Open) if self.ended.is_none() || self.last.remove(&number) => {
                 *state = outcome;
+                self.release(number);
                 let wake = self.count_settled(number);
                 if self.is_detached {
                     drop(self.take(number));

@@ -18,11 +18,13 @@ mod room;
 mod samples;
 mod signals;
 mod stream;
+mod tables;
 
 pub(crate) use buffers::Buffers;
 pub(crate) use open::Read;
 pub(crate) use reading::{Arrivals, Left};
 pub(crate) use samples::Told;
+pub(crate) use tables::Provided;
 
 use crate::backend::TaskKey;
 use crate::codec::Format;
@@ -51,6 +53,7 @@ use room::Lack;
 use samples::Samples;
 use signals::Signals;
 use stream::Outgoing;
+use tables::SentTables;
 
 /// The piece that a reply answers.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +99,7 @@ pub(crate) struct Link {
     told_head: u64,
     signals: Signals,
     samples: Samples,
+    tables: SentTables,
     /// It was seen to be ready, or has signalled.
     was_ready: bool,
     /// A state word was seen that neither side writes.
@@ -125,6 +129,7 @@ impl Link {
             told_head: 0,
             signals: Signals::new(),
             samples: Samples::off(),
+            tables: SentTables::new()?,
             was_ready: false,
             is_damaged: false,
             copied: 0,

@@ -250,6 +250,7 @@ impl Supervisor {
         // The alarm may have gone off: what is due is found below, and what is ordered meanwhile is added.
         core.alarm().supervisor_woke();
         self.tell_observed(&mut core, observed);
+        shared.forget_tables(&mut core);
         core.handle_events(events);
         // First, so that no look takes all of the hold: it comes to an end.
         let revokes_on_ns = core.revoke_on().then_some(0);

@@ -7,10 +7,10 @@
 //! | parent      | [`Hello::Server`], before the start | the parent's pidfd, the settings, its standard error |
 //! | fork server | `Intercepted`, `Ready` or `Refused` | -                                           |
 //! | parent      | `Host`, before a `Spawn`     | its standard output and error, as far as they are open |
-//! | parent      | `Spawn`                      | *out*, *back*, and the two events of that worker   |
+//! | parent      | `Spawn`                      | *out*, *back*, the two events and the socket of that worker |
 //! | parent      | `Kill`                       | -                                                  |
 //! | fork server | `Spawned` or `SpawnFailed`   | the worker's pidfd                                 |
-//! | fork server | [`Hello::Worker`], to a worker that it starts by exec | *out*, *back*, the two events, the settings, the standard error |
+//! | fork server | [`Hello::Worker`], to a worker that it starts by exec | *out*, *back*, the two events, the socket, the settings, the standard error |
 //! | fork server | `KillFailed`                 | -                                                  |
 //! | fork server | `Died`, once it is reaped    | -                                                  |
 
@@ -69,7 +69,7 @@ impl Hello {
     pub(crate) fn descriptors(&self) -> usize {
         let others = match self {
             Hello::Server { .. } => 2,
-            Hello::Worker { .. } => 5,
+            Hello::Worker { .. } => 6,
         };
         others + usize::from(self.has_errors())
     }

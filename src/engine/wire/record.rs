@@ -11,6 +11,7 @@
 //! | `BEGIN` | as of `PIECE`        | the call, the length of all arguments, their first chunk |
 //! | `CHUNK` | 0                    | the next chunk of the arguments                  |
 //! | `SAMPLED`, `SAMPLED_BEGIN` | as of `PIECE` | as of `PIECE` and `BEGIN`: a sample is to follow the reply |
+//! | `FORGET` | 0                   | the number of a table, or none: what was sent is to be received, and the table forgotten |
 //! | `LEAVE` | 0                    | none: no more work comes, and the worker ends    |
 //!
 //! *back* (the replies; `sequence` repeats the piece's):
@@ -49,6 +50,9 @@ pub(crate) const SAMPLE: u8 = 8;
 pub(crate) const OPEN: u8 = 9;
 /// Its last part.
 pub(crate) const END: u8 = 10;
+
+/// What nobody in the parent shares any more.
+pub(crate) const FORGET: u8 = 11;
 
 /// The flag of a sample whose growth is that of the heap.
 pub(crate) const OF_HEAP: u8 = 1;
@@ -106,6 +110,8 @@ pub(crate) enum Outcome {
     Failed = 4,
     /// Not of a piece: the worker could not start, for the reason in the payload. Sequence 0.
     StartFailed = 5,
+    /// The system refused the worker what the piece needs.
+    SystemFailed = 6,
 }
 
 impl Outcome {
@@ -118,6 +124,7 @@ impl Outcome {
             3 => Outcome::EncodeFailed,
             4 => Outcome::Failed,
             5 => Outcome::StartFailed,
+            6 => Outcome::SystemFailed,
             _ => return None,
         })
     }

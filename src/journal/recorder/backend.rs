@@ -6,6 +6,7 @@ use crate::backend::{
     Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings, Wanted,
 };
 use crate::codec::bytes::Handed as Arguments;
+use crate::codec::tables::table::{self, Tables};
 use crate::error::{ErrorKind, PieceLabel};
 use crate::failpoint::failpoint;
 use crate::journal::earlier::Entry;
@@ -202,6 +203,27 @@ impl Backend for Recorder {
                 if self.add_new(&mut state, site, key) {
                     self.pieces_added(state);
                     self.inner.add_piece(self.key, site, arguments);
+                }
+            }
+        }
+    }
+
+    /// It is known by what it shares, not by the numbers that stand for that: these are others in each run.
+    fn add_sharing_piece(&self, _: TaskKey, site: Site, arguments: Vec<u8>, tables: Tables) {
+        if !self.is_ours() {
+            return;
+        }
+        let content = table::content_of(&arguments, &tables);
+        let mut state = self.state.lock();
+        if let Some(why) = Recorder::refusal(&mut state, &site) {
+            return state.pieces.add_failed(site, ErrorKind::Config, why);
+        }
+        match self.look_up(&mut state, &content) {
+            Ok(entry) => state.pieces.add_recorded(site, entry, entry.has_outcome(self.counting)),
+            Err(key) => {
+                if self.add_new(&mut state, site, key) {
+                    self.pieces_added(state);
+                    self.inner.add_sharing_piece(self.key, site, arguments, tables);
                 }
             }
         }

@@ -51,6 +51,7 @@ impl TaskState {
         } else if self.done < self.pieces.len() {
             self.end_open(reason, wakes);
         }
+        self.drop_released(trash);
     }
 
     /// Fails what ran on after its end.
@@ -59,6 +60,7 @@ impl TaskState {
             let index = self.add_reason(reason);
             if let Some(state) = self.pieces.get_mut(number) {
                 *state = State::FailedFor(index);
+                self.release(number);
                 wakes.add(self.count_settled(number));
             }
         }
@@ -74,6 +76,7 @@ impl TaskState {
     pub(super) fn end_open(&mut self, reason: &Arc<Reason>, wakes: &mut Wakes) {
         self.ended = Some(self.add_reason(reason));
         self.settles_late = true;
+        self.release_ended();
         self.done = self.pieces.len() - self.last.len();
         if let Some(finished) = &mut self.finished {
             finished.scan = self.first_unread..self.pieces.len();

@@ -18,6 +18,7 @@ impl TaskState {
             || self.pieces.len() > RECYCLED_PIECES
             || !self.waiting.is_empty()
             || self.open.is_some()
+            || self.sharing.is_some()
         {
             return false;
         }
@@ -33,6 +34,7 @@ impl TaskState {
             argument_bytes: _,
             done,
             reasons: _,
+            sharing: _,
             ended,
             settles_late,
             is_detached,

@@ -44,10 +44,16 @@ impl TaskState {
         self.settle_as(number, State::FailedFor(index))
     }
 
-    /// A result that came after the end of its task, or after its owner. Of an ended task it counts if its piece was to come to its
-    /// end.
+    /// A result that came after the end of its task, or after its owner, or of a task that shares something. Of an ended task it counts if
+    /// its piece was to come to its end.
     #[cold]
     pub(super) fn settle_late(&mut self, number: usize, bytes: Reply, trash: &mut Trash) -> Wake {
+        let wake = self.settle_result_late(number, bytes, trash);
+        self.drop_released(trash);
+        wake
+    }
+
+    fn settle_result_late(&mut self, number: usize, bytes: Reply, trash: &mut Trash) -> Wake {
         if !self.is_open(number) {
             trash.add_reply(bytes);
             return Wake::NOBODY;
