@@ -13,6 +13,7 @@
 //! | GNU parallel, `xargs` or a loop in a shell                       | [`commands`] |
 //! | a piece that behaves otherwise than the same call in `main`      | [`workers`] |
 //! | a value that is refused                                          | [`values`] |
+//! | doubts what it costs                                             | [`numbers`] |
 
 #[doc = include_str!("../docs/servers.md")]
 ///
@@ -195,3 +196,6 @@ pub mod workers {}
 /// [`Value`](crate::Value), [`Format`](crate::Format), [`Sink`](crate::Sink), [`call_ref`](crate::Task::call_ref),
 /// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), [`ErrorKind::Encode`](crate::ErrorKind::Encode).
 pub mod values {}
+
+#[doc = include_str!("../docs/numbers.md")]
+pub mod numbers {}
