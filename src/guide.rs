@@ -13,7 +13,7 @@
 //! | GNU parallel, `xargs` or a loop in a shell                       | [`commands`] |
 //! | a piece that behaves otherwise than the same call in `main`      | [`workers`] |
 //! | a value that is refused                                          | [`values`] |
-//! | doubts what it costs                                             | [`numbers`] |
+//! | a question about time or memory                                  | [`numbers`] |
 
 #[doc = include_str!("../docs/servers.md")]
 ///
