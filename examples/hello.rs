@@ -1,4 +1,4 @@
-//! The README's program: it counts primes on all cores, in worker processes.
+//! Counts primes on all cores, in worker processes: a range that is cut into pieces.
 
 use multicore::{Error, Task};
 

@@ -37,8 +37,9 @@
 //! - [`Error`] says what happened to which piece, and why; [`Task::try_run`] takes functions that use `?`, and [`Failure`]
 //!   carries their errors.
 //! - [`Value`] is what can travel: anything with serde's traits that owns what it holds.
-//! - [`guide::memory`] is for those who come from gunicorn, Celery, uWSGI, Monit, Dask or loky: how workers stay small, and
-//!   which function leaks.
+//! - [`guide`] has pages for those who come with a question: [servers](guide::servers), [libraries](guide::libraries),
+//!   [imports](guide::imports), [C libraries](guide::c_libraries), [memory that stays bounded](guide::memory), and for people who come
+//!   from [rayon](guide::rayon), [Python's pools](guide::python) or [GNU parallel](guide::commands).
 //!
 //! # What a worker does not see
 //!
@@ -48,7 +49,7 @@
 //! this program prints. So pass values as arguments, or set things up in
 //! [`on_worker_start_with`](PoolBuilder::on_worker_start_with) and
 //! [`preload_with`](PoolBuilder::preload_with). In `preload`, draw no random numbers, open no
-//! connections and start no threads: all workers would share them.
+//! connections and start no threads: all workers would share them. [`guide::workers`] has the rest.
 //!
 //! A function that travels is a function of the executable itself, or a closure that captures
 //! nothing; one of a shared library ends in [`Unsupported`](ErrorKind::Unsupported).
