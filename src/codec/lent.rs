@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is written is what the owned value would write, byte for byte.
 
+use crate::codec::numbers;
 use crate::codec::value::Value;
 use std::any::{Any, TypeId};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ impl<T: Value> Lend<T> for T {
         let any: &dyn Any = self;
         let text = any.downcast_ref::<String>().map(String::as_bytes);
         let bytes = text.or_else(|| any.downcast_ref::<Vec<u8>>().map(Vec::as_slice));
+        let numbers = if bytes.is_none() { numbers::bytes_of(self) } else { None };
+        let bytes = bytes.or(numbers.as_deref());
         buffer.extend_from_slice(bytes.unwrap_or_default());
         bytes.is_some()
     }
@@ -70,7 +73,7 @@ impl<T: Value> Lend<Vec<T>> for [T] {
             let byte = |item: &T| (item as &dyn Any).downcast_ref::<u8>().copied().unwrap_or_default();
             buffer.extend(self.iter().map(byte));
         }
-        are_bytes
+        are_bytes || numbers::append_items(self, buffer)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | format    | argument of `call`                           | pair of `run`  | result                                       |
 //! |-----------|----------------------------------------------|----------------|----------------------------------------------|
-//! | `Bincode` | a `String`/`Vec<u8>` unchanged, else bincode | bincode        | a `String`/`Vec<u8>` unchanged, else bincode |
+//! | `Bincode` | a `String`/`Vec<u8>` unchanged, a list of numbers as its bytes, else bincode | bincode | as the argument of `call` |
 //! | `Json`    | JSON                                         | JSON, an array | JSON                                         |
 //! | `Raw`     | as `Bincode`                                 | bincode        | only a `String`/`Vec<u8>`, unchanged         |
 //!
@@ -19,6 +19,7 @@ mod json;
 pub(crate) mod lent;
 pub(crate) mod messages;
 pub(crate) mod note;
+mod numbers;
 mod proof;
 pub(crate) mod sink;
 pub(crate) mod state;
@@ -83,6 +84,11 @@ pub(crate) fn is_bytes<T: 'static>() -> bool {
     id == TypeId::of::<String>() || id == TypeId::of::<Vec<u8>>()
 }
 
+/// The bytes of a value that travels as its bytes: a `String` or `Vec<u8>`, or a list of numbers. Any other value is returned as the error.
+fn to_own_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
+    if numbers::is_list::<T>() { numbers::bytes_of(&value).ok_or(value) } else { into_bytes(value) }
+}
+
 /// The bytes of a `String` or `Vec<u8>`, moved out of it. Any other value is returned as the error.
 fn into_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
     let mut slot = Some(value);
@@ -120,7 +126,7 @@ pub(crate) fn encode_argument<A: Value>(
     if format == Format::Json {
         return encode_json(&argument, buffer);
     }
-    match into_bytes(argument) {
+    match to_own_bytes(argument) {
         Ok(bytes) => Ok(Encoded::Own(bytes)),
         Err(argument) => encode_binary(&argument, buffer),
     }
@@ -217,7 +223,7 @@ pub(crate) fn append_argument<A: Value>(
     if format == Format::Json {
         return json::append(&argument, buffer).map(|()| None);
     }
-    match into_bytes(argument) {
+    match to_own_bytes(argument) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(argument) => proof::append(&argument, buffer).map(|()| None),
     }
@@ -227,7 +233,7 @@ pub(crate) fn append_argument<A: Value>(
 pub(crate) fn encode_result<R: Value>(format: Format, result: R, buffer: &mut Vec<u8>) -> Result<Encoded, CodecError> {
     match format {
         Format::Json => encode_json(&result, buffer),
-        Format::Bincode => match into_bytes(result) {
+        Format::Bincode => match to_own_bytes(result) {
             Ok(bytes) => Ok(Encoded::Own(bytes)),
             Err(result) => encode_binary(&result, buffer),
         },
@@ -246,7 +252,7 @@ pub(crate) fn decode_argument<A: DeserializeOwned + 'static>(
     if format != Format::Json && is_bytes::<A>() {
         return from_bytes(std::mem::take(bytes));
     }
-    if proof::is_plain::<A>() { decode_value(format, bytes) } else { scope::decoding(|| decode_value(format, bytes)) }
+    if proof::is_plain::<A>() { decode_unmoved(format, bytes) } else { scope::decoding(|| decode_value(format, bytes)) }
 }
 
 /// Decodes the pair of `run`.
@@ -264,13 +270,22 @@ pub(crate) fn decode_result_owned<R: DeserializeOwned + 'static>(
     format: Format,
     bytes: Vec<u8>,
 ) -> Result<R, CodecError> {
-    if format != Format::Json && is_bytes::<R>() { from_bytes(bytes) } else { decode_value(format, &bytes) }
+    if format != Format::Json && is_bytes::<R>() { from_bytes(bytes) } else { decode_unmoved(format, &bytes) }
 }
 
 /// Decodes a result from a borrowed buffer.
 #[inline]
 pub(crate) fn decode_result<R: DeserializeOwned + 'static>(format: Format, bytes: &[u8]) -> Result<R, CodecError> {
-    if format != Format::Json && is_bytes::<R>() { from_bytes(bytes.to_vec()) } else { decode_value(format, bytes) }
+    if format != Format::Json && is_bytes::<R>() { from_bytes(bytes.to_vec()) } else { decode_unmoved(format, bytes) }
+}
+
+/// Decodes an argument of `call`, or a result, that is not moved out of its buffer.
+#[inline]
+fn decode_unmoved<T: DeserializeOwned + 'static>(format: Format, bytes: &[u8]) -> Result<T, CodecError> {
+    if format != Format::Json && numbers::is_list::<T>() {
+        return numbers::list_of(bytes).unwrap_or(Err(CodecError::NotBytes));
+    }
+    decode_value(format, bytes)
 }
 
 #[inline]

@@ -313,7 +313,7 @@ impl<R> Task<R> {
     }
 
     /// Hands out a piece: `function(argument)`, with a tuple for more. A `String` or `Vec<u8>`
-    /// travels as it is. Else as [`run`](Self::run).
+    /// travels as it is, and a list of numbers, such as a `Vec<f64>`, as its bytes. Else as [`run`](Self::run).
     #[track_caller]
     pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A)
     where
