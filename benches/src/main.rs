@@ -9,10 +9,10 @@ Measures multicore against bare floors and other pools, and prints one table.
 usage: multicore_benches [--alone] [--quick] [--large] [--saturated] [WHAT...]
 
   WHAT         only these jobs: round_trip throughput payload serializer scaling start idle gate
-               faults journal lock map awaited memory workers commands
+               faults journal lock map awaited shared memory workers commands
   --alone      only multicore, to compare two of its versions
   --quick      a tenth of the turns, to check that the jobs run
-  --large      `lock`, `map` and `memory` with ten times as much of everything, `workers` with up to 512 of them
+  --large      `lock`, `map`, `shared` and `memory` with ten times as much of everything, `workers` with up to 512 of them
   --saturated  with one busy process for each CPU at the same time
 ";
 

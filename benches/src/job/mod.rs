@@ -13,6 +13,7 @@ pub mod payload;
 pub mod round_trip;
 pub mod scaling;
 pub mod serializer;
+pub mod shared;
 pub mod start;
 pub mod throughput;
 pub mod workers;
@@ -23,7 +24,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 16] = [
+pub const ALL: [(&str, Jobs); 17] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -37,6 +38,7 @@ pub const ALL: [(&str, Jobs); 16] = [
     ("lock", lock::jobs),
     ("map", map::jobs),
     ("awaited", awaited::jobs),
+    ("shared", shared::jobs),
     ("memory", memory::jobs),
     ("workers", workers::jobs),
     ("commands", commands::jobs),
