@@ -58,7 +58,7 @@
 //!
 //! - Arguments and results are copied: encoded into shared memory and decoded from it. A `String`
 //!   or `Vec<u8>` travels as it is, and large values stream, both sides copying at once.
-//! - A process for each worker and one more that forks them; 1.3 MiB of shared memory and four
+//! - A process for each worker and one more that forks them; 1.3 MiB of shared memory and five
 //!   descriptors or more for each worker; a thread in this program.
 //! - Now and then a worker measures its heap after a reply, for [`Stats::functions`]: 20 to 80 us each time, and half a
 //!   percent of its time in the long run.

@@ -2,6 +2,7 @@
 
 use super::*;
 use multicore::journal::Durability;
+use multicore::{Format, Shared};
 use std::time::Duration;
 use support::watchdog;
 
@@ -440,6 +441,30 @@ fn what_a_piece_writes_is_recorded_and_given_again() {
                 }
             }
             assert_eq!(place.ran(), if round == 0 { vec![0, 1, 2, 3, 4] } else { vec![2] });
+        }
+    }
+}
+
+/// In each run the tables have other numbers. A piece is known by what they contain.
+#[test]
+fn what_pieces_share_counts_by_its_content() {
+    let _watch = watchdog();
+    let sum = |(marks, table): (String, Shared<[u64]>), number: u64| {
+        mark(&marks, number);
+        table.iter().sum::<u64>() + number
+    };
+    for pool in pools() {
+        for format in [Format::Bincode, Format::Json] {
+            let place = Place::new();
+            for (base, ran) in [(0, &[0, 1, 2, 3][..]), (0, &[]), (1, &[0, 1, 2, 3]), (0, &[]), (1, &[])] {
+                let task = new_task::<u64>(&pool).format(format).journal(place.journal()).unwrap();
+                let table = Shared::from_slice(&[base; 100]).unwrap();
+                for number in 0..4 {
+                    task.run(sum, (place.marks.path(), table.clone()), number);
+                }
+                assert_eq!(task.get().unwrap(), [0, 1, 2, 3].map(|number| 100 * base + number));
+                assert_eq!(place.ran(), ran, "{base}, {format:?}");
+            }
         }
     }
 }
