@@ -18,7 +18,7 @@
 
 mod support;
 
-use multicore::{Cause, Error, ErrorKind, Memory, Pool, Task};
+use multicore::{Cause, Error, ErrorKind, Memory, Pool, Shared, Task};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
@@ -47,9 +47,19 @@ enum Fate {
     Spin,
 }
 
+/// What the pieces of some tasks share: a table that says whose it is, or none.
+type Table = Option<Shared<[u64]>>;
+
 /// A piece, which writes a mark when it starts.
-fn piece((marks, number): (String, u64), (fate, weight): (Fate, Vec<u8>)) -> Result<(u64, Vec<u8>), String> {
+fn piece(
+    (marks, number): (String, u64),
+    (fate, weight, table): (Fate, Vec<u8>, Table),
+) -> Result<(u64, Vec<u8>), String> {
     mark(&marks, number);
+    if let Some(table) = table {
+        let first = table[0];
+        assert!(first <= number && table.iter().all(|&item| item == first), "another task's table");
+    }
     match fate {
         Fate::Return => {}
         Fate::Sleep => std::thread::sleep(Duration::from_micros(number % 2_000)),
@@ -85,6 +95,7 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
         let retries = [0, 2, 1000][random.below(3) as usize];
         let limit = if random.below(4) == 0 { LIMIT / 10 } else { LIMIT };
         let task: Task<(u64, Vec<u8>)> = pool.try_task().unwrap().retries(retries).timeout(limit);
+        let table: Table = (random.below(3) == 0).then(|| Shared::from_slice(&[first; 600]).unwrap());
         let mut fates = Vec::new();
         for number in first..first + count {
             let fate = match random.below(60) {
@@ -101,7 +112,8 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
             let is_heavy = limit == LIMIT && random.below(30) == 0;
             let weight = random.below(if is_heavy { 200_000 } else { 40 });
             fates.push(fate);
-            task.try_run(piece, (marks.to_string(), number), (fate, vec![number as u8; weight as usize]));
+            let weight = vec![number as u8; weight as usize];
+            task.try_run(piece, (marks.to_string(), number), (fate, weight, table.clone()));
         }
         let mut expected = Expected { first, fates, retries, cancelled: false };
         match random.below(9) {
@@ -298,6 +310,8 @@ fn one_round(random: &mut Random) {
         assert_eq!(task.get_timeout(DEADLINE).unwrap(), [3]);
     }
     assert!(start.elapsed() < DEADLINE);
+    // However the tasks ended, they keep nothing of what they shared.
+    wait_for("nothing is shared", || pool.stats().shared_bytes == 0);
     // Nobody stays beside the set.
     wait_for("there are as many workers as before", || pool.stats().workers.len() == pool.workers());
     if random.below(2) == 0 {
