@@ -465,7 +465,8 @@ fn a_new_worker_gets_what_the_dead_one_had() {
 fn more_tables_than_a_socket_holds_come_all_the_same() {
     let _watch = watchdog();
     let pool = pool(1);
-    let first = |(door, table): (String, Shared<[u32]>)| {
+    let first = |(marks, door, table): (String, String, Shared<[u32]>)| {
+        mark(&marks, 1);
         wait_at(&door);
         table[0]
     };
@@ -473,8 +474,10 @@ fn more_tables_than_a_socket_holds_come_all_the_same() {
     for cancels in [false, true] {
         let door = Door::closed();
         let task = pool.task::<u32>().unwrap();
-        task.call(first, (door.path(), Shared::from_slice(&[9]).unwrap()));
+        let marks = Marks::new();
+        task.call(first, (marks.path(), door.path(), Shared::from_slice(&[9]).unwrap()));
         task.call_all(|table: Shared<Vec<u32>>| table[2], tables());
+        marks.wait_for(1);
         if cancels {
             let canceller = task.canceller();
             canceller.stop();
@@ -570,4 +573,96 @@ fn a_time_limit_does_not_count_what_a_table_takes_to_come() {
     let task = pool.task::<f64>().unwrap().timeout(Duration::from_secs(20)).retries(1);
     task.run(sum, (halves(1 << 20), 0), 1 << 20);
     assert_eq!(task.get().unwrap(), [524_288.0]);
+}
+
+/// A task that lives on keeps nothing of its pieces that have ended, whichever way.
+#[test]
+fn a_piece_keeps_what_it_shares_until_it_has_its_outcome_and_no_longer() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let nothing_is_shared = || wait_for("nothing is shared", || pool.stats().shared_bytes == 0);
+    let mut task = pool.task::<f64>().unwrap();
+    task.run(sum, (halves(10), 0), 10);
+    nothing_is_shared();
+    assert_eq!(task.next().unwrap().unwrap(), 5.0);
+    let fail = |table: Shared<[f64]>| -> Result<f64, String> { Err(format!("{}", table.len())) };
+    task.try_call(fail, halves(10));
+    nothing_is_shared();
+    task.call(|_: Shared<[f64]>| -> f64 { std::process::exit(1) }, halves(10));
+    nothing_is_shared();
+    assert_eq!(task.next().unwrap().unwrap_err().kind(), ErrorKind::Failed);
+    assert_eq!(task.next().unwrap().unwrap_err().kind(), ErrorKind::WorkerLost);
+    // Those of an ended task end before their workers do.
+    let door = Door::closed();
+    let wait = |(_, door): (Shared<[f64]>, String)| {
+        wait_at(&door);
+        0.0
+    };
+    task.call_all(wait, (0..10).map(|_| (halves(10), door.path())));
+    task.canceller().abandon();
+    nothing_is_shared();
+    door.open();
+    assert!(task.get_each().iter().all(Result::is_err));
+}
+
+/// What lies in a socket that is full belongs to pieces that never began, and is still shared: so nothing is forgotten.
+#[test]
+fn a_worker_that_holds_nothing_empties_its_full_socket() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let tables = |from: u32| (from..from + 700).map(|number| Shared::new(number).unwrap()).collect::<Vec<_>>();
+    let (stale, new) = (tables(0), tables(1000));
+    let value = |table: Shared<u32>| *table;
+    for _ in 0..3 {
+        let door = Door::closed();
+        let task = pool.task::<u32>().unwrap();
+        let marks = Marks::new();
+        let first = |(marks, door): (String, String)| {
+            mark(&marks, 1);
+            wait_at(&door);
+            7
+        };
+        task.call(first, (marks.path(), door.path()));
+        task.call_all(value, stale.iter().cloned());
+        marks.wait_for(1);
+        task.canceller().stop();
+        door.open();
+        assert_eq!(*task.get_each()[0].as_ref().unwrap(), 7);
+        let task = pool.task::<u32>().unwrap();
+        task.call_all(value, new.iter().cloned());
+        assert_eq!(task.get().unwrap(), (1000..1700).collect::<Vec<_>>());
+        pool.renew_workers();
+    }
+}
+
+/// The ring of a worker that does not read is full: it hears of it later, though it gets no further piece.
+#[test]
+fn a_worker_without_room_forgets_once_it_has_some() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let table = halves(1000);
+    let task = pool.task::<f64>().unwrap();
+    task.run(sum, (table.clone(), 0), 1000);
+    assert_eq!(task.get().unwrap(), [500.0]);
+    let worker = pool.stats().workers[0].pid.unwrap();
+    let has_table = || {
+        let maps = std::fs::read_to_string(format!("/proc/{worker}/maps")).unwrap();
+        maps.contains("multicore-shared")
+    };
+    assert!(has_table());
+    let door = Door::closed();
+    let task = pool.task::<usize>().unwrap();
+    task.run_all(
+        |door: String, filling: Vec<u8>| {
+            wait_at(&door);
+            filling.len()
+        },
+        (0..100).map(|_| (door.path(), vec![1; 40_000])),
+    );
+    drop(table);
+    wait_for("nothing is shared", || pool.stats().shared_bytes == 0);
+    assert!(has_table());
+    door.open();
+    assert_eq!(task.get().unwrap(), [40_000; 100]);
+    wait_for("it was forgotten", || !has_table());
 }

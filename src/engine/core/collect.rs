@@ -180,7 +180,8 @@ impl Arrivals for Look<'_, '_> {
         }
         self.count(piece.task);
         let (seat, pid, delayed) = (self.seat, self.pid, &mut *self.to.delayed);
-        let Some(task) = self.to.work.tasks.get_mut(piece.task) else { return };
+        let Work { tasks, trash, .. } = &mut *self.to.work;
+        let Some(task) = tasks.get_mut(piece.task) else { return };
         if outcome == Outcome::SystemFailed {
             self.not_received.extend(task.tables_of(piece.number).cloned());
         }
@@ -189,6 +190,7 @@ impl Arrivals for Look<'_, '_> {
         let wake = failure.settle(task, piece.number, again.map(|again| *again), |pause_ns, again| {
             delayed.push(clock::now_ns() + pause_ns, piece.task, again);
         });
+        task.drop_released(trash);
         self.to.wakes.add(wake);
     }
 }

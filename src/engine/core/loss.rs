@@ -98,6 +98,7 @@ impl Core {
                 task.settle_failed(number, error)
             }
         };
+        task.drop_released(&mut self.work.trash);
         self.wakes.add(wake);
     }
 }
