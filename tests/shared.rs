@@ -666,3 +666,180 @@ fn a_worker_without_room_forgets_once_it_has_some() {
     assert_eq!(task.get().unwrap(), [40_000; 100]);
     wait_for("it was forgotten", || !has_table());
 }
+
+/// Nobody waits, and the worker holds nothing: it is asked all the same to empty its socket, and to say so.
+#[test]
+fn a_piece_of_more_tables_than_a_socket_holds_begins_though_nobody_waits() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let marks = Marks::new();
+    let tables: Vec<_> = (0..2000u32).map(|number| Shared::new(number).unwrap()).collect();
+    let task = pool.task::<()>().unwrap();
+    task.run(
+        |marks: String, tables: Vec<Shared<u32>>| mark(&marks, tables.iter().map(|table| u64::from(**table)).sum()),
+        marks.path(),
+        tables,
+    );
+    marks.wait_for(1);
+    assert_eq!(marks.numbers(), [1999 * 1000]);
+    task.wait().unwrap();
+}
+
+#[test]
+fn pieces_that_fail_keep_nothing_and_those_that_come_too_late_neither() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let mut task = pool.task::<f64>().unwrap();
+    let fail = |table: Shared<[f64]>| -> Result<f64, String> { Err(format!("{}", table.len())) };
+    for _ in 0..100 {
+        task.try_call(fail, halves(1000));
+        assert!(task.next().unwrap().is_err());
+        wait_for("little is shared", || pool.stats().shared_bytes <= 8000);
+    }
+    task.canceller().cancel();
+    for _ in 0..20 {
+        task.run(sum, (halves(1000), 0), 1000);
+    }
+    wait_for("nothing is shared", || pool.stats().shared_bytes == 0);
+    assert!(task.get_each().iter().all(Result::is_err));
+}
+
+/// The descriptor that this process has of a table.
+fn descriptor_of(table: &Shared<[f64]>) -> i32 {
+    let start = format!("{:x}-", table.as_ptr() as usize);
+    let line = mappings().into_iter().find(|line| line.starts_with(&start)).unwrap();
+    let inode: u64 = line.split_whitespace().nth(4).unwrap().parse().unwrap();
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let numbers = descriptors.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_it = |fd: &i32| {
+        let file = std::fs::metadata(format!("/proc/self/fd/{fd}"));
+        file.is_ok_and(|file| std::os::unix::fs::MetadataExt::ino(&file) == inode)
+    };
+    numbers.into_iter().find(is_it).unwrap()
+}
+
+/// As a program does that closes all descriptors that it does not know, while the piece waits.
+#[test]
+fn a_piece_whose_table_was_closed_by_the_host_fails_and_no_other() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let door = Door::closed();
+    let blocked = pool.task::<()>().unwrap();
+    blocked.call_all(|door: String| wait_at(&door), [door.path(), door.path()]);
+    let (closed, open) = (halves(1000), halves(500));
+    // So many arguments that the piece waits in this process.
+    let filling = pool.task::<usize>().unwrap();
+    filling.call_all(|bytes: Vec<u8>| bytes.len(), (0..40).map(|_| vec![0; 60_000]));
+    let task = pool.task::<f64>().unwrap();
+    for table in [&closed, &open, &closed] {
+        task.run(sum, (table.clone(), 0), table.len());
+    }
+    // SAFETY: the table's own descriptor, which the crate then no longer takes for its own.
+    unsafe { libc::close(descriptor_of(&closed)) };
+    door.open();
+    let results = task.get_each();
+    for number in [0, 2] {
+        let error = results[number].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::System, "{error}");
+        assert!(error.to_string().contains("has closed the descriptor"), "{error}");
+    }
+    assert_eq!(*results[1].as_ref().unwrap(), 250.0);
+    assert_eq!(closed.iter().sum::<f64>(), 500.0, "it stays mapped here");
+    blocked.wait().unwrap();
+    filling.wait().unwrap();
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Unsigned(Shared<u64>),
+    Signed(Shared<i64>),
+}
+
+/// JSON tries one type after the other: the number of a table alone fits both.
+#[test]
+fn a_value_is_never_taken_for_one_of_another_type() {
+    let _watch = watchdog();
+    for pool in [pool(1), busy_pool()] {
+        let signed = Shared::new(4i64).unwrap();
+        for _ in 0..2 {
+            let task = pool.task_or_inline::<String>().format(Format::Json);
+            let describe = |either: Either| match either {
+                Either::Unsigned(number) => format!("unsigned {}", *number),
+                Either::Signed(number) => format!("signed {}", *number),
+            };
+            task.call(describe, Either::Signed(signed.clone()));
+            task.call(|number: Shared<i64>| number.to_string(), signed.clone());
+            assert_eq!(task.get().unwrap(), ["signed 4", "4"]);
+        }
+    }
+}
+
+/// Marks which process drops it.
+#[derive(Serialize, Deserialize)]
+struct Marked(String);
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        if !self.0.is_empty() && std::path::Path::new(&self.0).exists() {
+            mark(&self.0, u64::from(std::process::id()));
+        }
+    }
+}
+
+#[test]
+fn a_detached_task_lets_go_though_nobody_looks() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let (marks, door) = (Marks::new(), Door::closed());
+    let value = Shared::new(Marked(marks.path())).unwrap();
+    // What the proof of its encoding dropped.
+    let before = marks.count();
+    let task = pool.task::<usize>().unwrap();
+    let wait = |(value, door): (Shared<Marked>, String)| {
+        wait_at(&door);
+        value.0.len()
+    };
+    task.call(wait, (value, door.path()));
+    task.detach();
+    door.open();
+    let here = u64::from(std::process::id());
+    let dropped_here = || marks.numbers().iter().filter(|&&process| process == here).count() > before;
+    wait_for("it was dropped here", dropped_here);
+}
+
+/// A piece that lacks one of its tables does not make the worker lose count of the other.
+#[test]
+fn what_came_beside_a_table_that_did_not_is_forgotten_too() {
+    let _watch = watchdog();
+    let limit = |_: ()| {
+        let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+        // SAFETY: the limit is read only.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    };
+    let pool = Pool::builder().workers(1).on_worker_start_with(limit, ()).build().unwrap();
+    let (first, second) = (halves(1000), halves(2000));
+    let task = pool.task::<f64>().unwrap();
+    task.run(sum, (first.clone(), 0), 1000);
+    task.wait().unwrap();
+    let worker = pool.stats().workers[0].pid.unwrap();
+    let task = pool.task::<usize>().unwrap();
+    task.call(use_up_descriptors, 0);
+    task.wait().unwrap();
+    let both = |(first, second): (Shared<[f64]>, Shared<[f64]>)| first.len() + second.len();
+    for keep in [0, 5] {
+        let task = pool.task::<usize>().unwrap();
+        task.call(both, (first.clone(), second.clone()));
+        match keep {
+            0 => assert_eq!(task.get().unwrap_err().kind(), ErrorKind::System),
+            _ => assert_eq!(task.get().unwrap(), [3000]),
+        }
+        let task = pool.task::<usize>().unwrap();
+        task.call(use_up_descriptors, 5);
+        task.wait().unwrap();
+    }
+    drop((first, second));
+    let maps = || std::fs::read_to_string(format!("/proc/{worker}/maps")).unwrap();
+    wait_for("both are forgotten", || !maps().contains("multicore-shared"));
+    assert_eq!(pool.stats().workers_lost, 0);
+}

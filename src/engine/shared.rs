@@ -241,16 +241,11 @@ impl Backend for Shared {
     }
 
     fn add_sharing_piece(&self, task: TaskKey, site: Site, arguments: Vec<u8>, tables: Tables) {
-        let closed = tables.iter().any(|table| table.memory().file().is_some_and(|file| !file.is_ours()));
-        if closed {
-            let message = "never began: this program has closed the descriptor of something that it shares";
-            return self.add_failed(task, site, ErrorKind::System, message.to_string());
+        if process::is_current(self.owner) {
+            self.await_room(task);
+            let holder = Arc::clone(&self.gone) as Arc<dyn Holder>;
+            self.with(|core| core.add_sharing_piece(task, site, (arguments, tables), &holder));
         }
-        for table in tables.iter() {
-            table.add_holder(&(Arc::clone(&self.gone) as Arc<dyn Holder>));
-        }
-        self.await_room(task);
-        self.with(|core| core.add_sharing_piece(task, site, arguments, tables));
     }
 
     fn add_pieces(&self, task: TaskKey, site: Site, arguments: &[u8], ends: &[usize]) {

@@ -191,7 +191,8 @@ fn no_memory(error: io::Error) -> Error {
 }
 
 impl<T: Value + Sync> Shared<T> {
-    /// Shares a value that can travel. It is encoded now, and each worker decodes it once, before the first piece that has it.
+    /// Shares a value that can travel. It is encoded now, and each worker decodes it once, before the first piece that has it. The value itself is
+    /// dropped with its last handle, on whatever thread that is: if a piece has it, on one that uses the pool.
     ///
     /// ```
     /// use multicore::{Shared, Task};

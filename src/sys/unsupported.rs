@@ -123,7 +123,7 @@ pub(crate) mod sealed {
             let length = bytes.saturating_add(PAGE_BYTES);
             memory.try_reserve_exact(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
             memory.resize(length, 0);
-            let start = memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+            let start = memory.as_ptr().addr().next_multiple_of(PAGE_BYTES) - memory.as_ptr().addr();
             fill(&mut memory[start..start + bytes]);
             Ok(Sealed { memory, start, bytes })
         }

@@ -9,6 +9,7 @@
 //! anyone else knows them.
 
 use crate::codec::error::{CodecError, drop_payload};
+use crate::sys::process;
 use crate::sys::sealed::Sealed;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,8 @@ pub(crate) struct Table {
     head: TableHead,
     memory: Sealed,
     content: OnceLock<Content>,
+    /// The process that has it. A child that is forked from it while another thread asks for `holders` would wait for ever.
+    owner: process::Number,
     /// The pools whose workers may have it.
     holders: Mutex<Vec<Weak<dyn Holder>>>,
     #[cfg(feature = "journal")]
@@ -141,6 +144,7 @@ impl Table {
             head,
             memory,
             content: content.map_or_else(OnceLock::new, OnceLock::from),
+            owner: process::number(),
             holders: Mutex::default(),
             #[cfg(feature = "journal")]
             digest: OnceLock::new(),
@@ -188,6 +192,9 @@ impl Table {
         decode: impl FnOnce(Encoding, &[u8]) -> Result<T, CodecError>,
     ) -> Result<&T, CodecError> {
         let Kind::Value(encoding) = self.head.kind else { return Err(CodecError::OtherTable) };
+        if self.head.type_digest != digest_of::<T>() {
+            return Err(CodecError::OtherTable);
+        }
         let content = match self.content.get() {
             Some(content) => content,
             None => {
@@ -216,6 +223,9 @@ impl Table {
 
     /// This pool's workers may get it: it is told when the table is gone.
     pub(crate) fn add_holder(&self, holder: &Arc<dyn Holder>) {
+        if !process::is_current(self.owner) {
+            return;
+        }
         let mut holders = self.holders.lock();
         let is_known = |known: &Weak<dyn Holder>| std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(holder));
         if !holders.iter().any(is_known) {
@@ -251,25 +261,29 @@ impl fmt::Debug for Table {
 /// random, so nothing else in the arguments is taken for one.
 #[cfg(feature = "journal")]
 pub(crate) fn content_of(arguments: &[u8], tables: &[Arc<Table>]) -> Vec<u8> {
+    // As binary formats write it, and as those do that people read.
+    let of = |table: &Arc<Table>| {
+        [table.id().0.to_vec(), table.id().to_text().into_bytes()].map(|text| (text, table.digest()))
+    };
+    let numbers: Vec<_> = tables.iter().flat_map(of).collect();
+    let mut may_begin = [false; 256];
+    for (number, _) in &numbers {
+        may_begin[usize::from(number[0])] = true;
+    }
     let mut content = Vec::with_capacity(arguments.len() + 16 * tables.len());
-    let mut rest = arguments;
-    while let Some((&first, behind)) = rest.split_first() {
-        // As binary formats write it, and as those do that people read.
-        let of = |table: &&Arc<Table>| [table.id().0.to_vec(), table.id().to_text().into_bytes()];
-        let found = tables.iter().find_map(|table| {
-            let number = of(&table).into_iter().find(|number| rest.starts_with(number))?;
-            Some((table, number.len()))
-        });
-        match found {
-            Some((table, length)) => {
-                content.extend(table.digest());
-                rest = &rest[length..];
+    let (mut from, mut at) = (0, 0);
+    while let Some(byte) = arguments.get(at) {
+        let found = || numbers.iter().find(|(number, _)| arguments[at..].starts_with(number));
+        match may_begin[usize::from(*byte)].then(found).flatten() {
+            Some((number, digest)) => {
+                content.extend_from_slice(&arguments[from..at]);
+                content.extend(digest);
+                at += number.len();
+                from = at;
             }
-            None => {
-                content.push(first);
-                rest = behind;
-            }
+            None => at += 1,
         }
     }
+    content.extend_from_slice(&arguments[from..]);
     content
 }

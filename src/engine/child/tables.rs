@@ -80,7 +80,9 @@ impl Cache {
         }
         while let Ok(Some(received)) = socket::receive(&self.socket, false) {
             failpoint!("worker-table-received");
-            if let Ok(head) = message::decode::<TableHead>(&received) {
+            let Ok(head) = message::decode::<TableHead>(&received) else { continue };
+            // What was sent again because another table of the piece had not come is here.
+            if !matches!(self.come.get(&head.id), Some(Ok(_))) {
                 self.come.insert(head.id, open(head, &received));
             }
         }

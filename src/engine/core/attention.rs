@@ -301,8 +301,8 @@ impl Core {
             }
             let task = seat.worker().and_then(|worker| self.work.tasks.get(worker.link.newest_task()?));
             // A task that waits and is not ready has too much unread, unless its next results are short. A piece that
-            // panics or returns an error may start again.
-            task.is_some_and(|task| task.waits() || task.retries_answers())
+            // panics or returns an error may start again. One that shares something gives memory back, where nobody reads.
+            task.is_some_and(|task| task.waits() || task.retries_answers() || task.is_detached_and_shares())
         })
     }
 }

@@ -98,6 +98,7 @@ fn read_by<T>(
         worker.link.lost_tables(&tables);
         to.work.trash.add_rest(tables);
     }
+    worker.link.forget_on();
     to.work.trash.add_pages(worker.link.take_pages());
     to.work.trash.add_all(worker.link.take_unwanted());
     worker.start_failure = start_failure.or(worker.start_failure.take());

@@ -11,7 +11,6 @@ use super::seats::Seats;
 use super::task_state::TaskState;
 use super::work::Work;
 use crate::backend::TaskKey;
-use crate::codec::tables::table::Tables;
 use crate::engine::link::Provided;
 use crate::engine::piece::{Given, WaitingPiece};
 use crate::engine::policy::hold::Hold;
@@ -35,19 +34,30 @@ pub(crate) struct Gave {
     pub(crate) stays_until_ns: Option<u64>,
     /// A worker that was given something has lived long enough.
     pub(crate) is_overdue: bool,
+    /// A worker that holds nothing had no room.
+    pub(crate) lacks: bool,
+    /// A worker refused what a piece shares, and is to be killed; or the piece is unsendable.
+    pub(crate) refuses: bool,
 }
 
 impl Gave {
     /// True if something follows beside that anything was given.
     #[inline]
     pub(crate) fn has_consequences(&self) -> bool {
-        self.is_cut || self.is_overdue || self.stays_until_ns.is_some() || self.shortest_limit.is_some()
+        self.is_cut
+            || self.lacks
+            || self.refuses
+            || self.is_overdue
+            || self.stays_until_ns.is_some()
+            || self.shortest_limit.is_some()
     }
 
     fn add(&mut self, other: Gave) {
         self.any |= other.any;
         self.is_overdue |= other.is_overdue;
         self.is_cut |= other.is_cut;
+        self.lacks |= other.lacks;
+        self.refuses |= other.refuses;
         self.shortest_limit = shorter(self.shortest_limit, other.shortest_limit);
         self.stays_until_ns = self.stays_until_ns.or(other.stays_until_ns);
     }
@@ -245,7 +255,7 @@ pub(crate) fn revoke_all(worker: &mut WorkerHandle, work: &mut Work) -> usize {
 /// Gives pieces for `budget_ns`, or at least one, to one worker, task by task in turn.
 pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, budget_ns: u64) -> Gave {
     let (was_idle, first) = (worker.link.is_idle(), worker.link.next_sequence());
-    let mut feeding = Feeding { left_ns: budget_ns, given: 0, bytes: 0, shortest_limit: None, half: None };
+    let mut feeding = Feeding { left_ns: budget_ns, ..Feeding::default() };
     while feeding.has_room(worker) {
         let Some(key) = work.ready.pop_first() else { break };
         if feeding.take_turn(worker, work, key) == Turn::NoRoom {
@@ -270,30 +280,20 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     worker.link.pump();
     hold.spend_pieces(feeding.given);
     hold.spend(feeding.bytes + worker.link.take_copied());
-    Gave { any: feeding.given > 0, shortest_limit: feeding.shortest_limit, is_overdue, ..Gave::default() }
-}
-
-/// Sends a worker what a piece shares. False if it cannot have the piece now.
-#[cold]
-fn provide(worker: &mut WorkerHandle, tables: &Tables) -> bool {
-    match worker.link.provide(tables) {
-        Provided::All => true,
-        Provided::NoRoom => false,
-        Provided::Refused => {
-            // It has died and that is yet to be told; or it has closed its socket, which no worker does.
-            let _ = worker.kill();
-            false
-        }
-    }
+    let Feeding { shortest_limit, refuses, .. } = feeding;
+    let lacks = worker.link.is_idle() && worker.link.lacks_room();
+    Gave { any: feeding.given > 0, shortest_limit, is_overdue, lacks, refuses, ..Gave::default() }
 }
 
 /// What one worker is given in one call.
+#[derive(Default)]
 struct Feeding {
     left_ns: u64,
     given: usize,
     /// The bytes of their arguments.
     bytes: usize,
     shortest_limit: Option<NonZeroU64>,
+    refuses: bool,
     /// The number of the piece, among those that the worker holds, whose reply tells that half is left.
     half: Option<usize>,
 }
@@ -312,10 +312,10 @@ impl Feeding {
 
     /// One turn of a task.
     fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
-        let Work { tasks, ready, queue, functions, .. } = work;
+        let Work { tasks, ready, queue, functions, unsendable, .. } = work;
         let Some(task) = tasks.get_mut(key) else { return Turn::Over };
         let before = task.queued();
-        let turn = self.take_turn_of(worker, (task, key), ready, functions);
+        let turn = self.take_turn_of(worker, (task, key, unsendable), ready, functions);
         queue.changed(before, task.queued());
         turn
     }
@@ -324,7 +324,7 @@ impl Feeding {
     fn take_turn_of(
         &mut self,
         worker: &mut WorkerHandle,
-        (task, key): (&mut TaskState, TaskKey),
+        (task, key, unsendable): (&mut TaskState, TaskKey, &mut Vec<(TaskKey, WaitingPiece)>),
         ready: &mut ReadyQueue,
         functions: &Functions,
     ) -> Turn {
@@ -337,11 +337,15 @@ impl Feeding {
                 break;
             }
             let Some(WaitingPiece { number, arguments }) = task.pop_waiting() else { break };
-            if let Some(tables) = task.tables_of(number)
-                && !provide(worker, tables)
-            {
+            let provided = task.tables_of(number).map_or(Provided::All, |tables| worker.link.provide(tables));
+            if provided == Provided::Gone {
+                unsendable.push((key, WaitingPiece { number, arguments }));
+                self.refuses = true;
+                continue;
+            }
+            if provided != Provided::All {
                 task.unpop_waiting(WaitingPiece { number, arguments });
-                return Turn::NoRoom;
+                return self.not_provided(provided, worker);
             }
             let held = worker.link.in_flight() + 1;
             let is_last =
@@ -363,5 +367,16 @@ impl Feeding {
             ready.push_last(key);
         }
         Turn::Over
+    }
+
+    /// A worker cannot have what a piece shares, now or ever.
+    #[cold]
+    fn not_provided(&mut self, why: Provided, worker: &mut WorkerHandle) -> Turn {
+        if why == Provided::Refused {
+            self.refuses = true;
+            // It has died and that is yet to be told; or it does what no worker does.
+            let _ = worker.kill();
+        }
+        Turn::NoRoom
     }
 }

@@ -8,12 +8,13 @@ use super::seat::Measured;
 use super::{Core, Phase, ending};
 use crate::backend::{Site, TaskKey};
 use crate::codec::bytes::Handed;
-use crate::codec::tables::table::Tables;
+use crate::codec::tables::table::{Holder, Tables};
 use crate::engine::policy::pace::LOOK_AHEAD_NS;
 use crate::engine::travel;
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::sys::clock;
+use std::sync::Arc;
 
 impl Core {
     /// Adds a piece, and gives out what can be given.
@@ -31,16 +32,43 @@ impl Core {
         }
     }
 
-    /// Adds a piece that shares these tables. It never takes the short way: its worker may have to be sent them first.
-    pub(crate) fn add_sharing_piece(&mut self, key: TaskKey, site: Site, arguments: Vec<u8>, tables: Tables) {
-        let Some(task) = self.work.tasks.get_mut(key) else { return };
+    /// Adds a piece that shares these tables. It never takes the short way: its worker may have to be sent them first. `holder` is told when a
+    /// table is gone.
+    pub(crate) fn add_sharing_piece(
+        &mut self,
+        key: TaskKey,
+        site: Site,
+        (arguments, tables): (Vec<u8>, Tables),
+        holder: &Arc<dyn Holder>,
+    ) {
+        let Some(task) = self.work.tasks.get_mut(key) else { return self.work.trash.add_rest(tables) };
         let number = task.len();
-        self.tables.extend(tables.iter().map(|table| (table.id(), table.head().bytes)));
+        if !task.shares_already(&tables) {
+            for table in tables.iter() {
+                table.add_holder(holder);
+                self.tables.insert(table.id(), table.head().bytes);
+            }
+        }
         task.share_with_next(tables);
         if self.add_waiting(key, site, Handed::Own(arguments)) {
-            self.pieces_added(key, 1);
-        } else if let Some(task) = self.work.tasks.get_mut(key) {
+            return self.pieces_added(key, 1);
+        }
+        if let Some(task) = self.work.tasks.get_mut(key) {
             task.release(number);
+            task.drop_released(&mut self.work.trash);
+        }
+    }
+
+    /// The host has closed what these pieces share.
+    #[cold]
+    pub(super) fn fail_unsendable(&mut self) {
+        for (key, piece) in std::mem::take(&mut self.work.unsendable) {
+            self.work.trash.add_arguments(piece.arguments);
+            let Some(task) = self.work.tasks.get_mut(key) else { continue };
+            let message = "never began: this program has closed the descriptor of something that it shares";
+            let error = Error::new(ErrorKind::System, message).with_piece(task.label(piece.number), 0);
+            self.wakes.add(task.settle_failed(piece.number, error));
+            task.drop_released(&mut self.work.trash);
         }
     }
 
@@ -157,7 +185,7 @@ impl Core {
         }
         // Who holds workers back must hear that others wait.
         let gave = self.dispatch() || (self.holds_back || self.lane.is_look_due(count)) && self.collect();
-        if gave {
+        if gave || self.owes_attention {
             self.keep_attention();
         }
         if wake_supervisor {

@@ -306,6 +306,7 @@ impl Core {
             self.tables.remove(table);
             self.seats.workers_mut().for_each(|worker| worker.link.forget_table(*table));
         }
+        self.seats.workers_mut().for_each(|worker| worker.link.forget_on());
     }
 
     // Tasks and pieces come in.
@@ -382,6 +383,14 @@ impl Core {
         self.wake_for_room();
         if gave.is_overdue {
             self.judge_busy();
+        }
+        self.owes_attention |= gave.lacks;
+        if gave.refuses {
+            // The fork server may have to kill the worker.
+            self.alarm.wake_now();
+        }
+        if !self.work.unsendable.is_empty() {
+            self.fail_unsendable();
         }
         if gave.any && self.watched.must_begin() {
             self.begin_checks();

@@ -23,6 +23,8 @@ pub(crate) struct Work {
     pub(crate) trash: Trash,
     pub(crate) queue: Queue,
     pub(crate) functions: Functions,
+    /// Pieces that can go to no worker, since the host has closed what they share. They fail before the lock is released.
+    pub(crate) unsendable: Vec<(TaskKey, WaitingPiece)>,
 }
 
 impl Work {

@@ -32,6 +32,10 @@ pub(super) struct SentTables {
     /// The worker's end, until it is ordered.
     theirs: Option<Descriptor>,
     sent: BTreeSet<TableId>,
+    /// Those of them that it could not receive, perhaps: they are sent again.
+    again: BTreeSet<TableId>,
+    /// It was asked to empty its socket by the record that ends here, and nothing was sent since.
+    asked_until: Option<u64>,
     /// What the worker is yet to be told to forget.
     to_forget: Vec<TableId>,
 }
@@ -39,7 +43,14 @@ pub(super) struct SentTables {
 impl SentTables {
     pub(super) fn new() -> io::Result<SentTables> {
         let (socket, theirs) = socket::pair()?;
-        Ok(SentTables { socket, theirs: Some(theirs), sent: BTreeSet::new(), to_forget: Vec::new() })
+        Ok(SentTables {
+            socket,
+            theirs: Some(theirs),
+            sent: BTreeSet::new(),
+            again: BTreeSet::new(),
+            asked_until: None,
+            to_forget: Vec::new(),
+        })
     }
 }
 
@@ -50,8 +61,10 @@ pub(crate) enum Provided {
     All,
     /// Its socket is full: it was asked to empty it.
     NoRoom,
-    /// It has closed its socket, which no worker does.
+    /// It reads nothing from its socket, or has closed it, as no worker does.
     Refused,
+    /// The host has closed the descriptor of a table.
+    Gone,
 }
 
 impl Link {
@@ -68,40 +81,60 @@ impl Link {
     /// Sends the worker what a piece shares, as far as it does not have it.
     #[inline]
     pub(crate) fn provide(&mut self, tables: &Tables) -> Provided {
-        if tables.iter().all(|table| self.tables.sent.contains(&table.id())) {
-            return Provided::All;
-        }
-        self.send_tables(tables)
+        if tables.iter().all(|table| self.tables.has(table.id())) { Provided::All } else { self.send_tables(tables) }
     }
 
     #[cold]
     fn send_tables(&mut self, tables: &Tables) -> Provided {
         for table in tables.iter() {
-            if self.tables.sent.contains(&table.id()) {
+            if self.tables.has(table.id()) {
                 continue;
             }
-            let fds: Vec<_> = table.memory().file().map(AsFd::as_fd).into_iter().collect();
-            match message::send(&self.tables.socket, table.head(), &fds) {
-                Ok(()) => {
-                    failpoint!("parent-table-sent");
-                    self.tables.sent.insert(table.id());
-                }
-                // Also where too many descriptors of this user are on their way: they get fewer as workers receive theirs.
-                Err(error) if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
-                    self.forget_record(None);
-                    return Provided::NoRoom;
-                }
-                Err(_) => return Provided::Refused,
+            let file = table.memory().file();
+            if file.is_some_and(|file| !file.is_ours()) {
+                return Provided::Gone;
             }
+            let fds: Vec<_> = file.map(AsFd::as_fd).into_iter().collect();
+            if let Err(error) = message::send(&self.tables.socket, table.head(), &fds) {
+                return self.not_sent(&error);
+            }
+            failpoint!("parent-table-sent");
+            self.tables.sent.insert(table.id());
+            self.tables.again.remove(&table.id());
+            self.tables.asked_until = None;
         }
         Provided::All
     }
 
-    /// Nobody in this process has this table any more. False if the worker was not sent it.
+    /// Whether the worker is to be asked to empty its socket, or has been without doing so.
+    fn not_sent(&mut self, error: &io::Error) -> Provided {
+        // Too many descriptors of this user are on their way, or the kernel has no memory: that passes, and not by this worker alone.
+        let is_passing = [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM].map(Some).contains(&error.raw_os_error());
+        if !is_passing && error.kind() != io::ErrorKind::WouldBlock {
+            return Provided::Refused;
+        }
+        self.learn_consumed();
+        match self.tables.asked_until {
+            Some(until) if until > self.work.consumed() => {}
+            // It empties its socket before it passes such a record.
+            Some(_) if !is_passing => return Provided::Refused,
+            _ => self.ask_to_receive(),
+        }
+        Provided::NoRoom
+    }
+
+    fn ask_to_receive(&mut self) {
+        if !self.is_streaming_out() && self.write_forget(None) {
+            self.tables.asked_until = Some(self.work.tail());
+            self.publish();
+        }
+    }
+
+    /// Nobody in this process has this table any more. [`forget_on`](Self::forget_on) follows.
     pub(crate) fn forget_table(&mut self, table: TableId) {
         if self.tables.sent.remove(&table) {
+            self.tables.again.remove(&table);
             self.tables.to_forget.push(table);
-            self.forget_on();
         }
     }
 
@@ -115,32 +148,36 @@ impl Link {
 
     #[cold]
     fn forget_more(&mut self) {
-        while let Some(&table) = self.tables.to_forget.last()
-            && self.forget_record(Some(table))
+        // The chunks of a value that streams follow one another.
+        while !self.is_streaming_out()
+            && let Some(&table) = self.tables.to_forget.last()
         {
+            if !self.write_forget(Some(table)) {
+                // It signals when it has read on.
+                self.note_lack();
+                break;
+            }
             self.tables.to_forget.pop();
         }
-    }
-
-    /// Tells the worker to forget a table, or only to empty its socket. False if there is no room.
-    fn forget_record(&mut self, table: Option<TableId>) -> bool {
-        // The chunks of a value that streams follow one another.
-        if self.is_streaming_out() {
-            return false;
-        }
-        let header = Header { kind: record::FORGET, flags: 0, sequence: 0 };
-        let is_written = match table {
-            Some(table) => self.push(header, &table.to_words(), &[]).is_some(),
-            None => self.push(header, &[], &[]).is_some(),
-        };
         self.publish();
-        is_written
     }
 
-    /// The worker could not receive what a piece shares: it is sent once more.
+    /// A record that tells the worker to forget a table, or only to receive what was sent. False if there is no room.
+    fn write_forget(&mut self, table: Option<TableId>) -> bool {
+        let header = Header { kind: record::FORGET, flags: 0, sequence: 0 };
+        let words = table.map(TableId::to_words);
+        self.push(header, words.as_ref().map_or(&[], |words| &words[..]), &[]).is_some()
+    }
+
+    /// The worker could not receive something that a piece shares: all that the piece shares is sent once more.
     pub(crate) fn lost_tables(&mut self, tables: &Tables) {
-        for table in tables.iter() {
-            self.tables.sent.remove(&table.id());
-        }
+        let sent = tables.iter().map(|table| table.id()).filter(|id| self.tables.sent.contains(id));
+        self.tables.again.extend(sent);
+    }
+}
+
+impl SentTables {
+    fn has(&self, table: TableId) -> bool {
+        self.sent.contains(&table) && !self.again.contains(&table)
     }
 }

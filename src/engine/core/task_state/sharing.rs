@@ -1,32 +1,63 @@
 //! What the arguments of pieces share with others: kept until the piece has its outcome.
 //!
+//! Pieces in a row that share the same have one entry: there may be millions of them.
+//!
 //! Invariant: a piece that has no outcome keeps its tables. They are dropped without the scheduler's lock, since the last handle of
 //! a table gives its memory back.
 
 use super::TaskState;
 use crate::codec::tables::table::Tables;
 use crate::engine::core::trash::Trash;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+
+/// Pieces in a row that share the same.
+#[derive(Debug)]
+struct Run {
+    first: usize,
+    /// The number behind the last of them.
+    end: usize,
+    /// How many of them have no outcome.
+    open: usize,
+    tables: Tables,
+}
 
 /// Of a task that has such pieces.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
-    tables: BTreeMap<usize, Tables>,
+    /// In order, each with a piece that is open.
+    runs: VecDeque<Run>,
     /// Of pieces that have an outcome.
     released: Vec<Tables>,
 }
 
+impl Sharing {
+    /// The index of the run of a piece.
+    fn run_of(&self, number: usize) -> Option<usize> {
+        let index = self.runs.partition_point(|run| run.end <= number);
+        self.runs.get(index).filter(|run| run.first <= number).map(|_| index)
+    }
+}
+
 impl TaskState {
+    /// True if the last piece shares the same and has no outcome: then these tables are known.
+    pub(crate) fn shares_already(&self, tables: &Tables) -> bool {
+        let last = self.sharing.as_ref().and_then(|sharing| sharing.runs.back());
+        last.is_some_and(|run| run.end == self.pieces.len() && is_same(&run.tables, tables))
+    }
+
     /// The next piece that comes keeps these tables.
     pub(crate) fn share_with_next(&mut self, tables: Tables) {
         let number = self.pieces.len();
+        let goes_on = self.shares_already(&tables);
         let sharing = self.sharing.get_or_insert_default();
-        // Most pieces share what the one before does: then that list serves for both.
-        let tables = match sharing.tables.last_key_value() {
-            Some((_, last)) if is_same(last, &tables) => last.clone(),
-            _ => tables,
-        };
-        sharing.tables.insert(number, tables);
+        match sharing.runs.back_mut() {
+            Some(run) if goes_on => {
+                (run.end, run.open) = (number + 1, run.open + 1);
+                // The run keeps the same: this is not the last handle.
+                drop(tables);
+            }
+            _ => sharing.runs.push_back(Run { first: number, end: number + 1, open: 1, tables }),
+        }
         // Its result takes the way on which it lets go of them.
         self.settles_late = true;
     }
@@ -34,26 +65,35 @@ impl TaskState {
     /// What a piece shares.
     #[inline]
     pub(crate) fn tables_of(&self, number: usize) -> Option<&Tables> {
-        self.sharing.as_ref()?.tables.get(&number)
+        let sharing = self.sharing.as_ref()?;
+        sharing.run_of(number).map(|index| &sharing.runs[index].tables)
     }
 
-    /// A piece has its outcome.
+    /// A piece has its outcome. [`drop_released`](Self::drop_released) follows.
     #[inline]
     pub(crate) fn release(&mut self, number: usize) {
-        if let Some(sharing) = &mut self.sharing {
-            sharing.released.extend(sharing.tables.remove(&number));
+        if let Some(sharing) = &mut self.sharing
+            && let Some(index) = sharing.run_of(number)
+        {
+            let run = &mut sharing.runs[index];
+            run.open -= 1;
+            if run.open == 0 {
+                sharing.released.extend(sharing.runs.remove(index).map(|run| run.tables));
+            }
         }
     }
 
     /// All pieces have one but those in `last`.
     pub(super) fn release_ended(&mut self) {
         if let Some(sharing) = &mut self.sharing {
-            let last = &self.last;
-            let (kept, released) =
-                std::mem::take(&mut sharing.tables).into_iter().partition(|(number, _)| last.contains(number));
-            let released: BTreeMap<_, _> = released;
-            sharing.tables = kept;
-            sharing.released.extend(released.into_values());
+            for mut run in std::mem::take(&mut sharing.runs) {
+                run.open = self.last.range(run.first..run.end).count();
+                if run.open == 0 {
+                    sharing.released.push(run.tables);
+                } else {
+                    sharing.runs.push_back(run);
+                }
+            }
         }
     }
 
@@ -65,6 +105,11 @@ impl TaskState {
         {
             trash.add_rest(std::mem::take(&mut sharing.released));
         }
+    }
+
+    /// Nobody takes its outcomes, and the end of its pieces gives memory back.
+    pub(crate) fn is_detached_and_shares(&self) -> bool {
+        self.is_detached && self.sharing.as_ref().is_some_and(|sharing| !sharing.runs.is_empty())
     }
 }
 
