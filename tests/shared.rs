@@ -727,7 +727,7 @@ fn a_piece_whose_table_was_closed_by_the_host_fails_and_no_other() {
     let blocked = pool.task::<()>().unwrap();
     blocked.call_all(|door: String| wait_at(&door), [door.path(), door.path()]);
     let (closed, open) = (halves(1000), halves(500));
-    // So many arguments that the piece waits in this process.
+    // The worker's ring is full of these, so the pieces that follow wait in this process.
     let filling = pool.task::<usize>().unwrap();
     filling.call_all(|bytes: Vec<u8>| bytes.len(), (0..40).map(|_| vec![0; 60_000]));
     let task = pool.task::<f64>().unwrap();

@@ -57,6 +57,13 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> R
     }
 }
 
+/// True if the kernel lacks memory for a message, or too many descriptors of this user are on their way: that passes, and not by the other
+/// side alone.
+pub(crate) fn is_short_of_memory(error: &std::io::Error) -> bool {
+    let passing = [Errno::TOOMANYREFS, Errno::NOBUFS, Errno::NOMEM];
+    passing.into_iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// Receives one message; `None` at the end of the connection. Without `wait` it fails with
 /// `AGAIN` if there is no message. One longer than [`MAX_MESSAGE_BYTES`] is a `MSGSIZE` error.
 pub(crate) fn receive(socket: impl AsFd, wait: bool) -> Result<Option<Received>> {

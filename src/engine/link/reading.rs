@@ -440,7 +440,7 @@ mod tests {
     fn only_outcomes_of_pieces_are_outcomes() {
         for flags in 0..=255 {
             let outcome = outcome_of(flags).ok();
-            assert_eq!(outcome.map(|outcome| outcome as u8), (flags < 5).then_some(flags), "{flags}");
+            assert_eq!(outcome.map(|outcome| outcome as u8), (flags < 6).then_some(flags), "{flags}");
         }
     }
 }

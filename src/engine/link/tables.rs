@@ -108,8 +108,7 @@ impl Link {
 
     /// Whether the worker is to be asked to empty its socket, or has been without doing so.
     fn not_sent(&mut self, error: &io::Error) -> Provided {
-        // Too many descriptors of this user are on their way, or the kernel has no memory: that passes, and not by this worker alone.
-        let is_passing = [libc::ETOOMANYREFS, libc::ENOBUFS, libc::ENOMEM].map(Some).contains(&error.raw_os_error());
+        let is_passing = socket::is_short_of_memory(error);
         if !is_passing && error.kind() != io::ErrorKind::WouldBlock {
             return Provided::Refused;
         }

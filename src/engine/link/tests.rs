@@ -142,7 +142,7 @@ fn what_no_worker_says_ends_the_trust() {
     for kind in (1..15).filter(|kind| ![REPLY, BEGIN, OPEN].contains(kind)) {
         check_lines(&[(kind, 0, 1, &[], 5)], 0, false);
     }
-    for flags in 5..16 {
+    for flags in 6..16 {
         check_lines(&[(REPLY, flags, 1, &[], 5)], 0, false);
         check_lines(&[(BEGIN, flags, 1, &[20], 5)], 0, false);
     }

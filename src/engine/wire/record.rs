@@ -108,10 +108,10 @@ pub(crate) enum Outcome {
     EncodeFailed = 3,
     /// The piece's function returned an error.
     Failed = 4,
-    /// Not of a piece: the worker could not start, for the reason in the payload. Sequence 0.
-    StartFailed = 5,
     /// The system refused the worker what the piece needs.
-    SystemFailed = 6,
+    SystemFailed = 5,
+    /// Not of a piece: the worker could not start, for the reason in the payload. Sequence 0.
+    StartFailed = 6,
 }
 
 impl Outcome {
@@ -123,8 +123,8 @@ impl Outcome {
             2 => Outcome::DecodeFailed,
             3 => Outcome::EncodeFailed,
             4 => Outcome::Failed,
-            5 => Outcome::StartFailed,
-            6 => Outcome::SystemFailed,
+            5 => Outcome::SystemFailed,
+            6 => Outcome::StartFailed,
             _ => return None,
         })
     }
