@@ -2,39 +2,16 @@
 
 #![cfg(target_os = "linux")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod compiler;
 
-/// The library that this test is linked with: the newest one beside it.
-fn library(folder: &Path) -> PathBuf {
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name.starts_with("libmulticore-") && name.ends_with(".rlib")
-    };
-    let newest = files.filter(is_ours).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
-    newest.expect("cargo has built the library")
-}
+use compiler::compiler;
 
 /// What the compiler says of a function with this body.
 fn messages(items: &str, body: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mistake.rs");
     std::fs::write(&file, format!("{items}\npub fn mistake() {{\n{body}\n}}\n")).unwrap();
-    let own = std::env::current_exe().unwrap();
-    let built = own.parent().unwrap();
-    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(compiler)
-        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-A", "warnings"])
-        .arg("--out-dir")
-        .arg(folder.path())
-        .arg("--extern")
-        .arg(format!("multicore={}", library(built).display()))
-        .arg("-L")
-        .arg(format!("dependency={}", built.display()))
-        .arg(file)
-        .output()
-        .unwrap();
+    let output = compiler(&file, folder.path()).args(["--crate-type", "lib", "--emit", "metadata"]).output().unwrap();
     assert!(!output.status.success(), "it compiles:\n{body}");
     String::from_utf8(output.stderr).unwrap()
 }
