@@ -27,8 +27,9 @@ const MAX_UNREAD: usize = 8 << 20;
 /// A piece takes a millisecond. One that takes this time hangs.
 const PIECE_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often a piece starts again after its worker died.
-const RETRIES: u32 = 4;
+/// How often a piece starts again after its worker died: enough that workers which die by chance fail no request, and few enough that a
+/// piece which kills each of its workers ends soon; the pauses between its starts are a quarter of a second in all.
+const RETRIES: u32 = 8;
 
 /// The longest list that a client gets.
 const MAX_COUNT: usize = 10_000_000;

@@ -76,7 +76,7 @@ fn the_gate_refuses_while_pieces_wait() {
 #[test]
 fn killed_workers_and_clients_that_leave_fail_no_request() {
     for (arguments, expected) in [
-        (["--kill-workers", "20", "--count", "5000", "--seconds", "2"].as_slice(), "workers killed"),
+        (["--kill-workers", "50", "--count", "5000", "--seconds", "2"].as_slice(), "workers killed"),
         (&["--leave", "--count", "5000", "--seconds", "1"], "clients left"),
         (&["--route", "rayon", "--count", "5000", "--seconds", "1", "--rounds", "2"], "p99"),
     ] {
@@ -89,9 +89,9 @@ fn killed_workers_and_clients_that_leave_fail_no_request() {
 
 #[test]
 fn ctrl_c_ends_it_in_order() {
-    let server = Server::start(&[]);
-    let workers = server.workers();
-    assert!(!workers.is_empty() && workers.iter().all(|&worker| is_there(worker)));
+    let server = Server::start(&["--workers", "3"]);
+    let workers = server.workers(3);
+    assert!(workers.iter().all(|&worker| is_there(worker)));
     let mut client = server.ask("/records?count=20000");
     let begin = client.read_some(100);
     server.interrupt();
@@ -106,8 +106,7 @@ fn ctrl_c_ends_it_in_order() {
 #[test]
 fn no_process_outlives_a_server_that_is_killed() {
     let server = Server::start(&["--workers", "3"]);
-    let workers = server.workers();
-    assert_eq!(workers.len(), 3);
+    let workers = server.workers(3);
     drop(server);
     wait_for("its workers have ended", || !workers.iter().any(|&worker| is_there(worker)));
 }

@@ -79,10 +79,16 @@ impl Server {
         serde_json::from_slice(&self.list("/stats")).unwrap()
     }
 
-    pub fn workers(&self) -> Vec<Pid> {
-        let stats = self.stats();
-        let pids = stats["workers"].as_array().unwrap().iter().filter_map(|worker| worker["pid"].as_i64());
-        pids.map(|pid| Pid::from_raw(pid as i32).unwrap()).collect()
+    /// The workers, once all of them have been started.
+    pub fn workers(&self, count: usize) -> Vec<Pid> {
+        let mut workers = Vec::new();
+        wait_for("all workers are there", || {
+            let stats = self.stats();
+            let pids = stats["workers"].as_array().unwrap().iter().filter_map(|worker| worker["pid"].as_i64());
+            workers = pids.map(|pid| Pid::from_raw(pid as i32).unwrap()).collect();
+            workers.len() == count
+        });
+        workers
     }
 
     /// Waits until no task is open, no piece waits and none is at a worker.
