@@ -63,15 +63,12 @@ impl Figures {
     }
 
     fn median(&self, figure: impl Fn(&Round) -> f64) -> f64 {
-        let mut all: Vec<_> = self.rounds.iter().map(figure).collect();
-        all.sort_unstable_by(f64::total_cmp);
-        let middle = all.len() / 2;
-        if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
+        median(self.rounds.iter().map(figure))
     }
 }
 
-/// The medians of the rounds, and how the first route compares with each other one: by the medians, and by the median of what the rounds
-/// give one by one, since two rounds in a row see the same machine.
+/// The medians of the rounds, and how the first route compares with each other one: by the median of the rounds' own ratios, since rounds
+/// that follow each other see the same machine.
 pub fn summary(figures: &[Figures]) -> String {
     let mut text = String::from("medians\n");
     let within = |share: f64| move |round: &Round| round.within(share);
@@ -93,7 +90,14 @@ pub fn summary(figures: &[Figures]) -> String {
 }
 
 fn ratio(one: &Figures, other: &Figures, figure: impl Fn(&Round) -> f64) -> f64 {
-    one.median(&figure) / other.median(&figure)
+    median(one.rounds.iter().zip(&other.rounds).map(|(one, other)| figure(one) / figure(other)))
+}
+
+fn median(all: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable_by(f64::total_cmp);
+    let middle = all.len() / 2;
+    if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
 }
 
 #[cfg(test)]
