@@ -109,8 +109,8 @@ fn functions_are_called_by_their_path_closures_by_their_place_and_tasks_by_their
         check(|task| task.run_all(refuse, [(0, 0)]), "errors::refuse");
         check(|task| task.call(deep::inside, 0), "deep::inside");
         check(|task| task.call(generic::<u64>, 0), "generic");
-        check(|task| task.call(|number: u64| panic!("{number}"), 0), "{{closure}}");
-        check(|task| task.run(|a: u64, b: u64| panic!("{a} {b}"), 0, 0), "{{closure}}");
+        check(|task| task.call(|number: u64| panic!("{number}"), 0), "tasks_by_their_name::{{closure}}");
+        check(|task| task.run(|a: u64, b: u64| panic!("{a} {b}"), 0, 0), "tasks_by_their_name::{{closure}}");
         let named = pool.task_or_inline::<u64>().name("the sum of parts");
         named.call(|number: u64| panic!("{number}"), 0);
         let error = error_of(named);

@@ -2,39 +2,16 @@
 
 #![cfg(target_os = "linux")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod compiler;
 
-/// The library that this test is linked with: the newest one beside it.
-fn library(folder: &Path) -> PathBuf {
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name.starts_with("libmulticore-") && name.ends_with(".rlib")
-    };
-    let newest = files.filter(is_ours).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
-    newest.expect("cargo has built the library")
-}
+use compiler::compiler;
 
 /// What the compiler says of a function with this body.
 fn messages(items: &str, body: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mistake.rs");
     std::fs::write(&file, format!("{items}\npub fn mistake() {{\n{body}\n}}\n")).unwrap();
-    let own = std::env::current_exe().unwrap();
-    let built = own.parent().unwrap();
-    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(compiler)
-        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-A", "warnings"])
-        .arg("--out-dir")
-        .arg(folder.path())
-        .arg("--extern")
-        .arg(format!("multicore={}", library(built).display()))
-        .arg("-L")
-        .arg(format!("dependency={}", built.display()))
-        .arg(file)
-        .output()
-        .unwrap();
+    let output = compiler(&file, folder.path()).args(["--crate-type", "lib", "--emit", "metadata"]).output().unwrap();
     assert!(!output.status.success(), "it compiles:\n{body}");
     String::from_utf8(output.stderr).unwrap()
 }
@@ -84,6 +61,20 @@ fn the_wrong_function_is_told_by_its_arguments() {
         "multicore::Task::<u64>::new_or_inline().run(|n: u64| n, 1);",
         &["error[E0593]: closure is expected to take 2 arguments, but it takes 1 argument"],
     );
+    // Nothing can be added to these messages but what they show of the method.
+    check(
+        "fn double(n: u64) -> u64 { n * 2 }",
+        "multicore::Task::<u64>::new_or_inline().run(double, 1);",
+        &[
+            "error[E0061]: this method takes 3 arguments but 2 arguments were supplied",
+            "/* one argument: use `call` */",
+        ],
+    );
+    check(
+        "fn double(n: u64) -> u64 { n * 2 }",
+        "multicore::Task::<u64>::new_or_inline().run(double, 1, ());",
+        &["error[E0308]: mismatched types", "/* one argument: use `call` */"],
+    );
     check(
         "",
         "let by = 2; multicore::Task::<u64>::new_or_inline().call(|n: u64| n * by, 1);",
@@ -97,4 +88,19 @@ fn the_wrong_function_is_told_by_its_arguments() {
         "multicore::Task::<usize>::new_or_inline().call_ref(length, &[1_u8, 2][..]);",
         &["error[E0277]: `[u8]` cannot be lent for an argument of type `String`", "lend `&A` itself"],
     );
+}
+
+/// Once it was told for each cell in a task.
+#[test]
+fn a_task_that_threads_share_is_one_error() {
+    for body in [
+        "let task = multicore::Task::<u64>::new_or_inline(); std::thread::scope(|scope| { scope.spawn(|| task.len()); });",
+        "let task: &'static multicore::Task<u64> = Box::leak(Box::new(multicore::Task::new_or_inline())); \
+         std::thread::spawn(move || task.len());",
+        "let task = std::sync::Arc::new(multicore::Task::<u64>::new_or_inline()); std::thread::spawn(move || task.len());",
+    ] {
+        let cannot = "error[E0277]: `RefCell<multicore::task::OfOneThread>` cannot be shared between threads safely";
+        check("", body, &[cannot, "within `Task<u64>`"]);
+        assert_eq!(messages("", body).matches("error[").count(), 1, "{body}");
+    }
 }

@@ -284,6 +284,9 @@ impl Error {
 
     /// The piece's function: the task's [`name`](crate::Task::name) if it has one, else the function's symbol in the
     /// executable. `None` if the executable has no symbols.
+    ///
+    /// A closure is called after the function that it was written in, `app::main::{{closure}}`. In an optimised program that may be a function
+    /// into which the compiler has moved the other's code, or the path may be missing; the place in the error's text is always the closure's.
     #[must_use]
     pub fn function(&self) -> Option<&str> {
         self.0.piece.as_ref().and_then(|piece| piece.function.name())

@@ -5,6 +5,7 @@ pub(crate) mod allocator;
 pub(crate) mod available;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
+mod closure;
 pub(crate) mod descriptors;
 pub(crate) mod early_output;
 pub(crate) mod event;

@@ -30,9 +30,10 @@ impl<R> Task<R> {
         R: Value,
     {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
-        let mut scratch = self.scratch.borrow_mut();
+        let mut scratch = self.take_scratch();
         let encoded =
             scope::noting(|| guarded(|| codec::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch)));
         self.add(site, encoded, &mut scratch);
+        self.keep_scratch(scratch);
     }
 }

@@ -8,6 +8,7 @@ use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::error::{Error, ErrorKind};
 use crate::task::Task;
+use crate::task::early::Early;
 use crate::task::reader::{self, Cursor};
 use std::io;
 use std::time::{Duration, Instant};
@@ -116,7 +117,7 @@ impl<R: Value> Task<R> {
 
     #[inline(always)]
     pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, until: Until<'_>) -> Option<Outcomes> {
-        if let Some(kept) = self.early.as_ref().and_then(|early| early.take_kept()) {
+        if let Some(kept) = self.take_kept() {
             return Some(kept);
         }
         let taken = self.backend.take_in_order(self.key, next, order, until);
@@ -124,8 +125,19 @@ impl<R: Value> Task<R> {
         taken
     }
 
+    #[inline]
+    fn take_kept(&self) -> Option<Outcomes> {
+        self.cells.borrow_mut().early.as_mut()?.take_kept()
+    }
+
+    /// What the caller takes before it collects the task.
+    #[inline]
+    pub(super) fn early(&mut self) -> &mut Early {
+        self.cells.get_mut().early.get_or_insert_default()
+    }
+
     pub(super) fn take_parts(&self, next: usize, spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts> {
-        if let Some(kept) = self.early.as_ref().and_then(|early| early.take_kept()) {
+        if let Some(kept) = self.take_kept() {
             return Some(Parts::Rest(kept));
         }
         let taken = self.backend.take_parts(self.key, next, spare, until);
@@ -143,7 +155,7 @@ impl<R: Value> Task<R> {
     /// The caller takes this outcome.
     #[inline]
     pub(super) fn takes(&mut self, number: usize, settled: Settled) -> (usize, Settled) {
-        self.early.get_or_insert_default().taken.add(number);
+        self.early().taken.add(number);
         (number, settled)
     }
 
@@ -157,7 +169,7 @@ impl<R: Value> Task<R> {
     /// How many pieces the caller has taken before it collects the task.
     #[inline]
     fn taken(&self) -> usize {
-        self.early.as_ref().map_or(0, |early| early.taken.count())
+        self.cells.borrow().early.as_ref().map_or(0, |early| early.taken.count())
     }
 
     /// How many pieces the caller has not taken.
@@ -169,14 +181,14 @@ impl<R: Value> Task<R> {
     /// How many pieces are left for a caller that takes them as they finish.
     #[inline]
     pub(super) fn left_to_finish(&self) -> usize {
-        let taken = self.early.as_ref().map_or(0, |early| early.already_done);
+        let taken = self.cells.borrow().early.as_ref().map_or(0, |early| early.already_done);
         self.left() - (self.backend.already_done(self.key) - taken)
     }
 
     /// The lowest piece from this one on that the caller has not taken.
     #[inline]
     pub(super) fn next_from(&self, number: usize) -> usize {
-        self.early.as_ref().map_or(number, |early| early.taken.next_from(number))
+        self.cells.borrow().early.as_ref().map_or(number, |early| early.taken.next_from(number))
     }
 
     /// Decodes the results from piece `first` on behind those that are there, up to the first error.

@@ -4,7 +4,6 @@
 
 use super::taken::Taken;
 use crate::backend::{Outcomes, Settled};
-use std::cell::Cell;
 
 /// Outcomes in a row.
 pub(super) type Row = <Outcomes as IntoIterator>::IntoIter;
@@ -13,7 +12,7 @@ pub(super) type Row = <Outcomes as IntoIterator>::IntoIter;
 pub(super) struct Early {
     pub(super) taken: Taken,
     /// Outcomes that the backend has given and the caller has not asked for yet: one call gives some.
-    kept: Cell<Option<Row>>,
+    kept: Option<Row>,
     /// How many of those that were taken are only known to be done in an earlier run.
     pub(super) already_done: usize,
 }
@@ -22,20 +21,19 @@ impl Early {
     /// The next of the outcomes that are kept.
     #[inline]
     pub(super) fn next_kept(&mut self) -> Option<Settled> {
-        let kept = self.kept.get_mut();
-        let next = kept.as_mut()?.next();
+        let next = self.kept.as_mut()?.next();
         if next.is_none() {
-            *kept = None;
+            self.kept = None;
         }
         next
     }
 
     pub(super) fn keep(&mut self, outcomes: Row) {
-        self.kept.set(Some(outcomes));
+        self.kept = Some(outcomes);
     }
 
     /// All outcomes that are kept, if there is one.
-    pub(super) fn take_kept(&self) -> Option<Outcomes> {
+    pub(super) fn take_kept(&mut self) -> Option<Outcomes> {
         let kept: Vec<_> = self.kept.take()?.collect();
         (!kept.is_empty()).then_some(Outcomes::Many(kept))
     }

@@ -22,13 +22,13 @@ type Argument = (Result<Option<Vec<u8>>, CodecError>, Option<Tables>);
 impl<R: Value> Task<R> {
     /// Hands out a piece for each argument.
     pub(super) fn add_arguments<A: Value>(&self, site: Site, arguments: impl IntoIterator<Item = A>) {
-        let mut batch = Batch::new(self.scratch.take());
+        let mut batch = Batch::new(self.take_scratch());
         for argument in arguments {
             let (from, encoded) = self.encode(argument, &mut batch);
             self.add_to(site, &mut batch, from, encoded);
         }
         self.add_batch(site, &mut batch);
-        self.scratch.replace(batch.bytes);
+        self.keep_scratch(batch.bytes);
     }
 
     /// Encodes an argument behind those of a batch. Gives where they end.

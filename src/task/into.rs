@@ -72,7 +72,7 @@ impl<R: Bytes> Task<R> {
     fn add_unwritable(&self, site: Site) {
         let message =
             "never began: what a piece writes travels as it is, which Format::Json does not: use another format";
-        self.pieces.set(self.pieces.get() + 1);
+        self.count(1);
         self.backend.add_failed(self.key, site, ErrorKind::Encode, message.to_string());
     }
 }
@@ -95,7 +95,7 @@ impl<R: Value> Task<R> {
     /// Hands out a piece for each pair.
     pub(super) fn add_pairs<A: Value, B: Value>(&self, site: Site, pairs: impl IntoIterator<Item = (A, B)>) {
         let format = self.settings.format;
-        let mut batch = Batch::new(self.scratch.take());
+        let mut batch = Batch::new(self.take_scratch());
         let refuses = self.refuses();
         // The iterator may hand out pieces of this very task: nothing is borrowed.
         for (start, end) in pairs {
@@ -117,6 +117,6 @@ impl<R: Value> Task<R> {
             }
         }
         self.add_batch(site, &mut batch);
-        self.scratch.replace(batch.bytes);
+        self.keep_scratch(batch.bytes);
     }
 }

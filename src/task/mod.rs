@@ -41,7 +41,7 @@ use crate::codec::tables::table::Tables;
 use crate::codec::value::Value;
 use crate::codec::{self, Encoded, Format, SHORT_PAIR_BYTES};
 use crate::error::ErrorKind;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
@@ -107,17 +107,25 @@ pub struct Task<R> {
     state: Option<StateType>,
     /// What runs when it is dropped is killed.
     kills_on_drop: bool,
-    /// The number of pieces that were handed out.
-    pieces: Cell<usize>,
-    /// What the caller has taken before the task is collected; most tasks have nothing.
-    early: Option<Box<Early>>,
     /// Tells how far it has come; most tasks tell nobody.
     reporter: Option<Box<Reporter>>,
     #[cfg(feature = "journal")]
     journalled: journalled::Journalled,
-    /// Arguments are encoded here, but for the shortest ones, so that one allocation does for many pieces.
-    scratch: RefCell<Vec<u8>>,
+    /// All that is not `Sync` in one cell, so that the compiler's message to a program that shares a task between threads is one, too.
+    cells: RefCell<OfOneThread>,
     result: PhantomData<fn() -> R>,
+}
+
+/// What the calls of the thread that has the task change.
+#[derive(Default)]
+struct OfOneThread {
+    /// The number of pieces that were handed out.
+    pieces: usize,
+    /// Arguments are encoded here, but for the shortest ones, so that one allocation does for many pieces. It is taken out meanwhile:
+    /// encoding is user code.
+    scratch: Vec<u8>,
+    /// What the caller has taken before the task is collected; most tasks have nothing.
+    early: Option<Box<Early>>,
 }
 
 impl<R> Task<R> {
@@ -131,12 +139,10 @@ impl<R> Task<R> {
             whole_pieces: false,
             state: None,
             kills_on_drop: false,
-            pieces: Cell::new(0),
-            early: None,
             reporter: None,
             #[cfg(feature = "journal")]
             journalled: Default::default(),
-            scratch: RefCell::default(),
+            cells: RefCell::default(),
             result: PhantomData,
         }
     }
@@ -299,12 +305,15 @@ impl<R> Task<R> {
 
     // Pieces.
 
-    /// Hands out a piece: `function(start, end)`. A function of one argument goes to [`call`](Self::call).
+    /// Hands out a piece: `function(start, end)`. A function of one argument goes to [`call`](Self::call): the compiler refuses
+    /// `task.run(f, n)` with "this method takes 3 arguments but 2 arguments were supplied" (E0061), or, for a closure, "closure is expected to
+    /// take 2 arguments, but it takes 1 argument" (E0593); write `task.call(f, n)`.
     ///
     /// The arguments are encoded now, on this thread. Never waits for a worker and never panics:
     /// what is wrong becomes the piece's error.
     #[track_caller]
-    pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B)
+    // The comment in the signature is what a user sees who calls it with one argument: the compiler shows that line.
+    pub fn run<A: Value, B: Value>(&self, function: fn(A, B) -> R, start: A, end: B /* one argument: use `call` */)
     where
         R: Value,
     {
@@ -442,10 +451,11 @@ impl<R> Task<R> {
         {
             return self.add_short(site, &short[..length]);
         }
-        let mut scratch = self.scratch.borrow_mut();
+        let mut scratch = self.take_scratch();
         let (encoded, tables) =
             scope::noting(|| guarded(|| codec::encode_pair(self.settings.format, pair, &mut scratch)));
         self.add(site, (encoded, tables), &mut scratch);
+        self.keep_scratch(scratch);
     }
 
     #[inline(always)]
@@ -453,10 +463,27 @@ impl<R> Task<R> {
     where
         R: Value,
     {
-        let mut scratch = self.scratch.borrow_mut();
+        let mut scratch = self.take_scratch();
         let (encoded, tables) =
             scope::noting(|| guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch)));
         self.add(site, (encoded, tables), &mut scratch);
+        self.keep_scratch(scratch);
+    }
+
+    #[inline]
+    fn take_scratch(&self) -> Vec<u8> {
+        std::mem::take(&mut self.cells.borrow_mut().scratch)
+    }
+
+    #[inline]
+    fn keep_scratch(&self, scratch: Vec<u8>) {
+        self.cells.borrow_mut().scratch = scratch;
+    }
+
+    /// Pieces are handed out.
+    #[inline]
+    fn count(&self, pieces: usize) {
+        self.cells.borrow_mut().pieces += pieces;
     }
 
     /// Adds a piece of encoded arguments, with what they share.
@@ -474,7 +501,7 @@ impl<R> Task<R> {
 
     #[inline]
     fn add_short(&self, site: Site, arguments: &[u8]) {
-        self.pieces.set(self.pieces.get() + 1);
+        self.count(1);
         self.backend.add_piece(self.key, site, Handed::Lent(arguments));
     }
 
@@ -485,7 +512,7 @@ impl<R> Task<R> {
     where
         R: Value,
     {
-        self.pieces.set(self.pieces.get() + 1);
+        self.count(1);
         if self.refuses() {
             return self.refuse(site);
         }
@@ -508,7 +535,7 @@ impl<R> Task<R> {
     fn add_batch(&self, site: Site, batch: &mut Batch) {
         if !batch.ends.is_empty() {
             self.backend.add_pieces(self.key, site, &batch.bytes, &batch.ends);
-            self.pieces.set(self.pieces.get() + batch.ends.len());
+            self.count(batch.ends.len());
         }
         batch.bytes.clear();
         batch.ends.clear();
@@ -517,7 +544,7 @@ impl<R> Task<R> {
     /// How many pieces were handed out.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pieces.get()
+        self.cells.borrow().pieces
     }
 
     /// True if no piece was handed out.

@@ -50,7 +50,7 @@ impl<R: Value> Task<R> {
         }
         self.bound_unread();
         let outcomes = self.take_in_order(self.next_from(0), ReadOrder::Next, Until::Outcome)?.into_iter();
-        self.early.get_or_insert_default().keep(outcomes);
+        self.early().keep(outcomes);
         self.next_kept()
     }
 
@@ -61,20 +61,20 @@ impl<R: Value> Task<R> {
         }
         let first = self.next_from(0);
         let outcomes = self.take_in_order(first, ReadOrder::Next, Until::Outcome)?;
-        self.early.get_or_insert_default().taken.add_many(first, outcomes.len());
+        self.early().taken.add_many(first, outcomes.len());
         Some((first, outcomes))
     }
 
     /// The next of the outcomes that the backend has given with others before.
     #[inline]
     pub(super) fn next_kept(&mut self) -> Option<(usize, Result<R, Error>)> {
-        let early = self.early.as_mut()?;
+        let early = self.cells.get_mut().early.as_mut()?;
         let settled = early.next_kept()?;
         let number = early.taken.next_from(0);
         early.taken.add(number);
         let result = self.decode(number, settled);
-        if let (Err(error), Some(early)) = (&result, &mut self.early) {
-            early.already_done += usize::from(error.kind() == ErrorKind::AlreadyDone);
+        if let Err(error) = &result {
+            self.early().already_done += usize::from(error.kind() == ErrorKind::AlreadyDone);
         }
         Some((number, result))
     }

@@ -29,11 +29,11 @@ impl<R> Task<R> {
     /// True before the first piece. A setting that comes later would hold for some pieces and not for others: what has not begun then
     /// never begins.
     pub(super) fn is_in_time(&mut self, setting: &'static str) -> bool {
-        if self.pieces.get() > 0 && !matches!(self.refusal, Some(Refusal::Late(_))) {
+        if !self.is_empty() && !matches!(self.refusal, Some(Refusal::Late(_))) {
             self.refusal = Some(Refusal::Late(setting));
             self.backend.stop(self.key, Stop::Config(late(setting)));
         }
-        self.pieces.get() == 0
+        self.is_empty()
     }
 
     /// True if no piece can begin, whatever its arguments.

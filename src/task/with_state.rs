@@ -34,7 +34,7 @@ impl<R> Task<R> {
 
     #[cold]
     fn add_stateless(&self, site: Site, message: String) {
-        self.pieces.set(self.pieces.get() + 1);
+        self.count(1);
         self.backend.add_failed(self.key, site, ErrorKind::Config, message);
     }
 }

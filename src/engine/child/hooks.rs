@@ -18,7 +18,7 @@ pub(crate) fn run_hook(hook: &Hook, calls: ParentCalls) -> Result<(), String> {
     })) {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(fault)) => Err(format!("it {fault}")),
-        Err(payload) => Err(describe_panic(payload)),
+        Err(payload) => Err(describe_panic(payload, None)),
     }
 }
 

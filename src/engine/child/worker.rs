@@ -279,7 +279,9 @@ impl Worker {
                 drop_payload(payload);
                 Fault::TooLong { most: self.result_limit.most_bytes() }
             }
-            Err(payload) => return (Outcome::Panicked, Some(self.with_note(describe_panic(payload))), None),
+            Err(payload) => {
+                return (Outcome::Panicked, Some(self.with_note(describe_panic(payload, Some(call.address())))), None);
+            }
         };
         let outcome = match fault {
             Fault::Decode(CodecError::NotReceived(_)) => Outcome::SystemFailed,
