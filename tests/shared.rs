@@ -843,3 +843,41 @@ fn what_came_beside_a_table_that_did_not_is_forgotten_too() {
     wait_for("both are forgotten", || !maps().contains("multicore-shared"));
     assert_eq!(pool.stats().workers_lost, 0);
 }
+
+#[cfg(feature = "bytemuck")]
+mod pod {
+    use super::*;
+
+    #[derive(Clone, Copy, PartialEq, Debug, Default)]
+    #[repr(C)]
+    struct Place {
+        latitude: f64,
+        longitude: f64,
+        id: u64,
+    }
+
+    // SAFETY: three numbers of eight bytes: no padding, and every value of bytes is one.
+    unsafe impl bytemuck::Zeroable for Place {}
+    // SAFETY: as above.
+    unsafe impl bytemuck::Pod for Place {}
+
+    #[test]
+    fn items_of_a_users_own_type_are_shared_as_they_are() {
+        let _watch = watchdog();
+        let places: Vec<Place> =
+            (0..1000).map(|id| Place { latitude: id as f64 / 10.0, longitude: -1.5, id }).collect();
+        let table = Shared::from_slice(&places).unwrap();
+        assert_eq!(&*table, &places[..]);
+        for pool in [pool(2), busy_pool()] {
+            let task = pool.task_or_inline::<(u64, f64)>();
+            let find = |table: Shared<[Place]>, id: u64| {
+                let place = table.iter().find(|place| place.id == id).unwrap();
+                (place.id, place.latitude + place.longitude)
+            };
+            task.run(find, table.clone(), 500);
+            assert_eq!(task.get().unwrap(), [(500, 48.5)]);
+        }
+        let pairs = Shared::from_slice(&[[1u8, 2], [3, 4]]).unwrap();
+        assert_eq!(pairs[1], [3, 4]);
+    }
+}
