@@ -528,3 +528,82 @@ fn what_is_handed_out_after_the_deadline_fails_at_once() {
         }
     }
 }
+
+/// A child that the program forks has a copy of the task, and none of its pool: it is told so, and waits for nothing.
+#[test]
+fn a_future_that_a_forked_child_polls_is_refused() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let door = Door::closed();
+    let task = pool.task::<u64>().unwrap();
+    task.run(opens, door.path(), 7);
+    let mut future = task.into_future();
+    assert!(poll_once(&mut future, Waker::noop()).is_pending());
+    // SAFETY: the child only polls, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let answer = match poll_once(&mut future, Waker::noop()) {
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::Unsupported => 0,
+            Poll::Ready(Err(_)) => 1,
+            Poll::Ready(Ok(_)) => 2,
+            Poll::Pending => 3,
+        };
+        // SAFETY: it ends this process, and runs nothing of the parent's.
+        unsafe { libc::_exit(answer) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is ours, and the status is written to a number.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert!(libc::WIFEXITED(status));
+    assert_eq!(libc::WEXITSTATUS(status), 0, "1: another error, 2: a result, 3: it waits");
+    door.open();
+    assert_eq!(block_on(future).unwrap(), [7]);
+}
+
+/// A result whose drop panics, but for that of the proof of its encoding.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Bomb(u64);
+
+static ARMED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if ARMED.load(Ordering::SeqCst) && !std::thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
+/// It unwinds through the caller who drops the results, and concerns nobody else.
+#[test]
+fn a_panic_in_the_drop_of_a_result_harms_no_pool() {
+    let _watch = watchdog();
+    for pool in [pool(2), busy_pool()] {
+        let some = || {
+            let task = pool.task_or_inline::<Bomb>();
+            task.try_call_all(|number: u64| if number == 5 { Err("five") } else { Ok(Bomb(number)) }, 0..10);
+            task
+        };
+        let armed = |act: &dyn Fn()| {
+            ARMED.store(true, Ordering::SeqCst);
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+            ARMED.store(false, Ordering::SeqCst);
+            panicked.is_err()
+        };
+        assert_eq!(some().get().unwrap_err().kind(), ErrorKind::Failed);
+        let collect: [&dyn Fn(Task<Bomb>); 3] =
+            [&|task| drop(task.get_each()), &|task| drop(block_on(task.get_each_async())), &|task| {
+                task.iter().for_each(drop)
+            }];
+        for collect in collect {
+            let task = some();
+            wait_for("all have run", || task.completed() == 10);
+            let task = Mutex::new(Some(task));
+            assert!(armed(&|| collect(task.lock().unwrap().take().unwrap())), "nobody caught it in between");
+        }
+        let after = pool.task_or_inline::<u64>();
+        after.run(add, 1, 2);
+        assert_eq!(after.get().unwrap(), [3]);
+        assert_eq!(pool.stats().workers_lost, 0);
+    }
+}

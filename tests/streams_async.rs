@@ -179,3 +179,36 @@ fn a_body_that_is_dropped_kills_its_piece() {
     support::wait_for("the worker is gone", || !before[0].is_running());
     assert_well(pool);
 }
+
+/// A stream of a task with a journal gives what an earlier run has recorded, and that does not run.
+#[cfg(feature = "journal")]
+#[test]
+fn a_journalled_stream_is_resumed() {
+    let _watch = watchdog();
+    for pool in [pool(2), busy_pool()] {
+        let (folder, marks) = (tempfile::tempdir().unwrap(), Marks::new());
+        let journal = folder.path().join("journal");
+        let some = |count: usize| {
+            let task = pool.task_or_inline::<Vec<u8>>().name("stream").journal(&journal).unwrap();
+            task.run_all(marked, (0..count).map(|number| (marks.path(), 10 + number)));
+            task
+        };
+        // The first run is dropped half way.
+        let mut stream = some(40).stream();
+        for number in 0..10 {
+            assert_eq!(block_on(stream.next()).unwrap().unwrap().len(), 10 + number);
+        }
+        drop(stream);
+        let ran = marks.settled();
+        let task = some(40);
+        let resumed = task.resumed();
+        assert!(resumed >= 10, "what was given was recorded");
+        let lengths: Vec<_> = block_on(task.stream().map(|result| result.unwrap().len()).collect());
+        assert_eq!(lengths, (10..50).collect::<Vec<_>>());
+        assert_eq!(marks.count(), ran + 40 - resumed);
+        let bytes: usize =
+            block_on(some(40).stream_bytes().map(|part| part.unwrap().len()).collect::<Vec<_>>()).iter().sum();
+        assert_eq!(bytes, (10..50).sum::<usize>());
+        assert_eq!(some(41).stream_completed().size_hint(), (41, Some(41)));
+    }
+}
