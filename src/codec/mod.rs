@@ -117,6 +117,12 @@ fn from_bytes<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
 /// A pair of numbers or short texts fits.
 pub(crate) const SHORT_PAIR_BYTES: usize = 64;
 
+/// True for types that certainly contain no handle of something shared: numbers, text, and lists and pairs of them.
+#[inline(always)]
+pub(crate) fn shares_nothing<T>() -> bool {
+    proof::is_plain::<T>()
+}
+
 /// Encodes the argument of `call`.
 pub(crate) fn encode_argument<A: Value>(
     format: Format,

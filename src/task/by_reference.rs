@@ -31,8 +31,8 @@ impl<R> Task<R> {
     {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
         let mut scratch = self.take_scratch();
-        let encoded =
-            scope::noting(|| guarded(|| codec::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch)));
+        let encode = || guarded(|| codec::encode_lent::<A, Q>(self.settings.format, argument, &mut scratch));
+        let encoded = scope::noting_unless(codec::shares_nothing::<A>(), encode);
         self.add(site, encoded, &mut scratch);
         self.keep_scratch(scratch);
     }

@@ -36,7 +36,7 @@ impl<R: Value> Task<R> {
     fn encode<A: Value>(&self, argument: A, batch: &mut Batch) -> (usize, Argument) {
         let from = batch.bytes.len();
         let encode = || guarded(|| codec::append_argument(self.settings.format, argument, &mut batch.bytes));
-        (from, scope::noting(encode))
+        (from, scope::noting_unless(codec::shares_nothing::<A>(), encode))
     }
 
     /// Makes a piece of an argument that was encoded behind those up to `from`. The batch is handed on once it is full.

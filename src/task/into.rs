@@ -97,11 +97,12 @@ impl<R: Value> Task<R> {
         let format = self.settings.format;
         let mut batch = Batch::new(self.take_scratch());
         let refuses = self.refuses();
+        let shares_nothing = codec::shares_nothing::<A>() && codec::shares_nothing::<B>();
         // The iterator may hand out pieces of this very task: nothing is borrowed.
         for (start, end) in pairs {
             let from = batch.bytes.len();
-            let (encoded, tables) =
-                scope::noting(|| guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes)));
+            let encode = || guarded(|| codec::append_pair(format, &(start, end), &mut batch.bytes));
+            let (encoded, tables) = scope::noting_unless(shares_nothing, encode);
             match encoded {
                 Ok(()) if batch.bytes.len() - from < BATCH_BYTES && !refuses && tables.is_none() => {
                     batch.ends.push(batch.bytes.len());

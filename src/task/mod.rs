@@ -452,8 +452,9 @@ impl<R> Task<R> {
             return self.add_short(site, &short[..length]);
         }
         let mut scratch = self.take_scratch();
-        let (encoded, tables) =
-            scope::noting(|| guarded(|| codec::encode_pair(self.settings.format, pair, &mut scratch)));
+        let shares_nothing = codec::shares_nothing::<A>() && codec::shares_nothing::<B>();
+        let encode = || guarded(|| codec::encode_pair(self.settings.format, pair, &mut scratch));
+        let (encoded, tables) = scope::noting_unless(shares_nothing, encode);
         self.add(site, (encoded, tables), &mut scratch);
         self.keep_scratch(scratch);
     }
@@ -464,8 +465,8 @@ impl<R> Task<R> {
         R: Value,
     {
         let mut scratch = self.take_scratch();
-        let (encoded, tables) =
-            scope::noting(|| guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch)));
+        let encode = || guarded(|| codec::encode_argument(self.settings.format, argument, &mut scratch));
+        let (encoded, tables) = scope::noting_unless(codec::shares_nothing::<A>(), encode);
         self.add(site, (encoded, tables), &mut scratch);
         self.keep_scratch(scratch);
     }

@@ -61,6 +61,12 @@ impl Drop for Within {
     }
 }
 
+/// As [`noting`], but for types that [share nothing](crate::codec::shares_nothing) only the encoding.
+#[inline(always)]
+pub(crate) fn noting_unless<T>(shares_nothing: bool, encode: impl FnOnce() -> T) -> (T, Option<Tables>) {
+    if shares_nothing { (encode(), None) } else { noting(encode) }
+}
+
 /// Encodes the arguments of a piece. Gives the tables in them, if any.
 #[inline]
 pub(crate) fn noting<T>(encode: impl FnOnce() -> T) -> (T, Option<Tables>) {
