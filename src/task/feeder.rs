@@ -1,7 +1,8 @@
 //! Arguments that an iterator gives become pieces: all of them at once, or as the results are read.
 //!
 //! Invariant: the iterator runs on the caller's thread, and nothing is borrowed meanwhile, so it may use this very task. If it panics, what
-//! it gave before is a piece already or lies in the batch, and becomes one with the next call.
+//! it gave before is a piece already, or lies in the batch: that of a [`Feeder`] becomes pieces with the next call, and that of a call which hands
+//! out all at once is dropped.
 
 use super::Task;
 use super::batch::{BATCH_BYTES, Batch};

@@ -35,6 +35,8 @@ impl Core {
         self.reader_came(key);
         if next.is_none() {
             self.close_detached();
+            // Nobody waits for its last reply, and somebody must hear of it if that gives memory back.
+            self.keep_attention();
         }
         next
     }

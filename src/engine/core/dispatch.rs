@@ -374,8 +374,7 @@ impl Feeding {
     fn not_provided(&mut self, why: Provided, worker: &mut WorkerHandle) -> Turn {
         if why == Provided::Refused {
             self.refuses = true;
-            // It has died and that is yet to be told; or it does what no worker does.
-            let _ = worker.kill();
+            worker.end_unnoted();
         }
         Turn::NoRoom
     }

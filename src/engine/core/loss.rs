@@ -46,6 +46,7 @@ impl Core {
             // One that a worker marked as begun out of turn was left to it when the task was stopped.
             if let Some(task) = self.work.tasks.get_mut(piece.task) {
                 self.wakes.add(task.fail_if_stopped(piece.number));
+                task.drop_released(&mut self.work.trash);
             }
             self.work.take_back(piece);
         }

@@ -43,6 +43,11 @@ impl Link {
         self.lack.get_or_insert(Lack { consumed: self.work.consumed(), since_ns: None });
     }
 
+    /// The same, for what was tried just now: how far it had read before does not count.
+    pub(super) fn note_new_lack(&mut self) {
+        self.lack = Some(Lack { consumed: self.work.consumed(), since_ns: None });
+    }
+
     /// True if a piece found no room, and it has read nothing since.
     #[inline]
     pub(crate) fn lacks_room(&self) -> bool {

@@ -152,8 +152,8 @@ impl Link {
             && let Some(&table) = self.tables.to_forget.last()
         {
             if !self.write_forget(Some(table)) {
-                // It signals when it has read on.
-                self.note_lack();
+                // It signals when it has read on from here.
+                self.note_new_lack();
                 break;
             }
             self.tables.to_forget.pop();

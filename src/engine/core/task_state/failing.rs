@@ -40,7 +40,9 @@ impl TaskState {
     pub(crate) fn fail_one(&mut self, piece: WaitingPiece, reason: &Arc<Reason>, trash: &mut Trash) -> Wake {
         let index = self.add_reason(reason);
         trash.add_arguments(piece.arguments);
-        self.settle_as(piece.number, State::FailedFor(index))
+        let wake = self.settle_as(piece.number, State::FailedFor(index));
+        self.drop_released(trash);
+        wake
     }
 
     /// Fails every piece that has no outcome, however many there are.

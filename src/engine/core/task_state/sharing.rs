@@ -28,6 +28,8 @@ pub(super) struct Sharing {
     runs: VecDeque<Run>,
     /// Of pieces that have an outcome.
     released: Vec<Tables>,
+    /// The same of a task that has ended: there may be as many as it had pieces.
+    ended: VecDeque<Run>,
 }
 
 impl Sharing {
@@ -85,7 +87,10 @@ impl TaskState {
 
     /// All pieces have one but those in `last`.
     pub(super) fn release_ended(&mut self) {
-        if let Some(sharing) = &mut self.sharing {
+        let Some(sharing) = &mut self.sharing else { return };
+        if self.last.is_empty() {
+            sharing.ended = std::mem::take(&mut sharing.runs);
+        } else {
             for mut run in std::mem::take(&mut sharing.runs) {
                 run.open = self.last.range(run.first..run.end).count();
                 if run.open == 0 {
@@ -101,9 +106,9 @@ impl TaskState {
     #[inline]
     pub(crate) fn drop_released(&mut self, trash: &mut Trash) {
         if let Some(sharing) = &mut self.sharing
-            && !sharing.released.is_empty()
+            && !(sharing.released.is_empty() && sharing.ended.is_empty())
         {
-            trash.add_rest(std::mem::take(&mut sharing.released));
+            trash.add_rest((std::mem::take(&mut sharing.released), std::mem::take(&mut sharing.ended)));
         }
     }
 
