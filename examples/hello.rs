@@ -17,7 +17,7 @@ fn main() -> Result<(), Error> {
             }
             task.get()?.iter().sum()
         }
-        // The machine is busy, or no pool can run here: call the same function in this process.
+        // No pool can run here, or a limit that you set says that the machine is busy: call the same function in this process.
         None => primes(0, numbers),
     };
     println!("{found} primes below {numbers}");

@@ -19,7 +19,7 @@
 //!         }
 //!         task.get()?.iter().sum()
 //!     }
-//!     // The machine is busy, or no pool can run here: the same function, in this process.
+//!     // A limit that you set says that the machine is busy, or no pool can run here: the same function, in this process.
 //!     None => sum(0, 1_000_000),
 //! };
 //! assert_eq!(total, 499_999_500_000);
@@ -56,8 +56,9 @@
 //!
 //! # What it costs
 //!
-//! - Arguments and results are copied: encoded into shared memory and decoded from it. A `String`
-//!   or `Vec<u8>` travels as it is, and large values stream, both sides copying at once.
+//! - Arguments and results are copied: encoded into shared memory and decoded from it. A `String` or `Vec<u8>`
+//!   travels as its bytes, and so does a list of numbers, such as a `Vec<f64>`, that is the argument of `call` or a
+//!   result. Large values stream, both sides copying at once.
 //! - A process for each worker and one more that forks them; 1.3 MiB of shared memory and five
 //!   descriptors or more for each worker; a thread in this program.
 //! - Now and then a worker measures its heap after a reply, for [`Stats::functions`]: 20 to 80 us each time, and half a
@@ -70,7 +71,9 @@
 //! # The environment
 //!
 //! `MULTICORE_WORKERS` and `MULTICORE_MAX_LOAD_AVERAGE` set the global pool where the program does
-//! not. A value that is not a number is an error; it never counts as another value.
+//! not. A value that is not a number is an error ([`Config`](ErrorKind::Config)) of [`Task::try_new`] and
+//! [`Pool::global`]; it never counts as another value. [`Task::new`] gives `None` then, and [`Task::new_or_inline`]
+//! runs the pieces in the caller.
 
 // On other platforms, and under miri and loom, only inline tasks run, and much is unused.
 #![cfg_attr(

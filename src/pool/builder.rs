@@ -120,8 +120,9 @@ impl PoolBuilder {
         self
     }
 
-    /// Runs in each worker that leaves in order, at [`Pool::shutdown`]; not in one that is killed. It may work for any time;
-    /// a worker that sleeps in it for 10 s is killed. Default: nothing.
+    /// Runs in each worker that ends in order: at [`Pool::shutdown`], and when it is replaced; not in one that is killed.
+    /// It may work for any time at a shutdown, where a worker that sleeps in it for 10 s is killed; a worker that is replaced
+    /// has 2 s for it. Default: nothing.
     pub fn on_worker_exit(mut self, function: fn()) -> Self {
         self.on_worker_exit = Some(Ok(hook(function)));
         self

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind};
 
 /// A pool can have at most 4096 workers, more than machines have cores. A greater number is a mistake: each costs a
-/// process, 1.3 MiB of shared memory and four descriptors, 5 GiB and 16,384 descriptors for these.
+/// process, 1.3 MiB of shared memory and five descriptors, 5 GiB and 20,480 descriptors for these.
 pub(super) const MAX_WORKERS: usize = 4096;
 
 /// How many workers the global pool has.

@@ -93,8 +93,9 @@ impl OfProcess {
 impl<R> Task<R> {
     /// A task of the global pool, which is started at its first use.
     ///
-    /// `None` while the machine is busy, in a worker, or where no pool can run:
-    /// [`try_new`](Self::try_new) says which. The caller then runs the same function itself. A start that failed
+    /// `None` in a worker, where no pool can run, or while the machine is busy; that only where a limit that you set says so
+    /// ([`max_load_average`](PoolBuilder::max_load_average), [`min_available_memory`](PoolBuilder::min_available_memory),
+    /// [`max_pieces_waiting`](PoolBuilder::max_pieces_waiting)). [`try_new`](Self::try_new) says which. The caller then runs the same function itself. A start that failed
     /// is tried again after a pause, which grows to a minute, or never where the reason cannot change; until then
     /// `None` takes some nanoseconds.
     #[must_use]
@@ -114,8 +115,9 @@ impl<R> Task<R> {
     /// A task of the global pool, or why there is none.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) while the machine's load is at or above the limit, or less memory is available than the pool
-    /// leaves to others, if that is set; else as [`Pool::global`].
+    /// [`Busy`](ErrorKind::Busy) while the machine's load is at or above the limit, less memory is available than the pool
+    /// leaves to others, or more pieces wait than [`max_pieces_waiting`](PoolBuilder::max_pieces_waiting) allows, each only
+    /// if it is set; else as [`Pool::global`].
     pub fn try_new() -> Result<Self, Error>
     where
         R: Value,

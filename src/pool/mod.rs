@@ -56,7 +56,8 @@ impl Pool {
         Pool { workers, gate, leaves_memory, state, ended: false }
     }
 
-    /// A task of this pool, or `None` while the machine is busy.
+    /// A task of this pool. `None` while a limit that you set says that the machine is busy, and once the pool has ended:
+    /// [`try_task`](Self::try_task) says which.
     #[must_use]
     pub fn task<R: Value>(&self) -> Option<Task<R>> {
         self.try_task().ok()

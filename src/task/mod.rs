@@ -67,7 +67,7 @@ use std::time::Duration;
 ///         task.run(sum, 500, 1000);
 ///         task.get()?
 ///     }
-///     // The machine is busy, or this process is a worker itself.
+///     // No pool can run here, or a limit that you set says that the machine is busy.
 ///     None => vec![sum(0, 1000)],
 /// };
 /// assert_eq!(sums.iter().sum::<u64>(), 499_500);

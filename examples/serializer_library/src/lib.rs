@@ -1,7 +1,7 @@
 //! A library that serialises a long list in parallel inside somebody else's program.
 //!
-//! It knows nothing of `main` and needs no set-up call. If there are no workers (the machine is busy, the program is a worker
-//! itself, or no pool can run), the same function does the work in this process, with the same output.
+//! It knows nothing of `main` and needs no set-up call. If there are no workers (no pool can run, the program is a worker
+//! itself, or a limit that it has set says that the machine is busy), the same function does the work in this process, with the same output.
 
 use multicore::{Sink, Task};
 use serde::Serialize;
