@@ -18,7 +18,7 @@ use crate::engine::policy::pace::{self, LOOK_AHEAD_NS, MAX_LOOK_AHEAD, WORTH_WAK
 use crate::engine::policy::placement::{self, Candidate};
 use crate::engine::wire::pair::CHUNK_BYTES;
 use crate::failpoint::failpoint;
-use crate::sys::clock;
+use crate::sys::{clock, process};
 use std::num::NonZeroU64;
 
 /// What was given out.
@@ -285,6 +285,15 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     Gave { any: feeding.given > 0, shortest_limit, is_overdue, lacks, refuses, ..Gave::default() }
 }
 
+/// A worker does not take what is sent to it: it has died and that is yet to be told, or it does what no worker does. A kill changes nothing
+/// about the first, whose own cause counts, and makes the second a worker that has died.
+fn end_unnoted(worker: &mut WorkerHandle) {
+    match worker.pidfd() {
+        Some(pidfd) => _ = process::kill(pidfd),
+        None => _ = worker.kill(),
+    }
+}
+
 /// What one worker is given in one call.
 #[derive(Default)]
 struct Feeding {
@@ -374,7 +383,7 @@ impl Feeding {
     fn not_provided(&mut self, why: Provided, worker: &mut WorkerHandle) -> Turn {
         if why == Provided::Refused {
             self.refuses = true;
-            worker.end_unnoted();
+            end_unnoted(worker);
         }
         Turn::NoRoom
     }

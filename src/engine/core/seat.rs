@@ -283,15 +283,6 @@ impl WorkerHandle {
         if self.needs_kill_by_server() { KillBy::ForkServer } else { KillBy::ThisProcess }
     }
 
-    /// It does not take what is sent to it: it has died and that is yet to be told, or it does what no worker does. A kill changes nothing
-    /// about the first, whose own cause counts, and makes the second a worker that has died.
-    pub(crate) fn end_unnoted(&mut self) {
-        match self.pidfd() {
-            Some(pidfd) => _ = process::kill(pidfd),
-            None => _ = self.kill(),
-        }
-    }
-
     /// It wrote what no worker writes: it is killed, and nothing is read from it any more.
     pub(crate) fn distrust(&mut self) -> KillBy {
         self.is_distrusted = true;
