@@ -26,6 +26,19 @@ mod billing {
     }
 }
 
+mod library {
+    /// Optimised, it becomes a part of its caller, and its closure does not.
+    #[inline(always)]
+    pub fn parse(number: u64) -> u64 {
+        let digit = |number: u64| -> u64 {
+            let text: Vec<String> = (0..number % 16).map(|one| format!("{one}/{number}")).collect();
+            if text.len() > 2 { panic!("{}", text.join(", ")) }
+            text.iter().map(String::len).sum::<usize>() as u64
+        };
+        digit(number) ^ digit(number + 1)
+    }
+}
+
 fn error_of(hand_out: impl FnOnce(&Task<u64>)) -> Error {
     let task = Task::<u64>::new().expect("a pool can run here");
     hand_out(&task);
@@ -47,6 +60,9 @@ fn main() {
     task.run(|a: u64, b: u64| -> u64 { panic!("{a} and {b}") }, 1, 2);
     tell(task.get().unwrap_err());
     tell(billing::Ledger.book());
+    let task = Task::<u64>::new().expect("a pool can run here");
+    task.call(|number: u64| library::parse(number), 7);
+    tell(task.get().unwrap_err());
 }
 "#;
 
@@ -74,6 +90,8 @@ fn a_closure_is_named_with_its_path_in_each_build() {
         assert_eq!(names[..2], ["app::billing::refuse", "app::main::{{closure}}"], "{flags:?}");
         // Written in a closure in a method, which the optimiser may move elsewhere.
         assert!(names[2].contains("app::") && names[2].ends_with("::{{closure}}"), "{flags:?}: {}", names[2]);
+        // Not the library's closure, which it calls.
+        assert_eq!(names[3], "app::main::{{closure}}", "{flags:?}");
         if flags.len() == 2 || flags[0].ends_with('0') {
             assert!(names[2].contains("Ledger"), "{flags:?}: {}", names[2]);
         }

@@ -154,7 +154,7 @@ struct Function {
     given: Option<std::sync::Arc<str>>,
     address: usize,
     /// Looked up at the first use, since that reads the executable's symbol table.
-    found: OnceLock<Option<String>>,
+    found: OnceLock<Option<std::sync::Arc<str>>>,
 }
 
 impl Function {

@@ -4,10 +4,10 @@
 //! function's symbol is the same for all closures. Two places in the code tell more: unoptimised, the function calls the closure, whose own symbol
 //! has its path; optimised, the closure is gone, but the code of the function in which it was written loads the address.
 //!
-//! Only what is unmistakable counts: a call must lead to the very begin of a closure, and one function alone may load the address. That
-//! function may be one into which the compiler has moved the code of the other.
+//! Only what is unmistakable counts: a short function must call one closure, at its very begin, and one function alone may load the
+//! address. That function may be one into which the compiler has moved the code of the other.
 
-use object::{Object, ObjectSection, ObjectSymbol, ReadRef, SectionKind, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, ReadRef, SectionKind, SymbolIndex, SymbolKind};
 
 /// The symbol of the function around each closure.
 pub(crate) const AROUND: &str = "core::ops::function::FnOnce::call_once";
@@ -18,75 +18,104 @@ pub(crate) const CLOSURE: &str = "{{closure}}";
 /// Code that comes before a user's function: it may load the address if the compiler saw that it gets no other one.
 const NOT_THE_USERS: [&str; 5] = ["multicore::", "<multicore::", "core::", "std::", "alloc::"];
 
-/// A function in the table of symbols.
-struct Named<'data> {
+/// A function that only calls its closure, and drops it on a panic, is shorter. A longer one has the closure's own code in it, and what that
+/// calls are other closures, such as a library's.
+const MAX_AROUND_BYTES: u64 = 256;
+
+/// A function in the table of symbols. Its name is read only where it counts: each one is a system call.
+struct Named {
     address: u64,
     end: u64,
-    symbol: &'data str,
+    symbol: SymbolIndex,
 }
 
-impl Named<'_> {
+/// All functions of an executable.
+pub(super) struct Functions<'file, 'data, R: ReadRef<'data>> {
+    file: &'file object::File<'data, R>,
+    data: R,
+    /// By their addresses.
+    named: Vec<Named>,
+}
+
+impl<'file, 'data, R: ReadRef<'data>> Functions<'file, 'data, R> {
+    /// The file comes with the data of which it was parsed.
+    pub(super) fn read(file: &'file object::File<'data, R>, data: R) -> Self {
+        let symbols = file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0);
+        let mut named: Vec<Named> = symbols
+            .filter_map(|symbol| {
+                let end = symbol.address().checked_add(symbol.size())?;
+                Some(Named { address: symbol.address(), end, symbol: symbol.index() })
+            })
+            .collect();
+        named.sort_unstable_by_key(|named| named.address);
+        Functions { file, data, named }
+    }
+
+    /// The name of the closure that is called by the function at this address, with its path.
+    pub(super) fn name_around(&self, address: u64) -> Option<String> {
+        let around = at(&self.named, address)?;
+        self.called_closure(around).or_else(|| self.written_in(address))
+    }
+
+    /// The closure that this function calls, if it is its own.
+    fn called_closure(&self, around: &Named) -> Option<String> {
+        let (address, length) = (around.address, around.end - around.address);
+        if length > MAX_AROUND_BYTES {
+            return None;
+        }
+        let called = calls(self.code(address, length)?, address).filter_map(|target| {
+            let called = at(&self.named, target).filter(|called| called.address == target)?;
+            self.name(called).filter(|name| name.ends_with(CLOSURE))
+        });
+        own_closure(called)
+    }
+
+    /// The closure's name by the one function that loads this address.
+    fn written_in(&self, address: u64) -> Option<String> {
+        let mut one: Option<&Named> = None;
+        for section in self.file.sections().filter(|section| section.kind() == SectionKind::Text) {
+            for place in loads(section.data().ok()?, section.address(), address) {
+                let loads = at(&self.named, place)?;
+                if one.is_some_and(|one| one.address != loads.address) {
+                    return None;
+                }
+                one = Some(loads);
+            }
+        }
+        let name = self.name(one?)?;
+        is_users(&name).then(|| format!("{name}::{CLOSURE}"))
+    }
+
     /// Without the hash that the compiler adds.
-    fn name(&self) -> String {
-        format!("{:#}", rustc_demangle::demangle(self.symbol))
+    fn name(&self, named: &Named) -> Option<String> {
+        let symbol = self.file.symbol_by_index(named.symbol).ok()?;
+        Some(format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?)))
+    }
+
+    /// This code alone, and not all of its section.
+    fn code(&self, address: u64, length: u64) -> Option<&'data [u8]> {
+        self.file.sections().find_map(|section| {
+            let (offset, size) = section.file_range()?;
+            let before = address.checked_sub(section.address()).filter(|before| *before < size)?;
+            self.data.read_bytes_at(offset.checked_add(before)?, length.min(size - before)).ok()
+        })
     }
 }
 
-/// The name of the closure that is called by the function at this address, with its path.
-pub(super) fn name_around<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, address: u64) -> Option<String> {
-    let mut named: Vec<Named<'data>> = file
-        .symbols()
-        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
-        .filter_map(|symbol| {
-            let end = symbol.address().checked_add(symbol.size())?;
-            Some(Named { address: symbol.address(), end, symbol: symbol.name().ok()? })
-        })
-        .collect();
-    named.sort_unstable_by_key(|named| named.address);
-    let around = at(&named, address)?;
-    called_closure(file, &named, around).or_else(|| written_in(file, &named, address))
-}
-
 /// The function to which an address belongs.
-fn at<'a, 'data>(named: &'a [Named<'data>], address: u64) -> Option<&'a Named<'data>> {
+fn at(named: &[Named], address: u64) -> Option<&Named> {
     let behind = named.partition_point(|named| named.address <= address);
     named[..behind].last().filter(|named| address < named.end)
 }
 
-/// The closure that this function calls.
-fn called_closure<'data, R: ReadRef<'data>>(
-    file: &object::File<'data, R>,
-    named: &[Named<'data>],
-    around: &Named<'data>,
-) -> Option<String> {
-    let (address, length) = (around.address, around.end - around.address);
-    let code = file.sections().find_map(|section| section.data_range(address, length).ok().flatten())?;
-    let mut targets = calls(code, address);
-    targets.find_map(|target| {
-        let called = at(named, target).filter(|called| called.address == target)?;
-        Some(called.name()).filter(|name| name.ends_with(CLOSURE))
-    })
+/// Of the closures that a function calls, its own: the only one, called once. If there are more calls, the closure's code is a part of the
+/// function and calls others.
+fn own_closure(mut called: impl Iterator<Item = String>) -> Option<String> {
+    called.next().filter(|name| called.next().is_none() && is_users(name))
 }
 
-/// The closure's name by the one function that loads this address.
-fn written_in<'data, R: ReadRef<'data>>(
-    file: &object::File<'data, R>,
-    named: &[Named<'data>],
-    address: u64,
-) -> Option<String> {
-    let mut one: Option<&Named<'data>> = None;
-    for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
-        for place in loads(section.data().ok()?, section.address(), address) {
-            let loads = at(named, place)?;
-            if one.is_some_and(|one| one.address != loads.address) {
-                return None;
-            }
-            one = Some(loads);
-        }
-    }
-    let name = one?.name();
-    let is_users = !NOT_THE_USERS.iter().any(|begin| name.starts_with(begin));
-    is_users.then(|| format!("{name}::{CLOSURE}"))
+fn is_users(name: &str) -> bool {
+    !NOT_THE_USERS.iter().any(|begin| name.starts_with(begin))
 }
 
 /// Where the calls and jumps of this code lead, and some numbers that only look like one.
@@ -171,11 +200,26 @@ mod tests {
 
     #[test]
     fn an_address_belongs_to_the_function_around_it() {
-        let named = [(10, 20), (20, 25), (40, 41)].map(|(address, end)| Named { address, end, symbol: "f" });
+        let named = [(10, 20), (20, 25), (40, 41)].map(|(address, end)| Named { address, end, symbol: SymbolIndex(0) });
         for (address, expected) in
             [(9, None), (10, Some(10)), (19, Some(10)), (20, Some(20)), (25, None), (40, Some(40)), (41, None)]
         {
             assert_eq!(at(&named, address).map(|named| named.address), expected, "{address}");
+        }
+    }
+    /// The name of a library's closure was given where the user's own had become a part of the function around it.
+    #[test]
+    fn the_only_closure_called_is_the_functions_own() {
+        for (called, expected) in [
+            (["app::main::{{closure}}"].as_slice(), Some("app::main::{{closure}}")),
+            (&[], None),
+            (&["library::parse::{{closure}}", "library::parse::{{closure}}"], None),
+            (&["app::main::{{closure}}", "library::parse::{{closure}}"], None),
+            (&["core::iter::map_fold::{{closure}}"], None),
+            (&["<multicore::Task<u8>>::call::{{closure}}"], None),
+        ] {
+            let own = own_closure(called.iter().map(ToString::to_string));
+            assert_eq!(own.as_deref(), expected, "{called:?}");
         }
     }
 }

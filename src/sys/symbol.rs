@@ -7,38 +7,74 @@ use super::closure;
 use crate::sys::executable::Reader;
 use crate::sys::image::image;
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 pub(crate) use super::closure::{AROUND as AROUND_CLOSURE, CLOSURE};
 
 /// How the name of a closure begins in the compiler's newer scheme; its number follows, and a brace.
 const NUMBERED: &str = "{closure#";
 
+/// `None` where the executable has no name.
+type Name = Option<Arc<str>>;
+
+/// What this process has read. It has no more entries than the program has functions that run as pieces.
+static KEPT: Kept = Kept(Mutex::new(BTreeMap::new()));
+
 /// The name of the function that begins at this address of the executable.
-pub(crate) fn name_of(address: usize) -> Option<String> {
+pub(crate) fn name_of(address: usize) -> Name {
     names_of(&[address]).pop()?
 }
 
-/// The names of the functions that begin at these addresses, by one reading: in a large program it takes some 10 ms.
-pub(crate) fn names_of(addresses: &[usize]) -> Vec<Option<String>> {
-    let mut names = vec![None; addresses.len()];
-    if !addresses.is_empty() {
-        // What cannot be read has no names.
-        let _ = find_names(addresses, &mut names);
-    }
-    names
+/// The names of the functions that begin at these addresses, by one reading: in a large program it takes some 10 ms. Each address is looked
+/// up once in a process.
+pub(crate) fn names_of(addresses: &[usize]) -> Vec<Name> {
+    KEPT.or_find(addresses, find_names)
 }
 
-fn find_names(addresses: &[usize], names: &mut [Option<String>]) -> Option<()> {
+/// Names by the addresses of their functions, so that a thousand errors of one function cost one reading.
+///
+/// Invariant: nobody waits for the lock. A process that is forked while another thread holds it has no such thread, and the lock stays
+/// taken for ever; such a process reads each time.
+struct Kept(Mutex<BTreeMap<usize, Name>>);
+
+impl Kept {
+    /// The names that are kept, and those that `find` gives for the other addresses. If it gives none, they cannot be read now, and may be
+    /// another time.
+    fn or_find(&self, addresses: &[usize], find: impl FnOnce(&[usize]) -> Option<Vec<Name>>) -> Vec<Name> {
+        let mut names: Vec<Option<Name>> = match self.0.try_lock() {
+            Ok(kept) => addresses.iter().map(|address| kept.get(address).cloned()).collect(),
+            Err(_) => vec![None; addresses.len()],
+        };
+        let unknown: Vec<usize> =
+            addresses.iter().zip(&names).filter(|(_, name)| name.is_none()).map(|(&address, _)| address).collect();
+        if !unknown.is_empty()
+            && let Some(found) = find(&unknown)
+        {
+            for (name, found) in names.iter_mut().filter(|name| name.is_none()).zip(&found) {
+                *name = Some(found.clone());
+            }
+            if let Ok(mut kept) = self.0.try_lock() {
+                kept.extend(unknown.into_iter().zip(found));
+            }
+        }
+        names.into_iter().map(Option::flatten).collect()
+    }
+}
+
+/// `None` if the executable cannot be read.
+fn find_names(addresses: &[usize]) -> Option<Vec<Name>> {
     // The cache reads only the parts that are needed, not the debug information that is most of the file.
     let cache = ReadCache::new(Reader::open()?);
     let file = object::File::parse(&cache).ok()?;
     let base = image().base;
     let wanted: Vec<u64> = addresses.iter().map(|address| address.wrapping_sub(base) as u64).collect();
+    let mut names: Vec<Option<String>> = vec![None; addresses.len()];
     for symbol in file.symbols().chain(file.dynamic_symbols()) {
         if symbol.kind() != SymbolKind::Text || !wanted.contains(&symbol.address()) {
             continue;
         }
-        let name = rustc_demangle::demangle(symbol.name().ok()?);
+        let Ok(name) = symbol.name().map(rustc_demangle::demangle) else { continue };
         for (name_of, _) in names.iter_mut().zip(&wanted).filter(|(_, wanted)| **wanted == symbol.address()) {
             // Without the hash that the compiler adds.
             name_of.get_or_insert_with(|| of_closure(format!("{name:#}")));
@@ -47,13 +83,15 @@ fn find_names(addresses: &[usize], names: &mut [Option<String>]) -> Option<()> {
             break;
         }
     }
+    let mut functions = None;
     for (name, &address) in names.iter_mut().zip(&wanted) {
         if let Some(name) = name.as_mut().filter(|name| *name == closure::AROUND) {
+            let functions = functions.get_or_insert_with(|| closure::Functions::read(&file, &cache));
             // Else the place where it was handed out tells which closure it is.
-            *name = closure::name_around(&file, address).unwrap_or_else(|| closure::CLOSURE.to_string());
+            *name = functions.name_around(address).unwrap_or_else(|| closure::CLOSURE.to_string());
         }
     }
-    Some(())
+    Some(names.into_iter().map(|name| name.map(Arc::from)).collect())
 }
 
 /// A closure is called through a function of the trait `FnOnce`. In the compiler's newer scheme of names that function's name has the
@@ -80,6 +118,39 @@ fn of_closure(name: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each error of a thousand read the executable anew.
+    #[test]
+    fn each_address_is_looked_up_once() {
+        let kept = Kept(Mutex::new(BTreeMap::new()));
+        let name = |address: &usize| (*address != 2).then(|| Arc::from(format!("f{address}")));
+        let find = |addresses: &[usize]| Some(addresses.iter().map(name).collect());
+        // What cannot be read now may be read later.
+        assert_eq!(kept.or_find(&[1, 2], |_| None), [None, None]);
+        let first = kept.or_find(&[1, 2], find);
+        assert_eq!(first, [name(&1), None]);
+        let again = kept.or_find(&[2, 1, 1], |_| unreachable!("they are kept"));
+        assert!(
+            again[0].is_none()
+                && again[1..].iter().flatten().all(|again| Arc::ptr_eq(again, first[0].as_ref().unwrap()))
+        );
+        let more = kept.or_find(&[3, 1, 4], |unknown| {
+            assert_eq!(unknown, [3, 4]);
+            find(unknown)
+        });
+        assert_eq!(more, [3, 1, 4].map(|address| name(&address)));
+        // As in a process that was forked while another thread held the lock.
+        let _held = kept.0.lock().unwrap();
+        assert_eq!(kept.or_find(&[1, 2], find), [name(&1), None]);
+    }
+
+    #[test]
+    fn a_function_is_named_by_the_executable() {
+        fn named() {}
+        let address = named as fn() as usize;
+        let expected = format!("{}::a_function_is_named_by_the_executable::named", module_path!());
+        assert_eq!(names_of(&[address, 1]), [Some(Arc::from(expected)), None]);
+    }
 
     #[test]
     fn a_closure_has_its_path_in_both_schemes() {

@@ -42,7 +42,7 @@ pub(crate) mod image {
 
 pub(crate) mod symbol {
     /// The executable's symbol table is read on Linux only.
-    pub(crate) fn name_of(_: usize) -> Option<String> {
+    pub(crate) fn name_of(_: usize) -> Option<std::sync::Arc<str>> {
         None
     }
 }

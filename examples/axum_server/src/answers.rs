@@ -2,7 +2,7 @@
 //!
 //! Invariant: a list that fails is never answered as if it were whole: its client gets an error, or a connection that breaks.
 
-use crate::records::{self, List};
+use crate::records::{self, List, MAX_COUNT, RECORD_BYTES};
 use crate::tell;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -10,9 +10,8 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use multicore::{Error, Pool, Sink};
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use futures_util::stream::{self, FuturesOrdered, Stream, StreamExt, TryStreamExt};
+use multicore::{Error, ErrorKind, Pool, Sink};
 use serde::Deserialize;
 use std::fmt::Display;
 use std::io;
@@ -31,15 +30,12 @@ const PIECE_LIMIT: Duration = Duration::from_secs(5);
 /// piece which kills each of its workers ends soon; the pauses between its starts are a quarter of a second in all.
 const RETRIES: u32 = 8;
 
-/// The longest list that a client gets.
-const MAX_COUNT: usize = 10_000_000;
-
 /// The routes.
 pub fn router(pool: Arc<Pool>) -> Router {
     Router::new()
-        .route("/records", get(by_workers))
-        .route("/rayon", get(by_rayon))
-        .route("/serial", get(serially))
+        .route("/records", get(by_workers).head(head))
+        .route("/rayon", get(by_rayon).head(head))
+        .route("/serial", get(serially).head(head))
         .route("/stats", get(stats))
         .with_state(pool)
 }
@@ -71,9 +67,12 @@ impl Asked {
 struct Refused(StatusCode, String);
 
 impl Refused {
-    /// The gate is closed: too many pieces wait. The client hears it at once.
-    fn busy(error: &Error) -> Refused {
-        Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    /// If the gate is closed, too many pieces wait: the client hears it at once, and may come again. Any other error is the server's.
+    fn no_task(error: Error) -> Refused {
+        match error.kind() {
+            ErrorKind::Busy => Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            _ => Refused::failed(error),
+        }
     }
 
     fn failed(error: impl Display) -> Refused {
@@ -101,34 +100,34 @@ fn write_records(list: List, range: (usize, usize), sink: &mut Sink) -> io::Resu
 /// By worker processes, and sent while they work.
 async fn by_workers(State(pool): State<Arc<Pool>>, Query(asked): Query<Asked>) -> Result<Response, Refused> {
     let list = asked.list()?;
-    let task = pool.try_task::<Vec<u8>>().map_err(|error| Refused::busy(&error))?;
+    let task = pool.try_task::<Vec<u8>>().map_err(Refused::no_task)?;
     // A client that leaves drops the body, and so the task: what runs for it is killed, and what waits never begins.
     let task = task.kill_on_drop(true).retries(RETRIES).timeout(PIECE_LIMIT).max_unread(MAX_UNREAD);
     task.run_all_into(write_records, records::ranges(list.0).map(|range| (list, range)));
-    let mut bytes = task.stream_bytes();
-    // If the very first piece fails, the client still gets an error with a status.
-    match bytes.next().await {
-        Some(Err(error)) => Err(Refused::failed(error)),
-        first => Ok(json(stream::iter(first).chain(bytes))),
-    }
+    streamed(task.stream_bytes()).await
 }
 
-/// By rayon's threads. They know no streams and no clients: all of it is made before the first byte is sent.
+/// By rayon's threads, and sent while they work. A piece that has begun runs to its end, and what the client has not read lies in memory, up
+/// to all of the list; once the client has left, no other piece begins.
 async fn by_rayon(Query(asked): Query<Asked>) -> Result<Response, Refused> {
     let list = asked.list()?;
-    let (sender, receiver) = oneshot::channel();
-    rayon::spawn(move || {
-        let ranges: Vec<_> = records::ranges(list.0).collect();
-        let chunks: io::Result<Vec<_>> =
-            ranges.into_par_iter().with_max_len(1).map(|range| rendered(list, range)).collect();
-        // If the client has left, nobody receives it.
-        let _left = sender.send(chunks);
-    });
-    let chunks = receiver.await.map_err(Refused::failed)?.map_err(Refused::failed)?;
-    Ok(json(stream::iter(chunks.into_iter().map(io::Result::Ok))))
+    let chunks: FuturesOrdered<_> = records::ranges(list.0)
+        .map(|range| {
+            let (sender, chunk) = oneshot::channel();
+            // The first ones first, since they are sent first.
+            rayon::spawn_fifo(move || {
+                if !sender.is_closed() {
+                    // The client may leave meanwhile.
+                    let _left = sender.send(rendered(list, range));
+                }
+            });
+            chunk
+        })
+        .collect();
+    streamed(chunks.map(|chunk| chunk.unwrap_or_else(|gone| Err(io::Error::other(gone))))).await
 }
 
-/// By one thread, as an async program does blocking work.
+/// By one thread, as an async program does blocking work: all of it is made before the first byte is sent.
 async fn serially(Query(asked): Query<Asked>) -> Result<Response, Refused> {
     let list = asked.list()?;
     let all = move || records::ranges(list.0).map(|range| rendered(list, range)).collect::<io::Result<Vec<_>>>();
@@ -139,9 +138,29 @@ async fn serially(Query(asked): Query<Asked>) -> Result<Response, Refused> {
 
 /// A piece of a list, made in this process.
 fn rendered(list: List, range: (usize, usize)) -> io::Result<Vec<u8>> {
-    let mut json = Vec::new();
+    let mut json = Vec::with_capacity((range.1 - range.0) * RECORD_BYTES + "[]".len());
     records::write(list, range, &mut json)?;
     Ok(json)
+}
+
+/// What a client gets that asks for the head of an answer alone. No list is made for it.
+async fn head(Query(asked): Query<Asked>) -> Result<Response, Refused> {
+    asked.list()?;
+    Ok(json(stream::empty::<io::Result<Bytes>>()))
+}
+
+/// An answer whose first part is awaited: if that fails, the client still gets an error with a status.
+async fn streamed<B, E>(
+    mut bytes: impl Stream<Item = Result<B, E>> + Unpin + Send + 'static,
+) -> Result<Response, Refused>
+where
+    B: Into<Bytes> + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match bytes.next().await {
+        Some(Err(error)) => Err(Refused::failed(error)),
+        first => Ok(json(stream::iter(first).chain(bytes))),
+    }
 }
 
 /// What the pool does.
@@ -159,4 +178,16 @@ where
 {
     let body = Body::from_stream(bytes.inspect_err(|error| tell(error)));
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that hears 503 comes again; that helps with a closed gate only.
+    #[test]
+    fn an_error_that_is_no_closed_gate_is_the_servers() {
+        let error = Pool::builder().workers(0).build().err().unwrap();
+        assert_eq!(Refused::no_task(error).0, StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

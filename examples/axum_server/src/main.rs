@@ -9,15 +9,15 @@
 //! | route      | the list is made                                                                            |
 //! |------------|---------------------------------------------------------------------------------------------|
 //! | `/records` | by pieces of `multicore`, which write into the memory that server and workers share        |
-//! | `/rayon`   | by rayon's threads, and sent once all of it is there                                        |
+//! | `/rayon`   | by rayon's threads, and sent while they work                                                |
 //! | `/serial`  | by one thread of tokio's for blocking work                                                  |
 //! | `/stats`   | what the pool does, as JSON                                                                 |
 //!
-//! What the first route has and the others lack: a client that leaves ends its work at once; a crash in a piece, or a worker that is killed,
-//! fails no request; one that comes while too many pieces wait is refused at once with 503; and a slow client holds up a part of its
-//! list, and not all of it in memory.
+//! What the first route has and the others lack: a client that leaves ends its work in the middle of a piece; a crash in a piece, or a worker
+//! that is killed, fails no request; one that comes while too many pieces wait is refused at once with 503; and a slow client holds up a
+//! part of its list, and not all of it in memory.
 //!
-//! A module uses only those that stand before it here: `problem`; `options`; `records`, which has the pieces; `answers`; `serve`; and `load`,
+//! A module uses only those that stand before it here: `problem`; `records`, which has the pieces; `options`; `answers`; `serve`; and `load`,
 //! which knows the server by its routes alone.
 
 use std::io::Write;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::problem::{Problem, Result};
+use crate::records::{MAX_COUNT, RECORDS_A_PIECE};
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,17 +16,18 @@ Usage: axum_server [--port N] [--workers N] [--max-waiting N]
   --port N            listen on this port of 127.0.0.1; 0: on any that is free, which is printed. Default: 3000
   --workers N         worker processes, and threads of rayon; default: the CPUs that this process may use
   --max-waiting N     while more pieces than this wait for a worker, a request for /records is answered with 503; a list has a piece
-                      for each 1000 records. Default: 2000
+                      for each 1000 records, and the pieces that wait for a slow client to read count, too. Default: 2000
 
-A list takes ?count=N, by default 50000; and unreadable=N names a record that cannot be read, to see how an error ends.
+A list takes ?count=N, by default 50000 and at most 200000; and unreadable=N names a record that cannot be read, to see how an
+error ends.
 Ctrl-C ends the server in order: answers that are being sent get 5 s.
 
 load starts a server of its own on a free port, and compares each answer byte by byte with the list that one thread makes:
 
   --route NAME        records, rayon or serial; default: records
-  --compare           all three by turns, instead of one; gives the medians of the rounds
+  --compare           all three by turns, in the reverse order in each second round; gives the medians of the rounds
   --connections N     connections that stay open, each with one request at a time; default: 4
-  --count N           records in a list; default: 50000
+  --count N           records in a list; default: 50000, at most 200000
   --seconds N         the length of a round; default: 3
   --rounds N          default: 5 with --compare, else 1
   --workers N         of the server; default: the CPUs that this process may use
@@ -63,6 +65,11 @@ pub struct LoadOptions {
     pub leave: bool,
 }
 
+const DEFAULT_MAX_WAITING: usize = 2000;
+
+/// Many lists that nobody reads leave the gate open.
+const _: () = assert!(MAX_COUNT.div_ceil(RECORDS_A_PIECE) * 10 <= DEFAULT_MAX_WAITING);
+
 const ROUTES: [&str; 3] = ["records", "rayon", "serial"];
 
 impl Command {
@@ -88,6 +95,9 @@ impl Command {
             let needs_value = !matches!(option, Taken::Flag(_));
             let value = value.or_else(|| if needs_value { arguments.next() } else { None });
             option.set(name, value)?;
+        }
+        if given.compare && given.route.is_some() {
+            return Err(Problem::new("--compare measures all routes and --route only one; give one of the two"));
         }
         Ok(if is_load { Command::Load(given.load()) } else { Command::Serve(given.serve()) })
     }
@@ -132,7 +142,7 @@ impl Given {
             "--route" => Taken::Route(&mut self.route),
             "--compare" => Taken::Flag(&mut self.compare),
             "--connections" => Taken::Number(&mut self.connections, 1..=1000),
-            "--count" => Taken::Number(&mut self.count, 0..=1_000_000),
+            "--count" => Taken::Number(&mut self.count, 0..=MAX_COUNT),
             "--seconds" => Taken::Number(&mut self.seconds, 1..=3600),
             "--rounds" => Taken::Number(&mut self.rounds, 1..=1000),
             "--workers" => Taken::Number(&mut self.workers, 1..=4096),
@@ -144,7 +154,7 @@ impl Given {
 
     fn serve(self) -> ServeOptions {
         let port = self.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(3000);
-        ServeOptions { port, workers: self.workers, max_waiting: self.max_waiting.unwrap_or(2000) }
+        ServeOptions { port, workers: self.workers, max_waiting: self.max_waiting.unwrap_or(DEFAULT_MAX_WAITING) }
     }
 
     fn load(self) -> LoadOptions {
@@ -243,6 +253,8 @@ mod tests {
             ("--port 1 --port 2", "--port is given twice; give it once"),
             ("load --leave=1", "--leave takes no value; see --help"),
             ("load --route x", "--route takes records, rayon or serial, not \"x\""),
+            ("load --compare --route rayon", "--compare measures all routes and --route only one; give one of the two"),
+            ("load --count 200001", "--count takes a whole number from 0 to 200000, not \"200001\""),
         ] {
             assert_eq!(parse(line).unwrap_err(), Problem::new(expected), "{line}");
         }

@@ -9,6 +9,13 @@ use std::io::{self, Write};
 /// little that is done again when a worker is lost, or that another request waits for.
 pub const RECORDS_A_PIECE: usize = 1000;
 
+/// The longest list that a client gets: a tenth of the pieces that may wait by default, so that a client which does not read fills a small
+/// part of the gate, and not all of it.
+pub const MAX_COUNT: usize = 200_000;
+
+/// Enough for a record as JSON, with what separates it from the next.
+pub const RECORD_BYTES: usize = 256;
+
 /// A list that a client asked for: its length, and the number of a record that cannot be read, to see how an error ends.
 pub type List = (usize, Option<usize>);
 
@@ -85,6 +92,7 @@ mod tests {
             let list: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
             assert!(list.iter().enumerate().all(|(id, record)| record["id"] == id), "{count} records");
             assert_eq!(list.len(), count);
+            assert!(json.len() <= 2 + count * RECORD_BYTES, "{} bytes for {count} records", json.len());
         }
     }
 }

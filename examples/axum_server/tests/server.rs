@@ -3,6 +3,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 use support::{Server, is_there, run, wait_for};
 
 #[test]
@@ -16,14 +17,38 @@ fn the_three_routes_give_the_same_bytes() {
             assert!(server.list(&format!("/{route}?count={count}")) == serial, "{route}, {count} records");
         }
     }
-    let refused = [
-        ("/records?count=10000001", 400, "count is 10000001; ask for at most 10000000 records\n"),
-        ("/nothing", 404, ""),
-    ];
+    let refused =
+        [("/records?count=200001", 400, "count is 200001; ask for at most 200000 records\n"), ("/nothing", 404, "")];
     for (path, status, text) in refused {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.text()), (status, text), "{path}");
     }
+}
+
+#[test]
+fn a_request_for_the_head_alone_makes_no_list() {
+    let server = Server::start(&[]);
+    for (path, status) in
+        [("/records", 200), ("/rayon?count=7", 200), ("/serial?count=200000", 200), ("/records?count=200001", 400)]
+    {
+        let answer = server.head(path);
+        assert_eq!((answer.status, answer.body.len()), (status, 0), "{path}");
+        assert_eq!(status == 200, answer.head.contains("content-type: application/json"), "{path}: {}", answer.head);
+        // It is not known, and it is not 0.
+        assert!(status != 200 || !answer.head.contains("content-length"), "{path}: {}", answer.head);
+    }
+    assert_eq!(server.stats()["pieces_done"], 0);
+}
+
+/// Each of them held up ten thousand pieces, so one such client closed the gate to all.
+#[test]
+fn a_few_clients_that_do_not_read_leave_the_gate_open() {
+    let server = Server::start(&[]);
+    let slow: Vec<_> = (0..5).map(|_| server.ask("/records?count=200000")).collect();
+    wait_for("all of them are being answered", || server.stats()["tasks"] == 5);
+    assert_eq!(server.list("/records?count=1"), server.list("/serial?count=1"));
+    drop(slow);
+    server.wait_for_rest();
 }
 
 /// What ends early and well is a lie: the client would take it for the list.
@@ -31,9 +56,11 @@ fn the_three_routes_give_the_same_bytes() {
 fn an_error_in_the_middle_of_a_list_breaks_the_connection_off() {
     let server = Server::start(&[]);
     let whole = server.list("/serial?count=20000");
-    let answer = server.get("/records?count=20000&unreadable=19999");
-    assert_eq!((answer.status, answer.is_whole), (200, false));
-    assert!(answer.body.len() < whole.len() && whole.starts_with(&answer.body));
+    for route in ["records", "rayon"] {
+        let answer = server.get(&format!("/{route}?count=20000&unreadable=19999"));
+        assert_eq!((answer.status, answer.is_whole), (200, false), "{route}");
+        assert!(answer.body.len() < whole.len() && whole.starts_with(&answer.body), "{route}");
+    }
     // Before the first byte there is still a status.
     for path in ["/records?count=20000&unreadable=0", "/rayon?unreadable=7", "/serial?count=10&unreadable=7"] {
         let answer = server.get(path);
@@ -48,14 +75,14 @@ fn an_error_in_the_middle_of_a_list_breaks_the_connection_off() {
 fn what_runs_for_a_client_that_leaves_ends() {
     let server = Server::start(&[]);
     for _ in 0..5 {
-        let mut client = server.ask("/records?count=10000000");
+        let mut client = server.ask("/records?count=200000");
         client.read_some(64 << 10);
         assert_eq!(server.stats()["tasks"], 1);
         drop(client);
         server.wait_for_rest();
     }
     let done = server.stats()["pieces_done"].as_u64().unwrap();
-    assert!(done < 5_000, "{done} of 50,000 pieces were done for nothing");
+    assert!(done < 500, "{done} of 1000 pieces were done for nothing");
     assert!(server.list("/records?count=3000") == server.list("/serial?count=3000"));
 }
 
@@ -63,7 +90,7 @@ fn what_runs_for_a_client_that_leaves_ends() {
 fn the_gate_refuses_while_pieces_wait() {
     let server = Server::start(&["--max-waiting", "0"]);
     // It does not read, so pieces wait until it leaves.
-    let mut slow = server.ask("/records?count=10000000");
+    let mut slow = server.ask("/records?count=200000");
     slow.read_some(1);
     let answer = server.get("/records?count=1");
     assert_eq!((answer.status, answer.is_whole), (503, true), "{}", answer.text());
@@ -76,7 +103,7 @@ fn the_gate_refuses_while_pieces_wait() {
 #[test]
 fn killed_workers_and_clients_that_leave_fail_no_request() {
     for (arguments, expected) in [
-        (["--kill-workers", "50", "--count", "5000", "--seconds", "2"].as_slice(), "workers killed"),
+        (["--kill-workers", "200", "--count", "5000", "--seconds", "2"].as_slice(), "workers killed"),
         (&["--leave", "--count", "5000", "--seconds", "1"], "clients left"),
         (&["--route", "rayon", "--count", "5000", "--seconds", "1", "--rounds", "2"], "p99"),
     ] {
@@ -100,7 +127,12 @@ fn ctrl_c_ends_it_in_order() {
     assert_eq!((answer.status, answer.is_whole), (200, true));
     assert_eq!(answer.body.last(), Some(&b']'));
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!workers.iter().any(|&worker| is_there(worker)), "a worker is left");
+    // Each was killed and reaped; on a loaded machine its entry may take a moment longer to vanish.
+    let end = Instant::now() + Duration::from_millis(200);
+    while workers.iter().any(|&worker| is_there(worker)) {
+        assert!(Instant::now() < end, "a worker is left");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

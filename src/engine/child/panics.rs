@@ -6,8 +6,8 @@ use crate::engine::wire::record;
 use crate::sys::{process, symbol};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The backtrace of a panic is cut at 32 KiB, some hundred frames. With a tenth, the frames of the piece itself
 /// could be missing behind those of the runtime; more would not fit into one record beside the text.
@@ -68,7 +68,7 @@ pub(crate) fn describe_panic(payload: Box<dyn std::any::Any + Send>, function: O
 
 /// An optimised closure has no frame of its own: it is a part of a function around it, which is called the same for all closures. That
 /// frame gets the name of the closure. `None` if there is no such frame.
-fn with_closure(trace: &str, name: impl FnOnce() -> Option<String>) -> Option<String> {
+fn with_closure(trace: &str, name: impl FnOnce() -> Option<Arc<str>>) -> Option<String> {
     let frame =
         |line: &str| line.trim_start().split_once(": ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
     let frames: Vec<&str> = trace.lines().filter(|line| frame(line)).collect();
@@ -91,7 +91,7 @@ mod tests {
             )
         };
         let (around, entry) = (symbol::AROUND_CLOSURE, "multicore::codec::call::pair_entry");
-        let named = |trace: &str| with_closure(trace, || Some("app::main::{{closure}}".to_string()));
+        let named = |trace: &str| with_closure(trace, || Some("app::main::{{closure}}".into()));
         assert_eq!(named(&trace("f", around, entry)), Some(trace("f", "app::main::{{closure}}", entry)));
         for other in [
             trace("app::main::{{closure}}", around, entry),
@@ -102,7 +102,7 @@ mod tests {
         ] {
             assert_eq!(named(&other), None, "{other}");
         }
-        assert_eq!(with_closure(&trace("f", around, entry), || Some("{{closure}}!".to_string())), None);
+        assert_eq!(with_closure(&trace("f", around, entry), || Some("{{closure}}!".into())), None);
         assert_eq!(with_closure(&trace("f", around, entry), || None), None);
     }
 }

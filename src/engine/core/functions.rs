@@ -172,9 +172,9 @@ impl Figures {
         let unnamed: Vec<&Known> = self.known.iter().filter(|known| known.name.get().is_none()).collect();
         let addresses: Vec<usize> = unnamed.iter().map(|known| known.site.call.address()).collect();
         for (known, found) in unnamed.into_iter().zip(symbol::names_of(&addresses)) {
-            let given = || known.task.as_deref().map(str::to_string);
+            let name = found.as_deref().or(known.task.as_deref()).unwrap_or("?");
             // Another caller may have found it meanwhile.
-            let _ = known.name.set(found.or_else(given).unwrap_or_else(|| "?".to_string()));
+            let _ = known.name.set(name.to_string());
         }
     }
 

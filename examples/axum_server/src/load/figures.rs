@@ -3,12 +3,17 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+/// With more than this share of a processor the clients are probably what is measured, and not the server.
+const MOST_OWN_CPU: f64 = 0.9;
+
 /// One round of one route.
 #[derive(Default)]
 pub struct Round {
     /// Of one answer.
     pub bytes: usize,
     pub time: Duration,
+    /// What the clients, which are one thread, used of a processor.
+    pub own_cpu: Duration,
     /// How long each right answer took, to its last byte.
     pub times: Vec<Duration>,
     pub failed: u64,
@@ -38,6 +43,15 @@ impl Round {
         times.sort_unstable();
         let place = (times.len() as f64 * share).ceil() as usize;
         times.get(place.saturating_sub(1)).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    }
+
+    /// What makes the figures of the round doubtful.
+    pub fn warning(&self) -> Option<String> {
+        let share = self.own_cpu.as_secs_f64() / self.time.as_secs_f64();
+        (share > MOST_OWN_CPU).then(|| {
+            let percent = share * 100.0;
+            format!("the clients used {percent:.0} % of a processor, so the server may be faster than this; use fewer --connections, or another --count")
+        })
     }
 
     /// The round as a line.
@@ -113,6 +127,9 @@ mod tests {
     fn figures_are_those_of_the_rounds() {
         let line = round(1..=100).line("rayon");
         assert_eq!(line, "rayon      100.0 requests/s    100.0 MB/s  p50   50.0 ms  p99   99.0 ms  0 failed");
+        assert_eq!(round([]).warning(), None);
+        let busy = Round { own_cpu: Duration::from_millis(950), ..round([]) }.warning().unwrap();
+        assert!(busy.starts_with("the clients used 95 % of a processor"), "{busy}");
         let of = |route, rounds: [Round; 3]| Figures { route, rounds: rounds.into() };
         let all = [
             of("records", [round([4]), round([2, 2]), round([3, 3, 9])]),

@@ -13,6 +13,7 @@ use crate::{say, tell};
 use axum::body::Bytes;
 use client::Client;
 use figures::{Figures, Round};
+use rustix::time::{ClockId, clock_gettime};
 use server::Server;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -35,13 +36,24 @@ async fn all_rounds(options: &LoadOptions, address: SocketAddr) -> Result<u64> {
     let expected = expected(options.count, address).await?;
     let (connections, bytes) = (options.connections, expected.len());
     say(&format!("{connections} connections, {} records, {bytes} bytes in an answer\n", options.count))?;
+    for route in &options.routes {
+        warm_up(options, address, route, &expected).await?;
+    }
     let mut figures: Vec<_> = options.routes.iter().map(|route| Figures::new(route)).collect();
     let mut failed = 0;
-    for _ in 0..options.rounds {
-        for figures in &mut figures {
+    for number in 0..options.rounds {
+        // So that no route always comes after the same other one.
+        let mut in_turn: Vec<_> = figures.iter_mut().collect();
+        if number % 2 == 1 {
+            in_turn.reverse();
+        }
+        for figures in in_turn {
             let round = one_round(options, address, figures.route, &expected).await?;
             failed += round.failed;
             say(&format!("{}\n", round.line(figures.route)))?;
+            if let Some(warning) = round.warning() {
+                tell(&warning);
+            }
             figures.rounds.push(round);
         }
     }
@@ -60,10 +72,26 @@ fn path(route: &str, count: usize) -> String {
     format!("/{route}?count={count}")
 }
 
+/// A request for each connection that does not count: the first answers of a route take what later ones find ready, such as memory.
+async fn warm_up(options: &LoadOptions, address: SocketAddr, route: &str, expected: &Bytes) -> Result<()> {
+    let mut clients = JoinSet::new();
+    for _ in 0..options.connections {
+        let (path, expected) = (path(route, options.count), expected.clone());
+        clients.spawn(async move { Client::connect(address).await?.compare(&path, &expected).await });
+    }
+    clients.join_all().await.into_iter().collect()
+}
+
+/// The time that this process has been on a processor. Its server is another process.
+fn own_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// Clients of one route, for the time of a round.
 async fn one_round(options: &LoadOptions, address: SocketAddr, route: &str, expected: &Bytes) -> Result<Round> {
     let path = path(route, options.count);
-    let begin = Instant::now();
+    let (begin, cpu_before) = (Instant::now(), own_cpu_time());
     let end = begin + options.round;
     let mut clients = JoinSet::new();
     for _ in 0..options.connections {
@@ -80,6 +108,7 @@ async fn one_round(options: &LoadOptions, address: SocketAddr, route: &str, expe
     }
     // An answer that began within the round counts, and its time does, too.
     round.time = begin.elapsed();
+    round.own_cpu = own_cpu_time().saturating_sub(cpu_before);
     if let Some(killer) = killer {
         round.killed = killer.await.map_err(Problem::new)??;
     }

@@ -57,9 +57,17 @@ impl Server {
 
     /// A request whose answer was not read.
     pub fn ask(&self, path: &str) -> Asked {
+        self.send("GET", path)
+    }
+
+    pub fn head(&self, path: &str) -> Answer {
+        self.send("HEAD", path).read()
+    }
+
+    fn send(&self, method: &str, path: &str) -> Asked {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         Asked(stream)
     }
 
