@@ -54,7 +54,12 @@ impl<'file, 'data, R: ReadRef<'data>> Functions<'file, 'data, R> {
     /// The name of the closure that is called by the function at this address, with its path.
     pub(super) fn name_around(&self, address: u64) -> Option<String> {
         let around = at(&self.named, address)?;
-        self.called_closure(around).or_else(|| self.written_in(address))
+        match self.called_closure(around) {
+            Some(name) if is_users(&name) => Some(name),
+            // One of this crate's own, or of std: to read all code for the place where it was written takes seconds without optimisation.
+            Some(_) => None,
+            None => self.written_in(address),
+        }
     }
 
     /// The closure that this function calls, if it is its own.
@@ -111,7 +116,7 @@ fn at(named: &[Named], address: u64) -> Option<&Named> {
 /// Of the closures that a function calls, its own: the only one, called once. If there are more calls, the closure's code is a part of the
 /// function and calls others.
 fn own_closure(mut called: impl Iterator<Item = String>) -> Option<String> {
-    called.next().filter(|name| called.next().is_none() && is_users(name))
+    called.next().filter(|_| called.next().is_none())
 }
 
 fn is_users(name: &str) -> bool {
@@ -215,11 +220,11 @@ mod tests {
             (&[], None),
             (&["library::parse::{{closure}}", "library::parse::{{closure}}"], None),
             (&["app::main::{{closure}}", "library::parse::{{closure}}"], None),
-            (&["core::iter::map_fold::{{closure}}"], None),
-            (&["<multicore::Task<u8>>::call::{{closure}}"], None),
         ] {
             let own = own_closure(called.iter().map(ToString::to_string));
             assert_eq!(own.as_deref(), expected, "{called:?}");
         }
+        let names = ["app::main", "core::iter::map_fold::{{closure}}", "<multicore::Task<u8>>::call::{{closure}}"];
+        assert_eq!(names.map(is_users), [true, false, false]);
     }
 }
