@@ -23,7 +23,7 @@ const USUAL: [(&str, &str); 30] = [
     ("stdin", "/dev/null"),
     ("open", "[0, 1, 2]"),
     // With these it measures its pieces, and signals the caller and the supervisor.
-    ("descriptors", "/proc/self/clear_refs /proc/self/statm anon_inode:[eventfd] anon_inode:[eventfd]"),
+    ("descriptors", "/proc/self/clear_refs /proc/self/statm anon_inode:[eventfd] anon_inode:[eventfd] socket"),
     ("name", "multicore-0"),
     ("group", "its own"),
     ("death signal", "9"),

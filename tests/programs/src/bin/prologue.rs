@@ -175,11 +175,14 @@ fn open_below_3() -> Vec<c_int> {
     (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).collect()
 }
 
-/// The open descriptors above the standard streams, without that of the listing itself. Files of this process say so.
+/// The open descriptors above the standard streams, without that of the listing itself. Files of this process say so, and a socket has no
+/// number.
 fn descriptors() -> String {
     let listed = fs::read_dir("/proc/self/fd").expect("there is /proc").flatten();
     let fds = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok());
-    let mut names: Vec<String> = fds.filter(|&fd| fd > 2).map(link).filter(|name| !name.ends_with("/fd")).collect();
+    let named = |name: String| if name.starts_with("socket:") { "socket".to_string() } else { name };
+    let names = fds.filter(|&fd| fd > 2).map(link).filter(|name| !name.ends_with("/fd"));
+    let mut names: Vec<String> = names.map(named).collect();
     names.sort();
     names.join(" ").replace(&format!("/proc/{}/", std::process::id()), "/proc/self/")
 }
