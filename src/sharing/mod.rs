@@ -57,7 +57,7 @@ use std::sync::Arc;
 ///
 /// A piece keeps what its arguments share until it has its outcome. With the last handle in this process the workers let go of
 /// theirs; one that a piece has kept, in a static for instance, stays valid. A worker is sent a value before its first piece that has it, and
-/// a worker that takes the place of another one too. A handle keeps one file descriptor in this process, and none in a worker. The memory has no
+/// a worker that takes the place of another one too. All handles of a value together keep one file descriptor in this process, and none in a worker. The memory has no
 /// name and belongs to no file system: when the last process that has it ends, however that ends, it is gone.
 ///
 /// # Where it can travel

@@ -1,4 +1,4 @@
-//! The socket between parent and fork server: whole messages, with descriptors beside them.
+//! The sockets between parent and fork server, and from the parent to each worker: whole messages, with descriptors beside them.
 //!
 //! Sending never waits; receiving waits only if it is asked to.
 
