@@ -23,8 +23,13 @@ impl Shared {
         let mut core = self.lock();
         core.collect();
         let mut value = ready(&mut core);
-        if value.is_none() {
-            (core, value) = self.look_briefly(core, &mut Spin::new(), &mut ready);
+        if value.is_none() && core.leaves_core() {
+            let mut spin = Spin::new();
+            (core, value) = self.look_briefly(core, || spin.pause(), &mut ready);
+            if value.is_none() && Spin::is_near() && core.long_looks().begins() {
+                (core, value) = self.look_briefly(core, || spin.turn(), &mut ready);
+                core.long_looks().ended(value.is_some());
+            }
         }
         let mut is_lost = false;
         if value.is_none() {
@@ -51,18 +56,18 @@ impl Shared {
         value
     }
 
-    /// What is quick comes while the caller would still be setting itself up to wait. A leader needs no help: it wakes callers that
-    /// already wait.
+    /// What is quick comes while the caller would still be setting itself up to wait. Each turn is one of `goes_on`. A leader needs no help: it
+    /// wakes callers that already wait.
     pub(super) fn look_briefly<'a, T>(
         &'a self,
         mut core: Guard<'a>,
-        spin: &mut Spin,
+        mut goes_on: impl FnMut() -> bool,
         ready: &mut impl FnMut(&mut Core) -> Option<T>,
     ) -> (Guard<'a>, Option<T>) {
         let mut value = None;
         while value.is_none() && !core.waiters().has_leader() {
             self.release(core);
-            let looks_on = spin.pause();
+            let looks_on = goes_on();
             core = self.lock();
             if !looks_on {
                 break;

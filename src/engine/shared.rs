@@ -316,7 +316,7 @@ impl Backend for Shared {
         if !process::is_current(self.owner) {
             return Some(Parts::Rest(Outcomes::One(Settled::Failed(foreign()))));
         }
-        self.wait(key, Want::Piece(next), until, |core| {
+        self.wait(key, Want::Part(next), until, |core| {
             if let Some(part) = core.take_part(key, next, spare) {
                 return Some(Parts::Part(part));
             }

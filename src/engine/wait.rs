@@ -1,6 +1,7 @@
 //! How a caller waits: it looks, spins a little, and sleeps; while it leads, it collects for all.
 
-use super::core::{Core, Observer, Waiter, Want, number};
+use super::core::{Core, Observer, Urgency, Waiter, Want, number};
+use super::policy::pace;
 use super::shared::{Guard, Shared};
 use super::unpark::{Sleeper, Unparker, Wake};
 use crate::backend::TaskKey;
@@ -50,8 +51,8 @@ impl Shared {
         core.collect();
         let mut value = ready(&mut core);
         let mut spin = Spin::new();
-        if value.is_none() {
-            (core, value) = self.look_briefly(core, &mut spin, &mut ready);
+        if value.is_none() && !core.will_wait_long(want) {
+            (core, value) = self.look_briefly(core, || spin.pause(), &mut ready);
         }
         if value.is_some() {
             core.reader_came(key);
@@ -70,13 +71,15 @@ struct Wait<'a> {
     id: WaiterId,
     key: TaskKey,
     unparker: Arc<Unparker>,
+    /// Until when it sleeps until a worker runs low, although it wants the next outcome.
+    put_off_until_ns: Option<u64>,
 }
 
 impl<'a> Wait<'a> {
     fn enter(shared: &'a Shared, mut core: Guard<'a>, key: TaskKey, want: Want) -> Self {
         core.unregister(key);
         let unparker = unparker();
-        let id = core.waiters().enter(Waiter { unparker: Arc::clone(&unparker), want });
+        let id = core.waiters().enter(Waiter::new(Arc::clone(&unparker), want));
         if want != Want::Room
             && let Some(task) = core.task(key)
         {
@@ -90,7 +93,7 @@ impl<'a> Wait<'a> {
         }
         // Pieces that waited for a reader may now be given out.
         core.reader_came(key);
-        Wait { shared, core: Some(core), id, key, unparker }
+        Wait { shared, core: Some(core), id, key, unparker, put_off_until_ns: None }
     }
 
     fn until<T>(
@@ -116,9 +119,10 @@ impl<'a> Wait<'a> {
                 self.park(deadline);
                 continue;
             }
+            let waits_long = self.core().waits_long();
             // A turn may yield the core, so not with the lock held.
             self.let_others_in();
-            if !spin.turn() {
+            if waits_long || !spin.turn() {
                 // What was given may not be begun: a worker may be stopped. Before the announcement, after
                 // which nothing may be done but sleep.
                 let due_ns = self.core().run_timers_of_caller();
@@ -180,7 +184,7 @@ impl<'a> Wait<'a> {
 
     /// The leader: sleeps until a worker replies or dies, or somebody kicks it.
     fn poll(&mut self, left: Option<Duration>, due_ns: Option<u64>) {
-        let due_ns = due_ns.into_iter().chain(self.core().take_stays_until_ns()).min();
+        let due_ns = due_ns.into_iter().chain(self.core().take_stays_until_ns()).chain(self.put_off()).min();
         let until_due = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
         let left = [left, until_due, Some(LOOK)].into_iter().flatten().min();
         self.unparker.will_poll();
@@ -204,7 +208,26 @@ impl<'a> Wait<'a> {
             let count = self.shared.memory_kills.read();
             self.core().settle_kills(count);
         }
+        self.end_delay();
         self.core().attend(Observer::CallerAwake, false);
+    }
+
+    /// Until when this caller, which wants the next outcome, sleeps although it may be there.
+    fn put_off(&mut self) -> Option<u64> {
+        if !self.core().is_put_off() {
+            return None;
+        }
+        Some(*self.put_off_until_ns.get_or_insert_with(|| clock::now_ns() + pace::EACH_AFTER_NS))
+    }
+
+    /// From some time on it is woken for each piece.
+    fn end_delay(&mut self) {
+        let id = self.id;
+        if self.put_off_until_ns.is_some_and(|until_ns| clock::now_ns() >= until_ns)
+            && let Some(waiter) = self.core().waiters().get_mut(id)
+        {
+            waiter.urgency = Urgency::Each;
+        }
     }
 }
 

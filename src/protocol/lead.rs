@@ -68,6 +68,10 @@ impl<W> Waiters<W> {
         next.map(|(_, waiter)| waiter)
     }
 
+    pub(crate) fn get_mut(&mut self, id: WaiterId) -> Option<&mut W> {
+        self.waiting.iter_mut().find(|(waiting, _)| *waiting == id).map(|(_, waiter)| waiter)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &W> {
         self.waiting.iter().map(|(_, waiter)| waiter)
     }

@@ -52,6 +52,11 @@ impl Spin {
         Spin { polls: 0 }
     }
 
+    /// True if the other side may run on this core.
+    pub(crate) fn is_near() -> bool {
+        NEAR.load(Relaxed)
+    }
+
     /// Waits for one pause; false once the spell should go on with [`turn`](Self::turn).
     #[must_use]
     pub(crate) fn pause(&mut self) -> bool {

@@ -190,7 +190,7 @@ where
             return;
         }
         let Feeding { pieces, unread_bytes } = task.backend.feeding(task.key);
-        self.enough = pieces - pieces.div_ceil(4);
+        self.enough = pieces - pieces.div_ceil(4).min(512);
         if left > self.enough {
             return;
         }

@@ -17,8 +17,8 @@
 use super::collect::Found;
 use super::roster::Set;
 use super::seats::Seats;
-use super::task_state::Want;
-use super::{Core, Phase, Waiter, dispatch};
+use super::task_state::{Urgency, Want};
+use super::{Core, Phase, dispatch};
 use crate::engine::policy::pace;
 use crate::engine::unpark::Polled;
 use crate::protocol::sleep::{Interest, Listening};
@@ -55,7 +55,7 @@ struct View {
 /// What is known of the pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
-    /// The one caller that waits wants all of a task: it need not be woken for each piece.
+    /// The one caller that waits need not be woken for each piece.
     pub(crate) is_patient: bool,
     /// Something could be done about a worker that runs low while nobody waits.
     pub(crate) is_worth_telling: bool,
@@ -266,13 +266,33 @@ impl Core {
     fn announce(&mut self, renew: bool) -> bool {
         self.owes_attention = false;
         let polled = self.wakes.polled();
-        let is_patient = polled != Polled::Eagerly && {
-            let mut waiters = self.waiters.iter();
-            matches!((waiters.next(), waiters.next()), (Some(Waiter { want: Want::InOrder(_), .. }), None))
-        };
+        let is_patient = polled != Polled::Eagerly && self.is_patient();
         let is_worth_telling = self.attention.observer() == Observer::SupervisorParks && self.is_worth_telling();
         let wants_guard = self.guard.is_wanted(self.has_followers());
         self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard, polled }, renew)
+    }
+
+    /// True if the caller that leads would only keep a worker from its core if it looked a little longer before it sleeps.
+    pub(crate) fn waits_long(&mut self) -> bool {
+        self.is_patient() && !self.guard.is_wanted(self.has_followers()) && self.seats.all_work_long()
+    }
+
+    /// The same for one that is yet to wait.
+    pub(crate) fn will_wait_long(&mut self, want: Want) -> bool {
+        want.urgency() != Urgency::Each && !self.waiters.has_leader() && self.seats.all_work_long()
+    }
+
+    /// True if the one caller that waits need not be woken for each piece. With others beside it, one of them may need what comes next.
+    fn is_patient(&self) -> bool {
+        let mut waiters = self.waiters.iter();
+        matches!((waiters.next(), waiters.next()), (Some(waiter), None) if waiter.urgency != Urgency::Each)
+    }
+
+    /// True if the caller that leads waits for the next outcome, and is not woken for it.
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.waiters.iter().any(|waiter| waiter.urgency == Urgency::Soon)
+            && self.is_patient()
+            && self.seats.any_tells_low_water()
     }
 
     /// True if callers rely on the one that leads.

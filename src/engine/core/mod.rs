@@ -67,7 +67,7 @@ pub(crate) use self::memory::{MemoryAnswer, MemoryNews, MemoryQuestion, Unmeasur
 pub(crate) use self::overdue::{Answer, Question};
 pub(crate) use self::reserve::Missing;
 pub(crate) use self::server_link::ServerLink;
-pub(crate) use self::task_state::{NextFinished, TaskState, Want};
+pub(crate) use self::task_state::{NextFinished, TaskState, Urgency, Want};
 pub(crate) use self::trash::Trash;
 pub(crate) use self::worker_memory::FilesOf;
 
@@ -95,6 +95,7 @@ use self::work::Work;
 use super::link::{Buffers, Left, Link};
 use super::observe::Counts;
 use super::policy::hold::Hold;
+use super::policy::looking::LongLooks;
 use super::policy::patience::Patience;
 use super::policy::recycle::LifeLimits;
 use super::policy::restart::EarlyDeaths;
@@ -115,7 +116,13 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) unparker: Arc<Unparker>,
-    pub(crate) want: Want,
+    pub(crate) urgency: Urgency,
+}
+
+impl Waiter {
+    pub(crate) fn new(unparker: Arc<Unparker>, want: Want) -> Self {
+        Waiter { unparker, urgency: want.urgency() }
+    }
 }
 
 /// The epolls of a pool: a worker's death and the fork server's socket are in both.
@@ -141,6 +148,8 @@ pub(crate) struct Core {
     guard: Guard,
     /// The looks that leaders have taken.
     leader_looks: u64,
+    /// Of callers that do not wait.
+    long_looks: LongLooks,
     alarm: Alarm,
     wakes: Wakes,
     /// What was done since the lock was taken.
@@ -207,6 +216,7 @@ impl Core {
             attention: Attention::new(),
             guard: Guard::default(),
             leader_looks: 0,
+            long_looks: LongLooks::default(),
             alarm: Alarm::new(kick_supervisor),
             wakes: Wakes::default(),
             hold: Hold::default(),
@@ -259,6 +269,15 @@ impl Core {
 
     pub(crate) fn waiters(&mut self) -> &mut Waiters<Waiter> {
         &mut self.waiters
+    }
+
+    /// True if the workers that hold pieces leave a core for a caller that looks.
+    pub(crate) fn leaves_core(&mut self) -> bool {
+        self.seats.leaves_core()
+    }
+
+    pub(crate) fn long_looks(&mut self) -> &mut LongLooks {
+        &mut self.long_looks
     }
 
     pub(crate) fn alarm(&mut self) -> &mut Alarm {

@@ -3,7 +3,7 @@
 //! Invariant: the wakers that tasks keep are those that [`Wakes`](crate::engine::unpark::Wakes) counts. While there is one, the supervisor
 //! is signalled of replies as a caller that waits would be, or looks beside the caller that leads.
 
-use super::{Core, Want};
+use super::{Core, Urgency, Want};
 use crate::backend::TaskKey;
 use crate::backend::waking::KeptWaker;
 use crate::engine::unpark::{Polled, Registered};
@@ -14,7 +14,7 @@ impl Core {
         self.unregister(key);
         let Some(task) = self.work.tasks.get_mut(key) else { return self.work.trash.add_rest(waker) };
         let want = task.refined(want);
-        let registered = Registered { waker, is_eager: !matches!(want, Want::All(_) | Want::InOrder(_)) };
+        let registered = Registered { waker, is_eager: want.urgency() != Urgency::Last };
         self.wakes.note(&registered);
         task.register(want, registered);
         if self.waiters.has_leader() {

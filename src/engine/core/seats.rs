@@ -5,7 +5,7 @@
 
 use super::roster::{Roster, Set};
 use super::seat::{Seat, WorkerHandle};
-use crate::engine::policy::placement;
+use crate::engine::policy::{pace, placement};
 use crate::stats::Replaced;
 use crate::sys::clock;
 
@@ -107,6 +107,28 @@ impl Seats {
         }
         let until_ns = self.worker(seat)?.quick_since_ns()? + placement::stays_ns(busy, self.cpus);
         (clock::now_ns() < until_ns).then_some(until_ns)
+    }
+
+    /// True if fewer workers hold pieces than there are CPUs.
+    pub(crate) fn leaves_core(&mut self) -> bool {
+        self.sorted().busy_workers() < self.cpus
+    }
+
+    /// True if the workers that hold pieces need all CPUs, and each will work for a while before it signals.
+    pub(crate) fn all_work_long(&mut self) -> bool {
+        !self.leaves_core()
+            && self.of(Set::Busy).all(|(_, seat)| {
+                seat.worker().is_some_and(|worker| {
+                    let link = &worker.link;
+                    link.has_flagged() && pace::is_long(link.backlog_ns(), link.in_flight())
+                })
+            })
+    }
+
+    /// True if a worker with quick pieces signals when it runs low.
+    pub(crate) fn any_tells_low_water(&self) -> bool {
+        let mut busy = self.of(Set::Busy).filter_map(|(_, seat)| Some(&seat.worker()?.link));
+        busy.any(|link| link.has_flagged() && pace::is_quick(link.backlog_ns(), link.in_flight()))
     }
 
     // Walks over all seats: where something happens to all of them, or rarely.

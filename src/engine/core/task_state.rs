@@ -71,12 +71,26 @@ pub(crate) enum Want {
     InOrder(usize),
     /// All of them, of which this is the first: one that does not wait is woken once for all.
     All(usize),
-    /// This piece, as soon as possible.
+    /// This piece, soon.
     Piece(usize),
+    /// The next part of this piece's result, at once.
+    Part(usize),
     /// Any piece that nobody has taken.
     Any,
     /// Room for another piece.
     Room,
+}
+
+/// What a caller is woken for, while pieces are quick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Whatever comes.
+    Each,
+    /// A worker that runs low, as under `Last`; from [`EACH_AFTER_NS`](crate::engine::policy::pace::EACH_AFTER_NS) on whatever comes: it wants the
+    /// next outcome, and one of the pieces may be slow after all.
+    Soon,
+    /// A worker that runs low, and the last piece.
+    Last,
 }
 
 /// What a piece that waits takes beside the bytes of its arguments, about.

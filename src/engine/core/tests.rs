@@ -37,6 +37,7 @@ mod spread;
 mod stops;
 mod timed;
 mod turns;
+mod urgency;
 
 /// The worker's side of a pair.
 struct Played {
@@ -316,7 +317,7 @@ fn a_leader_that_never_looks_holds_up_no_other_caller() {
     ] {
         let mut pool = PlayedPool::new(1);
         let mut core = pool.shared.lock();
-        let leader = core.waiters.enter(Waiter { unparker: Arc::default(), want: Want::Any });
+        let leader = core.waiters.enter(Waiter::new(Arc::default(), Want::Any));
         core.attend(observer, true);
         pool.shared.release(core);
         let (key, mut listener) = (pool.shared.lock().open_task().unwrap(), Listener::new());

@@ -6,6 +6,7 @@
 //! | `growth`    | what is kept of the samples of workers                                    |
 //! | `hold`      | how much is done in one hold of the scheduler's lock                      |
 //! | `least_squares` | how much each function adds to a heap with each piece                 |
+//! | `looking`   | whether a caller that does not wait looks longer before it leaves its waker |
 //! | `memory`    | what follows from the memory that workers use                             |
 //! | `pace`      | how much work a worker gets in advance, and what a piece costs            |
 //! | `placement` | which worker gets the next pieces, and which one gives some up            |
@@ -21,6 +22,7 @@ pub(crate) mod gate;
 pub(crate) mod growth;
 pub(crate) mod hold;
 pub(crate) mod least_squares;
+pub(crate) mod looking;
 pub(crate) mod memory;
 pub(crate) mod pace;
 pub(crate) mod patience;

@@ -31,6 +31,11 @@ pub(crate) const TINY_BATCH: usize = 16;
 /// The work for which it pays to wake a worker: a wake-up costs about as much (10 to 20 us).
 pub(crate) const WORTH_WAKING_NS: u64 = 20_000;
 
+/// How long a caller that wants the next outcome is woken by a worker that runs low, in place of each quick piece. Then for each: one of them may
+/// take longer than was thought. A timer of 1 ms took a tenth of the throughput: it comes before the next tick, so that the
+/// kernel arms the processor's timer anew for each sleep.
+pub(crate) const EACH_AFTER_NS: u64 = 5_000_000;
+
 /// `run` looks for replies once in 16 pieces while no worker is known to need work. The cost of a look is shared by
 /// these pieces, as in [`TINY_BATCH`].
 pub(crate) const RUNS_A_LOOK: usize = 16;
@@ -72,6 +77,12 @@ pub(crate) fn is_hungry(backlog_ns: u64, held: usize) -> bool {
 #[must_use]
 pub(crate) fn is_quick(backlog_ns: u64, held: usize) -> bool {
     backlog_ns < LOOK_AHEAD_NS / 8 * held as u64
+}
+
+/// True if a worker that holds quick pieces will work for far longer than it takes to wake a thread before half of its look-ahead is left.
+#[must_use]
+pub(crate) fn is_long(backlog_ns: u64, held: usize) -> bool {
+    is_quick(backlog_ns, held) && backlog_ns >= LOOK_AHEAD_NS / 3
 }
 
 /// The work that one of `hungry` workers gets, of `waiting_ns` in all, if it has room for `room_ns`.
@@ -132,6 +143,15 @@ mod tests {
             [(0, 0, false), (37_499, 1, true), (37_500, 1, false), (37_500, 2, true), (300_000, 2, false)]
         {
             assert_eq!(is_quick(backlog_ns, held), expected, "{backlog_ns} ns in {held} pieces");
+        }
+    }
+
+    #[test]
+    fn a_worker_works_long_with_many_quick_pieces() {
+        for (backlog_ns, held, expected) in
+            [(0, 0, false), (99_999, 50, false), (100_000, 50, true), (300_000, 2, false), (300_000, 9, true)]
+        {
+            assert_eq!(is_long(backlog_ns, held), expected, "{backlog_ns} ns in {held} pieces");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: a task has one of them at most. A waker leaves the task when it is to be woken, so it is woken once, and no waker
 //! is cloned or dropped here: the scheduler's lock is held.
 
-use super::{State, TaskState, Want};
+use super::{State, TaskState, Urgency, Want};
 use crate::engine::unpark::{Registered, Sleeper, Unparker, Wake};
 use std::sync::Arc;
 
@@ -11,15 +11,24 @@ impl Want {
     /// The piece that it is.
     pub(super) fn piece(self) -> Option<usize> {
         match self {
-            Want::InOrder(wanted) | Want::All(wanted) | Want::Piece(wanted) => Some(wanted),
+            Want::InOrder(wanted) | Want::All(wanted) | Want::Piece(wanted) | Want::Part(wanted) => Some(wanted),
             Want::Any | Want::Room => None,
+        }
+    }
+
+    /// How soon a caller must know of it.
+    pub(crate) fn urgency(self) -> Urgency {
+        match self {
+            Want::InOrder(_) | Want::All(_) => Urgency::Last,
+            Want::Piece(_) | Want::Any => Urgency::Soon,
+            Want::Part(_) | Want::Room => Urgency::Each,
         }
     }
 
     #[inline]
     pub(super) fn includes(self, number: usize) -> bool {
         match self {
-            Want::InOrder(wanted) | Want::Piece(wanted) => wanted == number,
+            Want::InOrder(wanted) | Want::Piece(wanted) | Want::Part(wanted) => wanted == number,
             Want::Any => true,
             Want::All(_) | Want::Room => false,
         }

@@ -65,8 +65,7 @@ fn somebody_looks_again_at_pieces_that_stay() {
         have_spoken(&pool, u64::MAX / 2);
         assert_eq!(held(&pool), [16, 0]);
         let mut core = pool.shared.lock();
-        let leader =
-            leads.then(|| core.waiters.enter(Waiter { unparker: Arc::default(), want: Want::InOrder(usize::MAX) }));
+        let leader = leads.then(|| core.waiters.enter(Waiter::new(Arc::default(), Want::InOrder(usize::MAX))));
         core.alarm.supervisor_woke();
         let observer = if leads { Observer::CallerParks } else { Observer::SupervisorParks };
         let _ = core.attend(observer, true);

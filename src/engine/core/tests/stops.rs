@@ -55,7 +55,7 @@ fn what_runs_or_is_answered_counts_and_nothing_else_begins() {
 fn the_caller_that_waits_is_woken_when_all_is_known() {
     for runs in [false, true] {
         let mut pool = PlayedPool::new(1);
-        let leader = pool.shared.lock().waiters.enter(Waiter { unparker: Arc::default(), want: Want::Any });
+        let leader = pool.shared.lock().waiters.enter(Waiter::new(Arc::default(), Want::Any));
         let (key, task) = keyed_task(&pool);
         (0..4).for_each(|number| task.run(add, number, 1));
         assert!(!runs || claims(&pool, 0, 1));
@@ -228,7 +228,7 @@ fn check_signal(end: fn(Task<u64>)) {
     pool.pieces_are_tiny();
     let mut core = pool.shared.lock();
     core.collect();
-    let leader = core.waiters.enter(Waiter { unparker: Arc::default(), want: Want::InOrder(2) });
+    let leader = core.waiters.enter(Waiter::new(Arc::default(), Want::InOrder(2)));
     core.attend(Observer::CallerParks, true);
     pool.shared.release(core);
     let told = |pool: &PlayedPool| Listener::new().after_reply(pool.workers[0].pair.interest(), false);

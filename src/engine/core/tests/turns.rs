@@ -252,7 +252,7 @@ fn work_that_a_caller_in_passing_gives_out_is_signalled() {
         core.hold.spend(hold::MOST);
         core.add_piece(key, site, Handed::Lent(&[1; 16]));
         core.hold.start();
-        let leader = core.waiters.enter(Waiter { unparker: Arc::default(), want: Want::Any });
+        let leader = core.waiters.enter(Waiter::new(Arc::default(), Want::Any));
         core.attention.pass_to(Observer::CallerParks);
         pool.shared.release(core);
         look(&pool.shared, done);

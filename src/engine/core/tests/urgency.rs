@@ -1,0 +1,93 @@
+//! What a caller is woken for that waits for one outcome, for a part of one, or for all.
+
+use super::ends::{claims, held, keyed_task};
+use super::*;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A pool whose one worker holds pieces of this cost, all given at once: it is to signal the one that leaves it half of its work.
+fn at_work(cpus: usize, cost_ns: u64, pieces: usize) -> (PlayedPool, TaskKey, Task<u64>) {
+    let mut pool = PlayedPool::with_cpus(1, cpus);
+    let (key, task) = keyed_task(&pool);
+    task.run(add, 0, 0);
+    assert_eq!((pool.work(1), task.completed()), (1, 1));
+    let mut core = pool.shared.lock();
+    (0..16).for_each(|_| core.task(key).unwrap().learn_cost(cost_ns));
+    let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+    core.hold().spend(usize::MAX / 2);
+    (0..pieces).for_each(|_| core.add_piece(key, site, Handed::Lent(&[1; 16])));
+    core.hold().start();
+    assert!(core.dispatch());
+    pool.shared.release(core);
+    (pool, key, task)
+}
+
+/// Whom the worker would wake by its next reply.
+fn told(pool: &PlayedPool) -> Option<Listening> {
+    Listener::new().after_reply(pool.workers[0].pair.interest(), false)
+}
+
+#[test]
+fn a_caller_is_woken_for_each_quick_piece_only_if_it_must_know_at_once() {
+    for (want, urgency, expected) in [
+        (Want::InOrder(1), Urgency::Last, None),
+        (Want::Piece(1), Urgency::Soon, None),
+        (Want::Any, Urgency::Soon, None),
+        (Want::Part(1), Urgency::Each, Some(Listening::Caller)),
+        (Want::Room, Urgency::Each, Some(Listening::Caller)),
+    ] {
+        assert_eq!(want.urgency(), urgency, "{want:?}");
+        let (pool, _, _task) = at_work(1, 2_000, 100);
+        let mut core = pool.shared.lock();
+        let leader = core.waiters.enter(Waiter::new(Arc::default(), want));
+        core.attend(Observer::CallerParks, true);
+        assert_eq!(told(&pool), expected, "{want:?}");
+        assert!(core.waiters.leave(leader).is_none());
+        pool.shared.release(core);
+    }
+}
+
+/// A piece that was thought to be quick runs: what others have done meanwhile must not wait for it.
+#[test]
+fn a_caller_that_wants_the_next_outcome_is_woken_for_each_after_a_while() {
+    let (mut pool, key, task) = at_work(1, 2_000, 100);
+    let Played { pair, work, .. } = &mut pool.workers[0];
+    let sequence = work.peek(pair.out_ring()).unwrap().unwrap().header.sequence;
+    assert!(claims(&pool, 0, sequence), "a worker that begins nothing would have its pieces taken back");
+    let shared = Arc::clone(&pool.shared);
+    let caller = thread::spawn(move || {
+        let next = shared.take_in_order(key, 1, ReadOrder::Next, Until::Outcome);
+        next.is_some()
+    });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while told(&pool) != Some(Listening::Caller) {
+        assert!(Instant::now() < deadline, "nobody asks for the next reply");
+        thread::yield_now();
+    }
+    assert_eq!(held(&pool), [100]);
+    task.canceller().cancel();
+    assert!(caller.join().unwrap());
+}
+
+#[test]
+fn a_caller_sleeps_at_once_where_it_would_take_a_core_from_its_workers() {
+    for (cpus, cost_ns, pieces, want, expected) in [
+        (1, 2_000, 100, Want::InOrder(1), true),
+        (1, 2_000, 100, Want::Any, true),
+        (2, 2_000, 100, Want::InOrder(1), false),
+        (1, 2_000, 100, Want::Part(1), false),
+        // It will soon signal.
+        (1, 2_000, 10, Want::InOrder(1), false),
+        (1, 100_000, 2, Want::InOrder(1), false),
+    ] {
+        let (pool, _, _task) = at_work(cpus, cost_ns, pieces);
+        let mut core = pool.shared.lock();
+        assert_eq!(core.will_wait_long(want), expected, "{cpus} CPUs, {pieces} of {cost_ns} ns, {want:?}");
+        let leader = core.waiters.enter(Waiter::new(Arc::default(), want));
+        assert_eq!(core.waits_long(), expected, "{cpus} CPUs, {pieces} of {cost_ns} ns, {want:?}");
+        let other = core.waiters.enter(Waiter::new(Arc::default(), want));
+        assert!(!core.waits_long() && !core.will_wait_long(want), "another caller relies on the leader");
+        assert!(core.waiters.leave(leader).is_some() && core.waiters.leave(other).is_none());
+        pool.shared.release(core);
+    }
+}
