@@ -258,9 +258,15 @@ fn pause(us: u64, number: u64) -> u64 {
 }
 
 impl Host {
+    /// A task with a name: `stats` would look for that of each function, and in this executable, without optimisation, that took most of the
+    /// time of a host.
+    fn named<R: crate::Value>(&self) -> Task<R> {
+        self.pool.try_task::<R>().unwrap().name("a piece of a host")
+    }
+
     /// A task whose pieces survive what the failpoint does.
     fn task<R: crate::Value>(&self) -> Task<R> {
-        let task = self.pool.try_task::<R>().unwrap().retries(RETRIES);
+        let task = self.named::<R>().retries(RETRIES);
         if self.action == "stop" { task.timeout(LIMIT) } else { task.timeout(DEADLINE) }
     }
 
@@ -361,14 +367,14 @@ impl Host {
     }
 
     fn overrun(&self) {
-        let task = self.pool.try_task::<u64>().unwrap().timeout(Duration::from_millis(20));
+        let task = self.named::<u64>().timeout(Duration::from_millis(20));
         task.run(spin, 0, 0);
         self.expect(task.get_timeout(DEADLINE), &[ErrorKind::TimedOut], None);
     }
 
     fn too_large(&self) {
         let limit = if self.action == "stop" { LIMIT } else { DEADLINE };
-        let task = self.pool.try_task::<u64>().unwrap().timeout(limit);
+        let task = self.named::<u64>().timeout(limit);
         task.call(
             |()| {
                 let mut kept: Vec<Vec<u8>> = Vec::new();
@@ -385,7 +391,7 @@ impl Host {
     fn lost(&self) {
         // A process that is delayed may hear of the end only after a short limit.
         let limit = if self.action == "stop" { LIMIT } else { DEADLINE };
-        let task = self.pool.try_task::<u64>().unwrap().timeout(limit);
+        let task = self.named::<u64>().timeout(limit);
         task.call(|code: i32| crate::sys::process::exit_now(code), 3);
         self.expect(task.get_timeout(DEADLINE), &[ErrorKind::WorkerLost], Some(Cause::Exit(3)));
     }
