@@ -12,7 +12,7 @@ use crate::sys::spin::Spin;
 use std::task::Waker;
 
 impl Shared {
-    /// What `ready` gives, at once or after some pauses. Else the waker is kept, and woken once `ready` may give something.
+    /// What `ready` gives, at once, or after a while where a core is left for this caller. Else the waker is kept, and woken once `ready` may give something.
     pub(super) fn poll<T>(
         &self,
         key: TaskKey,
@@ -26,7 +26,8 @@ impl Shared {
         if value.is_none() && core.leaves_core() {
             let mut spin = Spin::new();
             (core, value) = self.look_briefly(core, || spin.pause(), &mut ready);
-            if value.is_none() && Spin::is_near() && core.long_looks().begins() {
+            let may_look = value.is_none() && !core.waiters().has_leader();
+            if may_look && Spin::is_near() && core.long_looks().begins() {
                 (core, value) = self.look_briefly(core, || spin.turn(), &mut ready);
                 core.long_looks().ended(value.is_some());
             }

@@ -212,9 +212,11 @@ impl<'a> Wait<'a> {
         self.core().attend(Observer::CallerAwake, false);
     }
 
-    /// Until when this caller, which wants the next outcome, sleeps although it may be there.
+    /// Until when this caller, which wants the next outcome, sleeps although it may be there. What the workers hold does not matter: while it
+    /// sleeps, another thread may give them quick pieces, and have them signal less.
     fn put_off(&mut self) -> Option<u64> {
-        if !self.core().is_put_off() {
+        let id = self.id;
+        if self.core().waiters().get_mut(id).is_none_or(|waiter| waiter.urgency != Urgency::Soon) {
             return None;
         }
         Some(*self.put_off_until_ns.get_or_insert_with(|| clock::now_ns() + pace::EACH_AFTER_NS))

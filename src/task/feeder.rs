@@ -17,6 +17,9 @@ use std::collections::VecDeque;
 /// An argument that travels as it is, and is shorter than this, is copied to the others of its batch.
 const COPIED_BYTES: usize = 4096;
 
+/// The most items that are taken at once.
+const MOST_AT_ONCE: usize = 512;
+
 /// An encoded argument, behind those of a batch or in a buffer of its own; and what it shares.
 type Argument = (Result<Option<Vec<u8>>, CodecError>, Option<Tables>);
 
@@ -190,7 +193,8 @@ where
             return;
         }
         let Feeding { pieces, unread_bytes } = task.backend.feeding(task.key);
-        self.enough = pieces - pieces.div_ceil(4).min(512);
+        // More at once would let the workers, which hold twice as many, run out of them meanwhile.
+        self.enough = pieces - pieces.div_ceil(4).min(MOST_AT_ONCE);
         if left > self.enough {
             return;
         }

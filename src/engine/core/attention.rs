@@ -266,7 +266,7 @@ impl Core {
     fn announce(&mut self, renew: bool) -> bool {
         self.owes_attention = false;
         let polled = self.wakes.polled();
-        let is_patient = polled != Polled::Eagerly && self.is_patient();
+        let is_patient = self.is_patient();
         let is_worth_telling = self.attention.observer() == Observer::SupervisorParks && self.is_worth_telling();
         let wants_guard = self.guard.is_wanted(self.has_followers());
         self.attention.announce(&mut self.seats, Need { is_patient, is_worth_telling, wants_guard, polled }, renew)
@@ -279,20 +279,24 @@ impl Core {
 
     /// The same for one that is yet to wait.
     pub(crate) fn will_wait_long(&mut self, want: Want) -> bool {
-        want.urgency() != Urgency::Each && !self.waiters.has_leader() && self.seats.all_work_long()
+        let is_alone = !self.waiters.has_leader() && self.wakes.polled() != Polled::Eagerly;
+        is_alone && want.urgency() != Urgency::Each && self.seats.all_work_long()
     }
 
     /// True if the one caller that waits need not be woken for each piece. With others beside it, one of them may need what comes next.
-    fn is_patient(&self) -> bool {
+    fn is_patient(&mut self) -> bool {
         let mut waiters = self.waiters.iter();
-        matches!((waiters.next(), waiters.next()), (Some(waiter), None) if waiter.urgency != Urgency::Each)
-    }
-
-    /// True if the caller that leads waits for the next outcome, and is not woken for it.
-    pub(crate) fn is_put_off(&self) -> bool {
-        self.waiters.iter().any(|waiter| waiter.urgency == Urgency::Soon)
-            && self.is_patient()
-            && self.seats.any_tells_low_water()
+        let urgency = match (waiters.next(), waiters.next()) {
+            (Some(waiter), None) => waiter.urgency,
+            _ => return false,
+        };
+        let is_not_urgent = match urgency {
+            Urgency::Each => false,
+            // Where a core is left, the wake-up takes nothing from the workers.
+            Urgency::Soon => !self.seats.leaves_core(),
+            Urgency::Last => true,
+        };
+        is_not_urgent && self.wakes.polled() != Polled::Eagerly
     }
 
     /// True if callers rely on the one that leads.

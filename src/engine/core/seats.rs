@@ -114,7 +114,7 @@ impl Seats {
         self.sorted().busy_workers() < self.cpus
     }
 
-    /// True if the workers that hold pieces need all CPUs, and each will work for a while before it signals.
+    /// True if the workers that hold pieces need all CPUs, and each has enough of them and will signal before it has none.
     pub(crate) fn all_work_long(&mut self) -> bool {
         !self.leaves_core()
             && self.of(Set::Busy).all(|(_, seat)| {
@@ -123,12 +123,6 @@ impl Seats {
                     link.has_flagged() && pace::is_long(link.backlog_ns(), link.in_flight())
                 })
             })
-    }
-
-    /// True if a worker with quick pieces signals when it runs low.
-    pub(crate) fn any_tells_low_water(&self) -> bool {
-        let mut busy = self.of(Set::Busy).filter_map(|(_, seat)| Some(&seat.worker()?.link));
-        busy.any(|link| link.has_flagged() && pace::is_quick(link.backlog_ns(), link.in_flight()))
     }
 
     // Walks over all seats: where something happens to all of them, or rarely.

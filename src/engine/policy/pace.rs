@@ -31,8 +31,8 @@ pub(crate) const TINY_BATCH: usize = 16;
 /// The work for which it pays to wake a worker: a wake-up costs about as much (10 to 20 us).
 pub(crate) const WORTH_WAKING_NS: u64 = 20_000;
 
-/// How long a caller that wants the next outcome is woken by a worker that runs low, in place of each quick piece. Then for each: one of them may
-/// take longer than was thought. A timer of 1 ms took a tenth of the throughput: it comes before the next tick, so that the
+/// How long a caller that wants the next outcome is woken by a worker that runs low, in place of each quick piece, where no core is left for it. Then
+/// for each: one of them may take longer than was thought. A timer of 1 ms took a tenth of the throughput: it comes before the next tick, so that the
 /// kernel arms the processor's timer anew for each sleep.
 pub(crate) const EACH_AFTER_NS: u64 = 5_000_000;
 
@@ -79,7 +79,8 @@ pub(crate) fn is_quick(backlog_ns: u64, held: usize) -> bool {
     backlog_ns < LOOK_AHEAD_NS / 8 * held as u64
 }
 
-/// True if a worker that holds quick pieces will work for far longer than it takes to wake a thread before half of its look-ahead is left.
+/// True if a worker holds quick pieces for far longer than it takes to wake a thread. It may signal sooner, when half of its look-ahead is left:
+/// a thread that looked until then took a core from another worker for as long.
 #[must_use]
 pub(crate) fn is_long(backlog_ns: u64, held: usize) -> bool {
     is_quick(backlog_ns, held) && backlog_ns >= LOOK_AHEAD_NS / 3

@@ -22,6 +22,13 @@ fn at_work(cpus: usize, cost_ns: u64, pieces: usize) -> (PlayedPool, TaskKey, Ta
     (pool, key, task)
 }
 
+/// The worker begins its first piece: one that begins nothing would have its pieces taken back.
+fn begin(pool: &mut PlayedPool) {
+    let Played { pair, work, .. } = &mut pool.workers[0];
+    let sequence = work.peek(pair.out_ring()).unwrap().unwrap().header.sequence;
+    assert!(claims(pool, 0, sequence));
+}
+
 /// Whom the worker would wake by its next reply.
 fn told(pool: &PlayedPool) -> Option<Listening> {
     Listener::new().after_reply(pool.workers[0].pair.interest(), false)
@@ -29,15 +36,18 @@ fn told(pool: &PlayedPool) -> Option<Listening> {
 
 #[test]
 fn a_caller_is_woken_for_each_quick_piece_only_if_it_must_know_at_once() {
-    for (want, urgency, expected) in [
-        (Want::InOrder(1), Urgency::Last, None),
-        (Want::Piece(1), Urgency::Soon, None),
-        (Want::Any, Urgency::Soon, None),
-        (Want::Part(1), Urgency::Each, Some(Listening::Caller)),
-        (Want::Room, Urgency::Each, Some(Listening::Caller)),
+    for (want, cpus, urgency, expected) in [
+        (Want::InOrder(1), 1, Urgency::Last, None),
+        (Want::InOrder(1), 2, Urgency::Last, None),
+        (Want::Piece(1), 1, Urgency::Soon, None),
+        (Want::Any, 1, Urgency::Soon, None),
+        // A core is left for the caller.
+        (Want::Piece(1), 2, Urgency::Soon, Some(Listening::Caller)),
+        (Want::Part(1), 1, Urgency::Each, Some(Listening::Caller)),
+        (Want::Room, 1, Urgency::Each, Some(Listening::Caller)),
     ] {
         assert_eq!(want.urgency(), urgency, "{want:?}");
-        let (pool, _, _task) = at_work(1, 2_000, 100);
+        let (pool, _, _task) = at_work(cpus, 2_000, 100);
         let mut core = pool.shared.lock();
         let leader = core.waiters.enter(Waiter::new(Arc::default(), want));
         core.attend(Observer::CallerParks, true);
@@ -51,9 +61,7 @@ fn a_caller_is_woken_for_each_quick_piece_only_if_it_must_know_at_once() {
 #[test]
 fn a_caller_that_wants_the_next_outcome_is_woken_for_each_after_a_while() {
     let (mut pool, key, task) = at_work(1, 2_000, 100);
-    let Played { pair, work, .. } = &mut pool.workers[0];
-    let sequence = work.peek(pair.out_ring()).unwrap().unwrap().header.sequence;
-    assert!(claims(&pool, 0, sequence), "a worker that begins nothing would have its pieces taken back");
+    begin(&mut pool);
     let shared = Arc::clone(&pool.shared);
     let caller = thread::spawn(move || {
         let next = shared.take_in_order(key, 1, ReadOrder::Next, Until::Outcome);
@@ -90,4 +98,28 @@ fn a_caller_sleeps_at_once_where_it_would_take_a_core_from_its_workers() {
         assert!(core.waiters.leave(leader).is_some() && core.waiters.leave(other).is_none());
         pool.shared.release(core);
     }
+}
+
+/// A leader that slept without a timer was not woken for a piece that others had made seem quick meanwhile: it slept for up to a second.
+#[test]
+fn what_others_hand_out_meanwhile_puts_a_caller_off_no_longer() {
+    let (mut pool, key, task) = at_work(1, 45_000, 3);
+    begin(&mut pool);
+    let shared = Arc::clone(&pool.shared);
+    let caller = thread::spawn(move || shared.take_in_order(key, 1, ReadOrder::Next, Until::Outcome).is_some());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while told(&pool) != Some(Listening::Caller) {
+        assert!(Instant::now() < deadline, "nobody asks for the next reply");
+        thread::yield_now();
+    }
+    let (other_key, other) = keyed_task(&pool);
+    (0..16).for_each(|_| pool.shared.lock().task(other_key).unwrap().learn_cost(6_000));
+    other.run_all(add, (0..25).map(|number| (number, 0)));
+    assert_eq!(held(&pool), [28]);
+    while told(&pool) != Some(Listening::Caller) {
+        assert!(Instant::now() < deadline, "nobody asks for the next reply");
+        thread::yield_now();
+    }
+    task.canceller().cancel();
+    assert!(caller.join().unwrap());
 }
