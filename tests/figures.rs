@@ -247,3 +247,49 @@ fn figures_can_be_asked_for_while_a_fork_server_is_replaced_and_after_a_pool_has
     assert_eq!(stats.suspects(), []);
     assert!(stats.workers.iter().all(|worker| worker.function.is_none()), "{stats}");
 }
+
+/// Pieces of a task that nobody collects failed, and nothing told of them.
+#[test]
+fn pieces_that_failed_are_counted_once_also_where_nobody_collects_them() {
+    fn fails_as(number: u64) -> Result<u64, String> {
+        match number {
+            0 => Err("an error".to_string()),
+            1 => std::panic::resume_unwind(Box::new("a panic")),
+            2 => std::process::abort(),
+            number => Ok(number),
+        }
+    }
+    let _watch = watchdog();
+    for is_detached in [false, true] {
+        let pool = pool(2, |it| it);
+        let task = task::<u64>(&pool).retries(1);
+        task.try_call_all(fails_as, 0..10);
+        if is_detached {
+            task.detach();
+        } else {
+            assert_eq!(task.get_each().iter().filter(|outcome| outcome.is_err()).count(), 3);
+        }
+        wait_for("all have ended", || pool.stats().tasks == 0);
+        let stats = pool.stats();
+        assert_eq!((stats.pieces_failed, stats.workers_lost), (3, 2), "{stats}");
+        assert!(stats.to_string().contains(" done, 3 failed; "), "{stats}");
+        // What never began has not failed.
+        let task = self::task::<u64>(&pool);
+        let (marks, door) = (Marks::new(), Door::closed());
+        (0..20).for_each(|_| {
+            task.call(
+                |(marks, door): (String, String)| {
+                    mark(&marks, 1);
+                    wait_at(&door);
+                    1
+                },
+                (marks.path(), door.path()),
+            )
+        });
+        marks.wait_for(2);
+        drop(task);
+        door.open();
+        wait_for("all have ended", || pool.stats().tasks == 0);
+        assert_eq!(pool.stats().pieces_failed, 3);
+    }
+}

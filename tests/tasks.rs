@@ -451,9 +451,9 @@ fn a_setting_after_the_first_piece_ends_what_has_not_begun() {
     ];
     let (one, inline) = (pool(1), support::busy_pool());
     for (setting, set) in settings {
-        for pool in [&one, &inline] {
+        for (pool, format) in [(&one, Format::Bincode), (&inline, Format::Bincode), (&one, Format::Json)] {
             let (marks, door) = (Marks::new(), support::Door::closed());
-            let task = pool.task_or_inline::<String>();
+            let task = pool.task_or_inline::<String>().format(format);
             let is_inline = std::ptr::eq(pool, &inline);
             let begins = |(marks, door): (String, String), number: u64| {
                 mark(&marks, number);

@@ -4,6 +4,8 @@
 pub(crate) struct Counts {
     /// Pieces that workers have answered.
     pub(crate) pieces_done: u64,
+    /// Pieces that began and ended in an error.
+    pub(crate) pieces_failed: u64,
     /// Workers that died before their time.
     pub(crate) workers_lost: u64,
     /// Workers that were killed because of their memory.

@@ -151,9 +151,13 @@ fn function_row(stats: &FunctionStats, error_width: usize) -> [String; 6] {
 // The sentences.
 
 fn write_work(f: &mut fmt::Formatter<'_>, stats: &Stats) -> fmt::Result {
-    let Stats { tasks, pieces_waiting, pieces_done, start, start_time, .. } = stats;
+    let Stats { tasks, pieces_waiting, pieces_done, pieces_failed, start, start_time, .. } = stats;
     let (tasks, waiting) = (counted(*tasks as u64, "task"), counted(*pieces_waiting as u64, "piece"));
-    write!(f, "{tasks}, {waiting} waiting, {} done; workers are {start}", with_commas(pieces_done))?;
+    write!(f, "{tasks}, {waiting} waiting, {} done", with_commas(pieces_done))?;
+    if *pieces_failed > 0 {
+        write!(f, ", {} failed", with_commas(pieces_failed))?;
+    }
+    write!(f, "; workers are {start}")?;
     match start_time {
         Some(time) => {
             writeln!(f, ", in {} ms", with_commas(format_args!("{:.1}", time.as_secs_f64() * 1000.0)))

@@ -1,5 +1,6 @@
 //! Pieces that write their result: [`Task::run_into`].
 
+use super::refusal::Refusal;
 use super::{BATCH_BYTES, Batch, Task};
 use crate::backend::Site;
 use crate::codec::call::Call;
@@ -70,9 +71,12 @@ impl<R: Bytes> Task<R> {
 
     #[cold]
     fn add_unwritable(&self, site: Site) {
+        self.count(1);
+        if matches!(self.refusal, Some(Refusal::Late(_))) {
+            return self.refuse(site);
+        }
         let message =
             "never began: what a piece writes travels as it is, which Format::Json does not: use another format";
-        self.count(1);
         self.backend.add_failed(self.key, site, ErrorKind::Encode, message.to_string());
     }
 }

@@ -29,7 +29,8 @@ impl<R: Value> Task<R> {
     }
 
     /// Leaves the task to run to its end: pieces that wait begin, and each result is dropped as it comes, so the task keeps no more and
-    /// more memory. What a lost piece has lost is told by [`Pool::stats`](crate::Pool::stats) alone.
+    /// more memory. That a piece has failed is told by
+    /// [`Stats::pieces_failed`](crate::Stats::pieces_failed) alone, and why is told nowhere: let the function itself tell what somebody must know.
     ///
     /// It lasts no longer than its pool and the program: what has not ended when [`Pool`](crate::Pool) is dropped, or `main` returns, ends
     /// there. A [`Canceller`](crate::Canceller) still ends it. A callback of [`progress`](Self::progress) is called a last time now. Without a

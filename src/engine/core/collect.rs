@@ -188,10 +188,12 @@ impl Arrivals for Look<'_, '_> {
         }
         let text = String::from_utf8_lossy(bytes.as_slice()).into_owned();
         let failure = Failure { seat, pid, outcome, text };
+        let failures = task.failures();
         let wake = failure.settle(task, piece.number, again.map(|again| *again), |pause_ns, again| {
             delayed.push(clock::now_ns() + pause_ns, piece.task, again);
         });
         task.drop_released(trash);
+        self.to.counts.pieces_failed += (task.failures() - failures) as u64;
         self.to.wakes.add(wake);
     }
 }

@@ -90,6 +90,7 @@ impl Core {
             pieces_waiting: 0,
             shared_bytes: self.tables.values().sum(),
             pieces_done: self.counts.pieces_done,
+            pieces_failed: self.counts.pieces_failed,
             workers_lost: self.counts.workers_lost,
             workers_recycled: self.counts.workers_recycled,
             workers_over_limit: self.counts.workers_over_limit,

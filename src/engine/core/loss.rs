@@ -73,6 +73,7 @@ impl Core {
         cause: Cause,
     ) {
         let Some(task) = self.work.tasks.get_mut(key) else { return };
+        let failures = task.failures();
         let limit = task.settings().limit_ns.map(|limit| Duration::from_nanos(limit.get()));
         let pid = worker.pid();
         let error = |label, attempts| {
@@ -99,6 +100,7 @@ impl Core {
                 task.settle_failed(number, error)
             }
         };
+        self.counts.pieces_failed += (task.failures() - failures) as u64;
         task.drop_released(&mut self.work.trash);
         self.wakes.add(wake);
     }

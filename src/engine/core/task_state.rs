@@ -411,6 +411,11 @@ impl TaskState {
 
     // Outcomes.
 
+    /// The pieces that have failed.
+    pub(crate) fn failures(&self) -> usize {
+        self.done - self.results
+    }
+
     /// A piece has failed. What comes after it has failed with its task or pool counts no more.
     pub(crate) fn settle_failed(&mut self, number: usize, error: Error) -> Wake {
         self.settle_as(number, State::Failed(error))
