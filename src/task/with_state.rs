@@ -52,7 +52,7 @@ impl<R> Task<R> {
     /// ```
     /// use multicore::{Failure, Pool};
     ///
-    /// /// A worker's state: here a buffer with what it was made of.
+    /// /// Makes the state of a worker. A connection or an interpreter would be opened here.
     /// fn open(greeting: String) -> Result<String, Failure> {
     ///     Ok(greeting)
     /// }
