@@ -12,7 +12,8 @@
 //! | gunicorn, Celery, uWSGI, Monit, Dask or loky; a leak             | [`memory`] |
 //! | GNU parallel, `xargs` or a loop in a shell                       | [`commands`] |
 //! | a piece that behaves otherwise than the same call in `main`      | [`workers`] |
-//! | a value that is refused                                          | [`values`] |
+//! | a value that is refused, a table for all pieces, a long result   | [`values`] |
+//! | a doubt whether it holds when processes are killed               | [`faults`] |
 //! | a question about time or memory                                  | [`numbers`] |
 
 #[doc = include_str!("../docs/servers.md")]
@@ -193,9 +194,25 @@ pub mod workers {}
 ///
 /// # The items
 ///
-/// [`Value`](crate::Value), [`Format`](crate::Format), [`Sink`](crate::Sink), [`call_ref`](crate::Task::call_ref),
-/// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), [`ErrorKind::Encode`](crate::ErrorKind::Encode).
+/// What travels: [`Value`](crate::Value), [`Format`](crate::Format), [`call_ref`](crate::Task::call_ref), [`Lent`](crate::Lent),
+/// [`ErrorKind::Encode`](crate::ErrorKind::Encode), [`ErrorKind::Decode`](crate::ErrorKind::Decode).
+///
+/// Long results: [`run_into`](crate::Task::run_into), [`Sink`](crate::Sink), [`write_to`](crate::Task::write_to),
+/// [`reader`](crate::Task::reader), [`whole_pieces`](crate::Task::whole_pieces), [`max_unread`](crate::Task::max_unread),
+/// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes).
+///
+/// One table for all workers: [`Shared`](crate::Shared), [`Plain`](crate::Plain), [`Share`](crate::Share),
+/// [`Stats::shared_bytes`](crate::Stats::shared_bytes). With the feature `bytemuck` every type with `bytemuck::Pod` that is `Send` and
+/// `Sync` is [`Plain`](crate::Plain).
 pub mod values {}
+
+#[doc = include_str!("../docs/faults.md")]
+///
+/// # The items
+///
+/// [`retries`](crate::Task::retries), [`retry_panics`](crate::Task::retry_panics), [`timeout`](crate::Task::timeout),
+/// [`Error::attempts`](crate::Error::attempts), [`Cause`](crate::Cause), [`ErrorKind::WorkerLost`](crate::ErrorKind::WorkerLost).
+pub mod faults {}
 
 #[doc = include_str!("../docs/numbers.md")]
 pub mod numbers {}

@@ -36,10 +36,14 @@
 //! - [`Pool`] and [`PoolBuilder`] are for programs that need other settings, or several pools.
 //! - [`Error`] says what happened to which piece, and why; [`Task::try_run`] takes functions that use `?`, and [`Failure`]
 //!   carries their errors.
+//! - [`map()`] runs a function over the items of an iterator: lazy, in order, and in bounded memory.
+//! - [`Task::run_into`] is for results of any length: its function writes into a [`Sink`], which is read while the piece runs.
 //! - [`Value`] is what can travel: anything with serde's traits that owns what it holds.
+//! - [`Shared`] is one large read-only value for all pieces, of which only a number travels.
 //! - [`guide`] has pages for those who come with a question: [servers](guide::servers), [libraries](guide::libraries),
-//!   [imports](guide::imports), [C libraries](guide::c_libraries), [memory that stays bounded](guide::memory), and for people who come
-//!   from [rayon](guide::rayon), [Python's pools](guide::python) or [GNU parallel](guide::commands).
+//!   [imports](guide::imports), [C libraries](guide::c_libraries), [memory that stays bounded](guide::memory),
+//!   [large tables and long results](guide::values), [faults](guide::faults), and for people who come from [rayon](guide::rayon),
+//!   [Python's pools](guide::python) or [GNU parallel](guide::commands).
 //!
 //! # What a worker does not see
 //!

@@ -9,6 +9,21 @@ use std::path::{Path, PathBuf};
 
 /// What can be lent in place of an argument of type `A`: the value itself, a `str` for a `String`, a slice for a `Vec`, a `Path` for a
 /// `PathBuf`. See [`Task::call_ref`](crate::Task::call_ref). Sealed.
+///
+/// ```
+/// use multicore::{Lent, Task};
+///
+/// /// Takes what the caller has: a `String` or a `&str`.
+/// fn add<Q: Lent<String> + ?Sized>(task: &Task<usize>, text: &Q) {
+///     task.call_ref(|text: String| text.len(), text);
+/// }
+///
+/// let task = Task::<usize>::new_or_inline();
+/// add(&task, "four");
+/// add(&task, &"seven".to_string());
+/// assert_eq!(task.get()?, [4, 5]);
+/// # Ok::<(), multicore::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be lent for an argument of type `{A}`",
     label = "the function takes `{A}`",

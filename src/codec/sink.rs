@@ -91,8 +91,8 @@ pub(crate) mod sealed {
 /// ```
 ///
 /// Writing fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) beyond the pool's
-/// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and in no other case; without a pool there is no limit. The piece then ends in
-/// [`Encode`](crate::ErrorKind::Encode), whatever its function returns.
+/// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and the piece then ends in [`Encode`](crate::ErrorKind::Encode), whatever its
+/// function returns. Without a pool there is no limit. The only other error is that of `write!` for a value whose own `Display` fails.
 pub struct Sink {
     target: Target,
     /// The bytes that lie before the window.
@@ -225,6 +225,26 @@ impl Sink {
     }
 
     /// The number of bytes that were written so far.
+    ///
+    /// ```
+    /// use multicore::Sink;
+    ///
+    /// /// Writes whole lines, up to about 20 bytes.
+    /// fn numbers(start: u64, end: u64, sink: &mut Sink) -> std::io::Result<()> {
+    ///     let mut numbers = start..end;
+    ///     while sink.written() < 20
+    ///         && let Some(number) = numbers.next()
+    ///     {
+    ///         writeln!(sink, "{number}")?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let task = multicore::Task::<String>::new_or_inline();
+    /// task.run_into(numbers, 1000, 2000);
+    /// assert_eq!(task.get()?, ["1000\n1001\n1002\n1003\n"]);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
     #[must_use]
     pub fn written(&self) -> u64 {
         self.before

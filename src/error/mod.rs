@@ -21,7 +21,8 @@ pub enum ErrorKind {
     Failed,
     /// The worker died while it ran the piece, or one worker after another died before it was ready: see [`Error::cause`].
     WorkerLost,
-    /// A time limit expired. An error of [`get_timeout`](crate::Task::get_timeout) names no piece.
+    /// A time limit expired: the piece's [`timeout`](crate::Task::timeout) or the task's [`deadline`](crate::Task::deadline). An error of
+    /// [`get_timeout`](crate::Task::get_timeout) names no piece.
     TimedOut,
     /// The worker used more memory than its limit allows, or asked for more.
     MemoryLimit,
@@ -38,9 +39,11 @@ pub enum ErrorKind {
     Unsupported,
     /// This process is a worker, and a worker cannot have a pool of its own.
     InWorker,
-    /// A setting is invalid.
+    /// A setting is invalid. If the error names a piece: a setting [came after the first piece](crate::Task), or the piece needs a
+    /// [state](crate::Task::call_with) that its worker does not make.
     Config,
-    /// The operating system refused something. If the error names a piece: no worker could be started for 2 s.
+    /// The operating system refused something. If the error names a piece: no worker could be started for 2 s, or the piece's worker could
+    /// not have a [`Shared`](crate::Shared) of its arguments, as where it has no free descriptor.
     System,
     /// The journal could not be written or read.
     Journal,
@@ -318,6 +321,19 @@ impl Error {
 
     /// What the piece [noted](crate::note()) last in its last attempt; `None` if it noted nothing. A worker whose memory was damaged
     /// may have left any number.
+    ///
+    /// ```
+    /// fn check(first: u64, end: u64) -> Result<(), String> {
+    ///     (first..end).try_for_each(|row| {
+    ///         multicore::note(row);
+    ///         if row == 17 { Err("a bad row".to_string()) } else { Ok(()) }
+    ///     })
+    /// }
+    ///
+    /// let task = multicore::Task::<()>::new_or_inline();
+    /// task.try_run(check, 10, 20);
+    /// assert_eq!(task.get().unwrap_err().note(), Some(17));
+    /// ```
     #[must_use]
     pub fn note(&self) -> Option<u64> {
         self.0.note

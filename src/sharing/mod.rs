@@ -51,7 +51,7 @@ use std::sync::Arc;
 /// | made by                                        | of                                      | in a worker it costs             |
 /// |------------------------------------------------|-----------------------------------------|----------------------------------|
 /// | [`from_slice`](Self::from_slice), [`build`](Self::build), [`from_str`](Self::from_str) | numbers and other [`Plain`] items; text | nothing: it is mapped |
-/// | [`new`](Self::new)                             | any value that can travel               | it is decoded once, and the worker keeps its own |
+/// | [`new`](Self::new)                             | any value that can travel and is `Sync` | it is decoded once, and the worker keeps its own |
 ///
 /// # How long it lives
 ///
@@ -112,7 +112,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Shared<T> {
     }
 }
 
-/// What a [`Shared`] can be of: a value that can travel, a slice of [`Plain`] items, or a `str`. Sealed.
+/// What a [`Shared`] can be of: a value that can travel and is `Sync`, a slice of [`Plain`] items, or a `str`. Sealed.
 pub trait Share: sealed::Share {}
 
 impl<T: sealed::Share + ?Sized> Share for T {}
@@ -191,8 +191,9 @@ fn no_memory(error: io::Error) -> Error {
 }
 
 impl<T: Value + Sync> Shared<T> {
-    /// Shares a value that can travel. It is encoded now, and each worker decodes it once, before the first piece that has it. The value itself is
-    /// dropped with its last handle, on whatever thread that is: if a piece has it, on one that uses the pool.
+    /// Shares a value that can travel and that is `Sync`, since handles may be on several threads. It is encoded now, and each worker decodes
+    /// it once, before the first piece that has it. The value itself is dropped with its last handle, on whatever thread that is: if a piece
+    /// has it, on one that uses the pool.
     ///
     /// ```
     /// use multicore::{Shared, Task};
@@ -235,6 +236,21 @@ impl<T: Value + Sync> Shared<T> {
 
 impl<T: Plain> Shared<[T]> {
     /// Shares a copy of these items.
+    ///
+    /// ```
+    /// use multicore::{Shared, Task};
+    ///
+    /// let weights = Shared::from_slice(&[0.25, 0.5, 0.25])?;
+    /// let task = Task::<f64>::new_or_inline();
+    /// for row in [[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]] {
+    ///     task.call(
+    ///         |(weights, row): (Shared<[f64]>, [f64; 3])| weights.iter().zip(row).map(|(weight, value)| weight * value).sum(),
+    ///         (weights.clone(), row),
+    ///     );
+    /// }
+    /// assert_eq!(task.get()?, [2.0, 4.0]);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -285,6 +301,18 @@ impl<T: Plain> Shared<[T]> {
 
 impl Shared<str> {
     /// Shares a copy of this text.
+    ///
+    /// ```
+    /// use multicore::{Shared, Task};
+    ///
+    /// let text = Shared::from_str("so be it")?;
+    /// let task = Task::<usize>::new_or_inline();
+    /// for word in ["be", "or"] {
+    ///     task.run(|text: Shared<str>, word: String| text.matches(&word).count(), text.clone(), word.to_string());
+    /// }
+    /// assert_eq!(task.get()?, [1, 0]);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

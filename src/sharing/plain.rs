@@ -5,11 +5,24 @@
 /// These are the numbers, and arrays of them. With the feature `bytemuck` it is every type with
 /// [`bytemuck::Pod`](https://docs.rs/bytemuck/latest/bytemuck/trait.Pod.html) that is `Send` and `Sync`, such as a `#[repr(C)]`
 /// struct of numbers that derives it. Its alignment may be at most 4,096 bytes, which the compiler checks.
+///
+/// ```
+/// use multicore::{Error, Plain, Shared};
+///
+/// /// One table of all the rows.
+/// fn share<T: Plain>(rows: &[Vec<T>]) -> Result<Shared<[T]>, Error> {
+///     Shared::from_slice(&rows.concat())
+/// }
+///
+/// let points = share(&[vec![[0.5, 1.5]], vec![[2.5, 3.5], [4.5, 5.5]]])?;
+/// assert_eq!(points[2], [4.5, 5.5]);
+/// # Ok::<(), multicore::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a slice of `{Self}` cannot be shared as it is",
     label = "this type is more than its bytes",
     note = "share numbers or arrays of them, or a type with `bytemuck::Pod` and the feature `bytemuck` of multicore",
-    note = "`Shared::new` shares any value that can travel: each worker decodes it once"
+    note = "`Shared::new` shares any value that can travel and is `Sync`: each worker decodes it once"
 )]
 pub trait Plain: sealed::Plain {}
 

@@ -42,6 +42,9 @@ use std::time::Instant;
 ///
 /// # Errors
 /// As [`get`](Self::get).
+///
+/// # Panics
+/// A poll after the one that gave the result panics.
 impl<R: Value> IntoFuture for Task<R> {
     type Output = Result<Vec<R>, Error>;
     type IntoFuture = Get<R>;
@@ -64,6 +67,9 @@ impl<R: Value> Task<R> {
     /// assert!(matches!(results[..], [Ok(7), Err(_)]));
     /// # }
     /// ```
+    ///
+    /// # Panics
+    /// A poll after the one that gave the results panics.
     pub fn get_each_async(self) -> impl Future<Output = Vec<Result<R, Error>>> + Send + Unpin + use<R> {
         GetEach { collected: Collected::new(self) }
     }
@@ -75,7 +81,7 @@ impl<R> Task<R> {
     /// It holds for the task and for each future, stream, iterator, [`Map`](crate::Map) and [`Reader`](crate::Reader) that is made of it; a
     /// method that returns early because of an error drops the task as well. So a request whose client has gone, or a
     /// `timeout` of the executor, ends its pieces at once, which no thread pool can do. [`detach`](Self::detach) is no drop. Without a pool
-    /// nothing runs when a task is dropped.
+    /// nothing runs when a task is dropped. It may be set at any time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -105,7 +111,7 @@ impl<R> Task<R> {
 
     /// When the task ends, however it is collected: awaited, as a stream, by an iterator, by [`get`](Self::get). A piece that is not done by
     /// then ends in [`TimedOut`](crate::ErrorKind::TimedOut); what has not begun never begins, what runs is killed with its worker, and pieces
-    /// that are handed out later fail at once. What was done before counts. Default: none.
+    /// that are handed out later fail at once. What was done before counts. Default: none. It may be set at any time.
     ///
     /// A [`timeout`](Self::timeout) is for each piece, from its start; this is for all of the task. With a journal, a piece that it has ended runs
     /// again in a later run. Without a pool it acts between two pieces: one that runs comes to its end.

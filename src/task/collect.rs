@@ -22,6 +22,13 @@ impl<R: Value> Task<R> {
     /// Waits for all pieces and gives their results in `run` order, but for those that [`next`](Self::next) or
     /// [`next_completed`](Self::next_completed) has given before.
     ///
+    /// ```
+    /// let task = multicore::Task::<u64>::new_or_inline();
+    /// task.call_all(|n: u64| n * n, 1..=4);
+    /// assert_eq!(task.get()?, [1, 4, 9, 16]);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The error of the failed piece with the lowest number; what has not begun then never begins.
     pub fn get(self) -> Result<Vec<R>, Error> {
@@ -63,7 +70,17 @@ impl<R: Value> Task<R> {
 
     /// Writes the results one after the other in `run` order, as they come, and gives the number of
     /// bytes written. `R` must be `String` or `Vec<u8>`, and the format not JSON; bounded as
-    /// [`iter`](Self::iter). Of a piece that [writes its result](Self::run_into), parts are written while it runs.
+    /// [`iter`](Self::iter). Of a piece that [writes its result](Self::run_into), parts are written while it runs, but not with
+    /// [`retries`](Self::retries) or [`whole_pieces`](Self::whole_pieces): then when it has ended.
+    ///
+    /// ```
+    /// let task = multicore::Task::<String>::new_or_inline();
+    /// task.call_all(|n: u32| format!("{n}\n"), 0..3);
+    /// let mut file = Vec::new(); // or a BufWriter of a File
+    /// assert_eq!(task.write_to(&mut file)?, 6);
+    /// assert_eq!(file, b"0\n1\n2\n");
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`get`](Self::get), with what came before the failed piece written, and perhaps a first part of what that piece wrote;

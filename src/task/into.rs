@@ -18,7 +18,8 @@ impl<R: Bytes> Task<R> {
     ///
     /// What it writes is the piece's result: a `String` or `Vec<u8>`. It goes through the memory that worker and program share,
     /// and needs none of its own in the worker. [`write_to`](Self::write_to) and [`reader`](Self::reader) hand it on while the
-    /// piece runs; the other ways of collecting give it whole, and check there that a `String` is text. The format must not be JSON.
+    /// piece runs, but not with [`retries`](Self::retries) or [`whole_pieces`](Self::whole_pieces): then when it has ended. The other ways of
+    /// collecting give it whole, and check there that a `String` is text. The format must not be JSON.
     ///
     /// The function returns nothing, or a `Result<(), E>`. An `Err` ends the piece in [`Failed`](crate::ErrorKind::Failed), as
     /// with [`try_run`](Self::try_run).
@@ -56,6 +57,9 @@ impl<R: Bytes> Task<R> {
     /// task.run_all_into(|start: usize, end: usize, sink: &mut Sink| sink.push_str(&"ab"[start..end]), [(0, 1), (1, 2)]);
     /// assert_eq!(task.get().unwrap(), ["a", "b"]);
     /// ```
+    ///
+    /// # Panics
+    /// Where `pairs` does, as with [`run_all`](Self::run_all).
     #[track_caller]
     pub fn run_all_into<A: Value, B: Value, O: Outcome>(
         &self,
@@ -84,6 +88,25 @@ impl<R: Bytes> Task<R> {
 impl<R: Value> Task<R> {
     /// Hands the result of a piece on only when the piece has ended, so that a reader sees nothing of one that fails. Default: false,
     /// but true with [`retries`](Self::retries): nothing is seen twice. Before the first `run`.
+    ///
+    /// ```
+    /// use multicore::Sink;
+    ///
+    /// fn halves(number: u32, _: (), sink: &mut Sink) -> Result<(), String> {
+    ///     sink.push_str("first half, ");
+    ///     if number == 2 {
+    ///         return Err("there is no second half".to_string());
+    ///     }
+    ///     sink.push_str("second half\n");
+    ///     Ok(())
+    /// }
+    ///
+    /// let task = multicore::Task::<String>::new_or_inline().whole_pieces(true);
+    /// task.run_all_into(halves, [(1, ()), (2, ())]);
+    /// let mut file = Vec::new();
+    /// assert_eq!(task.write_to(&mut file).unwrap_err().piece(), Some(1));
+    /// assert_eq!(file, b"first half, second half\n");
+    /// ```
     pub fn whole_pieces(mut self, whole: bool) -> Self {
         if self.is_in_time("whole_pieces") {
             self.whole_pieces = whole;

@@ -17,7 +17,7 @@ impl<R: Value> Task<R> {
     /// calls it. What is taken ahead is 600 us of work for all workers, by the cost that is learnt as results come: at least 2 items
     /// a worker, and at most 65,536 in all. The arguments and the results that are ahead stay below [`max_unread`](Self::max_unread)
     /// (64 MiB by default); an item that is larger goes alone. So `items` may be without end, and memory stays bounded; there is no chunk
-    /// size to choose. Without a pool, `next` runs one piece.
+    /// size to choose. Quick pieces come several together, as with [`iter`](Self::iter). Without a pool, `next` runs one piece.
     ///
     /// All settings of the task hold. Pieces that it has already come first. An error is an item: `collect` into a `Result` ends at the first
     /// one, and dropping the iterator is dropping the task.
@@ -102,6 +102,12 @@ impl<I, R: Value> Map<I, R> {
     /// assert_eq!(sum, 4950);
     /// # Ok::<(), multicore::Error>(())
     /// ```
+    ///
+    /// # Errors
+    /// As [`Task::map`].
+    ///
+    /// # Panics
+    /// As [`Task::map`].
     pub fn unordered(self) -> MapUnordered<I, R> {
         MapUnordered { map: self, finished: Vec::new().into_iter() }
     }

@@ -20,6 +20,7 @@ mod next;
 pub(crate) mod progress;
 pub(crate) mod reader;
 mod refusal;
+mod settings;
 #[cfg(feature = "stream")]
 pub(crate) mod stream;
 mod taken;
@@ -29,7 +30,7 @@ mod with_state;
 use self::batch::{BATCH_BYTES, Batch};
 use self::canceller::Canceller;
 use self::early::Early;
-use self::progress::{Progress, Reporter};
+use self::progress::Reporter;
 use self::refusal::Refusal;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
@@ -39,16 +40,14 @@ use crate::codec::state::StateType;
 use crate::codec::tables::scope;
 use crate::codec::tables::table::Tables;
 use crate::codec::value::Value;
-use crate::codec::{self, Encoded, Format, SHORT_PAIR_BYTES};
+use crate::codec::{self, Encoded, SHORT_PAIR_BYTES};
 use crate::error::ErrorKind;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroU64;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Calls of functions that worker processes run; the results come back in order.
 ///
@@ -93,8 +92,11 @@ use std::time::Duration;
 /// assert_eq!(task.get().unwrap(), [30]);
 /// ```
 ///
-/// Settings such as [`retries`](Self::retries) come before the first piece. One that comes later ends the pieces that have not begun, and
-/// those that are handed out after it, in [`Config`](ErrorKind::Config).
+/// Seven settings come before the first piece: [`timeout`](Self::timeout), [`retries`](Self::retries),
+/// [`retry_panics`](Self::retry_panics), [`retry_failures`](Self::retry_failures), [`format`](Self::format),
+/// [`max_unread`](Self::max_unread) and [`whole_pieces`](Self::whole_pieces). One of them that comes later ends the pieces that have not
+/// begun, and those that are handed out after it, in [`Config`](ErrorKind::Config). [`name`](Self::name), [`deadline`](Self::deadline),
+/// [`kill_on_drop`](Self::kill_on_drop) and [`progress`](Self::progress) may be set at any time.
 #[must_use = "a task that is dropped at once runs nothing"]
 pub struct Task<R> {
     backend: Arc<dyn Backend>,
@@ -184,127 +186,6 @@ impl<R> Task<R> {
 
 // The bound `R: Value` stands on the methods: a result that cannot travel is then told by its note, and not by E0599.
 impl<R> Task<R> {
-    // Settings. One that comes too late is told by `late`.
-
-    /// How messages and statistics name this task's pieces. Default: the function's name in the
-    /// executable. Before the first `run`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        let name: Arc<str> = Arc::from(name.into());
-        self.configure(|settings| settings.name = Some(name));
-        self
-    }
-
-    /// How long each piece may run, counted from its start in the worker. A piece that runs longer is killed
-    /// at once with its worker, whatever it does, and with all that it started; it ends in
-    /// [`TimedOut`](ErrorKind::TimedOut), and no other piece notices. Default, and with
-    /// [`Duration::MAX`]: no limit. With [`Duration::ZERO`] no piece begins. Before the first `run`.
-    ///
-    /// Without a pool, a piece that ran too long ends in the same error once it has ended.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// fn nap(milliseconds: u64, _: ()) -> u64 {
-    ///     std::thread::sleep(Duration::from_millis(milliseconds));
-    ///     milliseconds
-    /// }
-    ///
-    /// let task = multicore::Task::<u64>::new_or_inline().timeout(Duration::from_millis(50));
-    /// task.run(nap, 1, ());
-    /// task.run(nap, 400, ());
-    /// let results = task.get_each();
-    /// assert_eq!(results[1].as_ref().unwrap_err().kind(), multicore::ErrorKind::TimedOut);
-    /// ```
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        // A limit that no clock can reach is no limit.
-        let limit_ns = u64::try_from(limit.as_nanos()).ok().filter(|&limit_ns| limit_ns <= u64::MAX / 2);
-        if self.is_in_time("timeout") {
-            self.refusal = (limit_ns == Some(0)).then_some(Refusal::NoTime);
-            self.configure(|settings| settings.limit_ns = limit_ns.and_then(NonZeroU64::new));
-        }
-        self
-    }
-
-    /// How many times a piece is run again after its worker died, or was killed because the piece ran too
-    /// long: after a short pause that grows, in another worker. Default: 0. The error at the end tells the
-    /// last cause and the number of [`attempts`](crate::Error::attempts). Before the first `run`.
-    ///
-    /// A piece that was lost may have done its work before it could report it: running it twice must do no
-    /// harm.
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.set("retries", |settings| settings.retries = retries);
-        self
-    }
-
-    /// Whether a panic counts as a lost worker for [`retries`](Self::retries). Default: false, a panic is
-    /// an answer. Before the first `run`.
-    pub fn retry_panics(mut self, retry: bool) -> Self {
-        self.set("retry_panics", |settings| settings.retry_panics = retry);
-        self
-    }
-
-    /// Whether an error that the function returns, as with [`try_run`](Self::try_run), counts as a lost worker for
-    /// [`retries`](Self::retries). Default: false, an `Err` is an answer. True is for errors that pass, such as "database is
-    /// locked": the piece runs again after the same pause. Before the first `run`.
-    ///
-    /// ```
-    /// use std::sync::atomic::{AtomicU32, Ordering};
-    ///
-    /// static TRIES: AtomicU32 = AtomicU32::new(0);
-    ///
-    /// fn insert(row: u64) -> Result<u64, &'static str> {
-    ///     if TRIES.fetch_add(1, Ordering::Relaxed) == 0 { Err("database is locked") } else { Ok(row) }
-    /// }
-    ///
-    /// let task = multicore::Task::<u64>::new_or_inline().retries(8).retry_failures(true);
-    /// task.try_call(insert, 7);
-    /// assert_eq!(task.get()?, [7]);
-    /// # Ok::<(), multicore::Error>(())
-    /// ```
-    pub fn retry_failures(mut self, retry: bool) -> Self {
-        self.set("retry_failures", |settings| settings.retry_failures = retry);
-        self
-    }
-
-    /// How arguments and results travel. Default: [`Format::Bincode`]. Before the first `run`.
-    pub fn format(mut self, format: Format) -> Self {
-        self.set("format", |settings| settings.format = format);
-        self
-    }
-
-    /// Bounds the results that wait to be read, in bytes: beyond them, further pieces wait as
-    /// arguments. Default: 64 MiB while the task is read by [`iter`](Self::iter),
-    /// [`iter_completed`](Self::iter_completed), [`next`](Self::next), [`next_completed`](Self::next_completed),
-    /// [`map`](Self::map) or [`write_to`](Self::write_to), else none. It bounds the task from the start: [`completed`](Self::completed) stands still until somebody collects. 0 runs one
-    /// piece at a time, when it is asked for. Before the first `run`.
-    pub fn max_unread(mut self, bytes: usize) -> Self {
-        self.set("max_unread", |settings| settings.max_unread_bytes = Some(bytes));
-        self
-    }
-
-    /// Calls `callback` with the task's [`Progress`] while pieces run: on a thread of its own, at most ten times a second, and once more
-    /// with the final counts before the collecting method returns (an iterator makes this call at its end, or when it is dropped). Without a pool the
-    /// calls come between pieces, on the thread that runs them. Default: none. A later callback replaces an earlier one.
-    ///
-    /// A callback that panics is not called again, and the task goes on. One that takes long holds up only the last call, for which the task waits.
-    ///
-    /// ```
-    /// let task = multicore::Task::<u64>::new_or_inline().progress(|progress| {
-    ///     eprintln!("{} of {}, {:.0} a second", progress.done(), progress.total(), progress.rate());
-    /// });
-    /// task.run_all(|a: u64, b: u64| a * b, (0..100).map(|a| (a, 2)));
-    /// assert_eq!(task.get().unwrap().len(), 100);
-    /// ```
-    pub fn progress(mut self, callback: impl FnMut(&Progress) + Send + 'static) -> Self {
-        // The one before makes its last call first.
-        self.end_progress();
-        let reporter = Reporter::new(Arc::clone(&self.backend), self.key, Box::new(callback));
-        self.reporter = Some(Box::new(reporter));
-        self
-    }
-
-    // Pieces.
-
     /// Hands out a piece: `function(start, end)`. A function of one argument goes to [`call`](Self::call): the compiler refuses
     /// `task.run(f, n)` with "this method takes 3 arguments but 2 arguments were supplied" (E0061), or, for a closure, "closure is expected to
     /// take 2 arguments, but it takes 1 argument" (E0593); write `task.call(f, n)`.
@@ -323,6 +204,18 @@ impl<R> Task<R> {
 
     /// Hands out a piece: `function(argument)`, with a tuple for more. A `String` or `Vec<u8>`
     /// travels as it is, and a list of numbers, such as a `Vec<f64>`, as its bytes. Else as [`run`](Self::run).
+    ///
+    /// ```
+    /// fn words(text: String) -> usize {
+    ///     text.split_whitespace().count()
+    /// }
+    ///
+    /// let task = multicore::Task::<usize>::new_or_inline();
+    /// task.call(words, "so be it".to_string());
+    /// task.call(|(text, width): (String, usize)| text.len().div_ceil(width), ("seventeen letters".to_string(), 10));
+    /// assert_eq!(task.get()?, [3, 2]);
+    /// # Ok::<(), multicore::Error>(())
+    /// ```
     #[track_caller]
     pub fn call<A: Value>(&self, function: fn(A) -> R, argument: A)
     where
@@ -395,6 +288,10 @@ impl<R> Task<R> {
 
     /// Hands out a piece for each pair, some at a time: for many tiny pieces faster than
     /// [`run`](Self::run).
+    ///
+    /// # Panics
+    /// Where `pairs` does. The task stays usable. Of what the iterator gave before, the last pieces, fewer than 256, may not be handed out:
+    /// [`len`](Self::len) tells how many were.
     #[track_caller]
     pub fn run_all<A: Value, B: Value>(&self, function: fn(A, B) -> R, pairs: impl IntoIterator<Item = (A, B)>)
     where
@@ -412,6 +309,9 @@ impl<R> Task<R> {
     /// task.call_all(|word: String| word.len(), ["four".to_string(), "seven".to_string()]);
     /// assert_eq!(task.get().unwrap(), [4, 5]);
     /// ```
+    ///
+    /// # Panics
+    /// Where `arguments` does, as with [`run_all`](Self::run_all).
     #[track_caller]
     pub fn call_all<A: Value>(&self, function: fn(A) -> R, arguments: impl IntoIterator<Item = A>)
     where
@@ -430,6 +330,9 @@ impl<R> Task<R> {
     /// assert!(matches!(results[0], Ok(7)));
     /// assert_eq!(results[1].as_ref().unwrap_err().kind(), multicore::ErrorKind::Failed);
     /// ```
+    ///
+    /// # Panics
+    /// Where `arguments` does, as with [`run_all`](Self::run_all).
     #[track_caller]
     pub fn try_call_all<A: Value, E>(&self, function: fn(A) -> Result<R, E>, arguments: impl IntoIterator<Item = A>)
     where

@@ -13,7 +13,7 @@ impl<R: Value> Task<R> {
     /// The task stays: more pieces may be handed out at any time, and after a `None` it is `Some` again. Which method took the
     /// others makes no difference: [`next_completed`](Self::next_completed) may be called in between, and what collects the task
     /// afterwards gives the rest. From the first call on the task is bounded as by [`iter`](Self::iter), and what was taken leaves no
-    /// memory but in a journal.
+    /// memory but in a journal. Quick pieces come several together, as with [`iter`](Self::iter).
     ///
     /// ```
     /// /// A page of a site that is 100 pages long: it names the one that comes next.

@@ -19,11 +19,8 @@ const SPARE_BYTES: usize = 256 * 1024;
 
 impl<R: Bytes> Task<R> {
     /// Reads the results one after the other in `run` order, as a stream of bytes; parts of a piece that
-    /// [writes its result](Self::run_into) while it runs. Bounded as [`iter`](Self::iter).
-    ///
-    /// An error of a piece comes as an [`io::Error`] that [holds it](std::io::Error::get_ref), after all that was
-    /// read before it; then the stream is at its end. With [`Format::Json`] that is an
-    /// [`Encode`](crate::ErrorKind::Encode) error.
+    /// [writes its result](Self::run_into) while it runs, but not with [`retries`](Self::retries) or
+    /// [`whole_pieces`](Self::whole_pieces): then when it has ended. Bounded as [`iter`](Self::iter).
     ///
     /// ```
     /// use std::io::BufRead;
@@ -34,6 +31,11 @@ impl<R: Bytes> Task<R> {
     /// let lines: Result<Vec<_>, _> = task.reader().lines().collect();
     /// assert_eq!(lines.unwrap(), ["1", "23", "4"]);
     /// ```
+    ///
+    /// # Errors
+    /// An error of a piece comes from the reader as an [`io::Error`] that [holds it](std::io::Error::get_ref), after all that was
+    /// read before it; then the stream is at its end. With [`Format::Json`] that is an
+    /// [`Encode`](crate::ErrorKind::Encode) error.
     pub fn reader(self) -> Reader<R> {
         Reader::new(self)
     }

@@ -18,7 +18,7 @@ const ITEM_BYTES: usize = 1024 * 1024;
 
 impl<R: Value> Task<R> {
     /// The results in `run` order as a stream, each as soon as it and those before it are there: [`iter`](Self::iter) for async code,
-    /// bounded as it is. An error is an item, and the others go on. Needs the feature `stream`.
+    /// bounded as it is. Needs the feature `stream`.
     ///
     /// Dropping it is dropping the task: see [`kill_on_drop`](Self::kill_on_drop).
     ///
@@ -37,6 +37,9 @@ impl<R: Value> Task<R> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// An item is the error of its piece, if that has failed. The others go on.
     pub fn stream(self) -> Results<R> {
         Results { iter: self.iter() }
     }
@@ -58,17 +61,17 @@ impl<R: Value> Task<R> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
     pub fn stream_completed(self) -> ResultsCompleted<R> {
         ResultsCompleted { iter: self.iter_completed() }
     }
 
     /// The results one after the other in `run` order, as a stream of bytes, at most 1 MiB an item and none empty: what
     /// [`reader`](Self::reader) reads, for the body of an HTTP response. Of a piece that [writes its result](Self::run_into), parts come while
-    /// it runs, and at once after a [`flush`](std::io::Write::flush). Bounded as [`iter`](Self::iter). Needs the feature `stream`.
-    ///
-    /// The first error of a piece ends it: what came before is a result without its end. Then what has not begun never begins. With
-    /// [`Format::Json`](crate::Format::Json), or where the results are neither `String` nor `Vec<u8>`, that is an
-    /// [`Encode`](crate::ErrorKind::Encode) error.
+    /// it runs, and at once after a [`flush`](std::io::Write::flush); with [`retries`](Self::retries) or
+    /// [`whole_pieces`](Self::whole_pieces) only when it has ended. Bounded as [`iter`](Self::iter). Needs the feature `stream`.
     ///
     /// ```
     /// use futures_util::StreamExt;
@@ -88,6 +91,11 @@ impl<R: Value> Task<R> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// The first error of a piece is the last item: what came before is a result without its end. Then what has not begun never begins.
+    /// With [`Format::Json`](crate::Format::Json), or where the results are neither `String` nor `Vec<u8>`, the only item is an
+    /// [`Encode`](crate::ErrorKind::Encode) error.
     pub fn stream_bytes(mut self) -> ResultBytes<R> {
         self.bound_unread();
         let (cursor, is_refused) = (Cursor::new(&self), reader::check(&self, "stream_bytes gives").err());

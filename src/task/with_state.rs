@@ -48,6 +48,27 @@ impl<R> Task<R> {
     ///
     /// Where the pool makes no state, or one of another type, and without a pool, the piece ends in [`Config`](ErrorKind::Config) and
     /// never begins.
+    ///
+    /// ```
+    /// use multicore::{Failure, Pool};
+    ///
+    /// /// Makes the state of a worker. A connection or an interpreter would be opened here.
+    /// fn open(greeting: String) -> Result<String, Failure> {
+    ///     Ok(greeting)
+    /// }
+    ///
+    /// fn greet(greeting: &mut String, name: String) -> String {
+    ///     format!("{greeting}, {name}")
+    /// }
+    ///
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let pool = Pool::builder().workers(2).worker_state(open, "Hello".to_string()).build()?;
+    /// let task = pool.try_task::<String>()?;
+    /// task.call_with(greet, "Ada".to_string());
+    /// assert_eq!(task.get()?, ["Hello, Ada"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn call_with<S: 'static, A: Value>(&self, function: fn(&mut S, A) -> R, argument: A)
     where
@@ -61,6 +82,24 @@ impl<R> Task<R> {
     }
 
     /// Hands out a piece that uses its worker's state: `function(&mut state, start, end)`. Else as [`call_with`](Self::call_with).
+    ///
+    /// ```
+    /// use multicore::{Failure, Pool};
+    ///
+    /// fn squares(length: u64) -> Result<Vec<u64>, Failure> {
+    ///     Ok((0..length).map(|n| n * n).collect())
+    /// }
+    ///
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let pool = Pool::builder().workers(2).worker_state(squares, 1000).build()?;
+    /// let task = pool.try_task::<u64>()?;
+    /// for (start, end) in multicore::ranges(1000) {
+    ///     task.run_with(|table: &mut Vec<u64>, start, end| table[start..end].iter().sum(), start, end);
+    /// }
+    /// assert_eq!(task.get()?.iter().sum::<u64>(), 332_833_500);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn run_with<S: 'static, A: Value, B: Value>(&self, function: fn(&mut S, A, B) -> R, start: A, end: B)
     where
