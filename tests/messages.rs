@@ -38,6 +38,13 @@ fn a_type_that_cannot_travel_is_named_with_its_cure() {
     // Nothing else is said of pieces and settings of such a task.
     let text = messages(bad, "let task = multicore::Task::<Bad>::new_or_inline().retries(1); task.run(make, 1, 2);");
     assert!(!text.contains("E0599"), "{text}");
+    // The methods are there for every task, and say what is missing: also where the type is a parameter.
+    let ends = "task: multicore::Task<R>) { let mut task = task.whole_pieces(true); task.next(); ";
+    for end in ["get()", "get_each()", "iter()", "wait()", "write_to(&mut vec![])", "map(|n: u64| todo!(), [1])"] {
+        let text = messages(&format!("fn read<R>({ends} let _ = task.{end}; }}"), "");
+        assert!(text.contains("error[E0277]: `R` cannot travel to another process"), "{end}: {text}");
+        assert!(!text.contains("E0599"), "{end}: {text}");
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl<R: Value> IntoFuture for Task<R> {
     }
 }
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// [`get_each`](Self::get_each) as a future: every piece's own outcome, in `run` order. Else as
     /// [awaiting the task](#impl-IntoFuture-for-Task<R>).
     ///
@@ -70,7 +70,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Panics
     /// A poll after the one that gave the results panics.
-    pub fn get_each_async(self) -> impl Future<Output = Vec<Result<R, Error>>> + Send + Unpin + use<R> {
+    pub fn get_each_async(self) -> impl Future<Output = Vec<Result<R, Error>>> + Send + Unpin + use<R>
+    where
+        R: Value,
+    {
         GetEach { collected: Collected::new(self) }
     }
 }

@@ -13,7 +13,7 @@ const LINE_EACH: Duration = Duration::from_secs(10);
 
 const STYLE: &str = "{prefix}{wide_bar} {pos}/{len}{msg}";
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Shows on standard error how far the task has come: as a bar where that is a terminal, else as a line each 10 s and a last one at the
     /// end. It is a [`progress`](Self::progress) callback, and replaces one. With the feature `indicatif`.
     ///
@@ -22,7 +22,10 @@ impl<R: Value> Task<R> {
     /// task.run_all(|a: u64, _: ()| a * a, (0..100).map(|a| (a, ())));
     /// assert_eq!(task.get().unwrap()[99], 9801);
     /// ```
-    pub fn bar(self) -> Self {
+    pub fn bar(self) -> Self
+    where
+        R: Value,
+    {
         let name = self.settings.name.as_deref().map_or(String::new(), |name| format!("{name}: "));
         if io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());

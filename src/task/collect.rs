@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// slow reader would hold most of a gigabyte.
 const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Waits for all pieces and gives their results in `run` order, but for those that [`next`](Self::next) or
     /// [`next_completed`](Self::next_completed) has given before.
     ///
@@ -31,7 +31,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Errors
     /// The error of the failed piece with the lowest number; what has not begun then never begins.
-    pub fn get(self) -> Result<Vec<R>, Error> {
+    pub fn get(self) -> Result<Vec<R>, Error>
+    where
+        R: Value,
+    {
         self.get_until(None).unwrap_or_else(|read| Err(self.unfinished(read)))
     }
 
@@ -41,7 +44,10 @@ impl<R: Value> Task<R> {
     /// As [`get`](Self::get); and [`TimedOut`](ErrorKind::TimedOut), without a piece, if the time
     /// has passed: then what has not begun never begins, and what runs is killed with its worker.
     /// [`Duration::ZERO`] gives what is there, [`Duration::MAX`] waits for ever.
-    pub fn get_timeout(mut self, timeout: Duration) -> Result<Vec<R>, Error> {
+    pub fn get_timeout(mut self, timeout: Duration) -> Result<Vec<R>, Error>
+    where
+        R: Value,
+    {
         let deadline = Instant::now().checked_add(timeout);
         self.get_until(deadline).unwrap_or_else(|read| {
             let pieces = self.len();
@@ -54,7 +60,10 @@ impl<R: Value> Task<R> {
 
     /// Waits for all pieces and gives each one's own outcome, in `run` order.
     #[must_use]
-    pub fn get_each(self) -> Vec<Result<R, Error>> {
+    pub fn get_each(self) -> Vec<Result<R, Error>>
+    where
+        R: Value,
+    {
         let left = self.left();
         let (mut results, mut next) = (Vec::with_capacity(left), 0);
         while results.len() < left {
@@ -86,7 +95,10 @@ impl<R: Value> Task<R> {
     /// As [`get`](Self::get), with what came before the failed piece written, and perhaps a first part of what that piece wrote;
     /// [`Encode`](ErrorKind::Encode) if the results are not bytes; [`System`](ErrorKind::System)
     /// if writing fails.
-    pub fn write_to(mut self, writer: &mut (impl io::Write + ?Sized)) -> Result<u64, Error> {
+    pub fn write_to(mut self, writer: &mut (impl io::Write + ?Sized)) -> Result<u64, Error>
+    where
+        R: Value,
+    {
         reader::check(&self, "write_to writes")?;
         self.bound_unread();
         let (mut cursor, mut written) = (Cursor::new(&self), 0);
@@ -104,7 +116,10 @@ impl<R: Value> Task<R> {
 
     /// All results, or the error of the first piece that failed. If the deadline passes before: the
     /// number of results that were read by then.
-    fn get_until(&self, deadline: Option<Instant>) -> Result<Result<Vec<R>, Error>, usize> {
+    fn get_until(&self, deadline: Option<Instant>) -> Result<Result<Vec<R>, Error>, usize>
+    where
+        R: Value,
+    {
         let left = self.left();
         let (mut results, mut next) = (Vec::with_capacity(left), 0);
         while results.len() < left {
@@ -122,18 +137,27 @@ impl<R: Value> Task<R> {
     }
 
     /// A wait without a deadline ends with an outcome. This is the error of one that did not.
-    pub(super) fn unfinished(&self, read: usize) -> Error {
+    pub(super) fn unfinished(&self, read: usize) -> Error
+    where
+        R: Value,
+    {
         Error::new(ErrorKind::Cancelled, format!("the task ended after {read} of its {} pieces", self.len()))
     }
 
-    pub(super) fn bound_unread(&mut self) {
+    pub(super) fn bound_unread(&mut self)
+    where
+        R: Value,
+    {
         if self.settings.max_unread_bytes.is_none() {
             self.configure(|settings| settings.max_unread_bytes = Some(MAX_UNREAD_BYTES));
         }
     }
 
     #[inline(always)]
-    pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, until: Until<'_>) -> Option<Outcomes> {
+    pub(super) fn take_in_order(&self, next: usize, order: ReadOrder, until: Until<'_>) -> Option<Outcomes>
+    where
+        R: Value,
+    {
         if let Some(kept) = self.take_kept() {
             return Some(kept);
         }
@@ -143,17 +167,26 @@ impl<R: Value> Task<R> {
     }
 
     #[inline]
-    fn take_kept(&self) -> Option<Outcomes> {
+    fn take_kept(&self) -> Option<Outcomes>
+    where
+        R: Value,
+    {
         self.cells.borrow_mut().early.as_mut()?.take_kept()
     }
 
     /// What the caller takes before it collects the task.
     #[inline]
-    pub(super) fn early(&mut self) -> &mut Early {
+    pub(super) fn early(&mut self) -> &mut Early
+    where
+        R: Value,
+    {
         self.cells.get_mut().early.get_or_insert_default()
     }
 
-    pub(super) fn take_parts(&self, next: usize, spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts> {
+    pub(super) fn take_parts(&self, next: usize, spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts>
+    where
+        R: Value,
+    {
         if let Some(kept) = self.take_kept() {
             return Some(Parts::Rest(kept));
         }
@@ -162,7 +195,10 @@ impl<R: Value> Task<R> {
         taken
     }
 
-    pub(super) fn take_finished(&mut self, until: Until<'_>) -> Option<(usize, Settled)> {
+    pub(super) fn take_finished(&mut self, until: Until<'_>) -> Option<(usize, Settled)>
+    where
+        R: Value,
+    {
         let wanted = Wanted::First { lowest: self.next_from(0) };
         let Finished { number, settled, .. } = self.backend.take_finished(self.key, wanted, until)?;
         self.tell_progress();
@@ -171,13 +207,19 @@ impl<R: Value> Task<R> {
 
     /// The caller takes this outcome.
     #[inline]
-    pub(super) fn takes(&mut self, number: usize, settled: Settled) -> (usize, Settled) {
+    pub(super) fn takes(&mut self, number: usize, settled: Settled) -> (usize, Settled)
+    where
+        R: Value,
+    {
         self.early().taken.add(number);
         (number, settled)
     }
 
     /// Some of the outcomes that are there, without waiting for one.
-    pub(super) fn take_all_finished(&self) -> Vec<Finished> {
+    pub(super) fn take_all_finished(&self) -> Vec<Finished>
+    where
+        R: Value,
+    {
         let (all, _) = self.backend.take_all_finished(self.key);
         self.tell_progress();
         all
@@ -185,31 +227,46 @@ impl<R: Value> Task<R> {
 
     /// How many pieces the caller has taken before it collects the task.
     #[inline]
-    fn taken(&self) -> usize {
+    fn taken(&self) -> usize
+    where
+        R: Value,
+    {
         self.cells.borrow().early.as_ref().map_or(0, |early| early.taken.count())
     }
 
     /// How many pieces the caller has not taken.
     #[inline]
-    pub(super) fn left(&self) -> usize {
+    pub(super) fn left(&self) -> usize
+    where
+        R: Value,
+    {
         self.len() - self.taken()
     }
 
     /// How many pieces are left for a caller that takes them as they finish.
     #[inline]
-    pub(super) fn left_to_finish(&self) -> usize {
+    pub(super) fn left_to_finish(&self) -> usize
+    where
+        R: Value,
+    {
         let taken = self.cells.borrow().early.as_ref().map_or(0, |early| early.already_done);
         self.left() - (self.backend.already_done(self.key) - taken)
     }
 
     /// The lowest piece from this one on that the caller has not taken.
     #[inline]
-    pub(super) fn next_from(&self, number: usize) -> usize {
+    pub(super) fn next_from(&self, number: usize) -> usize
+    where
+        R: Value,
+    {
         self.cells.borrow().early.as_ref().map_or(number, |early| early.taken.next_from(number))
     }
 
     /// Decodes the results from piece `first` on behind those that are there, up to the first error.
-    pub(super) fn decode_all(&self, first: usize, batch: Outcomes, results: &mut Vec<R>) -> Result<(), Error> {
+    pub(super) fn decode_all(&self, first: usize, batch: Outcomes, results: &mut Vec<R>) -> Result<(), Error>
+    where
+        R: Value,
+    {
         let (format, before) = (self.settings.format, results.len());
         // One guard for all: a guard for each result takes longer than to decode a number.
         let (one, many) = batch.into_parts();
@@ -230,7 +287,10 @@ impl<R: Value> Task<R> {
     }
 
     /// Each one's own result, from piece `first` on.
-    pub(super) fn decode_each(&self, first: usize, batch: Outcomes) -> Vec<Result<R, Error>> {
+    pub(super) fn decode_each(&self, first: usize, batch: Outcomes) -> Vec<Result<R, Error>>
+    where
+        R: Value,
+    {
         let format = self.settings.format;
         let mut results = Vec::with_capacity(batch.len());
         let mut left = batch.into_iter();
@@ -250,7 +310,10 @@ impl<R: Value> Task<R> {
         }
     }
 
-    pub(super) fn decode(&self, number: usize, settled: Settled) -> Result<R, Error> {
+    pub(super) fn decode(&self, number: usize, settled: Settled) -> Result<R, Error>
+    where
+        R: Value,
+    {
         match settled {
             Settled::Done(reply) => guarded(|| decode_reply(self.settings.format, reply))
                 .map_err(|reason| self.decode_error(number, &reason)),
@@ -259,7 +322,10 @@ impl<R: Value> Task<R> {
     }
 
     #[cold]
-    fn decode_error(&self, number: usize, reason: &CodecError) -> Error {
+    fn decode_error(&self, number: usize, reason: &CodecError) -> Error
+    where
+        R: Value,
+    {
         let error = Error::new(ErrorKind::Decode, format!("returned a result that could not be decoded: {reason}"));
         match self.backend.label(self.key, number) {
             Some(label) => error.with_piece(label, 1),

@@ -85,7 +85,7 @@ impl<R: Bytes> Task<R> {
     }
 }
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Hands the result of a piece on only when the piece has ended, so that a reader sees nothing of one that fails. Default: false,
     /// but true with [`retries`](Self::retries): nothing is seen twice. Before the first `run`.
     ///
@@ -115,12 +115,18 @@ impl<R: Value> Task<R> {
     }
 
     /// True if parts of a result are handed on while its piece runs.
-    pub(super) fn hands_parts_on(&self) -> bool {
+    pub(super) fn hands_parts_on(&self) -> bool
+    where
+        R: Value,
+    {
         !self.whole_pieces && self.settings.retries == 0
     }
 
     /// Hands out a piece for each pair.
-    pub(super) fn add_pairs<A: Value, B: Value>(&self, site: Site, pairs: impl IntoIterator<Item = (A, B)>) {
+    pub(super) fn add_pairs<A: Value, B: Value>(&self, site: Site, pairs: impl IntoIterator<Item = (A, B)>)
+    where
+        R: Value,
+    {
         let format = self.settings.format;
         let mut batch = Batch::new(self.take_scratch());
         let refuses = self.refuses();

@@ -8,7 +8,7 @@ use crate::task::Task;
 use std::iter::FusedIterator;
 use std::task::Poll;
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Waits for the piece that finishes first of those not taken yet, and gives its number and result. `None` if all that
     /// was handed out was taken.
     ///
@@ -36,7 +36,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Errors
     /// The result is the error of its piece, if that has failed. The others go on.
-    pub fn next_completed(&mut self) -> Option<(usize, Result<R, Error>)> {
+    pub fn next_completed(&mut self) -> Option<(usize, Result<R, Error>)>
+    where
+        R: Value,
+    {
         match self.next_completed_until(Until::Outcome) {
             Poll::Ready(next) => next,
             Poll::Pending => None,
@@ -44,7 +47,10 @@ impl<R: Value> Task<R> {
     }
 
     /// The same. Pending if there is none until then.
-    pub(super) fn next_completed_until(&mut self, until: Until<'_>) -> Poll<Option<(usize, Result<R, Error>)>> {
+    pub(super) fn next_completed_until(&mut self, until: Until<'_>) -> Poll<Option<(usize, Result<R, Error>)>>
+    where
+        R: Value,
+    {
         if let Some(next) = self.next_kept() {
             return Poll::Ready(Some(next));
         }
@@ -79,7 +85,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Errors
     /// An item is the error of its piece, if that has failed. The others go on.
-    pub fn iter(mut self) -> Iter<R> {
+    pub fn iter(mut self) -> Iter<R>
+    where
+        R: Value,
+    {
         self.bound_unread();
         let left = self.left();
         Iter { task: self, batch: Outcomes::Many(Vec::new()).into_iter(), next: 0, left }
@@ -102,7 +111,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Errors
     /// As [`iter`](Self::iter).
-    pub fn iter_completed(mut self) -> IterCompleted<R> {
+    pub fn iter_completed(mut self) -> IterCompleted<R>
+    where
+        R: Value,
+    {
         self.bound_unread();
         IterCompleted { task: self }
     }

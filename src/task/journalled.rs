@@ -14,10 +14,13 @@ pub(super) struct Journalled {
     recorder: Option<Arc<Recorder>>,
 }
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// The version of what the pieces do, for a [journal](Self::journal): a piece that was recorded under another version is run again. Default:
     /// empty. Before [`journal`](Self::journal): after it, pieces end in [`Config`](ErrorKind::Config).
-    pub fn version(mut self, version: impl Into<String>) -> Self {
+    pub fn version(mut self, version: impl Into<String>) -> Self
+    where
+        R: Value,
+    {
         self.journalled.version = version.into();
         if let Some(recorder) = &self.journalled.recorder {
             recorder.refuse_pieces(
@@ -55,7 +58,10 @@ impl<R: Value> Task<R> {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the task has no name, or has pieces or a journal already. [`Journal`](ErrorKind::Journal) if the file cannot be opened, is
     /// held by another task or process, is no journal, is damaged, or has outcomes of the same name and version with results of another type.
-    pub fn journal(mut self, journal: impl Into<Journal>) -> Result<Self, Error> {
+    pub fn journal(mut self, journal: impl Into<Journal>) -> Result<Self, Error>
+    where
+        R: Value,
+    {
         let config = |message| Err(Error::new(ErrorKind::Config, message));
         let Some(name) = self.settings.name.clone() else {
             return config(
@@ -82,13 +88,19 @@ impl<R: Value> Task<R> {
 
     /// A handle by which the caller says which pieces are done, where the journal is [confirmed](Journal::confirmed).
     #[must_use]
-    pub fn confirmer(&self) -> Confirmer {
+    pub fn confirmer(&self) -> Confirmer
+    where
+        R: Value,
+    {
         Confirmer::new(self.journalled.recorder.as_ref())
     }
 
     /// How many pieces had their outcome from an earlier run when they were handed out.
     #[must_use]
-    pub fn resumed(&self) -> usize {
+    pub fn resumed(&self) -> usize
+    where
+        R: Value,
+    {
         self.backend.resumed(self.key)
     }
 }

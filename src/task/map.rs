@@ -10,7 +10,7 @@ use crate::error::Error;
 use std::iter::FusedIterator;
 use std::panic::Location;
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Runs `function` on each item, and gives the results in the order of the items, each as soon as it and those before it are there.
     ///
     /// It is lazy, as a `map` is: no item is taken before the first [`next`](Iterator::next), and then only within `next`, on the thread that
@@ -41,7 +41,10 @@ impl<R: Value> Task<R> {
     /// # Panics
     /// A panic of `items` comes out of `next`. What was handed out before is not lost: the next `next` goes on.
     #[track_caller]
-    pub fn map<A: Value, I: IntoIterator<Item = A>>(self, function: fn(A) -> R, items: I) -> Map<I::IntoIter, R> {
+    pub fn map<A: Value, I: IntoIterator<Item = A>>(self, function: fn(A) -> R, items: I) -> Map<I::IntoIter, R>
+    where
+        R: Value,
+    {
         let site = Site { call: Call::of_argument(function), location: Location::caller() };
         Map::new(self, site, items)
     }
@@ -64,6 +67,7 @@ impl<R: Value> Task<R> {
     #[track_caller]
     pub fn try_map<A: Value, E, I>(self, function: fn(A) -> Result<R, E>, items: I) -> Map<I::IntoIter, R>
     where
+        R: Value,
         I: IntoIterator<Item = A>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {

@@ -6,7 +6,7 @@ use crate::codec::value::Value;
 use crate::error::{Error, ErrorKind};
 use crate::task::Task;
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Waits for the lowest piece that was not taken, and gives its result: each call the next one in `run` order. `None` if all that was
     /// handed out was taken.
     ///
@@ -36,12 +36,18 @@ impl<R: Value> Task<R> {
     /// The item is the error of its piece, if that has failed. The others go on.
     // An iterator ends at a `None`; this one may go on.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Option<Result<R, Error>> {
+    pub fn next(&mut self) -> Option<Result<R, Error>>
+    where
+        R: Value,
+    {
         self.next_in_order().map(|(_, result)| result)
     }
 
     /// The same, with the number of its piece.
-    fn next_in_order(&mut self) -> Option<(usize, Result<R, Error>)> {
+    fn next_in_order(&mut self) -> Option<(usize, Result<R, Error>)>
+    where
+        R: Value,
+    {
         if let Some(next) = self.next_kept() {
             return Some(next);
         }
@@ -55,7 +61,10 @@ impl<R: Value> Task<R> {
     }
 
     /// Takes the next outcome in order, and those behind it that are there. Gives the number of the first one.
-    pub(super) fn take_row(&mut self) -> Option<(usize, Outcomes)> {
+    pub(super) fn take_row(&mut self) -> Option<(usize, Outcomes)>
+    where
+        R: Value,
+    {
         if self.left() == 0 {
             return None;
         }
@@ -67,7 +76,10 @@ impl<R: Value> Task<R> {
 
     /// The next of the outcomes that the backend has given with others before.
     #[inline]
-    pub(super) fn next_kept(&mut self) -> Option<(usize, Result<R, Error>)> {
+    pub(super) fn next_kept(&mut self) -> Option<(usize, Result<R, Error>)>
+    where
+        R: Value,
+    {
         let early = self.cells.get_mut().early.as_mut()?;
         let settled = early.next_kept()?;
         let number = early.taken.next_from(0);

@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 /// The most bytes of one item of [`Task::stream_bytes`].
 const ITEM_BYTES: usize = 1024 * 1024;
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// The results in `run` order as a stream, each as soon as it and those before it are there: [`iter`](Self::iter) for async code,
     /// bounded as it is. Needs the feature `stream`.
     ///
@@ -40,7 +40,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Errors
     /// An item is the error of its piece, if that has failed. The others go on.
-    pub fn stream(self) -> Results<R> {
+    pub fn stream(self) -> Results<R>
+    where
+        R: Value,
+    {
         Results { iter: self.iter() }
     }
 
@@ -64,7 +67,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Errors
     /// As [`stream`](Self::stream).
-    pub fn stream_completed(self) -> ResultsCompleted<R> {
+    pub fn stream_completed(self) -> ResultsCompleted<R>
+    where
+        R: Value,
+    {
         ResultsCompleted { iter: self.iter_completed() }
     }
 
@@ -96,7 +102,10 @@ impl<R: Value> Task<R> {
     /// The first error of a piece is the last item: what came before is a result without its end. Then what has not begun never begins.
     /// With [`Format::Json`](crate::Format::Json), or where the results are neither `String` nor `Vec<u8>`, the only item is an
     /// [`Encode`](crate::ErrorKind::Encode) error.
-    pub fn stream_bytes(mut self) -> ResultBytes<R> {
+    pub fn stream_bytes(mut self) -> ResultBytes<R>
+    where
+        R: Value,
+    {
         self.bound_unread();
         let (cursor, is_refused) = (Cursor::new(&self), reader::check(&self, "stream_bytes gives").err());
         ResultBytes { task: Some(self), cursor, is_refused, bytes: Vec::new(), given: 0 }

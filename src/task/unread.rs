@@ -6,7 +6,7 @@ use crate::codec::value::Value;
 use crate::error::Error;
 use crate::task::Task;
 
-impl<R: Value> Task<R> {
+impl<R> Task<R> {
     /// Waits for all pieces and decodes no result: for pieces that are run for what they do.
     ///
     /// ```
@@ -19,7 +19,10 @@ impl<R: Value> Task<R> {
     ///
     /// # Errors
     /// As [`get`](Self::get): the error of the failed piece with the lowest number; what has not begun then never begins.
-    pub fn wait(self) -> Result<(), Error> {
+    pub fn wait(self) -> Result<(), Error>
+    where
+        R: Value,
+    {
         self.read_all(|_, outcomes| {
             outcomes.into_iter().try_for_each(|settled| match settled {
                 Settled::Done(_) => Ok(()),
@@ -41,7 +44,10 @@ impl<R: Value> Task<R> {
     /// task.call(|line: String| eprintln!("{line}"), "nobody waits for this".to_string());
     /// task.detach();
     /// ```
-    pub fn detach(mut self) {
+    pub fn detach(mut self)
+    where
+        R: Value,
+    {
         if self.backend.runs_in_caller() {
             // Nobody wants their errors either.
             let _ = self.read_all(|_, _| Ok(()));
@@ -54,7 +60,10 @@ impl<R: Value> Task<R> {
     }
 
     /// Gives all outcomes that were not taken to `read`, in order and some at a time, with the number of the first.
-    fn read_all(&self, mut read: impl FnMut(usize, Outcomes) -> Result<(), Error>) -> Result<(), Error> {
+    fn read_all(&self, mut read: impl FnMut(usize, Outcomes) -> Result<(), Error>) -> Result<(), Error>
+    where
+        R: Value,
+    {
         let (mut next, mut done) = (0, 0);
         let left = self.left();
         while done < left {
