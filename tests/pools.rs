@@ -340,9 +340,10 @@ fn workers_leave_core_files_only_where_they_are_wanted() {
 #[test]
 fn a_result_is_as_long_as_it_may_be_and_no_longer() {
     let _watch = watchdog();
-    for most in [100, 100_000, 1_000_000] {
-        let pool = Pool::builder().workers(1).max_result_bytes(most).build().unwrap();
-        let task: Task<Vec<u8>> = task(&pool);
+    let mosts = [100, 100_000, 1_000_000].map(|most| [(most, 1e9), (most, 0.0)]);
+    for (most, load) in mosts.into_iter().flatten() {
+        let pool = Pool::builder().workers(1).max_result_bytes(most).max_load_average(load).build().unwrap();
+        let task: Task<Vec<u8>> = pool.task_or_inline();
         for length in [most, most + 1, 1] {
             task.call(|length: usize| vec![7; length], length);
         }

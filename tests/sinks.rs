@@ -475,18 +475,21 @@ fn a_piece_that_never_stops_writing_is_ended() {
     drop(pool);
 }
 
-/// A result may be as long as the pool allows, and not a byte longer; a panic because of that is the same error.
+/// A result may be as long as the pool allows, and not a byte longer; a panic because of that is the same error. Without workers the limit
+/// held for nothing once.
 #[test]
 fn a_result_of_just_the_limit_is_allowed() {
     let _watch = watchdog();
     const LIMIT: usize = 300_000;
-    let pool = Pool::builder().workers(1).max_result_bytes(LIMIT).build().unwrap();
+    let builder = || Pool::builder().workers(1).max_result_bytes(LIMIT);
+    let (pool, busy) = (builder().build().unwrap(), builder().max_load_average(0.0).build().unwrap());
     let writes = |length: usize, at_once: usize, sink: &mut Sink| {
         for part in expected(5, length).chunks(at_once) {
             sink.write_all(part).unwrap();
         }
     };
-    for at_once in [1000, 65_536, 70_000, LIMIT] {
+    let cases = [1000, 65_536, 70_000, LIMIT].map(|at_once| [(&pool, at_once), (&busy, at_once)]);
+    for (pool, at_once) in cases.into_iter().flatten() {
         let task = pool.task_or_inline::<Vec<u8>>();
         task.run_into(writes, LIMIT, at_once);
         task.run_into(writes, LIMIT + 1, at_once);

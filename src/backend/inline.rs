@@ -13,8 +13,9 @@ use crate::backend::{
 };
 use crate::codec::bytes::{Arguments, Handed, Reply};
 use crate::codec::call::{Call, Fault, drop_payload, panic_text};
+use crate::codec::error::too_large;
 use crate::codec::note;
-use crate::codec::sink::Place;
+use crate::codec::sink::{Limit, Place};
 use crate::codec::tables::scope;
 use crate::codec::tables::table::Tables;
 use crate::codec::{Encoded, Format};
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +39,8 @@ pub(crate) struct Inline {
     pieces: Mutex<Pieces>,
     /// Outside the lock, so that the loop of attempts reads it without locking.
     cancelled: AtomicBool,
+    /// Of the pool that has no workers for this task.
+    max_result_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -101,14 +105,15 @@ struct Attempts<'a> {
     retry_panics: bool,
     retry_failures: bool,
     cancelled: &'a AtomicBool,
+    max_result_bytes: Option<u64>,
 }
 
 /// Why a piece failed.
 type Failed = (ErrorKind, String);
 
 /// A new task without a pool.
-pub(crate) fn open() -> (Arc<dyn Backend>, TaskKey) {
-    (Arc::new(Inline::default()), ONLY)
+pub(crate) fn open(max_result_bytes: Option<u64>) -> (Arc<dyn Backend>, TaskKey) {
+    (Arc::new(Inline { max_result_bytes, ..Inline::default() }), ONLY)
 }
 
 impl Inline {
@@ -127,6 +132,7 @@ impl Inline {
             retry_panics: settings.retry_panics,
             retry_failures: settings.retry_failures,
             cancelled: &self.cancelled,
+            max_result_bytes: self.max_result_bytes,
         };
         let mut result = std::mem::take(&mut pieces.result);
         drop(pieces);
@@ -345,23 +351,38 @@ impl Attempts<'_> {
     /// One attempt. That the limit has passed is seen when the piece has ended.
     fn run_once(&self, mut arguments: Vec<u8>, result: &mut Vec<u8>, start: Instant) -> Result<Reply, Failed> {
         result.clear();
+        let limit = self.max_result_bytes.map(|most| Limit { most, is_exceeded: Rc::default() });
+        let is_exceeded = limit.as_ref().map(|limit| Rc::clone(&limit.is_exceeded));
         let answer = panic::catch_unwind(AssertUnwindSafe(|| {
-            self.call.run(self.format, &mut arguments, &mut Place::of_buffer(result))
+            self.call.run(self.format, &mut arguments, &mut Place { limit, ..Place::of_buffer(result) })
         }));
         if let Some(limit) = self.limit.filter(|&limit| start.elapsed() > limit) {
             return Err((ErrorKind::TimedOut, format!("ran longer than its limit of {limit:?}")));
         }
         match answer {
-            Ok(Ok(Encoded::Own(bytes))) => Ok(Reply::Heap(bytes)),
-            Ok(Ok(Encoded::InBuffer)) => Ok(Reply::copy_of(result)),
+            Ok(Ok(Encoded::Own(bytes))) => self.within_limit(bytes.len()).map(|()| Reply::Heap(bytes)),
+            Ok(Ok(Encoded::InBuffer)) => self.within_limit(result.len()).map(|()| Reply::copy_of(result)),
             Ok(Err(fault @ (Fault::Encode(_) | Fault::TooLong { .. }))) => Err((ErrorKind::Encode, fault.to_string())),
             Ok(Err(fault @ Fault::Decode(_))) => Err((ErrorKind::Decode, fault.to_string())),
             Ok(Err(Fault::Failed(messages))) => Err((ErrorKind::Failed, messages)),
             Err(payload) => {
                 let text = panic_text(&*payload).to_string();
                 drop_payload(payload);
-                Err((ErrorKind::Panicked, text))
+                match self.max_result_bytes {
+                    // An `unwrap` of the sink's error.
+                    Some(most) if is_exceeded.is_some_and(|it| it.get()) => {
+                        Err((ErrorKind::Encode, Fault::TooLong { most }.to_string()))
+                    }
+                    _ => Err((ErrorKind::Panicked, text)),
+                }
             }
+        }
+    }
+
+    fn within_limit(&self, bytes: usize) -> Result<(), Failed> {
+        match self.max_result_bytes {
+            Some(most) if bytes as u64 > most => Err((ErrorKind::Encode, too_large(bytes, most))),
+            _ => Ok(()),
         }
     }
 }
@@ -375,7 +396,7 @@ mod tests {
     use std::sync::mpsc;
 
     fn task() -> Task<u64> {
-        let (backend, key) = open();
+        let (backend, key) = open(None);
         Task::opened(backend, key)
     }
 
@@ -440,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_task_that_has_ended_keeps_no_memory_for_its_cancellers() {
-        let (backend, key) = open();
+        let (backend, key) = open(None);
         let task = Task::<u64>::opened(Arc::clone(&backend), key);
         task.run(|a: u64, b: u64| a + b, 1, 2);
         assert!(backend.label(key, 0).is_some());

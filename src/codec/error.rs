@@ -74,6 +74,11 @@ pub(crate) enum Fault {
     TooLong { most: u64 },
 }
 
+/// The text for a result that is longer than its pool allows.
+pub(crate) fn too_large(bytes: usize, most: u64) -> String {
+    format!("its result takes {bytes} bytes, and this pool allows {most}: return less, or set max_result_bytes")
+}
+
 /// The message in a panic's payload.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {

@@ -10,6 +10,7 @@
 use crate::codec::value::Value;
 use crate::protocol::copy;
 use crate::protocol::sync::AtomicU64;
+use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -92,7 +93,7 @@ pub(crate) mod sealed {
 ///
 /// Writing fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) beyond the pool's
 /// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and the piece then ends in [`Encode`](crate::ErrorKind::Encode), whatever its
-/// function returns. Without a pool there is no limit. The only other error is that of `write!` for a value whose own `Display` fails.
+/// function returns. Without a pool the limit of the pool that the task was asked of holds. The only other error is that of `write!` for a value whose own `Display` fails.
 pub struct Sink {
     target: Target,
     /// The bytes that lie before the window.
@@ -102,7 +103,7 @@ pub struct Sink {
 
 enum Target {
     Ring { window: Window, outlet: Rc<dyn Outlet> },
-    Heap(Vec<u8>),
+    Heap { buffer: Vec<u8>, limit: Option<Limit> },
 }
 
 /// A part of a ring that a sink writes into.
@@ -139,6 +140,14 @@ impl Window {
     }
 }
 
+/// How long a result may be that is written into a buffer.
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    pub(crate) most: u64,
+    /// Set once a sink was asked for more: its function may have panicked over that.
+    pub(crate) is_exceeded: Rc<Cell<bool>>,
+}
+
 /// What takes the windows of a sink, and gives others.
 pub(crate) trait Outlet {
     /// How many bytes may be written after this number of them.
@@ -165,12 +174,14 @@ pub(crate) struct Place<'a> {
     pub(crate) outlet: Option<&'a Rc<dyn Outlet>>,
     /// The last window of a result that was written to the outlet.
     pub(crate) last: Option<Window>,
+    /// For what is written without an outlet.
+    pub(crate) limit: Option<Limit>,
 }
 
 impl<'a> Place<'a> {
     /// Only a buffer.
     pub(crate) fn of_buffer(buffer: &'a mut Vec<u8>) -> Self {
-        Place { buffer, outlet: None, last: None }
+        Place { buffer, outlet: None, last: None, limit: None }
     }
 }
 
@@ -181,7 +192,7 @@ impl Sink {
             None => {
                 let mut buffer = std::mem::take(place.buffer);
                 buffer.clear();
-                Target::Heap(buffer)
+                Target::Heap { buffer, limit: place.limit.clone() }
             }
         };
         Sink { target, before: 0, is_too_long: false }
@@ -190,11 +201,11 @@ impl Sink {
     /// The function has returned: all that it wrote is the result.
     pub(crate) fn end(self, place: &mut Place<'_>) -> Result<(), TooLong> {
         if self.is_too_long {
-            return Err(TooLong { most: self.before });
+            return Err(TooLong { most: self.written() });
         }
         match self.target {
             Target::Ring { window, .. } => place.last = Some(window),
-            Target::Heap(buffer) => *place.buffer = buffer,
+            Target::Heap { buffer, .. } => *place.buffer = buffer,
         }
         Ok(())
     }
@@ -250,7 +261,7 @@ impl Sink {
         self.before
             + match &self.target {
                 Target::Ring { window, .. } => window.used as u64,
-                Target::Heap(buffer) => buffer.len() as u64,
+                Target::Heap { buffer, .. } => buffer.len() as u64,
             }
     }
 
@@ -262,9 +273,18 @@ impl Sink {
                     return Ok(());
                 }
             }
-            Target::Heap(buffer) => {
+            Target::Heap { buffer, limit: None } => {
                 buffer.extend_from_slice(bytes);
                 return Ok(());
+            }
+            Target::Heap { buffer, limit: Some(limit) } => {
+                let fitting = usize::try_from(limit.most).unwrap_or(usize::MAX).saturating_sub(buffer.len());
+                buffer.extend_from_slice(&bytes[..bytes.len().min(fitting)]);
+                if bytes.len() <= fitting {
+                    return Ok(());
+                }
+                limit.is_exceeded.set(true);
+                self.is_too_long = true;
             }
         }
         self.append_on(bytes)
@@ -273,7 +293,7 @@ impl Sink {
     /// It does not fit into the window.
     #[cold]
     fn append_on(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let Target::Ring { window, outlet } = &mut self.target else { return Ok(()) };
+        let Target::Ring { window, outlet } = &mut self.target else { return Err(too_long()) };
         while !self.is_too_long {
             let (fits, rest) = bytes.split_at(bytes.len().min(window.most - window.used));
             window.append(fits);

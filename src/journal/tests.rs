@@ -39,7 +39,7 @@ fn host() {
     let task = match &pool {
         Some(pool) => pool.task::<u64>().unwrap(),
         None => {
-            let (backend, key) = crate::backend::inline::open();
+            let (backend, key) = crate::backend::inline::open(None);
             Task::opened(backend, key)
         }
     };

@@ -180,7 +180,7 @@ impl PoolBuilder {
     /// The most bytes that a result may have, encoded. Default: half of the memory of the machine, or of what the
     /// control groups that this program runs in allow, the inner and the outer ones; no limit where neither is known. A piece whose result is
     /// longer ends in [`Encode`](ErrorKind::Encode). A worker that sends more all the same is killed, so that
-    /// no worker can take all the memory of this process. 0 is refused.
+    /// no worker can take all the memory of this process. What is set holds for [tasks without workers](Pool::task_or_inline), too. 0 is refused.
     pub fn max_result_bytes(mut self, bytes: usize) -> Self {
         self.max_result_bytes = Some(bytes);
         self
@@ -519,8 +519,7 @@ impl PoolBuilder {
         let passed = check_passed(self.passed)?;
         #[cfg(not(unix))]
         let passed = Vec::<()>::new();
-        let leaves_memory = settings.memory.min_available.is_some();
-        Ok(Pool::new(engine::start(workers, &settings, passed)?, gate, leaves_memory, state_type))
+        Ok(Pool::new(engine::start(workers, &settings, passed)?, gate, &settings, state_type))
     }
 }
 

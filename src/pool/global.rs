@@ -134,7 +134,7 @@ impl<R> Task<R> {
     where
         R: Value,
     {
-        Self::new().unwrap_or_else(inline_task)
+        Self::new().unwrap_or_else(|| inline_task(OfProcess::get().pool.get().and_then(|pool| pool.max_result_bytes)))
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod ranges;
 
 use self::gate::load::Gate;
 use self::ranges::Ranges;
-use crate::backend::{Workers, inline};
+use crate::backend::{PoolSettings, Workers, inline};
 use crate::codec::state::StateType;
 use crate::codec::value::Value;
 use crate::error::Error;
@@ -47,13 +47,16 @@ pub struct Pool {
     leaves_memory: bool,
     /// What its workers make for pieces that ask.
     state: Option<StateType>,
+    /// It holds for tasks without workers, too.
+    max_result_bytes: Option<u64>,
     /// Set by `shutdown`: dropping the pool then has nothing to kill.
     ended: bool,
 }
 
 impl Pool {
-    fn new(workers: Arc<dyn Workers>, gate: Option<Gate>, leaves_memory: bool, state: Option<StateType>) -> Self {
-        Pool { workers, gate, leaves_memory, state, ended: false }
+    fn new(workers: Arc<dyn Workers>, gate: Option<Gate>, settings: &PoolSettings, state: Option<StateType>) -> Self {
+        let leaves_memory = settings.memory.min_available.is_some();
+        Pool { workers, gate, leaves_memory, state, max_result_bytes: settings.max_result_bytes, ended: false }
     }
 
     /// A task of this pool. `None` while a limit that you set says that the machine is busy, and once the pool has ended:
@@ -87,7 +90,7 @@ impl Pool {
     /// A task of this pool, or one whose pieces run in this process where
     /// [`task`](Pool::task) gives `None`.
     pub fn task_or_inline<R: Value>(&self) -> Task<R> {
-        self.task().unwrap_or_else(inline_task)
+        self.task().unwrap_or_else(|| inline_task(self.max_result_bytes))
     }
 
     /// Runs `function` on each item, and gives the results in the order of the items: [`Task::map`] of
@@ -179,7 +182,7 @@ impl Drop for Pool {
 }
 
 /// A task without a pool.
-fn inline_task<R>() -> Task<R> {
-    let (backend, key) = inline::open();
+fn inline_task<R>(max_result_bytes: Option<u64>) -> Task<R> {
+    let (backend, key) = inline::open(max_result_bytes);
     Task::opened(backend, key)
 }

@@ -26,7 +26,7 @@ fn a_handle_shows_what_its_table_has_and_outlives_all_others() {
 fn pieces_without_a_pool_have_the_same_value() {
     let map = Shared::new(BTreeMap::from([(1, "one".to_string())])).unwrap();
     let address = |map: Shared<BTreeMap<u32, String>>| &raw const map[&1] as usize;
-    let (backend, key) = crate::backend::inline::open();
+    let (backend, key) = crate::backend::inline::open(None);
     let task = Task::<usize>::opened(backend, key);
     task.call(address, map.clone());
     task.call_all(address, [map.clone(), map.clone()]);

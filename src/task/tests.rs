@@ -3,11 +3,14 @@
 use super::*;
 use crate::backend::waking::Until;
 use crate::backend::{Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Stop, Wanted};
+use crate::codec::Format;
 use crate::codec::bytes::Reply;
 use crate::codec::tables::table::Tables;
 use crate::error::{Error, PieceLabel};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+use std::time::Duration;
 
 /// What was asked of the backend.
 #[derive(Debug, PartialEq)]

@@ -54,7 +54,7 @@ impl<R> Task<R> {
             return;
         }
         self.end_progress();
-        let (none, its_key) = inline::open();
+        let (none, its_key) = inline::open(None);
         let (backend, key) = (std::mem::replace(&mut self.backend, none), std::mem::replace(&mut self.key, its_key));
         backend.detach(key);
     }

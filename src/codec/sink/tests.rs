@@ -50,7 +50,7 @@ fn write(limit: u64, write: fn(&mut Sink)) -> (Vec<u8>, Result<(), TooLong>, Vec
     let played = played(limit);
     let outlet = Rc::clone(&played) as Rc<dyn Outlet>;
     let mut buffer = Vec::new();
-    let mut place = Place { buffer: &mut buffer, outlet: Some(&outlet), last: None };
+    let mut place = Place { buffer: &mut buffer, outlet: Some(&outlet), last: None, limit: None };
     let mut sink = Sink::new(&mut place);
     write(&mut sink);
     let ended = sink.end(&mut place);
@@ -100,7 +100,7 @@ fn a_result_ends_at_its_limit() {
         let played = played(limit);
         let outlet = Rc::clone(&played) as Rc<dyn Outlet>;
         let mut buffer = Vec::new();
-        let mut place = Place { buffer: &mut buffer, outlet: Some(&outlet), last: None };
+        let mut place = Place { buffer: &mut buffer, outlet: Some(&outlet), last: None, limit: None };
         let mut sink = Sink::new(&mut place);
         let written: Vec<_> = (0..times).map(|_| sink.write_all(&vec![1; length])).collect();
         assert_eq!(written.iter().all(Result::is_ok), fits, "{limit}, {length}");

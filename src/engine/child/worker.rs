@@ -16,7 +16,7 @@ use super::replies::Replies;
 use super::sampler::Sampler;
 use super::tables::WorkerTables;
 use crate::codec::call::{Call, Fault, drop_payload};
-use crate::codec::error::CodecError;
+use crate::codec::error::{CodecError, too_large};
 use crate::codec::sink::{Outlet, Place, Window};
 use crate::codec::tables::table::TableId;
 use crate::codec::{Encoded, Format};
@@ -208,10 +208,7 @@ impl Worker {
             return (outcome, own, last);
         }
         let most = self.result_limit.most_bytes();
-        let message = format!(
-            "its result takes {bytes} bytes, and this pool allows {most}: return less, or set max_result_bytes"
-        );
-        (Outcome::EncodeFailed, Some(message.into_bytes()), None)
+        (Outcome::EncodeFailed, Some(too_large(bytes, most).into_bytes()), None)
     }
 
     /// Keeps the buffers for the next piece, unless they have grown beyond [`KEPT_BUFFER_BYTES`].
@@ -256,7 +253,7 @@ impl Worker {
         let (arguments, result) = (&mut self.arguments, &mut self.result);
         result.clear();
         fault::forget_refusals();
-        let mut place = Place { buffer: result, outlet: Some(&self.outlet), last: None };
+        let mut place = Place { buffer: result, outlet: Some(&self.outlet), last: None, limit: None };
         let answer = panic::catch_unwind(AssertUnwindSafe(|| call.run(format, arguments, &mut place)));
         let last = place.last;
         if !process::is_current(self.process) {

@@ -224,7 +224,7 @@ mod played {
         let names = Names { name: "played".into(), version: String::new(), types: "u64" };
         let earlier = (index, files, Journal::at("").counting());
         let settings = TaskSettings::default();
-        let recorder = Recorder::new(inline::open(), PathBuf::from("played"), durability, earlier, names, settings);
+        let recorder = Recorder::new(inline::open(None), PathBuf::from("played"), durability, earlier, names, settings);
         let recorder = Arc::new(recorder);
         writer::start(log, &recorder).unwrap();
         recorder
