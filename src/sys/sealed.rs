@@ -111,9 +111,37 @@ fn make(bytes: usize) -> io::Result<Option<Descriptor>> {
     memory::sealable("multicore-shared", bytes, bytes).map(Some)
 }
 
+/// A kernel that does not know these seals calls them invalid.
+fn refused(error: Errno) -> io::Error {
+    match error {
+        Errno::INVAL => {
+            io::Error::new(io::ErrorKind::Unsupported, "this kernel cannot seal memory (fcntl F_ADD_SEALS)")
+        }
+        error => memory::in_call("fcntl(F_ADD_SEALS)")(error),
+    }
+}
+
 /// Makes the bytes final, and maps them.
 fn seal(file: Descriptor, bytes: usize) -> io::Result<Sealed> {
-    rustix::fs::fcntl_add_seals(&file, SEALS).map_err(memory::in_call("fcntl(F_ADD_SEALS)"))?;
+    rustix::fs::fcntl_add_seals(&file, SEALS).map_err(refused)?;
     let view = raw::map_sealed(&file, bytes)?;
     Ok(Sealed { file: Some(file), view: Some(view) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_seals_is_told_from_a_refusal() {
+        for (error, expected) in [
+            (Errno::INVAL, io::ErrorKind::Unsupported),
+            (Errno::PERM, io::ErrorKind::PermissionDenied),
+            (Errno::BUSY, io::ErrorKind::ResourceBusy),
+        ] {
+            let told = refused(error);
+            assert_eq!(told.kind(), expected, "{told}");
+            assert!(told.to_string().contains("F_ADD_SEALS"), "{told}");
+        }
+    }
 }
