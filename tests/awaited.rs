@@ -1,4 +1,4 @@
-//! Tasks that are awaited: with a block_on of our own, under tokio and under `futures`, with a pool and without.
+//! Tasks that are awaited: with a block_on of our own, under tokio, smol's executor and `futures`, with a pool and without.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -88,6 +88,13 @@ fn lost_once(marks: String, number: u64) -> u64 {
     number
 }
 
+/// The executor of smol.
+fn async_executor<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let executor = async_executor::Executor::new();
+    let task = executor.spawn(future);
+    futures_executor::block_on(executor.run(task))
+}
+
 fn is_send_and_static<T: Send + Unpin + 'static>(_: &T) {}
 
 #[test]
@@ -105,6 +112,7 @@ fn awaited_results_come_in_order_under_each_executor() {
         assert_eq!(current_thread(added(&pool)).unwrap(), expected);
         assert_eq!(multi_thread(added(&pool)).unwrap(), expected);
         assert_eq!(futures_executor::block_on(added(&pool)).unwrap(), expected);
+        assert_eq!(async_executor(added(&pool)).unwrap(), expected);
         assert!(block_on(pool.task_or_inline::<u64>().into_future()).unwrap().is_empty());
     }
 }
