@@ -93,6 +93,16 @@ pub(crate) mod sealed {
 /// Writing fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) beyond the pool's
 /// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and in no other case; without a pool there is no limit. The piece then ends in
 /// [`Encode`](crate::ErrorKind::Encode), whatever its function returns.
+///
+/// It stays on the thread of its piece:
+///
+/// ```compile_fail
+/// fn write(_: u32, _: u32, sink: &mut multicore::Sink) {
+///     std::thread::scope(|scope| {
+///         scope.spawn(|| sink.push_str("from another thread"));
+///     });
+/// }
+/// ```
 pub struct Sink {
     target: Target,
     /// The bytes that lie before the window.
