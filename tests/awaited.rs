@@ -1,4 +1,4 @@
-//! Tasks that are awaited: with a block_on of our own, under tokio and under `futures`, with a pool and without.
+//! Tasks that are awaited: with a block_on of our own, under tokio, smol's executor and `futures`, with a pool and without.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
@@ -88,6 +88,13 @@ fn lost_once(marks: String, number: u64) -> u64 {
     number
 }
 
+/// The executor of smol.
+fn async_executor<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let executor = async_executor::Executor::new();
+    let task = executor.spawn(future);
+    futures_executor::block_on(executor.run(task))
+}
+
 fn is_send_and_static<T: Send + Unpin + 'static>(_: &T) {}
 
 #[test]
@@ -105,6 +112,7 @@ fn awaited_results_come_in_order_under_each_executor() {
         assert_eq!(current_thread(added(&pool)).unwrap(), expected);
         assert_eq!(multi_thread(added(&pool)).unwrap(), expected);
         assert_eq!(futures_executor::block_on(added(&pool)).unwrap(), expected);
+        assert_eq!(async_executor(added(&pool)).unwrap(), expected);
         assert!(block_on(pool.task_or_inline::<u64>().into_future()).unwrap().is_empty());
     }
 }
@@ -231,38 +239,6 @@ fn dropping_a_future_begins_nothing_more_and_loses_no_worker() {
     door.open();
     support::assert_works(&pool);
     assert_eq!((marks.count(), workers(&pool)), (1, before));
-    assert_well(pool);
-}
-
-#[test]
-fn what_runs_is_killed_where_a_drop_kills() {
-    let _watch = watchdog();
-    let pool = pool(1);
-    // A future before and after its first poll, an iterator, and the task itself.
-    let drops: [fn(Task<u64>); 4] = [
-        |task| drop(task.into_future()),
-        |task| {
-            let mut future = task.into_future();
-            assert!(poll_once(&mut future, Waker::noop()).is_pending());
-        },
-        |task| drop(task.iter()),
-        |task| drop(task),
-    ];
-    for end in drops {
-        let (door, marks) = (Door::closed(), Marks::new());
-        let of = task::<u64>(&pool).kill_on_drop(true);
-        of.run(marked, marks.path(), door.path());
-        marks.wait_for(1);
-        let worker = support::Process::find(marks.numbers()[0] as u32).unwrap();
-        end(of);
-        wait_for("the worker is gone", || !worker.is_running());
-    }
-    // What is collected is no drop.
-    let before = workers(&pool);
-    let of = task::<u64>(&pool).kill_on_drop(true);
-    of.run(add, 1, 2);
-    assert_eq!(block_on(of.into_future()).unwrap(), [3]);
-    assert_eq!(workers(&pool), before);
     assert_well(pool);
 }
 
@@ -442,21 +418,6 @@ fn a_pool_that_ends_ends_what_is_awaited() {
     assert_eq!(other.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
-#[test]
-fn a_timeout_of_the_executor_kills_what_runs() {
-    let _watch = watchdog();
-    let (pool, door, marks) = (pool(1), Door::closed(), Marks::new());
-    let of = task::<u64>(&pool).kill_on_drop(true);
-    of.run(marked, marks.path(), door.path());
-    marks.wait_for(1);
-    let worker = support::Process::find(marks.numbers()[0] as u32).unwrap();
-    let start = Instant::now();
-    let result = current_thread(async { tokio::time::timeout(Duration::from_millis(10), of.into_future()).await });
-    assert!(result.is_err() && start.elapsed() < DEADLINE);
-    wait_for("the worker is gone", || !worker.is_running());
-    assert_well(pool);
-}
-
 #[cfg(feature = "journal")]
 #[test]
 fn a_journalled_task_is_awaited_and_resumed() {
@@ -470,42 +431,6 @@ fn a_journalled_task_is_awaited_and_resumed() {
             assert_eq!(block_on(of.into_future()).unwrap(), (1..=300).collect::<Vec<u64>>());
         }
     }
-}
-
-#[test]
-fn a_deadline_ends_a_task_however_it_is_collected() {
-    let _watch = watchdog();
-    let pool = pool(1);
-    type Way = fn(Task<u64>) -> Vec<Result<u64, multicore::Error>>;
-    let ways: [Way; 4] = [
-        |task| task.get_each(),
-        |task| task.iter().collect(),
-        |task| block_on(task.get_each_async()),
-        |task| {
-            let mut finished: Vec<_> = task.iter_completed().collect();
-            finished.sort_by_key(|(number, _)| *number);
-            finished.into_iter().map(|(_, result)| result).collect()
-        },
-    ];
-    for collect in ways {
-        let (door, marks) = (Door::closed(), Marks::new());
-        let before = workers(&pool);
-        let of = task::<u64>(&pool).deadline(Instant::now() + Duration::from_millis(500));
-        of.run(add, 0, 0);
-        of.run(marked, marks.path(), door.path());
-        of.run(add, 1, 1);
-        let results = collect(of);
-        assert_eq!((results.len(), *results[0].as_ref().unwrap()), (3, 0));
-        for result in &results[1..] {
-            assert_eq!(result.as_ref().unwrap_err().kind(), ErrorKind::TimedOut);
-        }
-        // Awaited, that is its error.
-        let of = task::<u64>(&pool).deadline(Instant::now() + Duration::from_millis(20));
-        of.run(opens, door.path(), 1);
-        assert_eq!(block_on(of.into_future()).unwrap_err().kind(), ErrorKind::TimedOut);
-        wait_for("what ran is killed", || marks.count() == 0 || !before[0].is_running());
-    }
-    assert_well(pool);
 }
 
 #[test]

@@ -381,6 +381,28 @@ fn a_panics_message_is_cut_and_may_be_no_text() {
     assert_eq!(pool.stats().workers_lost, 0);
 }
 
+/// Compiles only for a type that is not `Send`: for another one there are two ways to infer the `_`.
+macro_rules! assert_not_send {
+    ($($type:ty),*) => {$({
+        trait Ambiguous<A> {
+            fn name() {}
+        }
+        struct IsSend;
+        impl<T: ?Sized> Ambiguous<()> for T {}
+        impl<T: ?Sized + Send> Ambiguous<IsSend> for T {}
+        <$type as Ambiguous<_>>::name();
+    })*};
+}
+
+#[test]
+fn what_belongs_to_one_thread_stays_there() {
+    use multicore::{Map, MapUnordered, Shared, Sink};
+    use std::{cell::Cell, rc::Rc};
+    assert_not_send!(Sink, &mut Sink);
+    // As what they hold: a handle leads several threads to one value, and a map takes its items where it is read.
+    assert_not_send!(Shared<Cell<u64>>, Shared<[Rc<u64>]>, Map<Rc<u64>, u64>, MapUnordered<Rc<u64>, u64>);
+}
+
 #[test]
 fn what_travels_between_threads_may() {
     fn send<T: Send + 'static>() {}
@@ -398,6 +420,14 @@ fn what_travels_between_threads_may() {
     send::<Task<std::cell::Cell<u64>>>();
     send::<multicore::Iter<u64>>();
     send::<multicore::IterCompleted<u64>>();
+    send::<multicore::Get<u64>>();
+    send::<multicore::Map<std::ops::Range<u64>, u64>>();
+    send::<multicore::MapUnordered<std::ops::Range<u64>, u64>>();
+    send::<multicore::Reader<String>>();
+    shared::<multicore::Canceller>();
+    shared::<multicore::Shared<[u64]>>();
+    shared::<multicore::Shared<str>>();
+    shared::<multicore::Shared<Vec<String>>>();
     error::<Error>();
     fn copied<T: Copy + Eq + std::hash::Hash + std::fmt::Debug>() {}
     copied::<ErrorKind>();

@@ -5,7 +5,10 @@
 
 mod support;
 
-use multicore::{ErrorKind, Pool, Task};
+use futures_executor::block_on;
+use multicore::{ErrorKind, Pool, Sink, Task};
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use support::{Door, Marks, Process, assert_well, busy_pool, mark, pool, task, wait_at, wait_for, watchdog};
 
@@ -74,6 +77,15 @@ fn what_next_has_left_is_collected_in_every_way() {
             it.write_to(&mut written).unwrap();
             assert_eq!(String::from_utf8(written).unwrap(), expect(&left).concat());
             let (it, left) = taken();
+            let mut read = String::new();
+            it.reader().read_to_string(&mut read).unwrap();
+            assert_eq!(read, expect(&left).concat(), "{calls}");
+            let (it, left) = taken();
+            assert_eq!(block_on(it.into_future()).unwrap(), expect(&left), "{calls}");
+            let (it, left) = taken();
+            let each = block_on(it.get_each_async());
+            assert_eq!(each.into_iter().map(Result::unwrap).collect::<Vec<_>>(), expect(&left), "{calls}");
+            let (it, left) = taken();
             let mut found: Vec<_> = it.iter_completed().map(|(number, _)| number as u64).collect();
             found.sort_unstable();
             assert_eq!(found, left);
@@ -139,6 +151,41 @@ fn call_all_hands_out_what_call_does() {
         let task = pool.task_or_inline::<u64>();
         task.try_call_all(|text: String| text.parse::<u64>(), ["1", "x", "3"].map(String::from));
         assert_eq!(task.get_each().iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    }
+}
+
+/// The panic unwinds through the call that asked for the items. What was handed out by then, some pieces at a time, runs; what lay in the
+/// batch does not, and the task goes on with what comes later.
+#[test]
+fn a_panic_of_the_items_leaves_the_task_as_it_was_handed_out() {
+    type Items<'a> = &'a mut dyn Iterator<Item = u64>;
+    type HandOut = fn(&Task<String>, Items);
+    let ways: [(&str, HandOut); 4] = [
+        ("call_all", |task, items| task.call_all(|number: u64| text(String::new(), number), items)),
+        ("try_call_all", |task, items| {
+            task.try_call_all(|number: u64| Ok::<_, String>(text(String::new(), number)), items)
+        }),
+        ("run_all", |task, items| task.run_all(text, items.map(|number| (String::new(), number)))),
+        ("run_all_into", |task, items| {
+            let write = |number: u64, (): (), sink: &mut Sink| sink.push_str(&text(String::new(), number));
+            task.run_all_into(write, items.map(|number| (number, ())))
+        }),
+    ];
+    let _watch = watchdog();
+    for pool in [pool(2), busy_pool()] {
+        for (name, hand_out) in ways {
+            for panics_at in [0, 1, 300, 1000] {
+                let task = pool.task_or_inline::<String>();
+                let mut items = (100..).inspect(|number| assert!(*number < 100 + panics_at, "no item"));
+                let caught = catch_unwind(AssertUnwindSafe(|| hand_out(&task, &mut items)));
+                assert!(caught.is_err(), "{name}: it comes out of the call");
+                let first = task.len() as u64;
+                assert!(first <= panics_at && panics_at < first + 256, "{name}: {first} of {panics_at}");
+                hand_out(&task, &mut (20..25));
+                let expected = (100..100 + first).chain(20..25).map(|number| format!("{number},"));
+                assert_eq!(task.get().unwrap(), expected.collect::<Vec<_>>(), "{name}, {panics_at}");
+            }
+        }
     }
 }
 

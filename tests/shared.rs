@@ -383,8 +383,18 @@ fn it_travels_nowhere_but_in_the_arguments_of_a_piece() {
     assert!(serde_json::to_string(&text).is_err());
     assert!(serde_json::from_str::<Shared<str>>("\"00\"").is_err());
     assert_eq!(Shared::new(text.clone()).unwrap_err().kind(), ErrorKind::Encode);
-    let hook = Pool::builder().workers(1).on_worker_start_with(|_: Shared<str>| {}, text).build();
-    assert_eq!(hook.unwrap_err().kind(), ErrorKind::Encode);
+    let builder = || Pool::builder().workers(1);
+    let built = [
+        ("on_worker_start", builder().on_worker_start_with(|_: Shared<str>| {}, text.clone()).build()),
+        ("on_worker_exit", builder().on_worker_exit_with(|_: Shared<str>| {}, text.clone()).build()),
+        ("worker_state", builder().worker_state(|text: Shared<str>| Ok(text.len()), text.clone()).build()),
+        ("in a state's value", builder().worker_state(|many: Vec<Shared<str>>| Ok(many.len()), vec![text]).build()),
+    ];
+    for (what, pool) in built {
+        let error = pool.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Encode, "{what}: {error}");
+        assert!(error.to_string().contains("a Shared travels in the arguments of a piece alone"), "{what}: {error}");
+    }
 }
 
 /// Opens files until the system refuses it.

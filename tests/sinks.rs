@@ -351,6 +351,86 @@ fn a_piece_that_starts_again_is_seen_once() {
     assert_well(pool);
 }
 
+/// One row of a table.
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Row {
+    number: u64,
+    text: String,
+    share: Option<f64>,
+}
+
+fn rows(start: u64, end: u64) -> impl Iterator<Item = Row> {
+    let text = |number: u64| ["plain", "a,b", "\"quoted\"", "two\nlines", "ä", ""][(number % 6) as usize].to_string();
+    (start..end).map(move |number| Row {
+        number,
+        text: text(number),
+        share: (!number.is_multiple_of(3)).then_some(number as f64 / 7.0),
+    })
+}
+
+fn as_json(start: u64, end: u64, sink: &mut Sink) -> serde_json::Result<()> {
+    for row in rows(start, end) {
+        serde_json::to_writer(&mut *sink, &row)?;
+        sink.push_str("\n");
+    }
+    Ok(())
+}
+
+fn as_csv(start: u64, end: u64, sink: &mut Sink) -> csv::Result<()> {
+    let mut writer = csv::WriterBuilder::new().has_headers(start == 0).from_writer(sink);
+    rows(start, end).try_for_each(|row| writer.serialize(row))?;
+    Ok(writer.flush()?)
+}
+
+/// Half of a row, of which nothing but an error comes.
+fn as_uneven_csv(_: u64, _: u64, sink: &mut Sink) -> csv::Result<()> {
+    let mut writer = csv::Writer::from_writer(sink);
+    writer.write_record(["a", "b"])?;
+    writer.write_record(["only one"])?;
+    Ok(writer.flush()?)
+}
+
+/// A writer of another crate takes a sink as it takes a file.
+#[test]
+fn writers_of_other_crates_write_into_a_sink() {
+    let _watch = watchdog();
+    for pool in [pool(2), busy_pool()] {
+        for ends in [&[0, 1][..], &[0, 10, 10, 20], &[0, 40_000, 40_003]] {
+            let expected: Vec<Row> = rows(0, *ends.last().unwrap()).collect();
+            let pairs = || ends.windows(2).map(|pair| (pair[0], pair[1]));
+            let task = pool.task_or_inline::<String>();
+            task.run_all_into(as_json, pairs());
+            let text = task.get().unwrap().concat();
+            let read: Vec<Row> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert!(read == expected, "JSON of {ends:?}");
+            let (task, mut text) = (pool.task_or_inline::<Vec<u8>>(), Vec::new());
+            task.run_all_into(as_csv, pairs());
+            task.write_to(&mut text).unwrap();
+            let read: Vec<Row> = csv::Reader::from_reader(&text[..]).into_deserialize().map(Result::unwrap).collect();
+            assert!(read == expected, "CSV of {ends:?}");
+        }
+        let task = pool.task_or_inline::<String>();
+        task.run_into(as_uneven_csv, 0, 0);
+        let error = task.get().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Failed);
+        assert!(error.to_string().contains("found record with 1 fields"), "{error}");
+    }
+}
+
+/// Without a bound nothing is held back: what was written lies in this process.
+#[test]
+fn without_a_reader_or_a_bound_all_is_written() {
+    let _watch = watchdog();
+    for workers in [1, 2] {
+        let pool = pool(workers);
+        let task = pool.task_or_inline::<Vec<u8>>();
+        (0..3).for_each(|piece| task.run_into(write_some, piece, (4 * MIB, 60_000)));
+        wait_for("all have ended", || task.completed() == 3);
+        assert!(task.get().unwrap().into_iter().eq((0..3).map(|piece| expected(piece, 4 * MIB))));
+        assert_well(pool);
+    }
+}
+
 /// The only worker is busy with a piece that is held back, because nobody reads its task: a piece of another task waited for ever.
 #[test]
 fn a_task_that_nobody_reads_does_not_keep_workers_from_others() {

@@ -93,6 +93,28 @@ fn what_was_taken_before_is_left_out() {
         rest.sort_unstable();
         assert_eq!(rest, (1..10).collect::<Vec<u64>>());
     }
+    // As bytes: what is left, in order.
+    for calls in ["n", "c", "nc", "cn", "nnnnn", "cncnc"] {
+        for pool in [&pool, &busy_pool()] {
+            let mut of = pool.task_or_inline::<String>();
+            of.call_all(|number: u64| format!("{number},"), 0..10);
+            let mut left: Vec<u64> = (0..10).collect();
+            for call in calls.chars() {
+                let place = match call {
+                    'n' => of.next().map(|result| result.map(|_| 0)).unwrap().unwrap(),
+                    _ => {
+                        let (number, result) = of.next_completed().unwrap();
+                        assert_eq!(result.unwrap(), format!("{number},"));
+                        left.iter().position(|&it| it == number as u64).expect("each comes once")
+                    }
+                };
+                left.remove(place);
+            }
+            let bytes: Vec<Vec<u8>> = block_on(of.stream_bytes().map(Result::unwrap).collect());
+            let expected: String = left.iter().map(|number| format!("{number},")).collect();
+            assert_eq!(String::from_utf8(bytes.concat()).unwrap(), expected, "{calls}");
+        }
+    }
     assert_well(pool);
 }
 
@@ -161,6 +183,84 @@ fn a_stream_of_bytes_ends_after_its_first_error() {
             assert_eq!(items[0].as_ref().unwrap_err().kind(), ErrorKind::Encode, "{what}");
         }
     }
+}
+
+#[test]
+fn streams_move_between_threads() {
+    fn is_send_and_static<T: Send + Unpin + 'static>(_: T) {}
+    let of = || busy_pool().task_or_inline::<Vec<u8>>();
+    is_send_and_static(of().stream());
+    is_send_and_static(of().stream_completed());
+    is_send_and_static(of().stream_bytes());
+}
+
+/// Dropped before and after their first results, while a piece hangs.
+#[test]
+fn a_stream_that_is_dropped_kills_what_runs() {
+    let _watch = watchdog();
+    let pool = pool(2);
+    type End = fn(Task<u64>, bool);
+    let ends: [(&str, End); 3] = [
+        ("stream", |task, reads| {
+            let mut stream = task.stream();
+            assert!(!reads || block_on(stream.next()).unwrap().is_ok());
+        }),
+        ("stream_completed", |task, reads| {
+            let mut stream = task.stream_completed();
+            assert!(!reads || block_on(stream.next()).unwrap().1.is_ok());
+        }),
+        ("stream_bytes", |task, _| drop(task.stream_bytes())),
+    ];
+    let hang = |marks: String, door: String| {
+        mark(&marks, u64::from(std::process::id()));
+        wait_at(&door);
+        1
+    };
+    for (name, end) in ends {
+        for reads in [false, true] {
+            let (door, marks) = (Door::closed(), Marks::new());
+            let of = task::<u64>(&pool).kill_on_drop(true);
+            of.run(add, 1, 2);
+            of.run(hang, marks.path(), door.path());
+            marks.wait_for(1);
+            let worker = support::Process::find(marks.numbers()[0] as u32).unwrap();
+            end(of, reads);
+            support::wait_for(&format!("the worker is gone: {name}"), || !worker.is_running());
+        }
+    }
+    assert_well(pool);
+}
+
+#[test]
+fn a_deadline_ends_a_stream() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let hang = |marks: String, door: String| {
+        mark(&marks, 1);
+        wait_at(&door);
+        "late".to_string()
+    };
+    type Way = fn(Task<String>) -> Vec<Result<String, multicore::Error>>;
+    let ways: [(&str, Way); 3] = [
+        ("stream", |task| block_on(task.stream().collect())),
+        ("stream_completed", |task| block_on(task.stream_completed().map(|(_, result)| result).collect())),
+        ("stream_bytes", |task| {
+            block_on(task.stream_bytes().map(|item| item.map(|it| String::from_utf8(it).unwrap())).collect())
+        }),
+    ];
+    for (name, collect) in ways {
+        let (door, marks) = (Door::closed(), Marks::new());
+        let of = task::<String>(&pool);
+        of.call(|(): ()| "first".to_string(), ());
+        of.run(hang, marks.path(), door.path());
+        marks.wait_for(1);
+        support::wait_for("the first is done", || of.completed() == 1);
+        let results = collect(of.deadline(std::time::Instant::now() + Duration::from_millis(20)));
+        assert_eq!((results.len(), results[0].as_deref().unwrap()), (2, "first"), "{name}");
+        let error = results[1].as_ref().unwrap_err();
+        assert_eq!((error.kind(), error.piece()), (ErrorKind::TimedOut, Some(1)), "{name}");
+    }
+    assert_well(pool);
 }
 
 /// A client that goes away: the body is dropped in the middle of a piece.

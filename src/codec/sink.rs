@@ -93,7 +93,18 @@ pub(crate) mod sealed {
 ///
 /// Writing fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) beyond the pool's
 /// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and the piece then ends in [`Encode`](crate::ErrorKind::Encode), whatever its
-/// function returns. Without a pool the limit of the pool that the task was asked of holds. The only other error is that of `write!` for a value whose own `Display` fails.
+/// function returns. Without workers the limit of the pool holds that the task was asked of. The only other error is that of `write!` for
+/// a value whose own `Display` fails.
+///
+/// It stays on the thread of its piece:
+///
+/// ```compile_fail
+/// fn write(_: u32, _: u32, sink: &mut multicore::Sink) {
+///     std::thread::scope(|scope| {
+///         scope.spawn(|| sink.push_str("from another thread"));
+///     });
+/// }
+/// ```
 pub struct Sink {
     target: Target,
     /// The bytes that lie before the window.

@@ -497,9 +497,19 @@ pub(crate) fn map_sealed(file: impl AsFd, bytes: usize) -> io::Result<memmap2::M
     let mut options = memmap2::MmapOptions::new();
     options.len(bytes);
     // SAFETY: the caller's file is sealed (`sys/sealed.rs`), so what is mapped stays as it is.
-    match unsafe { options.map(&file.as_fd()) } {
+    let shared = unsafe { options.map(&file.as_fd()) };
+    or_private(shared, file, &options)
+}
+
+/// The shared mapping of a sealed file, or a private one where that was refused.
+pub(super) fn or_private(
+    shared: io::Result<memmap2::Mmap>,
+    file: impl AsFd,
+    options: &memmap2::MmapOptions,
+) -> io::Result<memmap2::Mmap> {
+    match shared {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            // SAFETY: as above.
+            // SAFETY: as in `map_sealed`.
             unsafe { options.map_copy_read_only(&file.as_fd()) }
         }
         other => other,

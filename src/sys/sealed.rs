@@ -144,4 +144,31 @@ mod tests {
             assert!(told.to_string().contains("F_ADD_SEALS"), "{told}");
         }
     }
+
+    /// A mapping's line of /proc/self/smaps with this name, in KiB.
+    fn smaps_kib(start: NonNull<u8>, name: &str) -> u64 {
+        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let first = format!("{:x}-", start.as_ptr() as usize);
+        let lines = text.lines().skip_while(|line| !line.starts_with(&first));
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
+        values.next().expect("the mapping is there").trim_start_matches(':').trim().parse().unwrap()
+    }
+
+    /// As kernels before 6.7 refuse a shared mapping.
+    #[test]
+    fn where_a_shared_mapping_is_refused_a_private_one_has_the_files_pages() {
+        let bytes: Vec<u8> = (0..300_000).map(|place| (place % 251) as u8).collect();
+        let sealed = Sealed::of_bytes(&bytes).unwrap();
+        let mut options = memmap2::MmapOptions::new();
+        options.len(bytes.len());
+        let map = |errno: Errno| raw::or_private(Err(errno.into()), sealed.file().unwrap(), &options);
+        let private = map(Errno::PERM).unwrap();
+        assert!(private[..] == bytes, "the same bytes");
+        let start = NonNull::from(&private[..]).cast();
+        assert!(smaps_kib(start, "Rss") >= 290, "its pages are there");
+        assert_eq!(smaps_kib(start, "Anonymous"), 0, "and none of them is a copy");
+        for errno in [Errno::NOMEM, Errno::ACCESS, Errno::INVAL] {
+            assert_eq!(map(errno).unwrap_err().raw_os_error(), Some(errno.raw_os_error()), "{errno:?}");
+        }
+    }
 }

@@ -295,6 +295,50 @@ fn an_error_that_is_tried_again_is_not_recorded() {
     }
 }
 
+/// Marks that it has begun, and waits at the door.
+fn behind_a_door((marks, door): (String, String), number: u64) -> u64 {
+    mark(&marks, number);
+    support::wait_at(&door);
+    number
+}
+
+/// The deadline is no outcome of a piece: a later run runs it, even where failures are given again.
+#[test]
+fn what_a_deadline_has_ended_runs_again() {
+    let _watch = watchdog();
+    for resumes_failed in [true, false] {
+        let (pool, place, door, open) =
+            (support::pool(1), Place::new(), support::Door::closed(), support::Door::closed());
+        open.open();
+        let run = |deadline: Option<Duration>| {
+            let task = journalled::<u64>(&pool, Journal::at(place.journal()).resume_failed(resumes_failed));
+            (0..3).for_each(|number| {
+                let door = if number == 1 { door.path() } else { open.path() };
+                task.run(behind_a_door, (place.marks.path(), door), number);
+            });
+            let count = task.resumed();
+            let Some(left) = deadline else { return (count, each(task)) };
+            support::wait_for("the second one hangs", || task.completed() == 1 && place.marks.count() == 2);
+            (count, each(task.deadline(std::time::Instant::now() + left)))
+        };
+        let late = Err(ErrorKind::TimedOut);
+        assert_eq!(run(Some(Duration::from_millis(20))), (0, vec![Ok(0), late, late]));
+        assert_eq!(place.ran(), [0, 1]);
+        door.open();
+        assert_eq!(run(None), (1, vec![Ok(0), Ok(1), Ok(2)]), "{resumes_failed}");
+        assert_eq!(place.ran(), [1, 2]);
+    }
+    // Without a pool.
+    let (pool, place) = (support::busy_pool(), Place::new());
+    let journal = || Journal::at(place.journal()).resume_failed(false);
+    let task = journalled::<u64>(&pool, journal()).deadline(std::time::Instant::now());
+    (0..3).for_each(|number| task.try_run(piece, place.marks.path(), number));
+    assert_eq!(each(task), [Err(ErrorKind::TimedOut); 3]);
+    let task = place.task(&pool, journal(), 0..3);
+    assert_eq!((task.resumed(), each(task)), (0, vec![Ok(0), Ok(2), Ok(4)]));
+    assert_eq!(place.ran(), [0, 1, 2]);
+}
+
 /// A crash is told by what happened.
 #[test]
 fn a_lost_worker_is_recorded_with_its_cause() {

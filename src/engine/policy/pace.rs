@@ -111,6 +111,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn two_look_aheads_of_all_workers_are_fed() {
+        for (cost_ns, workers, expected) in [
+            (MIN_COST_NS, 2, 15_000),
+            (10_000, 1, 60),
+            (MAX_COST_NS, 3, 12),
+            // Pieces that take long: each worker has one, and another one when that has ended.
+            (400_000, 3, 6),
+            (u32::MAX, 3, 6),
+            // No more than are of use.
+            (MIN_COST_NS, 8, 60_000),
+            (MIN_COST_NS, 9, MAX_FED),
+            (1, 128, MAX_FED),
+            (0, 1, MAX_FED),
+            (u32::MAX, 100_000, MAX_FED),
+            (MAX_COST_NS, 0, 1),
+        ] {
+            assert_eq!(fed(cost_ns, workers), expected, "{workers} workers, {cost_ns} ns");
+        }
+    }
+
+    #[test]
     fn a_slower_pace_is_believed_at_once_and_a_quicker_one_by_halves() {
         for (cost_ns, measured_ns, expected) in [
             (MAX_COST_NS, 1_000_000, MAX_COST_NS),
