@@ -328,15 +328,17 @@ fn what_a_deadline_has_ended_runs_again() {
         assert_eq!(run(None), (1, vec![Ok(0), Ok(1), Ok(2)]), "{resumes_failed}");
         assert_eq!(place.ran(), [1, 2]);
     }
-    // Without a pool.
-    let (pool, place) = (support::busy_pool(), Place::new());
-    let journal = || Journal::at(place.journal()).resume_failed(false);
-    let task = journalled::<u64>(&pool, journal()).deadline(std::time::Instant::now());
-    (0..3).for_each(|number| task.try_run(piece, place.marks.path(), number));
-    assert_eq!(each(task), [Err(ErrorKind::TimedOut); 3]);
-    let task = place.task(&pool, journal(), 0..3);
-    assert_eq!((task.resumed(), each(task)), (0, vec![Ok(0), Ok(2), Ok(4)]));
-    assert_eq!(place.ran(), [0, 1, 2]);
+    // What never began.
+    for pool in pools() {
+        let place = Place::new();
+        let journal = || Journal::at(place.journal()).resume_failed(false);
+        let task = journalled::<u64>(&pool, journal()).deadline(std::time::Instant::now());
+        (0..3).for_each(|number| task.try_run(piece, place.marks.path(), number));
+        assert_eq!(each(task), [Err(ErrorKind::TimedOut); 3]);
+        let task = place.task(&pool, journal(), 0..3);
+        assert_eq!((task.resumed(), each(task)), (0, vec![Ok(0), Ok(2), Ok(4)]));
+        assert_eq!(place.ran(), [0, 1, 2]);
+    }
 }
 
 /// A crash is told by what happened.

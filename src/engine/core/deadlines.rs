@@ -36,6 +36,23 @@ impl Core {
         }
     }
 
+    /// A piece is to be added: ends its task if the deadline has passed, which the supervisor may find out later on a busy machine.
+    /// It then does the rest: the task stays listed.
+    #[inline(always)]
+    pub(super) fn end_if_late(&mut self, key: TaskKey) {
+        if !self.deadlines.0.is_empty() {
+            self.look_at_deadline(key);
+        }
+    }
+
+    #[cold]
+    fn look_at_deadline(&mut self, key: TaskKey) {
+        let Some(task) = self.work.tasks.get(key).filter(|task| !task.is_cancelled()) else { return };
+        if task.settings().deadline_ns.is_some_and(|due_ns| due_ns <= clock::now_ns()) {
+            let _ = self.end_task(key, &Reason::past_deadline());
+        }
+    }
+
     /// Ends tasks of which the deadline has passed: all of it that has no outcome fails. Gives those of which workers may hold pieces:
     /// [`stop_task`](Self::stop_task) follows, and kills what runs.
     #[must_use]

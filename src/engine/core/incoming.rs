@@ -20,6 +20,7 @@ impl Core {
     /// Adds a piece, and gives out what can be given.
     #[inline]
     pub(crate) fn add_piece(&mut self, key: TaskKey, site: Site, arguments: Handed<'_>) {
+        self.end_if_late(key);
         let bytes = arguments.as_slice();
         if self.fill_lane(key, &site, bytes, 0, &[bytes.len()], self.lane.is_last_of_batch()) == 1 {
             if self.lane.tiny_added(1) != Added::Nothing {
@@ -41,6 +42,7 @@ impl Core {
         (arguments, tables): (Vec<u8>, Tables),
         holder: &Arc<dyn Holder>,
     ) {
+        self.end_if_late(key);
         let Some(task) = self.work.tasks.get_mut(key) else { return self.work.trash.add_rest(tables) };
         let number = task.len();
         if !task.shares_already(&tables) {
@@ -74,6 +76,7 @@ impl Core {
 
     /// Adds pieces of one site whose arguments lie one behind the other, from `start` on, and end at `ends`.
     pub(crate) fn add_pieces(&mut self, key: TaskKey, site: Site, arguments: &[u8], mut start: usize, ends: &[usize]) {
+        self.end_if_late(key);
         let direct = self.fill_lane(key, &site, arguments, start, ends, true);
         if direct > 0 {
             start = ends[direct - 1];
