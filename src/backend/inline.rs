@@ -352,7 +352,7 @@ impl Attempts<'_> {
     fn run_once(&self, mut arguments: Vec<u8>, result: &mut Vec<u8>, start: Instant) -> Result<Reply, Failed> {
         result.clear();
         let limit = self.max_result_bytes.map(|most| Limit { most, is_exceeded: Rc::default() });
-        let is_exceeded = limit.as_ref().map(|limit| Rc::clone(&limit.is_exceeded));
+        let limit = limit.as_ref();
         let answer = panic::catch_unwind(AssertUnwindSafe(|| {
             self.call.run(self.format, &mut arguments, &mut Place { limit, ..Place::of_buffer(result) })
         }));
@@ -368,12 +368,10 @@ impl Attempts<'_> {
             Err(payload) => {
                 let text = panic_text(&*payload).to_string();
                 drop_payload(payload);
-                match self.max_result_bytes {
+                match limit.filter(|limit| limit.is_exceeded.get()) {
                     // An `unwrap` of the sink's error.
-                    Some(most) if is_exceeded.is_some_and(|it| it.get()) => {
-                        Err((ErrorKind::Encode, Fault::TooLong { most }.to_string()))
-                    }
-                    _ => Err((ErrorKind::Panicked, text)),
+                    Some(Limit { most, .. }) => Err((ErrorKind::Encode, Fault::TooLong { most: *most }.to_string())),
+                    None => Err((ErrorKind::Panicked, text)),
                 }
             }
         }

@@ -186,7 +186,7 @@ pub(crate) struct Place<'a> {
     /// The last window of a result that was written to the outlet.
     pub(crate) last: Option<Window>,
     /// For what is written without an outlet.
-    pub(crate) limit: Option<Limit>,
+    pub(crate) limit: Option<&'a Limit>,
 }
 
 impl<'a> Place<'a> {
@@ -203,7 +203,7 @@ impl Sink {
             None => {
                 let mut buffer = std::mem::take(place.buffer);
                 buffer.clear();
-                Target::Heap { buffer, limit: place.limit.clone() }
+                Target::Heap { buffer, limit: place.limit.cloned() }
             }
         };
         Sink { target, before: 0, is_too_long: false }

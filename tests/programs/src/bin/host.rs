@@ -11,6 +11,7 @@ use std::os::fd::FromRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
@@ -234,8 +235,13 @@ fn closed() {
     let pool = Pool::builder().workers(2).build().expect("a pool can run here");
     let task = own_task(&pool);
     // SAFETY: queries.
-    let taken: Vec<c_int> = (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).collect();
-    writeln!(answers, "task: {task}\ntaken: {taken:?}").expect("the test reads");
+    let taken = || (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).collect::<Vec<c_int>>();
+    // A file of /proc that the pool reads has such a number for a moment.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !taken().is_empty() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    writeln!(answers, "task: {task}\ntaken: {:?}", taken()).expect("the test reads");
 }
 
 /// A host that was started without standard streams. It writes its answers to descriptor 3.
