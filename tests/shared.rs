@@ -757,6 +757,7 @@ fn a_piece_whose_table_was_closed_by_the_host_fails_and_no_other() {
     assert_eq!(closed.iter().sum::<f64>(), 500.0, "it stays mapped here");
     blocked.wait().unwrap();
     filling.wait().unwrap();
+    assert_eq!(pool.stats().pieces_failed, 2);
 }
 
 #[derive(Clone, Serialize, Deserialize)]

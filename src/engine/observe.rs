@@ -4,7 +4,7 @@
 pub(crate) struct Counts {
     /// Pieces that workers have answered.
     pub(crate) pieces_done: u64,
-    /// Pieces that began and ended in an error.
+    /// Pieces that ended in an error of their own, and not because somebody ended their task.
     pub(crate) pieces_failed: u64,
     /// Workers that died before their time.
     pub(crate) workers_lost: u64,

@@ -31,9 +31,10 @@ pub struct Stats {
     pub shared_bytes: u64,
     /// Pieces that workers have answered since the pool was made.
     pub pieces_done: u64,
-    /// Pieces that began and ended in an error since the pool was made: the function panicked or returned an error, the result could not travel,
-    /// or the worker was lost. One that is run again counts once it has failed for good. Of a [detached](crate::Task::detach) task this is
-    /// all that is told.
+    /// Pieces that have failed by themselves since the pool was made: the function panicked or returned an error, arguments or result could not be
+    /// read or sent, the worker was lost or overran, or no worker could be started. One that is run again counts once it has failed for good.
+    /// Not those that ended with their task: cancelled, dropped, past its deadline or refused. Of a [detached](crate::Task::detach) task this
+    /// is all that is told.
     pub pieces_failed: u64,
     /// Workers that died without being asked to end since the pool was made.
     pub workers_lost: u64,

@@ -319,7 +319,8 @@ impl Core {
 
     /// One step of a sweep. Gives the next.
     fn sweep_on(&mut self, sweep: &Sweep) -> Stage {
-        let Core { work, wakes, hold, delayed, seats, .. } = self;
+        let Core { work, wakes, hold, delayed, seats, counts, .. } = self;
+        let count = |failed: usize| if sweep.reason.is_failure() { failed as u64 } else { 0 };
         match sweep.stage {
             Stage::Delayed => {
                 let pieces = delayed.take_due(u64::MAX, hold.pieces_left());
@@ -327,6 +328,7 @@ impl Core {
                     return if sweep.revokes { Stage::Seats(0) } else { Stage::Tasks(0) };
                 }
                 hold.spend_pieces(pieces.len());
+                counts.pieces_failed += count(pieces.len());
                 for (key, piece) in pieces {
                     wakes.add(work.fail_one(key, piece, &sweep.reason));
                 }
@@ -351,6 +353,7 @@ impl Core {
                 } else {
                     let failed = task.fail_waiting(&sweep.reason, hold.pieces_left(), wakes, &mut work.trash);
                     hold.spend_pieces(failed);
+                    counts.pieces_failed += count(failed);
                     work.queue.changed(before, task.queued());
                     if task.waits() {
                         return Stage::Tasks(slot);

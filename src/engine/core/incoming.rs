@@ -69,7 +69,9 @@ impl Core {
             let Some(task) = self.work.tasks.get_mut(key) else { continue };
             let message = "never began: this program has closed the descriptor of something that it shares";
             let error = Error::new(ErrorKind::System, message).with_piece(task.label(piece.number), 0);
+            let failures = task.failures();
             self.wakes.add(task.settle_failed(piece.number, error));
+            self.counts.pieces_failed += (task.failures() - failures) as u64;
             task.drop_released(&mut self.work.trash);
         }
     }

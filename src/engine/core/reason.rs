@@ -51,6 +51,11 @@ impl Reason {
         Arc::new(Reason { kind: error.kind(), cause: error.cause(), message, is_of_task: false })
     }
 
+    /// True if its pieces have failed by themselves: nobody has ended them.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.kind == ErrorKind::System
+    }
+
     /// The error of one piece, of which this many starts were lost.
     pub(crate) fn error(&self, label: PieceLabel, attempts: u32) -> Error {
         let attempts = if self.is_of_task { 0 } else { attempts };

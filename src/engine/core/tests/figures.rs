@@ -3,6 +3,7 @@
 
 use super::ends::held;
 use super::*;
+use crate::engine::core::reason::Reason;
 use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::record::{OF_HEAP, SAMPLE, SAMPLED, Sample};
 
@@ -88,4 +89,22 @@ fn a_sample_hides_no_room() {
     assert!(core.attend(Observer::CallerParks, true));
     pool.shared.release(core);
     assert_eq!(held(&pool), [1]);
+}
+
+#[test]
+fn pieces_have_failed_where_no_worker_can_be_started_and_not_where_their_pool_is_shut_down() {
+    for (reason, counts) in [(Reason::new(ErrorKind::System, "no worker"), true), (Reason::shut_down(), false)] {
+        let mut pool = PlayedPool::new(1);
+        let task = pool.task::<u64>();
+        (0..10).for_each(|number| task.run(add, number, 0));
+        let mut core = pool.shared.lock();
+        core.fail_all_waiting(reason);
+        while core.sweep() {}
+        let waited = 10 - core.seats.worker(0).unwrap().link.in_flight() as u64;
+        assert!(waited > 0);
+        assert_eq!(core.counts.pieces_failed, if counts { waited } else { 0 });
+        pool.shared.release(core);
+        assert_eq!(pool.work(10), 10 - waited as usize);
+        assert_eq!(task.get_each().iter().filter(|outcome| outcome.is_err()).count() as u64, waited);
+    }
 }
