@@ -77,6 +77,15 @@ fn as_a_child() {
             assert_eq!(task.get().unwrap(), [3]);
             assert!(std::ptr::eq(Pool::global().unwrap(), Pool::global().unwrap()));
         }
+        Ok("global limit") => {
+            Pool::builder().workers(1).max_load_average(0.0).max_result_bytes(10).build_global().unwrap();
+            let task = Task::<String>::new_or_inline();
+            task.call_all(|length: usize| "x".repeat(length), [10, 11]);
+            say(format!(
+                "{:?}",
+                task.get_each().into_iter().map(|it| it.map_err(|it| it.kind()).map(|it| it.len())).collect::<Vec<_>>()
+            ));
+        }
         Ok("global late") => {
             drop(Task::<u64>::new().unwrap());
             say(format!("{:?}", Pool::builder().build_global().unwrap_err().kind()));
@@ -153,6 +162,11 @@ fn the_global_pool_is_built_once_and_before_its_first_use() {
     assert_eq!(child("global late", &[]), ["Config"]);
     assert_eq!(child("global after failure", &[]), ["Config", "2"]);
     assert_eq!(format!("{:?}", ErrorKind::Config), "Config");
+}
+
+#[test]
+fn the_limit_of_results_holds_where_the_global_pool_is_busy() {
+    assert_eq!(child("global limit", &[]), ["[Ok(10), Err(Encode)]"]);
 }
 
 #[test]

@@ -93,8 +93,8 @@ pub(crate) mod sealed {
 ///
 /// Writing fails with [`FileTooLarge`](io::ErrorKind::FileTooLarge) beyond the pool's
 /// [`max_result_bytes`](crate::PoolBuilder::max_result_bytes), and the piece then ends in [`Encode`](crate::ErrorKind::Encode), whatever its
-/// function returns. Without workers the limit of the pool holds that the task was asked of. The only other error is that of `write!` for
-/// a value whose own `Display` fails.
+/// function returns. Without workers that limit holds where it was set. The only other error is that of `write!` for a value whose own
+/// `Display` fails.
 ///
 /// It stays on the thread of its piece:
 ///
@@ -288,7 +288,7 @@ impl Sink {
                 buffer.extend_from_slice(bytes);
                 return Ok(());
             }
-            // Beside it, what is inlined here would be twice as slow in a worker.
+            // `append_on` looks at it: here it made each write of a worker take twice as long.
             Target::Heap { limit: Some(_), .. } => {}
         }
         self.append_on(bytes)

@@ -12,7 +12,8 @@ use crate::sys::spin::Spin;
 use std::task::Waker;
 
 impl Shared {
-    /// What `ready` gives, at once, or after a while where a core is left for this caller. Else the waker is kept, and woken once `ready` may give something.
+    /// What `ready` gives, at once, or after a while where a core is left for this caller. Else the waker is kept, and woken once `ready` may
+    /// give something.
     pub(super) fn poll<T>(
         &self,
         key: TaskKey,

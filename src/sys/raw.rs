@@ -501,7 +501,7 @@ pub(crate) fn map_sealed(file: impl AsFd, bytes: usize) -> io::Result<memmap2::M
     or_private(shared, file, &options)
 }
 
-/// The shared mapping of a sealed file, or a private one where that was refused.
+/// The shared mapping of a file, or a private one where that was refused. The caller's file is sealed, as for [`map_sealed`].
 pub(super) fn or_private(
     shared: io::Result<memmap2::Mmap>,
     file: impl AsFd,

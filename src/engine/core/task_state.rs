@@ -86,8 +86,9 @@ pub(crate) enum Want {
 pub(crate) enum Urgency {
     /// Whatever comes.
     Each,
-    /// A worker that runs low, as under `Last`; from [`EACH_AFTER_NS`](crate::engine::policy::pace::EACH_AFTER_NS) on whatever comes: it wants the
-    /// next outcome, and one of the pieces may be slow after all.
+    /// Where the workers need all cores a worker that runs low, as under `Last`, and from
+    /// [`EACH_AFTER_NS`](crate::engine::policy::pace::EACH_AFTER_NS) on whatever comes, since one of the pieces may be slow after all. Elsewhere
+    /// whatever comes.
     Soon,
     /// A worker that runs low, and the last piece.
     Last,

@@ -8,7 +8,7 @@
 /// Looks that may find nothing in a row.
 const MISSES: u32 = 4;
 
-/// After that, one in this number is tried: about 40 us of 64 awaited pieces.
+/// After that, one of this number is made, which takes about 40 us.
 const TRIED: u32 = 64;
 
 /// How the last ones went.

@@ -188,3 +188,28 @@ fn what_a_wrapper_holds_for_its_reader_lets_no_more_pieces_begin() {
     late.tell_reader(key, Reader { unread_bytes: 80, is_awaited: false, turn: 1 });
     assert_eq!(work(30), 30, "more than the worker held by then");
 }
+
+/// Nobody plays the supervisor here, which ends a task at its deadline: on a busy machine it comes late.
+#[test]
+fn what_is_handed_out_after_the_deadline_never_begins_however_it_comes() {
+    let mut pool = PlayedPool::new(1);
+    let first = |(table, number): (crate::Shared<[u64]>, u64), _: u64| table[0] + number;
+    let table = crate::Shared::from_slice(&[7_u64]).unwrap();
+    type Add = fn(&Task<u64>, &crate::Shared<[u64]>, fn((crate::Shared<[u64]>, u64), u64) -> u64);
+    let ways: [Add; 3] = [
+        |task, _, _| task.run(add, 1, 2),
+        |task, _, _| task.run_all(add, [(1, 2)]),
+        |task, table, first| task.run(first, (table.clone(), 1), 2),
+    ];
+    for (way, hand_out) in ways.into_iter().enumerate() {
+        let deadline = Instant::now() + Duration::from_millis(1);
+        let task = pool.task::<u64>().deadline(deadline);
+        while Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        hand_out(&task, &table, first);
+        assert_eq!((task.completed(), pool.work(1)), (1, 0), "{way}");
+        let errors: Vec<_> = task.get_each().into_iter().map(|outcome| outcome.unwrap_err().kind()).collect();
+        assert_eq!(errors, [ErrorKind::TimedOut], "{way}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::ends::{claims, held, keyed_task};
 use super::*;
+use crate::backend::waking::KeptWaker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,15 @@ fn begin(pool: &mut PlayedPool) {
 /// Whom the worker would wake by its next reply.
 fn told(pool: &PlayedPool) -> Option<Listening> {
     Listener::new().after_reply(pool.workers[0].pair.interest(), false)
+}
+
+/// Waits until the worker is asked to wake the caller by its next reply.
+fn wait_until_asked(pool: &PlayedPool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while told(pool) != Some(Listening::Caller) {
+        assert!(Instant::now() < deadline, "nobody asks for the next reply");
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -67,11 +77,7 @@ fn a_caller_that_wants_the_next_outcome_is_woken_for_each_after_a_while() {
         let next = shared.take_in_order(key, 1, ReadOrder::Next, Until::Outcome);
         next.is_some()
     });
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while told(&pool) != Some(Listening::Caller) {
-        assert!(Instant::now() < deadline, "nobody asks for the next reply");
-        thread::yield_now();
-    }
+    wait_until_asked(&pool);
     assert_eq!(held(&pool), [100]);
     task.canceller().cancel();
     assert!(caller.join().unwrap());
@@ -107,19 +113,34 @@ fn what_others_hand_out_meanwhile_puts_a_caller_off_no_longer() {
     begin(&mut pool);
     let shared = Arc::clone(&pool.shared);
     let caller = thread::spawn(move || shared.take_in_order(key, 1, ReadOrder::Next, Until::Outcome).is_some());
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while told(&pool) != Some(Listening::Caller) {
-        assert!(Instant::now() < deadline, "nobody asks for the next reply");
-        thread::yield_now();
-    }
+    wait_until_asked(&pool);
     let (other_key, other) = keyed_task(&pool);
     (0..16).for_each(|_| pool.shared.lock().task(other_key).unwrap().learn_cost(6_000));
     other.run_all(add, (0..25).map(|number| (number, 0)));
     assert_eq!(held(&pool), [28]);
-    while told(&pool) != Some(Listening::Caller) {
-        assert!(Instant::now() < deadline, "nobody asks for the next reply");
-        thread::yield_now();
-    }
+    wait_until_asked(&pool);
     task.canceller().cancel();
     assert!(caller.join().unwrap());
+}
+
+/// A future beside the one caller that waits: while the supervisor guards the two, the caller is woken for each piece, and must not sleep as if
+/// it were not.
+#[test]
+fn a_future_that_wants_its_next_outcome_makes_the_caller_beside_it_impatient() {
+    for (wanted, is_eager) in [(Want::InOrder(0), false), (Want::Any, true)] {
+        let (pool, _, _task) = at_work(1, 2_000, 100);
+        let (other, task) = keyed_task(&pool);
+        task.run(add, 1, 2);
+        let mut core = pool.shared.lock();
+        let leader = core.waiters.enter(Waiter::new(Arc::default(), Want::InOrder(1)));
+        core.register(other, wanted, KeptWaker::of(std::task::Waker::noop()));
+        let _ = core.guard_again(true, true);
+        core.attend(Observer::CallerParks, true);
+        assert_eq!(told(&pool), is_eager.then_some(Listening::Caller), "{wanted:?}");
+        assert_eq!(core.waits_long(), !is_eager, "{wanted:?}");
+        assert!(core.waiters.leave(leader).is_none());
+        assert_eq!(core.will_wait_long(Want::InOrder(1)), !is_eager, "{wanted:?}");
+        core.unregister(other);
+        pool.shared.release(core);
+    }
 }
