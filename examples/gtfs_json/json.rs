@@ -4,6 +4,7 @@
 pub trait Text {
     fn push_str(&mut self, text: &str);
 
+    #[inline]
     fn push(&mut self, character: char) {
         self.push_str(character.encode_utf8(&mut [0; 4]));
     }

@@ -9,7 +9,6 @@
 
 use crate::codec::value::Value;
 use crate::protocol::copy;
-use crate::protocol::sync::AtomicU64;
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
@@ -106,50 +105,22 @@ pub(crate) mod sealed {
 /// }
 /// ```
 pub struct Sink {
-    target: Target,
+    /// Of a ring; with a buffer nothing fits into it.
+    window: Window,
     /// The bytes that lie before the window.
     before: u64,
     is_too_long: bool,
+    target: Target,
 }
 
+/// Where it goes on when the window is full.
 enum Target {
-    Ring { window: Window, outlet: Rc<dyn Outlet> },
+    Ring(Rc<dyn Outlet>),
     Heap { buffer: Vec<u8>, limit: Option<Limit> },
 }
 
-/// A part of a ring that a sink writes into.
-pub(crate) struct Window {
-    words: &'static [AtomicU64],
-    used: usize,
-    most: usize,
-}
-
-impl Window {
-    /// Nothing fits into it.
-    pub(crate) const NONE: Window = Window { words: &[], used: 0, most: 0 };
-
-    /// An empty window for up to `most` bytes.
-    pub(crate) fn new(words: &'static [AtomicU64], most: usize) -> Self {
-        debug_assert!(most <= size_of_val(words));
-        Window { words, used: 0, most }
-    }
-
-    /// The bytes that were written into it.
-    pub(crate) fn used(&self) -> usize {
-        self.used
-    }
-
-    /// Writes all of it, or, if it does not fit, nothing. False then.
-    #[inline]
-    fn append(&mut self, bytes: &[u8]) -> bool {
-        if bytes.len() > self.most - self.used {
-            return false;
-        }
-        copy::write_at(self.words, self.used, bytes);
-        self.used += bytes.len();
-        true
-    }
-}
+/// A part of a worker's ring that a sink writes into.
+pub(crate) type Window = copy::Window<'static>;
 
 /// How long a result may be that is written into a buffer.
 #[derive(Debug, Clone)]
@@ -199,14 +170,14 @@ impl<'a> Place<'a> {
 impl Sink {
     pub(crate) fn new(place: &mut Place<'_>) -> Self {
         let target = match place.outlet {
-            Some(outlet) => Target::Ring { window: Window::NONE, outlet: Rc::clone(outlet) },
+            Some(outlet) => Target::Ring(Rc::clone(outlet)),
             None => {
                 let mut buffer = std::mem::take(place.buffer);
                 buffer.clear();
                 Target::Heap { buffer, limit: place.limit.cloned() }
             }
         };
-        Sink { target, before: 0, is_too_long: false }
+        Sink { window: Window::NONE, before: 0, is_too_long: false, target }
     }
 
     /// The function has returned: all that it wrote is the result.
@@ -215,7 +186,7 @@ impl Sink {
             return Err(TooLong { most: self.written() });
         }
         match self.target {
-            Target::Ring { window, .. } => place.last = Some(window),
+            Target::Ring(_) => place.last = Some(self.window),
             Target::Heap { buffer, .. } => *place.buffer = buffer,
         }
         Ok(())
@@ -269,29 +240,16 @@ impl Sink {
     /// ```
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.before
-            + match &self.target {
-                Target::Ring { window, .. } => window.used as u64,
-                Target::Heap { buffer, .. } => buffer.len() as u64,
-            }
+        let last = match &self.target {
+            Target::Ring(_) => self.window.used(),
+            Target::Heap { buffer, .. } => buffer.len(),
+        };
+        self.before + last as u64
     }
 
     #[inline]
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.target {
-            Target::Ring { window, .. } => {
-                if window.append(bytes) {
-                    return Ok(());
-                }
-            }
-            Target::Heap { buffer, limit: None } => {
-                buffer.extend_from_slice(bytes);
-                return Ok(());
-            }
-            // `append_on` looks at it: here it made each write of a worker take twice as long.
-            Target::Heap { limit: Some(_), .. } => {}
-        }
-        self.append_on(bytes)
+        if self.window.append(bytes) { Ok(()) } else { self.append_on(bytes) }
     }
 
     /// Within the limit of a buffer.
@@ -303,14 +261,18 @@ impl Sink {
         fits
     }
 
-    /// It does not fit into the window, or there is a limit.
-    #[cold]
+    /// It does not fit into the window. All that a sink of a worker does seldom is here: each comparison more in `append` costs a
+    /// worker that writes short texts some percent.
     #[inline(never)]
     fn append_on(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let (window, outlet) = match &mut self.target {
-            Target::Ring { window, outlet } => (window, outlet),
-            Target::Heap { buffer, limit } => {
-                if limit.as_ref().is_none_or(|limit| Self::append_within(buffer, limit, bytes)) {
+        let outlet = match &mut self.target {
+            Target::Ring(outlet) => outlet,
+            Target::Heap { buffer, limit: None } => {
+                buffer.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Target::Heap { buffer, limit: Some(limit) } => {
+                if Self::append_within(buffer, limit, bytes) {
                     return Ok(());
                 }
                 self.is_too_long = true;
@@ -318,21 +280,21 @@ impl Sink {
             }
         };
         while !self.is_too_long {
-            let (fits, rest) = bytes.split_at(bytes.len().min(window.most - window.used));
-            window.append(fits);
+            let (fits, rest) = bytes.split_at(bytes.len().min(self.window.room()));
+            self.window.append(fits);
             bytes = rest;
             if bytes.is_empty() {
                 return Ok(());
             }
-            self.before += window.used as u64;
-            let filled = std::mem::replace(window, Window::NONE);
+            self.before += self.window.used() as u64;
+            let filled = std::mem::replace(&mut self.window, Window::NONE);
             let more = outlet.allows_more(self.before);
             if more == 0 {
                 self.is_too_long = true;
                 break;
             }
-            *window = outlet.exchange(filled);
-            window.most = window.most.min(usize::try_from(more).unwrap_or(usize::MAX));
+            self.window = outlet.exchange(filled);
+            self.window.limit(usize::try_from(more).unwrap_or(usize::MAX));
         }
         Err(too_long())
     }
@@ -360,9 +322,9 @@ impl io::Write for Sink {
     /// Tells the program at once what was written so far, which costs a wake-up. Without it the program is told at each half
     /// MiB, and when the piece ends.
     fn flush(&mut self) -> io::Result<()> {
-        if let Target::Ring { window, outlet } = &mut self.target {
-            self.before += window.used as u64;
-            outlet.flush(std::mem::replace(window, Window::NONE));
+        if let Target::Ring(outlet) = &self.target {
+            self.before += self.window.used() as u64;
+            outlet.flush(std::mem::replace(&mut self.window, Window::NONE));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: each word of the shared memory is read or written once, and only as an atomic or by an instruction that the
 //! compiler cannot see into. So no byte is read twice, and whatever the peer does, the result is only wrong bytes. (What a producer
-//! writes in place, [`write_at`], is written as often as it likes, and never read by it.)
+//! writes in place, into a [`Window`], is written as often as it likes, and never read by it.)
 
 #![allow(unsafe_code)]
 
@@ -46,24 +46,72 @@ fn many_into_words(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
-/// Copies `bytes` to the bytes of `words` from `offset` on, in a part of the ring that its producer has reserved: nobody else
-/// touches that before it is published.
-#[inline]
-pub(crate) fn write_at(words: &[AtomicU64], offset: usize, bytes: &[u8]) {
-    assert!(offset <= size_of_val(words) && bytes.len() <= size_of_val(words) - offset);
-    #[cfg(not(any(loom, miri)))]
-    {
-        // SAFETY: the sum lies within the slice (asserted), whose words may be written through a shared reference.
-        let target = unsafe { words.as_ptr().cast_mut().cast::<u8>().add(offset) };
-        // SAFETY: the target has room for all of it (asserted), and a private slice does not overlap with a ring. The reserved
-        // words are read by nobody before the Release (publish-record) that follows this: no other access is concurrent.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+/// A part of a ring that its producer has reserved, and fills: nobody else touches its words before they are published.
+///
+/// Invariant: `used <= most`, and `most` bytes fit into the words. So a write needs one comparison: sinks make one for
+/// each word of a text.
+pub(crate) struct Window<'ring> {
+    words: &'ring [AtomicU64],
+    used: usize,
+    most: usize,
+}
+
+impl<'ring> Window<'ring> {
+    /// Nothing fits into it.
+    pub(crate) const NONE: Self = Window { words: &[], used: 0, most: 0 };
+
+    /// An empty window for up to `most` bytes.
+    pub(crate) fn new(words: &'ring [AtomicU64], most: usize) -> Self {
+        assert!(most <= size_of_val(words));
+        Window { words, used: 0, most }
     }
-    // miri's model of weak memory has no word that is written by both kinds of stores.
-    #[cfg(any(loom, miri))]
-    for (index, &byte) in bytes.iter().enumerate() {
-        let (word, shift) = (&words[(offset + index) / 8], (offset + index) % 8 * 8);
-        word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(byte) << shift, Relaxed);
+
+    /// The bytes that were written into it.
+    #[inline]
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// The bytes that still fit.
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        self.most - self.used
+    }
+
+    /// The words that it lies in.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn words(&self) -> &'ring [AtomicU64] {
+        self.words
+    }
+
+    /// Lets no more than `most` bytes into it.
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.most = self.most.min(most).max(self.used);
+    }
+
+    /// Writes all of it, or, if it does not fit, nothing. False then.
+    #[inline]
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.room() {
+            return false;
+        }
+        #[cfg(not(any(loom, miri)))]
+        {
+            // SAFETY: `used <= most`, and `most` bytes lie in the slice (the invariant), whose words may be written through a
+            // shared reference.
+            let target = unsafe { self.words.as_ptr().cast_mut().cast::<u8>().add(self.used) };
+            // SAFETY: the target has room for all of it (compared above), and a private slice does not overlap with a ring. The
+            // reserved words are read by nobody before the Release (publish-record) that follows this: no other access is concurrent.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+        }
+        // miri's model of weak memory has no word that is written by both kinds of stores.
+        #[cfg(any(loom, miri))]
+        for (index, &byte) in bytes.iter().enumerate() {
+            let (word, shift) = (&self.words[(self.used + index) / 8], (self.used + index) % 8 * 8);
+            word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(byte) << shift, Relaxed);
+        }
+        self.used += bytes.len();
+        true
     }
 }
 

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream::{self, FuturesOrdered, Stream, StreamExt, TryStreamExt};
 use multicore::{Error, ErrorKind, Pool, Sink};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Deserialize;
 use std::fmt::Display;
 use std::io;
@@ -35,6 +36,7 @@ pub fn router(pool: Arc<Pool>) -> Router {
     Router::new()
         .route("/records", get(by_workers).head(head))
         .route("/rayon", get(by_rayon).head(head))
+        .route("/rayon-collected", get(by_rayon_collected).head(head))
         .route("/serial", get(serially).head(head))
         .route("/stats", get(stats))
         .with_state(pool)
@@ -125,6 +127,20 @@ async fn by_rayon(Query(asked): Query<Asked>) -> Result<Response, Refused> {
         })
         .collect();
     streamed(chunks.map(|chunk| chunk.unwrap_or_else(|gone| Err(io::Error::other(gone))))).await
+}
+
+/// By rayon's threads, as handlers usually use them: a parallel iterator is collected, and then the first byte is sent.
+async fn by_rayon_collected(Query(asked): Query<Asked>) -> Result<Response, Refused> {
+    let list = asked.list()?;
+    let (sender, all) = oneshot::channel();
+    rayon::spawn(move || {
+        let ranges: Vec<_> = records::ranges(list.0).collect();
+        let chunks = ranges.into_par_iter().map(|range| rendered(list, range)).collect::<io::Result<Vec<_>>>();
+        // The client may leave meanwhile.
+        let _left = sender.send(chunks);
+    });
+    let chunks = all.await.map_err(Refused::failed)?.map_err(Refused::failed)?;
+    Ok(json(stream::iter(chunks.into_iter().map(io::Result::Ok))))
 }
 
 /// By one thread, as an async program does blocking work: all of it is made before the first byte is sent.

@@ -6,12 +6,13 @@
 //! cargo run --release -p axum_server -- load --compare
 //! ```
 //!
-//! | route      | the list is made                                                                            |
-//! |------------|---------------------------------------------------------------------------------------------|
-//! | `/records` | by pieces of `multicore`, which write into the memory that server and workers share        |
-//! | `/rayon`   | by rayon's threads, and sent while they work                                                |
-//! | `/serial`  | by one thread of tokio's for blocking work                                                  |
-//! | `/stats`   | what the pool does, as JSON                                                                 |
+//! | route              | the list is made                                                                    |
+//! |--------------------|-------------------------------------------------------------------------------------|
+//! | `/records`         | by pieces of `multicore`, which write into the memory that server and workers share |
+//! | `/rayon`           | by rayon's threads, and sent while they work                                        |
+//! | `/rayon-collected` | by a parallel iterator of rayon's; all of it is made before the first byte is sent  |
+//! | `/serial`          | by one thread of tokio's for blocking work                                          |
+//! | `/stats`           | what the pool does, as JSON                                                         |
 //!
 //! What the first route has and the others lack: a client that leaves ends its work in the middle of a piece; a crash in a piece, or a worker
 //! that is killed, fails no request; one that comes while too many pieces wait is refused at once with 503; and a slow client holds up a

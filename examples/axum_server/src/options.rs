@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub const HELP: &str = "\
-Serves a list of records as JSON, made by worker processes (/records), by rayon (/rayon) or by one thread (/serial), and what the
-pool of workers does (/stats). `load` measures that.
+Serves a list of records as JSON, made by worker processes (/records), by rayon (/rayon, and /rayon-collected, which sends nothing
+before all is made) or by one thread (/serial), and what the pool of workers does (/stats). `load` measures that.
 
 Usage: axum_server [--port N] [--workers N] [--max-waiting N]
        axum_server load [OPTIONS]
@@ -24,8 +24,8 @@ Ctrl-C ends the server in order: answers that are being sent get 5 s.
 
 load starts a server of its own on a free port, and compares each answer byte by byte with the list that one thread makes:
 
-  --route NAME        records, rayon or serial; default: records
-  --compare           all three by turns, in the reverse order in each second round; gives the medians of the rounds
+  --route NAME        records, rayon, rayon-collected or serial; default: records
+  --compare           all four by turns, in the reverse order in each second round; gives the medians of the rounds
   --connections N     connections that stay open, each with one request at a time; default: 4
   --count N           records in a list; default: 50000, at most 200000
   --seconds N         the length of a round; default: 3
@@ -70,7 +70,7 @@ const DEFAULT_MAX_WAITING: usize = 2000;
 /// Many lists that nobody reads leave the gate open.
 const _: () = assert!(MAX_COUNT.div_ceil(RECORDS_A_PIECE) * 10 <= DEFAULT_MAX_WAITING);
 
-const ROUTES: [&str; 3] = ["records", "rayon", "serial"];
+const ROUTES: [&str; 4] = ["records", "rayon", "rayon-collected", "serial"];
 
 impl Command {
     /// Parses the arguments after the program's name.
@@ -198,7 +198,9 @@ fn number(name: &str, value: &OsStr, allowed: RangeInclusive<usize>) -> Result<u
 
 fn route(name: &str, value: &OsStr) -> Result<usize> {
     let route = ROUTES.iter().position(|&route| value == route);
-    route.ok_or_else(|| Problem::new(format_args!("{name} takes records, rayon or serial, not {value:?}")))
+    route.ok_or_else(|| {
+        Problem::new(format_args!("{name} takes records, rayon, rayon-collected or serial, not {value:?}"))
+    })
 }
 
 #[cfg(test)]
@@ -252,7 +254,7 @@ mod tests {
             ("--port 65536", "--port takes a whole number from 0 to 65535, not \"65536\""),
             ("--port 1 --port 2", "--port is given twice; give it once"),
             ("load --leave=1", "--leave takes no value; see --help"),
-            ("load --route x", "--route takes records, rayon or serial, not \"x\""),
+            ("load --route x", "--route takes records, rayon, rayon-collected or serial, not \"x\""),
             ("load --compare --route rayon", "--compare measures all routes and --route only one; give one of the two"),
             ("load --count 200001", "--count takes a whole number from 0 to 200000, not \"200001\""),
         ] {

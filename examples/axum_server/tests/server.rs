@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use support::{Server, is_there, run, wait_for};
 
 #[test]
-fn the_three_routes_give_the_same_bytes() {
+fn all_routes_give_the_same_bytes() {
     let server = Server::start(&[]);
     for count in [0, 1, 999, 1000, 1001, 7_500] {
         let serial = server.list(&format!("/serial?count={count}"));
         let records: Vec<serde_json::Value> = serde_json::from_slice(&serial).unwrap();
         assert_eq!(records.len(), count);
-        for route in ["records", "rayon"] {
+        for route in ["records", "rayon", "rayon-collected"] {
             assert!(server.list(&format!("/{route}?count={count}")) == serial, "{route}, {count} records");
         }
     }
@@ -62,7 +62,12 @@ fn an_error_in_the_middle_of_a_list_breaks_the_connection_off() {
         assert!(answer.body.len() < whole.len() && whole.starts_with(&answer.body), "{route}");
     }
     // Before the first byte there is still a status.
-    for path in ["/records?count=20000&unreadable=0", "/rayon?unreadable=7", "/serial?count=10&unreadable=7"] {
+    for path in [
+        "/records?count=20000&unreadable=0",
+        "/rayon?unreadable=7",
+        "/rayon-collected?unreadable=7",
+        "/serial?count=10&unreadable=7",
+    ] {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.is_whole), (500, true), "{path}");
         assert!(answer.text().ends_with("cannot be read\n"), "{path}: {}", answer.text());

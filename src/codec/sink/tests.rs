@@ -1,6 +1,7 @@
 //! Sinks: over a ring that is played by hand, and over a vector.
 
 use super::*;
+use crate::protocol::sync::AtomicU64;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,8 +15,8 @@ struct Played {
 }
 
 fn bytes_of(window: &Window) -> Vec<u8> {
-    let load = |index: usize| window.words[index / 8].load(crate::protocol::sync::Relaxed).to_le_bytes()[index % 8];
-    (0..window.used).map(load).collect()
+    let load = |index: usize| window.words()[index / 8].load(crate::protocol::sync::Relaxed).to_le_bytes()[index % 8];
+    (0..window.used()).map(load).collect()
 }
 
 impl Outlet for Played {

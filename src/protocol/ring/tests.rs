@@ -1,6 +1,7 @@
 //! The ring against a queue, against peers that lie, and (under loom) against every interleaving.
 
 use super::*;
+use crate::protocol::copy::Window;
 use crate::protocol::told::{tell_head, told_head};
 
 /// A header whose sequence number identifies its record.
@@ -72,8 +73,8 @@ mod ordinary {
                             let payload = random.bytes(random.0 as usize % (room.bytes + 1));
                             let place = &words[room.first..room.first + room.bytes.div_ceil(8)];
                             let middle = payload.len() / 3;
-                            copy::write_at(place, 0, &payload[..middle]);
-                            copy::write_at(place, middle, &payload[middle..]);
+                            let mut window = Window::new(place, room.bytes);
+                            assert!(window.append(&payload[..middle]) && window.append(&payload[middle..]));
                             if random.below(4) > 0 {
                                 producer.commit(&words, room, numbered(next), payload.len());
                                 queue.push_back((next, payload));
@@ -418,9 +419,8 @@ mod models {
     /// The same, written in place.
     fn write_number(producer: &mut Producer, words: &[AtomicU64], number: u32) -> bool {
         let Ok(room) = producer.reserve(words, 16, 16) else { return false };
-        let place = &words[room.first..room.first + 2];
-        copy::write_at(place, 8, &u64::from(number).to_le_bytes());
-        copy::write_at(place, 0, &bait().to_le_bytes());
+        let mut window = Window::new(&words[room.first..room.first + 2], 16);
+        assert!(window.append(&bait().to_le_bytes()) && window.append(&u64::from(number).to_le_bytes()));
         producer.commit(words, room, numbered(number), 16);
         true
     }
