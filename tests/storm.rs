@@ -18,10 +18,11 @@
 
 mod support;
 
-use multicore::{Cause, Error, ErrorKind, Memory, Pool, Shared, Task};
+use multicore::{Cause, Error, ErrorKind, Memory, Pool, Shared, Sink, Task};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::{DEADLINE, Marks, Process, Random, add, mark, wait_for, watchdog};
@@ -55,7 +56,10 @@ fn piece(
     (marks, number): (String, u64),
     (fate, weight, table): (Fate, Vec<u8>, Table),
 ) -> Result<(u64, Vec<u8>), String> {
-    mark(&marks, number);
+    // A piece that writes has made its mark.
+    if !marks.is_empty() {
+        mark(&marks, number);
+    }
     if let Some(table) = table {
         let first = table[0];
         assert!(first <= number && table.iter().all(|&item| item == first), "another task's table");
@@ -77,6 +81,20 @@ fn piece(
     Ok((number, weight))
 }
 
+/// A piece that writes its result while it runs, and meets its fate in the middle of that.
+fn writing_piece((marks, number): (String, u64), (fate, length): (Fate, usize), sink: &mut Sink) -> Result<(), String> {
+    let bytes = [number as u8; 1000];
+    mark(&marks, number);
+    let middle = length / 2;
+    let mut write = |count: usize| {
+        (0..count).step_by(1000).for_each(|at| sink.write_all(&bytes[..(count - at).min(1000)]).unwrap())
+    };
+    write(middle);
+    piece((String::new(), number), (fate, Vec::new(), None))?;
+    write(length - middle);
+    Ok(())
+}
+
 /// The pieces of a task, by their numbers in the marks.
 struct Expected {
     first: u64,
@@ -90,6 +108,10 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
     let mut random = Random::with_seed(seed);
     let mut all = Vec::new();
     while !over.load(Ordering::Relaxed) {
+        if random.below(3) == 0 {
+            all.push(submit_writing(pool, &mut random, marks, numbers));
+            continue;
+        }
         let count = 1 + random.below(40);
         let first = numbers.fetch_add(count, Ordering::Relaxed);
         let retries = [0, 2, 1000][random.below(3) as usize];
@@ -140,6 +162,83 @@ fn submit(pool: &Pool, seed: u64, marks: &str, numbers: &AtomicU64, over: &Atomi
     all
 }
 
+/// A task whose pieces write their results, some of them longer than a ring, read in one of the ways.
+fn submit_writing(pool: &Pool, random: &mut Random, marks: &str, numbers: &AtomicU64) -> Expected {
+    let count = 1 + random.below(12);
+    let first = numbers.fetch_add(count, Ordering::Relaxed);
+    let retries = [0, 2, 1000][random.below(3) as usize];
+    let task: Task<Vec<u8>> = pool.try_task().unwrap().retries(retries).timeout(LIMIT * 4);
+    let task = task.whole_pieces(random.below(2) == 0).max_unread([1, 100_000, 10_000_000][random.below(3) as usize]);
+    let (mut fates, mut all) = (Vec::new(), Vec::new());
+    for number in first..first + count {
+        let fate = match random.below(40) {
+            0 if retries < 10 => Fate::Panic,
+            1 if retries < 10 => Fate::Crash,
+            2 => Fate::Fail,
+            3..8 => Fate::Sleep,
+            _ => Fate::Return,
+        };
+        let most = [10, 10_000, 300_000, 2_500_000][random.below(4) as usize];
+        let length = random.below(most) as usize;
+        fates.push(fate);
+        all.push((number, vec![number as u8; length]));
+        task.run_into(writing_piece, (marks.to_string(), number), (fate, length));
+    }
+    let mut expected = Expected { first, fates, retries, cancelled: false };
+    let numbered = |outcomes: Vec<Result<Vec<u8>, Error>>| {
+        let outcomes = outcomes.into_iter().zip(&all);
+        outcomes
+            .map(|(outcome, (number, bytes))| outcome.inspect(|got| assert!(got == bytes)).map(|got| (*number, got)))
+    };
+    match random.below(7) {
+        0 => check(&expected, numbered(task.get_each()).collect()),
+        1 => check(&expected, numbered(task.iter().collect()).collect()),
+        2 => drop(task.iter_completed().take(2).count()),
+        3 => drop(task),
+        4 => {
+            task.canceller().stop();
+            expected.cancelled = true;
+            check(&expected, numbered(task.get_each()).collect());
+        }
+        5 => {
+            let mut written = Vec::new();
+            let outcome = task.write_to(&mut written).map(|_| ());
+            check_written(&expected, &all, &written, outcome);
+        }
+        _ => {
+            let (mut reader, mut read, mut part) = (task.reader(), Vec::new(), vec![0; 70_000]);
+            let outcome = loop {
+                match reader.read(&mut part) {
+                    Ok(0) => break Ok(()),
+                    Ok(length) => read.extend_from_slice(&part[..length]),
+                    Err(error) => break Err(error.downcast::<Error>().expect("an error of the crate")),
+                }
+            };
+            check_written(&expected, &all, &read, outcome);
+        }
+    }
+    expected
+}
+
+/// Checks I1 of what was read in order: all pieces before the one that failed, and a prefix of that.
+#[track_caller]
+fn check_written(expected: &Expected, all: &[(u64, Vec<u8>)], read: &[u8], outcome: Result<(), Error>) {
+    let before = outcome.as_ref().err().map_or(all.len(), |error| error.piece().unwrap());
+    let whole: Vec<u8> = all[..before].iter().flat_map(|(_, bytes)| bytes).copied().collect();
+    assert!(read.starts_with(&whole), "another piece's bytes");
+    let rest = &read[whole.len()..];
+    match outcome {
+        Ok(()) => assert!(rest.is_empty()),
+        Err(error) => {
+            let (number, bytes) = &all[before];
+            assert!(bytes.starts_with(rest), "another piece's bytes");
+            let fate = expected.fates[before];
+            let one = Expected { first: *number, fates: vec![fate], retries: expected.retries, cancelled: false };
+            check_error(&one, before, fate, &error);
+        }
+    }
+}
+
 /// Checks I1.
 #[track_caller]
 fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
@@ -155,27 +254,32 @@ fn check(expected: &Expected, outcomes: Vec<Result<(u64, Vec<u8>), Error>>) {
             }
             Err(error) => error,
         };
-        assert_eq!(error.piece(), Some(index), "{error}");
-        assert!(error.attempts() <= expected.retries.saturating_add(1), "{error}: {} attempts", error.attempts());
-        match error.kind() {
-            ErrorKind::Panicked => assert_eq!(fate, Fate::Panic, "{error}"),
-            ErrorKind::Failed => assert_eq!(fate, Fate::Fail, "{error}"),
-            ErrorKind::Cancelled => assert!(expected.cancelled, "{error}"),
-            // What is lost after a stop is not run again.
-            ErrorKind::TimedOut => assert!(expected.retries < 10 || expected.cancelled, "{error}"),
-            ErrorKind::WorkerLost => {
-                assert!(expected.retries < 10 || expected.cancelled, "{error}");
-                let known = [
-                    Cause::Signal(libc::SIGKILL),
-                    Cause::Signal(libc::SIGSEGV),
-                    Cause::Exit(3),
-                    Cause::ForkServerLost,
-                    Cause::Unknown,
-                ];
-                assert!(error.cause().is_some_and(|cause| known.contains(&cause)), "{error}");
-            }
-            other => panic!("{other:?}: {error}"),
+        check_error(expected, index, fate, &error);
+    }
+}
+
+#[track_caller]
+fn check_error(expected: &Expected, index: usize, fate: Fate, error: &Error) {
+    assert_eq!(error.piece(), Some(index), "{error}");
+    assert!(error.attempts() <= expected.retries.saturating_add(1), "{error}: {} attempts", error.attempts());
+    match error.kind() {
+        ErrorKind::Panicked => assert_eq!(fate, Fate::Panic, "{error}"),
+        ErrorKind::Failed => assert_eq!(fate, Fate::Fail, "{error}"),
+        ErrorKind::Cancelled => assert!(expected.cancelled, "{error}"),
+        // What is lost after a stop is not run again.
+        ErrorKind::TimedOut => assert!(expected.retries < 10 || expected.cancelled, "{error}"),
+        ErrorKind::WorkerLost => {
+            assert!(expected.retries < 10 || expected.cancelled, "{error}");
+            let known = [
+                Cause::Signal(libc::SIGKILL),
+                Cause::Signal(libc::SIGSEGV),
+                Cause::Exit(3),
+                Cause::ForkServerLost,
+                Cause::Unknown,
+            ];
+            assert!(error.cause().is_some_and(|cause| known.contains(&cause)), "{error}");
         }
+        other => panic!("{other:?}: {error}"),
     }
 }
 
