@@ -7,10 +7,11 @@ mod support;
 
 use multicore::{ErrorKind, Pool, Shared, Task};
 use std::future::{Future, IntoFuture};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
 use support::{
@@ -386,6 +387,32 @@ fn a_waker_that_panics_harms_no_pool() {
         assert_eq!(block_on(future).unwrap(), [5]);
     }
     drop(std::panic::take_hook());
+    assert_well(pool);
+}
+
+/// A waker whose clone panics. A poll that looks and finds nothing clones it, under no lock.
+fn waker_that_is_not_cloned() -> Waker {
+    const TABLE: RawWakerVTable =
+        RawWakerVTable::new(|_| panic!("a waker that panics when it is cloned"), |_| (), |_| (), |_| ());
+    // SAFETY: no function of the table uses its pointer.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) }
+}
+
+#[test]
+fn a_panic_in_the_clone_of_a_waker_is_its_callers() {
+    let _watch = watchdog();
+    let pool = pool(1);
+    let door = Door::closed();
+    let of = task::<u64>(&pool);
+    of.run(opens, door.path(), 5);
+    let mut future = of.into_future();
+    let waker = waker_that_is_not_cloned();
+    let polled = std::panic::catch_unwind(AssertUnwindSafe(|| poll_once(&mut future, &waker).is_ready()));
+    let message = *polled.unwrap_err().downcast::<&str>().unwrap();
+    assert_eq!(message, "a waker that panics when it is cloned");
+    door.open();
+    // The future is what it was before.
+    assert_eq!(block_on(future).unwrap(), [5]);
     assert_well(pool);
 }
 

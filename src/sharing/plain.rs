@@ -18,6 +18,22 @@
 /// assert_eq!(points[2], [4.5, 5.5]);
 /// # Ok::<(), multicore::Error>(())
 /// ```
+///
+/// An alignment of 8,192 is refused:
+///
+#[cfg_attr(feature = "bytemuck", doc = "```compile_fail,E0080")]
+#[cfg_attr(not(feature = "bytemuck"), doc = "```ignore")]
+/// #[derive(Clone, Copy)]
+/// #[repr(C, align(8192))]
+/// struct Page([u8; 8192]);
+/// # unsafe impl bytemuck::Zeroable for Page {}
+/// unsafe impl bytemuck::Pod for Page {}
+///
+/// fn share(pages: &[Page]) -> Result<multicore::Shared<[Page]>, multicore::Error> {
+///     multicore::Shared::from_slice(pages)
+/// }
+/// # share(&[]).unwrap();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a slice of `{Self}` cannot be shared as it is",
     label = "this type is more than its bytes",

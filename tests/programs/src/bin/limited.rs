@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use multicore::{Error, ErrorKind, Pool, Task};
+use multicore::{Error, ErrorKind, Pool, Shared, Task};
 use multicore_programs::sum;
 use std::collections::BTreeMap;
 use std::fs;
@@ -190,8 +190,10 @@ fn no_processes() {
 fn file_size() {
     limit(libc::RLIMIT_FSIZE, 4096);
     println!("{}", outcome().unwrap_err());
+    println!("shared: {}", Shared::from_slice(&[0_u64; 10_000]).unwrap_err());
+    println!("built: {}", Shared::<[u64]>::build(10_000, |_| ()).unwrap_err());
     limit(libc::RLIMIT_FSIZE, libc::RLIM_INFINITY);
-    println!("later: {}", outcome().is_ok());
+    println!("later: {}", outcome().is_ok() && Shared::from_slice(&[0_u64; 10_000]).is_ok());
 }
 
 /// Fault 33.
@@ -244,6 +246,10 @@ fn without_call(name: &str, errno: u32) {
     match outcome() {
         Ok(()) => println!("well"),
         Err(error) => println!("{:?}: {error}", error.kind()),
+    }
+    match Shared::from_str("a text") {
+        Ok(text) => println!("shared: {}", &*text),
+        Err(error) => println!("shared: {:?}: {error}", error.kind()),
     }
 }
 
