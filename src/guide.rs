@@ -12,6 +12,7 @@
 //! | gunicorn, Celery, uWSGI, Monit, Dask or loky; a leak             | [`memory`] |
 //! | GNU parallel, `xargs` or a loop in a shell                       | [`commands`] |
 //! | a piece that behaves otherwise than the same call in `main`      | [`workers`] |
+//! | a question what a piece did: its logs                            | [`logs`] |
 //! | a value that is refused, a table for all pieces, a long result   | [`values`] |
 //! | a doubt whether it holds when processes are killed               | [`faults`] |
 //! | a question about time or memory                                  | [`numbers`] |
@@ -178,6 +179,61 @@ pub mod memory {}
 
 #[doc = include_str!("../docs/coming-from-parallel.md")]
 pub mod commands {}
+
+#[doc = include_str!("../docs/logs.md")]
+///
+/// # A program
+///
+/// ```
+/// # #[cfg(feature = "log")]
+/// # mod page {
+/// use log::{LevelFilter, Log, Metadata, Record};
+/// use std::sync::Mutex;
+///
+/// /// Keeps the texts. A program would use a logger such as `env_logger`.
+/// struct Keeps(Mutex<Vec<String>>);
+///
+/// static LOGGER: Keeps = Keeps(Mutex::new(Vec::new()));
+///
+/// impl Log for Keeps {
+///     fn enabled(&self, _: &Metadata<'_>) -> bool {
+///         true
+///     }
+///
+///     fn log(&self, record: &Record<'_>) {
+///         let piece = record.key_values().get("piece".into()).map_or("none".to_string(), |piece| piece.to_string());
+///         self.0.lock().unwrap().push(format!("piece {piece}: {}", record.args()));
+///     }
+///
+///     fn flush(&self) {}
+/// }
+///
+/// fn half(number: u64, _: ()) -> u64 {
+///     if number % 2 == 1 {
+///         log::warn!("{number} is odd");
+///     }
+///     number / 2
+/// }
+///
+/// # pub
+/// fn main() -> Result<(), multicore::Error> {
+///     log::set_logger(&LOGGER).expect("it is set once");
+///     log::set_max_level(LevelFilter::Info);
+///     let task = multicore::Pool::global()?.try_task()?;
+///     task.run_all(half, [(2, ()), (3, ()), (4, ())]);
+///     assert_eq!(task.get()?, [1, 1, 2]);
+///     assert_eq!(*LOGGER.0.lock().unwrap(), ["piece 1: 3 is odd"]);
+///     Ok(())
+/// }
+/// # }
+/// # #[cfg(feature = "log")]
+/// # fn main() -> Result<(), multicore::Error> {
+/// #     page::main()
+/// # }
+/// # #[cfg(not(feature = "log"))]
+/// # fn main() {}
+/// ```
+pub mod logs {}
 
 #[doc = include_str!("../docs/workers.md")]
 ///

@@ -52,7 +52,8 @@
 //! directory, and nothing from the terminal: its standard input is empty. What it prints goes where
 //! this program prints. So pass values as arguments, or set things up in
 //! [`on_worker_start_with`](PoolBuilder::on_worker_start_with) and
-//! [`preload_with`](PoolBuilder::preload_with). In `preload`, draw no random numbers, open no
+//! [`preload_with`](PoolBuilder::preload_with). (What pieces log reaches this program's logger with the feature `log`:
+//! [`guide::logs`].) In `preload`, draw no random numbers, open no
 //! connections and start no threads: all workers would share them. [`guide::workers`] has the rest.
 //!
 //! A function that travels is a function of the executable itself, or a closure that captures

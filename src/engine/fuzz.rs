@@ -8,6 +8,8 @@ use crate::codec::bytes::Arguments;
 use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::engine::link::{Arrival, Buffers, Left, Link};
+#[cfg(feature = "log")]
+use crate::engine::logs::Lane;
 use crate::engine::piece::{Function, Given, Terms};
 use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::marker::Marker;
@@ -59,6 +61,8 @@ pub fn worker(data: &[u8]) {
     let mut replies = Producer::new();
     let keys = [0, 1].map(|index| TaskKey { index, generation: 1 });
     let mut held: BTreeSet<usize> = BTreeSet::new();
+    #[cfg(feature = "log")]
+    let mut logs = PlayedLog::new(&mut worker);
     let (mut spare, mut next, mut trusted) = (Buffers::default(), 0, true);
     while !input.is_empty() {
         match input.byte() % 16 {
@@ -83,6 +87,8 @@ pub fn worker(data: &[u8]) {
             }
             3 | 4 => words[input.number(2) as usize % 64].store(input.number(8), Relaxed),
             5 => words[input.number(3) as usize % words.len()].store(input.number(8), Relaxed),
+            #[cfg(feature = "log")]
+            6 if input.byte() % 2 == 0 => logs.step(&mut input, &mut worker, &pair, next),
             6 => match input.byte() % 10 {
                 8 => pair.noted().store(input.number(8), Relaxed),
                 9 => pair.noted_in().store(input.number(8), Relaxed),
@@ -166,6 +172,55 @@ pub fn worker(data: &[u8]) {
         }
     }
     end(worker, held, trusted, false);
+}
+
+/// The log of the worker that is played.
+#[cfg(feature = "log")]
+struct PlayedLog {
+    ring: Producer,
+    trusted: bool,
+}
+
+#[cfg(feature = "log")]
+impl PlayedLog {
+    fn new(worker: &mut Link) -> Self {
+        worker.log_into(Lane::new(0));
+        PlayedLog { ring: Producer::new(), trusted: true }
+    }
+
+    /// Writes anything into the log's ring, or a record, or has the parent read it.
+    fn step(&mut self, input: &mut Input<'_>, worker: &mut Link, pair: &Pair, given: usize) {
+        let words = pair.log_ring();
+        match input.byte() % 8 {
+            0 => words[input.number(2) as usize % 64].store(input.number(8), Relaxed),
+            1 => words[input.number(3) as usize % words.len()].store(input.number(8), Relaxed),
+            2 => pair.log_lost().store(input.number(8), Relaxed),
+            3..6 => {
+                let kind = if input.byte().is_multiple_of(8) { input.byte() % 15 } else { record::LOG };
+                let header = Header { kind: kind.max(1), flags: input.byte() % 8, sequence: input.byte().into() };
+                let (is_wild, is_long) = (input.byte().is_multiple_of(4), input.byte().is_multiple_of(8));
+                let lead = [input.number(1), input.number(if is_wild { 8 } else { 1 })];
+                self.ring.consumed_to(pair.log_head().load(Acquire).min(self.ring.tail()));
+                let length = input.number(if is_long { 2 } else { 1 });
+                let _ = self.ring.push(words, header, &lead, &vec![0xff; length as usize]);
+                self.ring.publish(words);
+            }
+            _ if self.trusted => match worker.take_logs() {
+                Ok(read) => {
+                    for record in read.into_iter().flat_map(|read| read.records) {
+                        // Whose it is only the parent says, and a text is any bytes.
+                        assert!(record.piece.is_none_or(|piece| piece < given));
+                        assert!(record.bytes.len() <= 12 * 1024);
+                        let parts = record.lead.split(&record.bytes);
+                        let all = [Some(parts.target), parts.module, parts.file, Some(parts.text)];
+                        assert_eq!(all.into_iter().flatten().map(<[u8]>::len).sum::<usize>(), record.bytes.len());
+                    }
+                }
+                Err(Violation) => self.trusted = false,
+            },
+            _ => {}
+        }
+    }
 }
 
 /// The worker dies: each piece left is lost or returned complete. With `some_are_revoked`, others may have been dropped.

@@ -14,6 +14,8 @@
 
 use super::core::{Closed, Core, NextFinished, Want};
 use super::gone_tables::GoneTables;
+#[cfg(feature = "log")]
+use super::logs::Logs;
 use super::policy::pace;
 use super::report;
 use super::unpark::Wake;
@@ -79,6 +81,8 @@ pub(crate) struct Shared {
     workers: usize,
     limits_queue: bool,
     gone: Arc<GoneTables>,
+    #[cfg(feature = "log")]
+    logs: Arc<Logs>,
     /// The process that made it. In a child that was forked from it everything here is a copy.
     owner: process::Number,
 }
@@ -117,6 +121,8 @@ impl Shared {
     ) -> Self {
         let gone = Arc::new(GoneTables::new(Arc::clone(&kick_supervisor)));
         Shared {
+            #[cfg(feature = "log")]
+            logs: Arc::clone(core.logs()),
             core: Mutex::new(core),
             callers,
             kick,
@@ -174,6 +180,29 @@ impl Shared {
         // They are never dropped, so they close nothing. The epolls keep those alive that wake them.
         std::mem::forget((Arc::clone(&self.callers), Arc::clone(&self.host)));
         std::mem::forget((Arc::clone(&self.kick), Arc::clone(&self.kick_supervisor)));
+    }
+
+    /// Starts the thread that calls the program's logger, once something was logged.
+    #[cfg(feature = "log")]
+    pub(super) fn start_log_thread(self: &Arc<Self>) {
+        let shared = Arc::downgrade(self);
+        self.logs.start_thread(move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.with(Core::logs_were_told);
+            }
+        });
+    }
+
+    /// The pool has ended: its last records are delivered.
+    #[cfg(feature = "log")]
+    pub(super) fn close_logs(self: &Arc<Self>) {
+        // Its workers have ended, and not all of them were reaped.
+        let mut next = Some(0);
+        while let Some(seat) = next {
+            next = self.with(|core| core.take_rest_of_logs(seat)).flatten();
+        }
+        self.start_log_thread();
+        self.logs.close();
     }
 
     /// Tells the workers of what nobody shares any more.
@@ -309,7 +338,7 @@ impl Backend for Shared {
             ReadOrder::All => Want::InOrder(next),
             ReadOrder::Next => Want::Piece(next),
         };
-        self.wait(key, want, until, |core| core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
+        self.wait(key, want, until, |core| core.readable(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
     }
 
     fn take_parts(&self, key: TaskKey, next: usize, spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts> {
@@ -317,6 +346,7 @@ impl Backend for Shared {
             return Some(Parts::Rest(Outcomes::One(Settled::Failed(foreign()))));
         }
         self.wait(key, Want::Part(next), until, |core| {
+            core.readable(key)?;
             if let Some(part) = core.take_part(key, next, spare) {
                 return Some(Parts::Part(part));
             }
@@ -339,6 +369,7 @@ impl Backend for Shared {
             if task.take_interrupt() {
                 return Some(Err(false));
             }
+            let task = core.readable(key)?;
             let (number, settled) = match wanted {
                 Wanted::Piece(number) => (number, task.take(number)?),
                 Wanted::First { .. } => match task.take_finished()? {
@@ -361,7 +392,7 @@ impl Backend for Shared {
         let take = |core: &mut Core| {
             core.collect();
             let (mut all, mut bytes, mut has_more) = (Vec::new(), 0, false);
-            while let Some(task) = core.task(key)
+            while let Some(task) = core.readable(key)
                 && let Some(next) = task.take_finished()
             {
                 match next {

@@ -66,6 +66,19 @@ impl OfProcess {
 
     #[cold]
     fn start(&'static self) -> Result<&'static Pool, Error> {
+        let was_known = self.failed.holds(clock::now_ns);
+        let started = self.start_once();
+        // Without a lock, since the logger is the program's, and may ask for a task.
+        if let Err(error) = &started
+            && error.is_for_good()
+            && !was_known
+        {
+            tell_for_good(error);
+        }
+        started
+    }
+
+    fn start_once(&'static self) -> Result<&'static Pool, Error> {
         // Without the lock, which a start that hangs may hold for seconds.
         self.failed.check(clock::now_ns())?;
         let _one = self.lock();
@@ -88,6 +101,17 @@ impl OfProcess {
             }
         }
     }
+}
+
+/// Tells the program's logger, if it has one, that pieces run in their callers for good: without that nobody would know why a program is
+/// slow. Not in a worker, where that is as it should be.
+fn tell_for_good(error: &Error) {
+    #[cfg(feature = "log")]
+    if error.kind() != ErrorKind::InWorker {
+        log::warn!(target: "multicore", "this process has no pool, so pieces run in their callers: {error}");
+    }
+    #[cfg(not(feature = "log"))]
+    let _ = error;
 }
 
 impl<R> Task<R> {

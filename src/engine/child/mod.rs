@@ -8,6 +8,7 @@
 //! | `worker`   | a worker's loop: claims pieces, calls them, replies                      |
 //! | `output`   | what pieces printed: flushed after each of them                          |
 //! | `hooks`    | the functions of the user's that are no pieces                           |
+//! | `logger`   | what pieces log, on its way to the program's logger                       |
 //! | `notes`    | what a piece notes, for its error if it is lost                          |
 //! | `calls`    | makes functions of the words that the parent wrote                       |
 //! | `tables`   | what pieces share, received and kept                                     |
@@ -16,6 +17,8 @@
 mod calls;
 pub(crate) mod entry;
 mod hooks;
+#[cfg(feature = "log")]
+mod logger;
 mod notes;
 mod output;
 mod panics;

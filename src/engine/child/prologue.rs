@@ -17,6 +17,7 @@ use crate::sys::process::{self, SingleThreaded};
 use crate::sys::rights::{Need, Rights};
 use crate::sys::{allocator, clock, fault, image, proc, signals};
 use rustix::process::Pid;
+use std::sync::Arc;
 
 /// What a new worker gets from the fork server.
 pub(crate) struct NewWorker {
@@ -100,14 +101,22 @@ pub(crate) fn run(start: NewWorker) -> ! {
     let pair: &'static Pair = Box::leak(Box::new(pair));
     fault::watch_stack(pair.note());
     panics::install_panic_hook();
-    let events = (Event::from_fd(caller), Event::from_fd(supervisor));
-    let mut worker =
-        Worker::new(pair, events, (calls, WorkerTables::begin(socket)), ResultLimit::new(settings.max_result_bytes));
+    let (caller, supervisor) = (Event::from_fd(caller), Arc::new(Event::from_fd(supervisor)));
+    let mut worker = Worker::new(
+        pair,
+        (caller, Arc::clone(&supervisor)),
+        (calls, WorkerTables::begin(socket)),
+        ResultLimit::new(settings.max_result_bytes),
+    );
     if let Err(reason) = settled.and_then(|()| prepare(&settings, calls)) {
         worker.start_failed(&reason);
         output::write_all_and_end_soon();
         process::exit_now(1);
     }
+    #[cfg(feature = "log")]
+    super::logger::begin(pair, supervisor);
+    #[cfg(not(feature = "log"))]
+    drop(supervisor);
     worker.flush_output();
     failpoint!("worker-started");
     pair.ready_ns().store(clock::now_ns(), Relaxed);
@@ -120,6 +129,8 @@ pub(crate) fn run(start: NewWorker) -> ! {
     }
     worker.work();
     failpoint!("worker-leaving");
+    #[cfg(feature = "log")]
+    super::logger::follow_level(pair);
     if let Some(hook) = &settings.on_worker_exit {
         // The parent no longer listens, so a failure is not reported.
         let _ = run_hook(hook, calls);

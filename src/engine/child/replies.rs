@@ -30,6 +30,7 @@ use crate::sys::event::Event;
 use crate::sys::spin::{self, Spin};
 use crate::sys::{futex, process};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 /// The parent is told of an open result when this much of it is unread. With a tenth each wake-up would be for a few
 /// windows, and cost as much as they do: 1 GB of JSON then took 1.5 s of processor time in place of 0.9. With twice as much the worker would stand
@@ -40,13 +41,22 @@ const TELL_BYTES: u64 = BACK_RING_BYTES as u64 / 2;
 /// a worker that waited for more would stand still although there is room.
 const LEAST_WINDOW_BYTES: usize = CHUNK_BYTES / 4;
 
+/// The flag of a record behind which the parent is to look for what was logged.
+#[inline]
+fn logged() -> u8 {
+    #[cfg(feature = "log")]
+    return super::logger::take_logged();
+    #[cfg(not(feature = "log"))]
+    0
+}
+
 /// A worker's side of *back*.
 pub(super) struct Replies {
     pair: &'static Pair,
     ring: Producer,
     listener: Listener,
     caller: Event,
-    supervisor: Event,
+    supervisor: Arc<Event>,
     result_limit: ResultLimit,
     /// This process: a piece may fork, and its child must not write here.
     process: process::Number,
@@ -62,7 +72,11 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    pub(super) fn new(pair: &'static Pair, (caller, supervisor): (Event, Event), result_limit: ResultLimit) -> Self {
+    pub(super) fn new(
+        pair: &'static Pair,
+        (caller, supervisor): (Event, Arc<Event>),
+        result_limit: ResultLimit,
+    ) -> Self {
         let (ring, listener, process) = (Producer::new(), Listener::new(), process::number());
         let (is_timed, room, is_open, has_opened, is_too_long) = (false, None, false, false, false);
         Replies {
@@ -99,7 +113,8 @@ impl Replies {
             // An open result that nobody has read yet may lie before this reply, and hide it. A hint: it may come first.
             told::tell_ended(self.pair.ended(), sequence);
         }
-        let header = |kind| Header { kind, flags: outcome as u8, sequence };
+        let flags = outcome as u8 | logged();
+        let header = |kind| Header { kind, flags, sequence };
         if bytes.len() <= CHUNK_BYTES {
             self.push(header(record::REPLY), took_ns, bytes);
             failpoint!("worker-reply-published");
@@ -122,7 +137,7 @@ impl Replies {
     /// Replies to a piece that has written its result: this is the rest of it.
     pub(super) fn reply_written(&mut self, last: Window, took_ns: &[u64], notable: bool) {
         let kind = if self.is_open { record::END } else { record::REPLY };
-        let header = Header { kind, flags: Outcome::Result as u8, sequence: notes::piece() };
+        let header = Header { kind, flags: Outcome::Result as u8 | logged(), sequence: notes::piece() };
         match self.room.take() {
             Some(room) => {
                 self.write_lead(room, took_ns.first().copied());
@@ -138,7 +153,11 @@ impl Replies {
     fn end_in_error(&mut self, outcome: Outcome, took_ns: &[u64], text: &[u8], notable: bool) {
         // Nobody reads more of a message than a record holds.
         let text = &text[..text.len().min(CHUNK_BYTES)];
-        self.push(Header { kind: record::END, flags: outcome as u8, sequence: notes::piece() }, took_ns, text);
+        self.push(
+            Header { kind: record::END, flags: outcome as u8 | logged(), sequence: notes::piece() },
+            took_ns,
+            text,
+        );
         self.end(notable);
     }
 
@@ -202,7 +221,7 @@ impl Replies {
         }
         let kind = if self.is_open { record::CHUNK } else { record::OPEN };
         self.write_lead(room, None);
-        self.commit(room, Header { kind, flags: 0, sequence: notes::piece() }, filled.used());
+        self.commit(room, Header { kind, flags: logged(), sequence: notes::piece() }, filled.used());
         (self.is_open, self.has_opened) = (true, true);
         failpoint!("worker-part-published");
     }

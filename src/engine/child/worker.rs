@@ -34,6 +34,7 @@ use crate::sys::{allocator, clock, fault, futex, process};
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ impl Worker {
     /// A worker that has read and written nothing yet. `events` wake the caller and the supervisor.
     pub(crate) fn new(
         pair: &'static Pair,
-        events: (Event, Event),
+        events: (Event, Arc<Event>),
         (calls, tables): (ParentCalls, WorkerTables),
         result_limit: ResultLimit,
     ) -> Self {
@@ -176,6 +177,8 @@ impl Worker {
         } else {
             self.receive(record);
         }
+        #[cfg(feature = "log")]
+        super::logger::follow_level(self.pair);
         let (was_woken, is_timed) = (std::mem::take(&mut self.was_woken), flags & record::TIMED != 0);
         let began_ns = if was_woken || is_timed { clock::now_ns() } else { 0 };
         self.replies.borrow_mut().begin(sequence, is_timed);

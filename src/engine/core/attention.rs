@@ -304,6 +304,26 @@ impl Core {
         self.waiters.has_followers() || self.waiters.has_leader() && self.wakes.polled() != Polled::No
     }
 
+    /// The supervisor asks whether it should poll: whether tiny pieces come.
+    pub(crate) fn should_poll(&mut self) -> bool {
+        let seat = self.lane.seat();
+        let polls = self.lane.poll_on();
+        if !polls {
+            self.publish(seat);
+        } else if self.watched.must_begin() {
+            // What takes the lane is given without a look.
+            self.begin_checks();
+        }
+        polls
+    }
+
+    /// The supervisor asks when it must look again beside the caller that leads. `signalled`: a worker woke it; `found`: it
+    /// found replies.
+    pub(crate) fn guard_again(&mut self, signalled: bool, found: bool) -> Again {
+        let (has_followers, looks) = (self.has_followers(), self.leader_looks);
+        self.guard.goes_on(Turn { has_followers, signalled, found, done: self.counts.pieces_done, looks })
+    }
+
     /// True if something could be done about a worker that runs low while nobody waits.
     fn is_worth_telling(&mut self) -> bool {
         // A worker that retires is dismissed by the thread that hears of its last reply.
@@ -325,8 +345,8 @@ impl Core {
             }
             let task = seat.worker().and_then(|worker| self.work.tasks.get(worker.link.newest_task()?));
             // A task that waits and is not ready has too much unread, unless its next results are short. A piece that
-            // panics or returns an error may start again. One that shares something gives memory back, where nobody reads.
-            task.is_some_and(|task| task.waits() || task.retries_answers() || task.is_detached_and_shares())
+            // panics or returns an error may start again.
+            task.is_some_and(|task| task.waits() || task.retries_answers() || task.is_heard_though_detached())
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use super::delayed::Delayed;
 use super::functions::Sampled;
+#[cfg(feature = "log")]
+use super::logs::CoreLogs;
 use super::seat::{Measured, WorkerHandle};
 use super::task_state::TaskState;
 use super::work::Work;
@@ -9,7 +11,11 @@ use super::worker_memory::WorkerMemory;
 use crate::backend::TaskKey;
 use crate::codec::bytes::{Arguments, Reply};
 use crate::codec::tables::table::Tables;
+#[cfg(feature = "log")]
+use crate::engine::link::LogsRead;
 use crate::engine::link::{Arrival, Arrivals, Buffers, Left, Link, Read, Told};
+#[cfg(feature = "log")]
+use crate::engine::logs::Lane;
 use crate::engine::observe::Counts;
 use crate::engine::piece::WaitingPiece;
 use crate::engine::policy::pace::MAX_COST_NS;
@@ -19,6 +25,8 @@ use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::protocol::ring::Violation;
 use crate::sys::clock;
+#[cfg(feature = "log")]
+use std::sync::Arc;
 
 /// Where arrivals go.
 pub(crate) struct Destination<'a> {
@@ -26,6 +34,8 @@ pub(crate) struct Destination<'a> {
     pub(crate) delayed: &'a mut Delayed,
     pub(crate) wakes: &'a mut Wakes,
     pub(crate) counts: &'a mut Counts,
+    #[cfg(feature = "log")]
+    pub(super) logs: &'a mut CoreLogs,
 }
 
 /// What a look found.
@@ -157,6 +167,16 @@ impl Arrivals for Look<'_, '_> {
 
     fn sample(&mut self, told: &Told<'_>) {
         self.to.work.functions.sampled(told, self.sampled, self.memory);
+    }
+
+    #[cfg(feature = "log")]
+    fn logged(&mut self, key: Option<TaskKey>, lane: &Arc<Lane>, read: Option<LogsRead>) {
+        if let Some(read) = read {
+            self.to.logs.add(read);
+        }
+        if let Some(key) = key {
+            self.to.logs.await_by(key, self.to.work.tasks.get_mut(key), lane);
+        }
     }
 
     fn keeps(&mut self, key: TaskKey, by: isize) {

@@ -45,9 +45,11 @@ impl Core {
     #[cold]
     pub(super) fn close_detached(&mut self) {
         for _ in 0..self.detached.tasks.len().min(ASKED) {
-            let Some(key) = self.detached.tasks.pop_front() else { return };
+            let Some(key) = self.detached.tasks.pop_front() else { break };
             let Some(task) = self.work.tasks.get_mut(key) else { continue };
             task.drop_taken(&mut self.work.trash);
+            #[cfg(feature = "log")]
+            self.logs.tell_unseen(task);
             if task.done() < task.len() {
                 self.detached.tasks.push_back(key);
                 continue;
@@ -55,5 +57,7 @@ impl Core {
             let Closed { rest, .. } = self.close_task(key);
             self.work.trash.add_rest(rest);
         }
+        #[cfg(feature = "log")]
+        self.want_log_thread();
     }
 }

@@ -29,6 +29,11 @@ pub(crate) mod number {
         events.iter().any(|&event| matches!(parts(event).0, WORKER_DEATH | SERVER_SOCKET))
     }
 
+    /// True if one of them is a worker's signal.
+    pub(crate) fn tell_of_signal(events: &[u64]) -> bool {
+        events.iter().any(|&event| parts(event).0 == WORKER_EVENT)
+    }
+
     /// Kind, seat and generation.
     pub(crate) fn parts(number: u64) -> (u64, usize, u32) {
         (number & 0xff, (number >> 8 & 0x00ff_ffff) as usize, (number >> 32) as u32)

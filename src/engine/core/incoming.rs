@@ -17,10 +17,20 @@ use crate::sys::clock;
 use std::sync::Arc;
 
 impl Core {
+    pub(crate) fn open_task(&mut self) -> Result<TaskKey, Error> {
+        if let Some(error) = self.phase.error() {
+            return Err(error);
+        }
+        self.work.queue.admit()?;
+        Ok(self.work.tasks.open())
+    }
+
     /// Adds a piece, and gives out what can be given.
     #[inline]
     pub(crate) fn add_piece(&mut self, key: TaskKey, site: Site, arguments: Handed<'_>) {
         self.end_if_late(key);
+        #[cfg(feature = "log")]
+        self.follow_log_level();
         let bytes = arguments.as_slice();
         if self.fill_lane(key, &site, bytes, 0, &[bytes.len()], self.lane.is_last_of_batch()) == 1 {
             if self.lane.tiny_added(1) != Added::Nothing {
@@ -43,6 +53,8 @@ impl Core {
         holder: &Arc<dyn Holder>,
     ) {
         self.end_if_late(key);
+        #[cfg(feature = "log")]
+        self.follow_log_level();
         let Some(task) = self.work.tasks.get_mut(key) else { return self.work.trash.add_rest(tables) };
         let number = task.len();
         if !task.shares_already(&tables) {
@@ -79,6 +91,8 @@ impl Core {
     /// Adds pieces of one site whose arguments lie one behind the other, from `start` on, and end at `ends`.
     pub(crate) fn add_pieces(&mut self, key: TaskKey, site: Site, arguments: &[u8], mut start: usize, ends: &[usize]) {
         self.end_if_late(key);
+        #[cfg(feature = "log")]
+        self.follow_log_level();
         let direct = self.fill_lane(key, &site, arguments, start, ends, true);
         if direct > 0 {
             start = ends[direct - 1];

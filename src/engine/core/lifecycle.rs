@@ -170,6 +170,8 @@ impl Core {
         failpoint!("parent-worker-ordered");
         let Prepared { mut link, memory } = prepared;
         link.ordered();
+        #[cfg(feature = "log")]
+        super::logs::begin_log(&mut link, seat, &mut self.logs);
         if self.samples {
             // Workers that are ordered together have the same time.
             link.sample_pieces(now_ns.wrapping_add((seat as u64).wrapping_mul(SEED_STEP)), experience);
@@ -275,6 +277,8 @@ impl Core {
             let kill_by = worker.distrust();
             self.see_to_kill(seat, kill_by);
         }
+        #[cfg(feature = "log")]
+        self.read_log_of(seat);
     }
 
     // Workers go.
@@ -433,6 +437,8 @@ impl Core {
             return;
         }
         self.collect_rest_from(seat);
+        #[cfg(feature = "log")]
+        self.take_last_logs_of(seat);
         let Some(mut worker) = self.take_dead(seat) else { return };
         let cause = final_cause(&worker, cause);
         self.note_refusal(&mut worker, cause);

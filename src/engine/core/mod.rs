@@ -33,6 +33,8 @@ mod gate;
 mod incoming;
 mod life;
 mod lifecycle;
+#[cfg(feature = "log")]
+mod logs;
 mod loss;
 mod memory;
 mod open_results;
@@ -40,6 +42,8 @@ mod overdue;
 mod phase;
 mod polled;
 mod queue;
+#[cfg(feature = "log")]
+mod read_logs;
 mod ready_queue;
 mod reason;
 mod recycle;
@@ -102,7 +106,7 @@ use super::policy::restart::EarlyDeaths;
 use super::unpark::{Unparker, Wakes};
 use crate::backend::{MemoryLimits, TaskKey};
 use crate::codec::tables::table::TableId;
-use crate::error::{Error, PieceLabel};
+use crate::error::PieceLabel;
 use crate::protocol::lead::Waiters;
 use crate::protocol::ring::Violation;
 use crate::stats::WorkerStart;
@@ -193,6 +197,8 @@ pub(crate) struct Core {
     holds_back: bool,
     /// What this look has found out about a task's turn.
     turn: Option<Turn>,
+    #[cfg(feature = "log")]
+    logs: logs::CoreLogs,
     /// The kernel's count of kills because memory ran out: `None` before the first look, and where it does not tell.
     memory_kills: Option<u64>,
 }
@@ -245,6 +251,8 @@ impl Core {
             reaped: Vec::new(),
             holds_back: false,
             turn: None,
+            #[cfg(feature = "log")]
+            logs: logs::CoreLogs::default(),
             memory_kills: None,
         }
     }
@@ -314,6 +322,16 @@ impl Core {
         self.work.tasks.get_mut(key)
     }
 
+    /// A task whose outcomes its caller may have now.
+    #[inline]
+    pub(crate) fn readable(&mut self, key: TaskKey) -> Option<&mut TaskState> {
+        #[cfg(feature = "log")]
+        if !self.has_told_logs(key) {
+            return None;
+        }
+        self.task(key)
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
@@ -326,36 +344,6 @@ impl Core {
             self.seats.workers_mut().for_each(|worker| worker.link.forget_table(*table));
         }
         self.seats.workers_mut().for_each(|worker| worker.link.forget_on());
-    }
-
-    // Tasks and pieces come in.
-
-    pub(crate) fn open_task(&mut self) -> Result<TaskKey, Error> {
-        if let Some(error) = self.phase.error() {
-            return Err(error);
-        }
-        self.work.queue.admit()?;
-        Ok(self.work.tasks.open())
-    }
-
-    /// The supervisor asks whether it should poll: whether tiny pieces come.
-    pub(crate) fn should_poll(&mut self) -> bool {
-        let seat = self.lane.seat();
-        let polls = self.lane.poll_on();
-        if !polls {
-            self.publish(seat);
-        } else if self.watched.must_begin() {
-            // What takes the lane is given without a look.
-            self.begin_checks();
-        }
-        polls
-    }
-
-    /// The supervisor asks when it must look again beside the caller that leads. `signalled`: a worker woke it; `found`: it
-    /// found replies.
-    pub(crate) fn guard_again(&mut self, signalled: bool, found: bool) -> Again {
-        let (has_followers, looks) = (self.has_followers(), self.leader_looks);
-        self.guard.goes_on(attention::Turn { has_followers, signalled, found, done: self.counts.pieces_done, looks })
     }
 
     /// The caller that leads looks.
@@ -460,6 +448,8 @@ impl Core {
     /// The same, and tells whether there may be more.
     fn look(&mut self) -> Found {
         (self.holds_back, self.turn) = (false, None);
+        #[cfg(feature = "log")]
+        self.follow_log_level();
         self.publish(self.lane.seat());
         // First what a cut has left: looks that each take all of one hold would leave it for ever.
         let gave = self.owes_dispatch && self.dispatch();
@@ -543,9 +533,18 @@ impl Core {
         read: impl FnOnce(usize, &mut WorkerHandle, &mut Buffers, &mut Destination<'_>) -> Result<T, Violation>,
     ) -> Option<T> {
         let Core { work, delayed, seats, wakes, counts, buffers, alarm, hold, .. } = self;
+        #[cfg(feature = "log")]
+        let logs = &mut self.logs;
         let worker = seats.worker_mut(seat)?;
         let done = worker.pieces_done;
-        let mut destination = Destination { work, delayed, wakes, counts };
+        let mut destination = Destination {
+            work,
+            delayed,
+            wakes,
+            counts,
+            #[cfg(feature = "log")]
+            logs,
+        };
         let found = read(seat, worker, buffers, &mut destination);
         hold.spend(worker.link.take_copied());
         let kill_by = found.is_err().then(|| worker.distrust());
@@ -569,6 +568,8 @@ impl Core {
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
         }
+        #[cfg(feature = "log")]
+        self.want_log_thread();
         if let Some(kill_by) = kill_by {
             self.see_to_kill(seat, kill_by);
         }

@@ -20,6 +20,8 @@
 
 mod bound;
 mod failing;
+#[cfg(feature = "log")]
+mod logs;
 mod open;
 mod recycled;
 mod sharing;
@@ -191,6 +193,12 @@ pub(crate) struct TaskState {
     /// The next caller that waits for any piece returns without one.
     is_interrupted: bool,
     waiter: Option<(Want, Sleeper)>,
+    /// Records of the log that come before its outcomes; nearly always empty.
+    #[cfg(feature = "log")]
+    logs: Vec<logs::AwaitedLogs>,
+    /// The errors of a detached task that are to be told; nearly always empty.
+    #[cfg(feature = "log")]
+    unseen: logs::Unseen,
 }
 
 impl Default for TaskState {
@@ -226,6 +234,10 @@ impl Default for TaskState {
             is_cancelled: false,
             is_interrupted: false,
             waiter: None,
+            #[cfg(feature = "log")]
+            logs: Vec::new(),
+            #[cfg(feature = "log")]
+            unseen: logs::Unseen::default(),
         }
     }
 }
@@ -429,7 +441,8 @@ impl TaskState {
                 self.release(number);
                 let wake = self.count_settled(number);
                 if self.is_detached {
-                    drop(self.take(number));
+                    let outcome = self.take(number);
+                    self.note_unseen(outcome);
                 }
                 wake
             }

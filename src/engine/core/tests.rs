@@ -14,7 +14,7 @@ use crate::engine::shared::Shared;
 use crate::engine::wire::pair::{CHUNK_BYTES, Pair, READY};
 use crate::engine::wire::record::{BEGIN, CHUNK, Outcome, REPLY};
 use crate::engine::wire::result_limit::ResultLimit;
-use crate::error::{Cause, ErrorKind};
+use crate::error::{Cause, Error, ErrorKind};
 use crate::protocol::claim;
 use crate::protocol::ring::{Consumer, Header, LENGTH_BITS, Producer};
 use crate::protocol::sleep::{Listener, Listening};

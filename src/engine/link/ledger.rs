@@ -6,6 +6,8 @@
 
 use super::claims::Held;
 use crate::backend::TaskKey;
+#[cfg(feature = "log")]
+use crate::protocol::claim;
 use std::collections::VecDeque;
 
 /// A piece that a worker holds.
@@ -85,6 +87,15 @@ impl Ledger {
     /// Adds the newest piece. Inlined so that the piece is built in its final place: a copy costs more than
     /// everything else here.
     #[inline(always)]
+    /// The piece with this sequence number. Numbers begin anew behind the last one, so they are compared by their distances from the oldest.
+    #[cfg(feature = "log")]
+    pub(super) fn of_sequence(&self, sequence: u32) -> Option<&InFlight> {
+        let oldest = self.pieces.front()?.sequence;
+        let distance = |sequence: u32| sequence.wrapping_sub(oldest) & claim::LAST_SEQUENCE;
+        let index = self.pieces.binary_search_by_key(&distance(sequence), |piece| distance(piece.sequence)).ok()?;
+        self.pieces.get(index)
+    }
+
     pub(super) fn add(&mut self, piece: InFlight) {
         self.backlog_ns += u64::from(piece.cost_ns);
         self.flagged += usize::from(piece.low_water);

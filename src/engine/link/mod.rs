@@ -11,6 +11,8 @@ mod buffers;
 mod claims;
 mod holes;
 mod ledger;
+#[cfg(feature = "log")]
+mod logs;
 mod open;
 mod progress;
 mod reading;
@@ -21,6 +23,8 @@ mod stream;
 mod tables;
 
 pub(crate) use buffers::Buffers;
+#[cfg(feature = "log")]
+pub(crate) use logs::LogsRead;
 pub(crate) use open::Read;
 pub(crate) use reading::{Arrivals, Left};
 pub(crate) use samples::Told;
@@ -100,6 +104,8 @@ pub(crate) struct Link {
     signals: Signals,
     samples: Samples,
     tables: SentTables,
+    #[cfg(feature = "log")]
+    log: logs::LogReader,
     /// It was seen to be ready, or has signalled.
     was_ready: bool,
     /// A state word was seen that neither side writes.
@@ -130,6 +136,8 @@ impl Link {
             signals: Signals::new(),
             samples: Samples::off(),
             tables: SentTables::new()?,
+            #[cfg(feature = "log")]
+            log: logs::LogReader::new(),
             was_ready: false,
             is_damaged: false,
             copied: 0,

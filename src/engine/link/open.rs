@@ -205,6 +205,8 @@ impl Link {
         buffers: &mut Buffers,
         arrivals: &mut impl Arrivals,
     ) -> Result<Option<Arrival>, Violation> {
+        #[cfg(feature = "log")]
+        let record = &self.after_logs(record, arrivals)?;
         let words = self.pair.back_ring();
         let oldest = self.ledger.oldest_mut().ok_or(Violation)?;
         let (task, number, sequence, is_timed) = (oldest.task, oldest.number, oldest.sequence, oldest.is_timed);

@@ -14,10 +14,14 @@
 //! the oldest. The ring's words are written by the worker; `back_head` in *out* is written here alone.
 
 use super::buffers::Buffers;
+#[cfg(feature = "log")]
+use super::logs::LogsRead;
 use super::samples::Told;
 use super::{Answered, Arrival, Link};
 use crate::backend::TaskKey;
 use crate::codec::bytes::{REPLY_INLINE_BYTES, Reply};
+#[cfg(feature = "log")]
+use crate::engine::logs::Lane;
 use crate::engine::policy::hold::PIECE_COST;
 use crate::engine::wire::pair::{CHUNK_BYTES, READY};
 use crate::engine::wire::record::{self, Outcome};
@@ -26,6 +30,8 @@ use crate::protocol::ring::{Header, Record, Violation};
 use crate::protocol::sync::{Acquire, AtomicU64};
 use crate::protocol::told;
 use crate::sys::allocator::Pages;
+#[cfg(feature = "log")]
+use std::sync::Arc;
 
 /// The most records that one look reads, since the lock is held meanwhile: 512 tiny replies take about 30 us.
 pub(super) const MAX_RECORDS_A_LOOK: usize = 512;
@@ -192,6 +198,10 @@ pub(crate) trait Arrivals {
     /// A sample of what the worker's memory does.
     fn sample(&mut self, told: &Told<'_>);
 
+    /// The worker has logged something that comes before what it says next of a piece of this task.
+    #[cfg(feature = "log")]
+    fn logged(&mut self, _task: Option<TaskKey>, _lane: &Arc<Lane>, _read: Option<LogsRead>) {}
+
     /// The link has this many more bytes of open results of a task, or fewer.
     fn keeps(&mut self, _: TaskKey, _by: isize) {}
 }
@@ -232,7 +242,11 @@ impl Link {
                     self.read_sample(&record, |told| arrivals.sample(told))?;
                     None
                 }
-                None => self.read(&record, buffers)?,
+                None => {
+                    #[cfg(feature = "log")]
+                    let record = self.after_logs(&record, arrivals)?;
+                    self.read(&record, buffers)?
+                }
             };
             records += 1;
             bytes += record.payload_bytes;

@@ -197,6 +197,8 @@ impl Supervisor {
                 break;
             }
         }
+        #[cfg(feature = "log")]
+        self.shared.close_logs();
         let reaped = self.shared.lock().take_reaped();
         // All resources are freed before `done` is dropped. An unread order is dropped with the channel, which also
         // ends the wait.
@@ -211,6 +213,8 @@ impl Supervisor {
     /// dropped that would close a number, which may be another's now.
     fn lose_descriptors(self) {
         self.shared.lose_descriptors();
+        #[cfg(feature = "log")]
+        self.shared.close_logs();
         let closing = match (self.closing, self.orders.recv()) {
             (Some(done), _) => Some(done),
             (None, Ok(Command::Close { done })) => Some(done),
@@ -275,10 +279,10 @@ impl Supervisor {
         core.kill_by_server();
         let unused = self.clear_buffers(&mut core, events.is_empty() && self.has_slept);
         let polls = core.should_poll();
-        let is_signal = |event: &u64| number::parts(*event).0 == number::WORKER_EVENT;
-        let guard = core.guard_again(events.iter().any(is_signal), found);
+        let guard = core.guard_again(number::tell_of_signal(events), found);
         pay_attention(&mut core);
-        let of_workers_ns = [unexplained_ns, revokes_on_ns, sweeps_on_ns, timers.next_ns, core.limits_due_ns()];
+        let of_workers_ns =
+            [unexplained_ns, revokes_on_ns, sweeps_on_ns, timers.next_ns, core.limits_due_ns(), logs_due_ns(&mut core)];
         let known_ns = [server_due_ns, given_up_ns].into_iter().chain(of_workers_ns).flatten().min();
         let questions = Questions {
             workers: timers.questions,
@@ -351,6 +355,8 @@ impl Supervisor {
             due_ns,
         } = turn;
         drop(dropped);
+        #[cfg(feature = "log")]
+        self.shared.start_log_thread();
         overdue.into_iter().for_each(|task| self.shared.stop_task(task, true));
         let freed_bytes = self.shared.take_freed_bytes();
         if freed_bytes > 0 {
@@ -405,6 +411,17 @@ impl Supervisor {
             Err(_) => core.cannot_prepare_spare(),
         }
         self.shared.release(core);
+    }
+}
+
+/// Reads what was logged, and gives when that is to be done again.
+fn logs_due_ns(core: &mut Core) -> Option<u64> {
+    #[cfg(feature = "log")]
+    return core.see_to_logs();
+    #[cfg(not(feature = "log"))]
+    {
+        let _ = core;
+        None
     }
 }
 

@@ -4,6 +4,9 @@
 //! |--------|--------|----------------|----------------|-------------|
 //! | *out*  | 0      | `interest`     | parent         | `sleep.rs`  |
 //! | *out*  | 64     | `back_head`    | parent         | the position up to which the parent has read *back*'s ring |
+//! | *out*  | 128    | `log_interest` | parent         | `sleep.rs`: whether a record of the log is to be signalled |
+//! | *out*  | 192    | `log_head`     | parent         | the position up to which the parent has read the log's ring |
+//! | *out*  | 256    | `log_level`    | parent         | the most verbose level of the program's logger: 0 for none, 5 for traces |
 //! | *out*  | 4096   | ring           | parent         | `ring.rs`: the work |
 //! | *back* | 0      | `worker_sleep` | worker, parent | `sleep.rs`  |
 //! | *back* | 64     | `out_head`     | worker         | the position up to which the worker has read *out*'s ring |
@@ -17,12 +20,16 @@
 //! | *back* | 392    | `ended`        | worker         | a hint: the sequence number of the last piece whose open result is complete |
 //! | *back* | 448    | `noted`        | worker         | the last number that a piece has noted (`told.rs`) |
 //! | *back* | 456    | `noted_in`     | worker         | the piece that noted it: its sequence number and 1, or 0 |
+//! | *back* | 512    | `log_lost`     | worker         | how many records of the log found no room |
 //! | *back* | 4096   | states         | worker, parent | `claim.rs`  |
 //! | *back* | 12288  | ring           | worker         | `ring.rs`: the replies |
+//! | *back* | + 1 MiB | the log's ring | worker        | `ring.rs`: what pieces log, with the feature `log` |
 //!
 //! Words that only the parent writes lie in *out*, which the worker maps read-only: it cannot forge
 //! them. Each word has its own cache line; `stage` and `ready_ns` share one, and `started_ns` and `started`, `back_tail` and
 //! `ended`, and `noted` and `noted_in`.
+//!
+//! The log has a ring of its own, so that a reply that is left in its ring holds up no record. Its pages are made when they are written.
 //!
 //! Invariant: a pair belongs to one worker for life, and its memory is never used for another.
 
@@ -43,6 +50,10 @@ pub(crate) const OUT_RING_BYTES: usize = 256 * 1024;
 /// while the parent waits for a core.
 pub(crate) const BACK_RING_BYTES: usize = 1024 * 1024;
 
+/// The length of the log's ring: half of what *back* has for replies.
+#[cfg(feature = "log")]
+pub(crate) const LOG_RING_BYTES: usize = BACK_RING_BYTES / 2;
+
 /// The most bytes of a value that one record carries. A longer value streams in chunks of this length,
 /// so that both sides copy at the same time. Four fit into *out*; with a tenth, a value costs ten times the headers.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
@@ -56,6 +67,12 @@ pub(crate) const READY: u32 = 1;
 
 const INTEREST: usize = 0;
 const BACK_HEAD: usize = 64;
+#[cfg(feature = "log")]
+const LOG_INTEREST: usize = 128;
+#[cfg(feature = "log")]
+const LOG_HEAD: usize = 192;
+#[cfg(feature = "log")]
+const LOG_LEVEL: usize = 256;
 const OUT_RING: usize = 4096;
 const OUT_BYTES: usize = OUT_RING + OUT_RING_BYTES;
 
@@ -71,12 +88,21 @@ const BACK_TAIL: usize = 384;
 const ENDED: usize = 392;
 const NOTED: usize = 448;
 const NOTED_IN: usize = 456;
+#[cfg(feature = "log")]
+const LOG_LOST: usize = 512;
 const STATES: usize = 4096;
 const BACK_RING: usize = STATES + claim::SLOTS * 4;
-const BACK_BYTES: usize = BACK_RING + BACK_RING_BYTES;
+/// What is allocated for all workers that run.
+const USED_BYTES: usize = BACK_RING + BACK_RING_BYTES;
+#[cfg(feature = "log")]
+const BACK_BYTES: usize = USED_BYTES + LOG_RING_BYTES;
+#[cfg(not(feature = "log"))]
+const BACK_BYTES: usize = USED_BYTES;
 
 const _: () = assert!(OUT_RING.is_multiple_of(8) && OUT_BYTES == OUT_RING + OUT_RING_BYTES);
-const _: () = assert!(BACK_RING.is_multiple_of(8) && BACK_BYTES == BACK_RING + BACK_RING_BYTES);
+const _: () = assert!(BACK_RING.is_multiple_of(8) && BACK_BYTES >= BACK_RING + BACK_RING_BYTES);
+#[cfg(feature = "log")]
+const _: () = assert!(LOG_RING_BYTES.is_power_of_two() && USED_BYTES.is_multiple_of(64));
 const _: () =
     assert!(BACK_RING.is_multiple_of(64) && OUT_RING_BYTES.is_power_of_two() && BACK_RING_BYTES.is_power_of_two());
 
@@ -104,10 +130,10 @@ impl Pair {
         Pair { out, back }
     }
 
-    /// Allocates all pages of *back*. That takes longer than everything else for a new worker, and the
+    /// Allocates the pages of *back* that every worker uses. That takes longer than everything else for a new worker, and the
     /// worker can begin without it: it touches the pages before the parent does.
     pub(crate) fn allocate(back: &Descriptor) -> io::Result<()> {
-        Ok(memory::allocate(back, BACK_BYTES)?)
+        Ok(memory::allocate(back, USED_BYTES)?)
     }
 
     /// Maps a pair in its worker.
@@ -186,6 +212,31 @@ impl Pair {
 
     pub(crate) fn noted_in(&self) -> &AtomicU64 {
         &words(&self.back, NOTED_IN, 1)[0]
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn log_interest(&self) -> &AtomicU32 {
+        word32(&self.out, LOG_INTEREST)
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn log_head(&self) -> &AtomicU64 {
+        &words(&self.out, LOG_HEAD, 1)[0]
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn log_level(&self) -> &AtomicU32 {
+        word32(&self.out, LOG_LEVEL)
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn log_lost(&self) -> &AtomicU64 {
+        &words(&self.back, LOG_LOST, 1)[0]
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn log_ring(&self) -> &[AtomicU64] {
+        words(&self.back, USED_BYTES, LOG_RING_BYTES / 8)
     }
 
     pub(crate) fn states(&self) -> &[AtomicU32] {

@@ -26,6 +26,14 @@
 //! | `END`   | an outcome | after `OPEN`: the last part, which may be empty; with another outcome the reason, and the parts before count no more |
 //! | `SAMPLE` | `OF_HEAP` or `OF_RESIDENT`, `HAS_PEAK` | a [`Sample`]: the next record after the reply to a piece that is sampled, and nowhere else |
 //!
+//! The log's ring (with the feature `log`; `sequence` is that of the piece that runs, or 0 before the first one):
+//!
+//! | kind    | flags      | payload                                                    |
+//! |---------|------------|------------------------------------------------------------|
+//! | `LOG`   | its level, 1 to 5 | [`LogLead`], then target, module, file and text     |
+//!
+//! A `REPLY`, `BEGIN`, `OPEN`, `CHUNK` or `END` has the flag `LOGGED` if records of the log lie before it that no other one told of.
+//!
 //! Of a piece that is timed, each part of an open result has a word before it. That of the `END` tells how long the piece ran.
 
 /// A piece with its arguments.
@@ -53,6 +61,14 @@ pub(crate) const END: u8 = 10;
 
 /// What nobody in the parent shares any more.
 pub(crate) const FORGET: u8 = 11;
+
+/// A record of the log, in the log's ring.
+#[cfg(feature = "log")]
+pub(crate) const LOG: u8 = 12;
+
+/// With the feature `log`: the flag of a reply, or of a part of a result, that tells of records in the log's ring.
+#[cfg(feature = "log")]
+pub(crate) const LOGGED: u8 = 1 << 3;
 
 /// The flag of a sample whose growth is that of the heap.
 pub(crate) const OF_HEAP: u8 = 1;

@@ -56,6 +56,10 @@ impl TaskState {
             is_cancelled,
             is_interrupted,
             waiter,
+            #[cfg(feature = "log")]
+                logs: _,
+            #[cfg(feature = "log")]
+                unseen: _,
         } = self;
         *settings = TaskSettings::default();
         pieces.clear();
@@ -70,6 +74,12 @@ impl TaskState {
     fn clear_lists(&mut self) {
         // To clear a list or a map costs something even if it is empty, and so does one question for each.
         let Self { earlier_sites, reasons, lost_starts, not_begun, times_ns, last, .. } = self;
+        #[cfg(feature = "log")]
+        {
+            self.logs.clear();
+            // Told before its task was closed.
+            self.unseen = Default::default();
+        }
         let are_empty = earlier_sites.is_empty()
             & reasons.is_empty()
             & lost_starts.is_empty()

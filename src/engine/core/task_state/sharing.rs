@@ -112,9 +112,10 @@ impl TaskState {
         }
     }
 
-    /// Nobody takes its outcomes, and the end of its pieces gives memory back.
-    pub(crate) fn is_detached_and_shares(&self) -> bool {
-        self.is_detached && self.sharing.as_ref().is_some_and(|sharing| !sharing.runs.is_empty())
+    /// Nobody takes its outcomes, and somebody must hear of them: the end of its pieces gives memory back, or one that fails is to be told.
+    pub(crate) fn is_heard_though_detached(&self) -> bool {
+        let shares = || self.sharing.as_ref().is_some_and(|sharing| !sharing.runs.is_empty());
+        self.is_detached && (cfg!(feature = "log") || shares())
     }
 }
 

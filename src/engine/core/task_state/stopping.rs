@@ -79,13 +79,24 @@ impl TaskState {
         is_new
     }
 
+    /// An outcome that nobody takes: what has failed is to be told.
+    pub(super) fn note_unseen(&mut self, outcome: Option<Settled>) {
+        #[cfg(feature = "log")]
+        if let Some(Settled::Failed(error)) = outcome {
+            self.unseen.add(error);
+        }
+        #[cfg(not(feature = "log"))]
+        drop(outcome);
+    }
+
     /// Drops the outcomes that some pieces have, from this one on. Gives the one with which to go on.
     pub(crate) fn drop_settled(&mut self, from: usize, trash: &mut Trash) -> Option<usize> {
         let from = self.pieces.next_there(from.max(self.first_unread));
         let end = self.pieces.len().min(from + BLOCK);
         for number in from..end {
-            if let Some(Settled::Done(reply)) = self.take(number) {
-                trash.add_reply(reply);
+            match self.take(number) {
+                Some(Settled::Done(reply)) => trash.add_reply(reply),
+                failed => self.note_unseen(failed),
             }
         }
         (end < self.pieces.len()).then_some(end)
