@@ -9,7 +9,7 @@ Measures multicore against bare floors and other pools, and prints one table.
 usage: multicore_benches [--alone] [--quick] [--large] [--saturated] [WHAT...]
 
   WHAT         only these jobs: round_trip throughput payload serializer scaling start idle gate
-               faults journal lock map awaited shared memory workers commands
+               faults journal lock map awaited shared logs memory workers commands
   --alone      only multicore, to compare two of its versions
   --quick      a tenth of the turns, to check that the jobs run
   --large      `lock`, `map`, `shared` and `memory` with ten times as much of everything, `workers` with up to 512 of them

@@ -7,6 +7,7 @@ pub mod gate;
 pub mod idle;
 pub mod journal;
 pub mod lock;
+pub mod logs;
 pub mod map;
 pub mod memory;
 pub mod payload;
@@ -24,7 +25,7 @@ use crate::{Job, WORKERS};
 pub type Jobs = fn() -> Vec<Job>;
 
 /// All jobs, by the names of their benches.
-pub const ALL: [(&str, Jobs); 17] = [
+pub const ALL: [(&str, Jobs); 18] = [
     ("round_trip", round_trip::jobs),
     ("throughput", throughput::jobs),
     ("payload", payload::jobs),
@@ -39,6 +40,7 @@ pub const ALL: [(&str, Jobs); 17] = [
     ("map", map::jobs),
     ("awaited", awaited::jobs),
     ("shared", shared::jobs),
+    ("logs", logs::jobs),
     ("memory", memory::jobs),
     ("workers", workers::jobs),
     ("commands", commands::jobs),
