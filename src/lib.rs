@@ -149,6 +149,7 @@ pub use crate::{
         map::{Map, MapUnordered},
         progress::Progress,
         reader::Reader,
+        watch::Watch,
     },
 };
 

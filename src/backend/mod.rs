@@ -6,10 +6,14 @@
 //! Invariant: a backend moves encoded bytes. It never decodes a value, and of all backends only
 //! [`inline`] runs user code.
 
+pub(crate) mod counts;
 pub(crate) mod inline;
 pub(crate) mod numbered;
 pub(crate) mod waking;
 
+pub(crate) use self::counts::Counts;
+
+use self::counts::Last;
 use self::waking::Until;
 use crate::codec::Format;
 use crate::codec::bytes::{Handed, Reply};
@@ -188,21 +192,6 @@ pub(crate) struct Feeding {
     pub(crate) unread_bytes: usize,
 }
 
-/// How far a task has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) total: usize,
-    pub(crate) done: usize,
-    pub(crate) failed: usize,
-    pub(crate) running: usize,
-    /// Starts of pieces that were started before.
-    pub(crate) retried: usize,
-    /// Had an outcome from an earlier run.
-    pub(crate) resumed: usize,
-    /// Of the results.
-    pub(crate) bytes: u64,
-}
-
 /// A piece that has finished.
 #[cfg_attr(not(feature = "journal"), allow(dead_code))]
 #[derive(Debug)]
@@ -303,6 +292,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Stops a task whose owner still holds it: what has not begun never begins and fails for this reason, and what runs comes to its
     /// end.
     fn stop(&self, task: TaskKey, why: Stop);
+
+    /// Notes the last counts of a task there when it ends by itself: its owner is about to [detach](Self::detach) it. Not of one whose pieces
+    /// [run in the caller](Self::runs_in_caller).
+    fn keep_last(&self, _: TaskKey, _: Arc<Last>) {}
 
     /// Its owner has left a task that goes on to its end. Outcomes are dropped as they come. Not of one whose pieces
     /// [run in the caller](Self::runs_in_caller).

@@ -17,6 +17,7 @@ use super::gone_tables::GoneTables;
 use super::policy::pace;
 use super::report;
 use super::unpark::Wake;
+use crate::backend::counts::Last;
 use crate::backend::waking::Until;
 use crate::backend::{
     Backend, Counts, Feeding, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, Stop, TaskKey, TaskSettings,
@@ -430,6 +431,10 @@ impl Backend for Shared {
             next = self.with(|core| core.list_begun(task, seat, &mut begun)).flatten();
         }
         self.with(|core| core.end_stopped(task, begun, &reason));
+    }
+
+    fn keep_last(&self, task: TaskKey, last: Arc<Last>) {
+        self.with(|core| core.task(task).map(|task| task.keep_last(last)));
     }
 
     fn detach(&self, task: TaskKey) {

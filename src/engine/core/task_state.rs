@@ -32,6 +32,7 @@ use super::blocks::{BlockQueue, Blocks};
 use super::queue::Waiting;
 use super::reason::Reason;
 use super::trash::Trash;
+use crate::backend::counts::Last;
 use crate::backend::{Reader, Settled, Site, TaskSettings};
 use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::{Function, Terms, WaitingPiece};
@@ -191,6 +192,8 @@ pub(crate) struct TaskState {
     /// The next caller that waits for any piece returns without one.
     is_interrupted: bool,
     waiter: Option<(Want, Sleeper)>,
+    /// Where its last counts are noted, if somebody watches it that is detached.
+    last_counts: Option<Arc<Last>>,
 }
 
 impl Default for TaskState {
@@ -226,6 +229,7 @@ impl Default for TaskState {
             is_cancelled: false,
             is_interrupted: false,
             waiter: None,
+            last_counts: None,
         }
     }
 }
