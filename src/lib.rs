@@ -140,6 +140,7 @@ pub use crate::{
     sharing::{Share, Shared},
     stats::functions::{FunctionStats, Suspect},
     stats::memory::{MemoryAction, MemoryEvent},
+    stats::tasks::TaskStats,
     stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},
     task::{
         Task,

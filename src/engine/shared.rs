@@ -12,7 +12,7 @@
 //!
 //! [`Unparker`]: super::unpark::Unparker
 
-use super::core::{Closed, Core, NextFinished, Want};
+use super::core::{Closed, Core, NextFinished, Snapshot, Want};
 use super::gone_tables::GoneTables;
 use super::policy::pace;
 use super::report;
@@ -486,14 +486,14 @@ impl Workers for Shared {
             core.snapshot()
         });
         let mut snapshot = snapshot.unwrap_or_default();
-        let stats = &mut snapshot.stats;
+        let Snapshot { stats, names, .. } = &mut snapshot;
         let files = self.with(|core| core.memory_files()).unwrap_or_default();
         let read = files.into_iter().filter_map(|(seat, generation, files)| Some((seat, generation, files.bytes()?)));
         let readings: Vec<_> = read.collect();
         self.with(|core| core.tell_memory(&readings, stats));
         stats.memory_available = machine::available_bytes();
         let mut next = Some(0);
-        while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot))) {
+        while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot, names))) {
             stats.pieces_waiting += waiting;
             next = rest;
         }

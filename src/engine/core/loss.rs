@@ -3,7 +3,7 @@
 //! Invariant: a piece whose worker lives on (nobody can kill it) does not start again.
 
 use super::Core;
-use super::seat::WorkerHandle;
+use super::seat::{Measured, WorkerHandle};
 use super::worker_memory::TooLarge;
 use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
@@ -25,6 +25,13 @@ impl Core {
         let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
         let mut rest = rest.into_iter();
         if let Some(piece) = lost {
+            let since_ns = match worker.measured {
+                Some(Measured::FromIdle(since_ns, _) | Measured::FromReply(since_ns)) => Some(since_ns),
+                None => None,
+            };
+            if let (Some(since_ns), Some(task)) = (since_ns, self.work.tasks.get_mut(piece.task)) {
+                task.add_busy(clock::now_ns().saturating_sub(since_ns));
+            }
             let how = match () {
                 () if worker.overran(piece.sequence) => How::Overran,
                 () if worker.too_large.is_some() => How::TooLarge,

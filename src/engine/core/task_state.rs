@@ -23,6 +23,7 @@ mod failing;
 mod open;
 mod recycled;
 mod sharing;
+mod spent;
 mod starts;
 mod stopping;
 mod taking;
@@ -194,6 +195,7 @@ pub(crate) struct TaskState {
     waiter: Option<(Want, Sleeper)>,
     /// Where its last counts are noted, if somebody watches it that is detached.
     last_counts: Option<Arc<Last>>,
+    spent: spent::Spent,
 }
 
 impl Default for TaskState {
@@ -230,6 +232,7 @@ impl Default for TaskState {
             is_interrupted: false,
             waiter: None,
             last_counts: None,
+            spent: Default::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! unread leaves it, and comes back when a reader takes something.
 
 use super::functions::Functions;
+use super::names::Names;
 use super::queue::Queue;
 use super::ready_queue::ReadyQueue;
 use super::reason::Reason;
@@ -23,6 +24,8 @@ pub(crate) struct Work {
     pub(crate) trash: Trash,
     pub(crate) queue: Queue,
     pub(crate) functions: Functions,
+    /// What tasks have done that have ended.
+    pub(crate) names: Names,
     /// Pieces that can go to no worker, since the host has closed what they share. They fail before the lock is released.
     pub(crate) unsendable: Vec<(TaskKey, WaitingPiece)>,
 }
