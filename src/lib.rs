@@ -141,6 +141,7 @@ pub use crate::{
     stats::functions::{FunctionStats, Suspect},
     stats::memory::{MemoryAction, MemoryEvent},
     stats::tasks::TaskStats,
+    stats::timeline::Timeline,
     stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},
     task::{
         Task,

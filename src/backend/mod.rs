@@ -22,6 +22,7 @@ use crate::codec::tables::table::Tables;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
 use crate::stats::memory::MemoryEvent;
+use crate::stats::timeline::Timeline;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
@@ -323,6 +324,9 @@ pub(crate) trait Workers: Backend {
     /// What it does now and has done.
     fn stats(&self) -> Stats;
 
+    /// What its workers have run, if it keeps that.
+    fn timeline(&self) -> Timeline;
+
     /// Replaces each worker once it is idle. What is handed out from now on runs in new ones.
     fn renew_workers(&self);
 
@@ -416,6 +420,8 @@ pub(crate) struct PoolSettings {
     pub(crate) memory: MemoryLimits,
     /// No piece is sampled for what it does to memory.
     pub(crate) unsampled: bool,
+    /// How many events of a timeline are kept.
+    pub(crate) timeline: usize,
     pub(crate) on_memory: Option<fn(&MemoryEvent)>,
     /// The signals that have all workers replaced.
     #[cfg(feature = "signal")]

@@ -9,6 +9,9 @@ use crate::backend::MemoryLimits;
 use crate::stats::Stats;
 use crate::stats::functions::{FunctionStats, UNKNOWN_ERROR};
 use crate::stats::tasks::TaskStats;
+use crate::stats::timeline::{Timeline, What};
+use crate::sys::symbol;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The name of the entry of all functions that came after those that are told apart.
@@ -39,6 +42,20 @@ pub(super) fn complete(snapshot: Snapshot) -> Stats {
     stats.by_name = known.chain(names.others.iter().map(|totals| task(OTHERS_NAME, totals))).collect();
     stats.unmeasured = unmeasured(&stats, figures, hides_memory);
     stats
+}
+
+/// Fills in the names of the functions that ran, and the process.
+pub(super) fn name_functions(mut timeline: Timeline) -> Timeline {
+    let unnamed = timeline.events.iter().filter_map(|event| match event.what {
+        What::Piece { name: None, function, .. } if function != 0 => Some(function),
+        _ => None,
+    });
+    let addresses: Vec<usize> = unnamed.collect::<BTreeSet<_>>().into_iter().collect();
+    let names = symbol::names_of(&addresses).into_iter();
+    let named = addresses.into_iter().zip(names).filter_map(|(address, name)| Some((address, name?.to_string())));
+    timeline.functions = named.collect();
+    timeline.process = std::process::id();
+    timeline
 }
 
 fn task(name: &str, totals: &Totals) -> TaskStats {

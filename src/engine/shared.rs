@@ -12,7 +12,7 @@
 //!
 //! [`Unparker`]: super::unpark::Unparker
 
-use super::core::{Closed, Core, NextFinished, Snapshot, Want};
+use super::core::{Closed, Copied, Core, NextFinished, Snapshot, Want};
 use super::gone_tables::GoneTables;
 use super::policy::pace;
 use super::report;
@@ -27,6 +27,7 @@ use crate::codec::bytes::Handed;
 use crate::codec::tables::table::{Holder, Tables};
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
+use crate::stats::timeline::Timeline;
 use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
@@ -498,6 +499,24 @@ impl Workers for Shared {
             next = rest;
         }
         report::complete(snapshot)
+    }
+
+    fn timeline(&self) -> Timeline {
+        self.with(|core| {
+            core.collect();
+            core.keep_owed_attention();
+        });
+        let (mut timeline, mut next) = (Timeline::default(), Some(0));
+        while let Some(Copied { events, first, began_ns, next: rest }) =
+            next.and_then(|from| self.with(|core| core.copy_events(from)))
+        {
+            // What was overwritten meanwhile is lost, too.
+            timeline.lost = first - timeline.events.len() as u64;
+            timeline.began_ns = began_ns;
+            timeline.events.extend(events);
+            next = rest;
+        }
+        report::name_functions(timeline)
     }
 
     fn renew_workers(&self) {

@@ -4,6 +4,7 @@ pub(crate) mod functions;
 pub(crate) mod memory;
 mod table;
 pub(crate) mod tasks;
+pub(crate) mod timeline;
 
 use functions::{FunctionStats, Suspect};
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,7 @@ use super::delayed::Delayed;
 use super::functions::Sampled;
 use super::seat::{Measured, WorkerHandle};
 use super::task_state::TaskState;
+use super::timeline::Ran;
 use super::work::Work;
 use super::worker_memory::WorkerMemory;
 use crate::backend::TaskKey;
@@ -18,6 +19,7 @@ use crate::engine::wire::record::{self, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::protocol::ring::Violation;
+use crate::stats::timeline::Ended;
 use crate::sys::clock;
 
 /// Where arrivals go.
@@ -170,13 +172,20 @@ impl Arrivals for Look<'_, '_> {
     }
 
     fn other(&mut self, arrival: Arrival) {
-        let (piece, outcome, bytes, again, took_ns) = match arrival {
+        let (piece, outcome, bytes, again, took_ns, began_ns) = match arrival {
             Arrival::StartFailed(reason) => {
                 self.start_failure = Some(reason);
                 return;
             }
-            Arrival::Reply { piece, outcome, bytes, again, took_ns } => (piece, outcome, bytes, again, took_ns),
+            Arrival::Reply { piece, outcome, bytes, again, took_ns, began_ns } => {
+                (piece, outcome, bytes, again, took_ns, began_ns)
+            }
         };
+        if let Work { timeline: Some(timeline), tasks, .. } = &mut *self.to.work {
+            let (seat, pid, task, number) = (self.seat, self.pid, tasks.get(piece.task), piece.number);
+            let (took_ns, ended) = (Some(took_ns), Ended::of(outcome));
+            timeline.ran(Ran { seat, pid, task, number, began_ns, took_ns, ended });
+        }
         if let Some(task) = self.to.work.tasks.get_mut(piece.task) {
             task.note_time(piece.number, took_ns);
         }

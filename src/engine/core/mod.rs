@@ -53,6 +53,8 @@ mod server_link;
 mod shortage;
 mod task_state;
 mod tasks;
+mod timeline;
+mod traced;
 mod trash;
 mod work;
 mod worker_memory;
@@ -70,6 +72,7 @@ pub(crate) use self::overdue::{Answer, Question};
 pub(crate) use self::reserve::Missing;
 pub(crate) use self::server_link::ServerLink;
 pub(crate) use self::task_state::{NextFinished, TaskState, Urgency, Want};
+pub(crate) use self::timeline::Copied;
 pub(crate) use self::trash::Trash;
 pub(crate) use self::worker_memory::FilesOf;
 
@@ -337,7 +340,11 @@ impl Core {
             return Err(error);
         }
         self.work.queue.admit()?;
-        Ok(self.work.tasks.open())
+        let key = self.work.tasks.open();
+        if self.work.timeline.is_some() {
+            self.trace(key);
+        }
+        Ok(key)
     }
 
     /// The supervisor asks whether it should poll: whether tiny pieces come.

@@ -196,6 +196,10 @@ pub(crate) struct TaskState {
     /// Where its last counts are noted, if somebody watches it that is detached.
     last_counts: Option<Arc<Last>>,
     spent: spent::Spent,
+    /// Its caller wants to know how long pieces ran.
+    keeps_times: bool,
+    /// Its pieces are timed for the pool's timeline.
+    is_traced: bool,
 }
 
 impl Default for TaskState {
@@ -233,6 +237,8 @@ impl Default for TaskState {
             waiter: None,
             last_counts: None,
             spent: Default::default(),
+            keeps_times: false,
+            is_traced: false,
         }
     }
 }
@@ -243,8 +249,15 @@ impl TaskState {
     }
 
     pub(crate) fn configure(&mut self, settings: TaskSettings) {
-        self.settings = settings;
+        self.keeps_times = settings.is_timed;
+        let is_timed = settings.is_timed || self.is_traced;
+        self.settings = TaskSettings { is_timed, ..settings };
         self.update_direct();
+    }
+
+    /// Its pieces are timed, whatever its settings say.
+    pub(crate) fn trace(&mut self) {
+        (self.is_traced, self.settings.is_timed) = (true, true);
     }
 
     /// The one place that derives `direct_ns`.

@@ -9,6 +9,7 @@ use super::queue::Queue;
 use super::ready_queue::ReadyQueue;
 use super::reason::Reason;
 use super::tasks::Tasks;
+use super::timeline::Timeline;
 use super::trash::Trash;
 use crate::backend::TaskKey;
 use crate::engine::piece::{Returned, WaitingPiece};
@@ -26,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) functions: Functions,
     /// What tasks have done that have ended.
     pub(crate) names: Names,
+    /// What pieces did, if somebody asked for that.
+    pub(crate) timeline: Option<Box<Timeline>>,
     /// Pieces that can go to no worker, since the host has closed what they share. They fail before the lock is released.
     pub(crate) unsendable: Vec<(TaskKey, WaitingPiece)>,
 }

@@ -58,12 +58,15 @@ impl TaskState {
             waiter,
             last_counts,
             spent,
+            keeps_times,
+            is_traced,
         } = self;
         *settings = TaskSettings::default();
         pieces.clear();
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
         (*done, *results, *result_bytes, *taken_bytes, *first_unread, *retried) = (0, 0, 0, 0, 0, 0);
         (*last_site, *finished, *reader, *waiter, *ended, *parts_of) = (None, None, None, None, None, None);
+        (*keeps_times, *is_traced) = (false, false);
         (*last_counts, *spent) = (None, Default::default());
         (*is_cancelled, *is_interrupted, *settles_late, *is_detached) = (false, false, false, false);
         self.clear_lists();

@@ -165,7 +165,7 @@ impl TaskState {
 
     /// A piece that is timed ran for this time; 0 if that is not known.
     pub(crate) fn note_time(&mut self, number: usize, took_ns: u64) {
-        if self.settings.is_timed {
+        if self.keeps_times {
             self.times_ns.insert(number, took_ns);
         }
     }
