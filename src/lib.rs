@@ -141,6 +141,8 @@ pub use crate::{
     sharing::{Share, Shared},
     stats::functions::{FunctionStats, Suspect},
     stats::memory::{MemoryAction, MemoryEvent},
+    stats::tasks::TaskStats,
+    stats::timeline::Timeline,
     stats::{Replaced, Stats, WorkerStart, WorkerState, WorkerStats},
     task::{
         Task,
@@ -150,6 +152,7 @@ pub use crate::{
         map::{Map, MapUnordered},
         progress::Progress,
         reader::Reader,
+        watch::Watch,
     },
 };
 

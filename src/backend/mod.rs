@@ -6,10 +6,14 @@
 //! Invariant: a backend moves encoded bytes. It never decodes a value, and of all backends only
 //! [`inline`] runs user code.
 
+pub(crate) mod counts;
 pub(crate) mod inline;
 pub(crate) mod numbered;
 pub(crate) mod waking;
 
+pub(crate) use self::counts::Counts;
+
+use self::counts::Last;
 use self::waking::Until;
 use crate::codec::Format;
 use crate::codec::bytes::{Handed, Reply};
@@ -18,6 +22,7 @@ use crate::codec::tables::table::Tables;
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
 use crate::stats::memory::MemoryEvent;
+use crate::stats::timeline::Timeline;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
@@ -188,21 +193,6 @@ pub(crate) struct Feeding {
     pub(crate) unread_bytes: usize,
 }
 
-/// How far a task has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) total: usize,
-    pub(crate) done: usize,
-    pub(crate) failed: usize,
-    pub(crate) running: usize,
-    /// Starts of pieces that were started before.
-    pub(crate) retried: usize,
-    /// Had an outcome from an earlier run.
-    pub(crate) resumed: usize,
-    /// Of the results.
-    pub(crate) bytes: u64,
-}
-
 /// A piece that has finished.
 #[cfg_attr(not(feature = "journal"), allow(dead_code))]
 #[derive(Debug)]
@@ -304,6 +294,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// end.
     fn stop(&self, task: TaskKey, why: Stop);
 
+    /// Notes the last counts of a task there when it ends by itself: its owner is about to [detach](Self::detach) it. Not of one whose pieces
+    /// [run in the caller](Self::runs_in_caller).
+    fn keep_last(&self, _: TaskKey, _: Arc<Last>) {}
+
     /// Its owner has left a task that goes on to its end. Outcomes are dropped as they come. Not of one whose pieces
     /// [run in the caller](Self::runs_in_caller).
     fn detach(&self, task: TaskKey);
@@ -329,6 +323,9 @@ pub(crate) trait Workers: Backend {
 
     /// What it does now and has done.
     fn stats(&self) -> Stats;
+
+    /// What its workers have run, if it keeps that.
+    fn timeline(&self) -> Timeline;
 
     /// Replaces each worker once it is idle. What is handed out from now on runs in new ones.
     fn renew_workers(&self);
@@ -423,6 +420,8 @@ pub(crate) struct PoolSettings {
     pub(crate) memory: MemoryLimits,
     /// No piece is sampled for what it does to memory.
     pub(crate) unsampled: bool,
+    /// How many events of a timeline are kept.
+    pub(crate) timeline: usize,
     pub(crate) on_memory: Option<fn(&MemoryEvent)>,
     /// The signals that have all workers replaced.
     #[cfg(feature = "signal")]

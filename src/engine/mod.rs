@@ -23,6 +23,8 @@ mod gone_tables;
 mod launch;
 mod link;
 #[cfg(feature = "log")]
+mod log_thread;
+#[cfg(feature = "log")]
 mod logs;
 mod observe;
 mod piece;

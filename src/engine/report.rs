@@ -1,6 +1,6 @@
 //! Works out what a pool's figures say: names, growth, suspects. It takes a while, so it is done without the lock.
 
-use super::core::{Figures, Snapshot};
+use super::core::{Figures, Snapshot, Totals};
 use super::policy::memory;
 use super::policy::sampling::{FUNCTIONS, OTHERS};
 use super::policy::suspicion::{self, Verdict};
@@ -8,13 +8,18 @@ use super::wire::record::{HAS_PEAK, OF_HEAP, OF_RESIDENT};
 use crate::backend::MemoryLimits;
 use crate::stats::Stats;
 use crate::stats::functions::{FunctionStats, UNKNOWN_ERROR};
+use crate::stats::tasks::TaskStats;
+use crate::stats::timeline::{Timeline, What};
+use crate::sys::symbol;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The name of the entry of all functions that came after those that are told apart.
 const OTHERS_NAME: &str = "others";
 
 /// Fills in what `Core::snapshot` leaves out, once the memory of the workers was read.
 pub(super) fn complete(snapshot: Snapshot) -> Stats {
-    let Snapshot { mut stats, running, functions, limits, hides_memory } = snapshot;
+    let Snapshot { mut stats, running, functions, names, limits, hides_memory } = snapshot;
     let figures = &functions;
     figures.find_names();
     for (worker, label) in running {
@@ -33,8 +38,30 @@ pub(super) fn complete(snapshot: Snapshot) -> Stats {
     let others = (figures.totals[usize::from(OTHERS)].pieces > 0).then_some(usize::from(OTHERS));
     stats.functions =
         (0..figures.known.len()).chain(others).map(|number| function(figures, number, &verdicts, room)).collect();
+    let known = names.known.iter().map(|(name, totals)| task(name, totals));
+    stats.by_name = known.chain(names.others.iter().map(|totals| task(OTHERS_NAME, totals))).collect();
     stats.unmeasured = unmeasured(&stats, figures, hides_memory);
     stats
+}
+
+/// Fills in the names of the functions that ran, and the process.
+pub(super) fn name_functions(mut timeline: Timeline) -> Timeline {
+    let unnamed = timeline.events.iter().filter_map(|event| match event.what {
+        What::Piece { name: None, function, .. } if function != 0 => Some(function),
+        _ => None,
+    });
+    let addresses: Vec<usize> = unnamed.collect::<BTreeSet<_>>().into_iter().collect();
+    let names = symbol::names_of(&addresses).into_iter();
+    let named = addresses.into_iter().zip(names).filter_map(|(address, name)| Some((address, name?.to_string())));
+    timeline.functions = named.collect();
+    timeline.process = std::process::id();
+    timeline
+}
+
+fn task(name: &str, totals: &Totals) -> TaskStats {
+    let Totals { pieces, failed, retried, busy_ns, waited_ns, bytes } = *totals;
+    let (busy, waited) = (Duration::from_nanos(busy_ns), Duration::from_nanos(waited_ns));
+    TaskStats { name: name.to_string(), pieces, failed, retried, busy, waited, bytes }
 }
 
 fn function(figures: &Figures, number: usize, verdicts: &[Verdict; FUNCTIONS], room: Option<u64>) -> FunctionStats {

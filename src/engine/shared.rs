@@ -12,13 +12,14 @@
 //!
 //! [`Unparker`]: super::unpark::Unparker
 
-use super::core::{Closed, Core, NextFinished, Want};
+use super::core::{Closed, Copied, Core, NextFinished, Snapshot, Want};
 use super::gone_tables::GoneTables;
 #[cfg(feature = "log")]
 use super::logs::Logs;
 use super::policy::pace;
 use super::report;
 use super::unpark::Wake;
+use crate::backend::counts::Last;
 use crate::backend::waking::Until;
 use crate::backend::{
     Backend, Counts, Feeding, Finished, Outcomes, Parts, ReadOrder, Reader, Settled, Site, Stop, TaskKey, TaskSettings,
@@ -28,6 +29,7 @@ use crate::codec::bytes::Handed;
 use crate::codec::tables::table::{Holder, Tables};
 use crate::error::{Error, ErrorKind, PieceLabel};
 use crate::stats::Stats;
+use crate::stats::timeline::Timeline;
 use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
@@ -82,7 +84,7 @@ pub(crate) struct Shared {
     limits_queue: bool,
     gone: Arc<GoneTables>,
     #[cfg(feature = "log")]
-    logs: Arc<Logs>,
+    pub(super) logs: Arc<Logs>,
     /// The process that made it. In a child that was forked from it everything here is a copy.
     owner: process::Number,
 }
@@ -180,29 +182,6 @@ impl Shared {
         // They are never dropped, so they close nothing. The epolls keep those alive that wake them.
         std::mem::forget((Arc::clone(&self.callers), Arc::clone(&self.host)));
         std::mem::forget((Arc::clone(&self.kick), Arc::clone(&self.kick_supervisor)));
-    }
-
-    /// Starts the thread that calls the program's logger, once something was logged.
-    #[cfg(feature = "log")]
-    pub(super) fn start_log_thread(self: &Arc<Self>) {
-        let shared = Arc::downgrade(self);
-        self.logs.start_thread(move || {
-            if let Some(shared) = shared.upgrade() {
-                shared.with(Core::logs_were_told);
-            }
-        });
-    }
-
-    /// The pool has ended: its last records are delivered.
-    #[cfg(feature = "log")]
-    pub(super) fn close_logs(self: &Arc<Self>) {
-        // Its workers have ended, and not all of them were reaped.
-        let mut next = Some(0);
-        while let Some(seat) = next {
-            next = self.with(|core| core.take_rest_of_logs(seat)).flatten();
-        }
-        self.start_log_thread();
-        self.logs.close();
     }
 
     /// Tells the workers of what nobody shares any more.
@@ -463,6 +442,10 @@ impl Backend for Shared {
         self.with(|core| core.end_stopped(task, begun, &reason));
     }
 
+    fn keep_last(&self, task: TaskKey, last: Arc<Last>) {
+        self.with(|core| core.task(task).map(|task| task.keep_last(last)));
+    }
+
     fn detach(&self, task: TaskKey) {
         let mut next = Some(0);
         while let Some(piece) = next {
@@ -512,18 +495,36 @@ impl Workers for Shared {
             core.snapshot()
         });
         let mut snapshot = snapshot.unwrap_or_default();
-        let stats = &mut snapshot.stats;
+        let Snapshot { stats, names, .. } = &mut snapshot;
         let files = self.with(|core| core.memory_files()).unwrap_or_default();
         let read = files.into_iter().filter_map(|(seat, generation, files)| Some((seat, generation, files.bytes()?)));
         let readings: Vec<_> = read.collect();
         self.with(|core| core.tell_memory(&readings, stats));
         stats.memory_available = machine::available_bytes();
         let mut next = Some(0);
-        while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot))) {
+        while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot, names))) {
             stats.pieces_waiting += waiting;
             next = rest;
         }
         report::complete(snapshot)
+    }
+
+    fn timeline(&self) -> Timeline {
+        self.with(|core| {
+            core.collect();
+            core.keep_owed_attention();
+        });
+        let (mut timeline, mut next) = (Timeline::default(), Some(0));
+        while let Some(Copied { events, first, began_ns, next: rest }) =
+            next.and_then(|from| self.with(|core| core.copy_events(from)))
+        {
+            // What was overwritten meanwhile is lost, too.
+            timeline.lost = first - timeline.events.len() as u64;
+            timeline.began_ns = began_ns;
+            timeline.events.extend(events);
+            next = rest;
+        }
+        report::name_functions(timeline)
     }
 
     fn renew_workers(&self) {

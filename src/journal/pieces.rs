@@ -191,9 +191,13 @@ impl Pieces {
     }
 
     /// A piece has ended of which nobody wants the outcome.
-    pub(super) fn note_end(&mut self, number: usize, is_done: bool) {
+    pub(super) fn note_end(&mut self, number: usize, settled: &Settled) {
         if let Some(state @ State::Open) = self.states.get_mut(number) {
-            *state = if is_done { State::Taken } else { State::TakenFailed };
+            let has_failed = matches!(settled, Settled::Failed(_));
+            *state = if has_failed { State::TakenFailed } else { State::Taken };
+            self.done += 1;
+            self.failed += usize::from(has_failed);
+            self.bytes += settled.bytes() as u64;
         }
     }
 

@@ -20,6 +20,7 @@ use super::format::{Ended, Key};
 use super::identity::Identities;
 use super::pieces::{Outcome, Pieces, Standing};
 use super::settings::Durability;
+use crate::backend::counts::Last;
 use crate::backend::numbered::Numbered;
 use crate::backend::waking::KeptWaker;
 use crate::backend::{Backend, Finished, Reader, Settled, TaskKey, TaskSettings};
@@ -122,6 +123,8 @@ pub(super) struct State {
     flushes_wanted: u64,
     flushes_done: u64,
     is_over: bool,
+    /// Where the last counts are noted, if the task is detached and watched.
+    last: Option<Arc<Last>>,
 }
 
 /// What the writer does next.
@@ -176,6 +179,7 @@ impl State {
             flushes_wanted: 0,
             flushes_done: 0,
             is_over: false,
+            last: None,
         }
     }
 

@@ -40,6 +40,7 @@ impl Pool {
             max_pieces_waiting: None,
             memory: Limits::default(),
             unsampled: false,
+            timeline: 0,
             on_memory: None,
             #[cfg(feature = "signal")]
             recycle_signals: Vec::new(),
@@ -69,6 +70,7 @@ pub struct PoolBuilder {
     max_pieces_waiting: Option<usize>,
     memory: Limits,
     unsampled: bool,
+    pub(super) timeline: usize,
     on_memory: Option<fn(&MemoryEvent)>,
     #[cfg(feature = "signal")]
     recycle_signals: Vec<i32>,
@@ -512,6 +514,7 @@ impl PoolBuilder {
             max_pieces_waiting: self.max_pieces_waiting,
             memory: self.memory.resolve()?,
             unsampled: self.unsampled,
+            timeline: self.timeline,
             on_memory: self.on_memory,
         };
         check(&settings)?;

@@ -7,6 +7,7 @@ mod gate;
 pub(crate) mod global;
 pub(crate) mod memory;
 pub(crate) mod ranges;
+mod timeline;
 
 use self::gate::load::Gate;
 use self::ranges::Ranges;

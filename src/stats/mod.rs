@@ -3,14 +3,17 @@
 pub(crate) mod functions;
 pub(crate) mod memory;
 mod table;
+pub(crate) mod tasks;
+pub(crate) mod timeline;
 
 use functions::{FunctionStats, Suspect};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
+use tasks::TaskStats;
 
 /// The state of a pool and what it has done so far. Its `Display` is a table of the workers, a table of the ten functions that
-/// matter most for their memory, and two lines of counts; [the guide](crate::guide::memory) shows one.
+/// matter most for their memory, one of the ten names of tasks that kept workers busy longest, and two lines of counts; [the guide](crate::guide::memory) shows one.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), multicore::Error> {
@@ -55,6 +58,8 @@ pub struct Stats {
     pub memory_available: Option<u64>,
     /// The functions that ran in workers, in the order in which their first pieces were handed out.
     pub functions: Vec<FunctionStats>,
+    /// What tasks with a [name](crate::Task::name) have done: an entry for each name, in their order, at most 256, and one for all others.
+    pub by_name: Vec<TaskStats>,
     /// What could not be measured in this pool, and why, as short texts.
     pub unmeasured: Vec<String>,
     /// How workers are started.

@@ -4,6 +4,7 @@
 //! |--------------------------|------------------------------|
 //! | the table of workers     | always                       |
 //! | the table of functions   | if functions ran             |
+//! | the table of names       | if tasks have names          |
 //! | tasks, pieces and starts | always, one line             |
 //! | memory and counts        | always, one line, the last   |
 //!
@@ -12,12 +13,17 @@
 
 use super::functions::FunctionStats;
 use super::memory::with_commas;
+use super::tasks::TaskStats;
 use super::{Stats, WorkerStats};
 use std::cmp::Reverse;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 /// The most functions that are shown. A pool tells 32 apart; those of whose pieces there are fewest seldom matter.
 const MAX_FUNCTIONS: usize = 10;
+
+/// The most names of tasks that are shown.
+const MAX_NAMES: usize = 10;
 
 /// The most characters of a function's name, and of the place where its first piece was handed out: with both, a line of the
 /// table of functions still has less than 200.
@@ -31,6 +37,9 @@ impl fmt::Display for Stats {
         write_workers(f, &self.workers)?;
         if !self.functions.is_empty() {
             write_functions(f, &self.functions)?;
+        }
+        if !self.by_name.is_empty() {
+            write_names(f, &self.by_name)?;
         }
         write_work(f, self)?;
         write_memory(f, self)
@@ -64,6 +73,16 @@ const WORKER_COLUMNS: Columns<10> = [
 
 const FUNCTION_COLUMNS: Columns<6> =
     [(Align::Left, 0), (Align::Right, 9), (Align::Right, 0), (Align::Right, 0), (Align::Right, 14), (Align::Left, 0)];
+
+const NAME_COLUMNS: Columns<7> = [
+    (Align::Left, 0),
+    (Align::Right, 9),
+    (Align::Right, 0),
+    (Align::Right, 0),
+    (Align::Right, 9),
+    (Align::Right, 9),
+    (Align::Right, 9),
+];
 
 /// Writes rows of which the first is the head, each as a line that ends in no space.
 fn write_rows<const N: usize>(f: &mut fmt::Formatter<'_>, columns: &Columns<N>, rows: &[[String; N]]) -> fmt::Result {
@@ -145,6 +164,30 @@ fn function_row(stats: &FunctionStats, error_width: usize) -> [String; 6] {
         known(growth, |growth| growth),
         known(stats.largest_peak, amount),
         note,
+    ]
+}
+
+/// Those come first that kept workers busy longest.
+fn write_names(f: &mut fmt::Formatter<'_>, tasks: &[TaskStats]) -> fmt::Result {
+    let mut shown: Vec<_> = tasks.iter().collect();
+    shown.sort_by_key(|task| Reverse(task.busy));
+    shown.truncate(MAX_NAMES);
+    let head = format!("task ({} of {})", shown.len(), tasks.len());
+    let head = [&head, "pieces", "failed", "retried", "busy", "waited", "results"];
+    let rows: Vec<_> = std::iter::once(head.map(str::to_string)).chain(shown.into_iter().map(name_row)).collect();
+    write_rows(f, &NAME_COLUMNS, &rows)
+}
+
+fn name_row(stats: &TaskStats) -> [String; 7] {
+    let seconds = |time: Duration| format!("{} s", with_commas(format_args!("{:.1}", time.as_secs_f64())));
+    [
+        shortened(&stats.name, MAX_NAME),
+        with_commas(stats.pieces),
+        with_commas(stats.failed),
+        with_commas(stats.retried),
+        seconds(stats.busy),
+        seconds(stats.waited),
+        amount(stats.bytes),
     ]
 }
 

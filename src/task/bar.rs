@@ -1,4 +1,6 @@
-//! A task's progress on standard error: a bar on a terminal, a line now and then elsewhere.
+//! A task's progress on standard error: a bar on a terminal, a line now and then elsewhere. Or in a bar of the program's own.
+//!
+//! Invariant: a bar stands at the pieces that have ended, also when its task has ended before them.
 
 use super::Task;
 use crate::codec::value::Value;
@@ -31,14 +33,65 @@ impl<R> Task<R> {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template(STYLE).expect("the template is right");
             let bar = bar.with_style(style).with_prefix(name).with_finish(ProgressFinish::AndLeave);
+            let mut shown = Shown { bar, is_whole: false };
             return self.progress(move |progress| {
-                bar.set_length(progress.total() as u64);
-                bar.set_position((progress.done() + progress.failed()) as u64);
-                bar.set_message(rest_of_line(progress));
+                shown.bar.set_message(rest_of_line(progress));
+                shown.show(progress);
             });
         }
         let mut lines = Lines { name, written: Instant::now(), last: None };
         self.progress(move |progress| lines.tell(*progress))
+    }
+
+    /// Shows how far the task has come in a bar of your own: of your style, or in a [`MultiProgress`](indicatif::MultiProgress).
+    ///
+    /// The bar's length is the number of pieces that were handed out, and its position that of those that have ended, read or not; so
+    /// its rate and its time left are those of the work. Failed ones and those of an earlier run are among them. Prefix, message and style are
+    /// yours. At the end it is [finished](indicatif::ProgressBar::finish_using_style) in its own way, or, if pieces are left that have not
+    /// ended, [abandoned](indicatif::ProgressBar::abandon) where it stands. It is a [`progress`](Self::progress) callback, and replaces one. With the
+    /// feature `indicatif`.
+    ///
+    /// ```
+    /// use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+    ///
+    /// let bars = MultiProgress::new();
+    /// let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta}").unwrap();
+    /// let bar = bars.add(ProgressBar::new(0).with_style(style).with_prefix("squares"));
+    /// let task = multicore::Task::<u64>::new_or_inline().bar_with(bar.clone());
+    /// task.run_all(|a: u64, _: ()| a * a, (0..100).map(|a| (a, ())));
+    /// assert_eq!(task.get().unwrap()[99], 9801);
+    /// assert_eq!((bar.position(), bar.is_finished()), (100, true));
+    /// ```
+    pub fn bar_with(self, bar: ProgressBar) -> Self
+    where
+        R: Value,
+    {
+        let mut shown = Shown { bar, is_whole: false };
+        self.progress(move |progress| shown.show(progress))
+    }
+}
+
+/// A bar, until the task has ended.
+struct Shown {
+    bar: ProgressBar,
+    /// All that was handed out has ended.
+    is_whole: bool,
+}
+
+impl Shown {
+    fn show(&mut self, progress: &Progress) {
+        let ended = progress.done() + progress.failed();
+        self.is_whole = ended == progress.total();
+        self.bar.set_length(progress.total() as u64);
+        self.bar.set_position(ended as u64);
+    }
+}
+
+impl Drop for Shown {
+    /// The last call was made.
+    fn drop(&mut self) {
+        // To finish it is to move it to its length.
+        if self.is_whole { self.bar.finish_using_style() } else { self.bar.abandon() }
     }
 }
 

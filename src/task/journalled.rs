@@ -82,6 +82,9 @@ impl<R> Task<R> {
         if let Some(reporter) = &self.reporter {
             reporter.follow(&self.backend);
         }
+        if let Some(watched) = &self.cells.get_mut().watched {
+            watched.follow(&self.backend);
+        }
         self.journalled.recorder = Some(recorder);
         Ok(self)
     }

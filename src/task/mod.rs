@@ -25,6 +25,7 @@ mod settings;
 pub(crate) mod stream;
 mod taken;
 mod unread;
+pub(crate) mod watch;
 mod with_state;
 
 use self::batch::{BATCH_BYTES, Batch};
@@ -32,6 +33,7 @@ use self::canceller::Canceller;
 use self::early::Early;
 use self::progress::Reporter;
 use self::refusal::Refusal;
+use self::watch::Watched;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
@@ -128,6 +130,8 @@ struct OfOneThread {
     scratch: Vec<u8>,
     /// What the caller has taken before the task is collected; most tasks have nothing.
     early: Option<Box<Early>>,
+    /// Those who watch it; most tasks are watched by nobody.
+    watched: Option<Arc<Watched>>,
 }
 
 impl<R> Task<R> {
@@ -160,10 +164,11 @@ impl<R> Task<R> {
 
     /// Ends it, and kills what runs.
     fn kill(&mut self) {
-        if self.reporter.is_some() {
-            // The last call tells of it.
+        if self.reporter.is_some() || self.cells.get_mut().watched.is_some() {
+            // The last call and the last counts tell of it.
             self.backend.cancel(self.key);
             self.end_progress();
+            self.end_watch();
         }
         self.close(true);
     }
@@ -481,6 +486,7 @@ impl<R> Task<R> {
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
         self.end_progress();
+        self.end_watch();
         self.close(self.kills_on_drop);
     }
 }

@@ -22,7 +22,8 @@ const EACH: Duration = Duration::from_millis(100);
 /// Where nothing has changed, the time has.
 const QUIET_EACH: Duration = Duration::from_secs(1);
 
-/// How far a task has come: what the callback of [`Task::progress`](crate::Task::progress) gets.
+/// How far a task has come: what the callback of [`Task::progress`](crate::Task::progress) gets, and
+/// [`Watch::progress`](crate::Watch::progress) gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     counts: Counts,
@@ -30,7 +31,6 @@ pub struct Progress {
 }
 
 impl Progress {
-    #[cfg(test)]
     pub(super) fn of(counts: Counts, elapsed: Duration) -> Progress {
         Progress { counts, elapsed }
     }
@@ -77,7 +77,7 @@ impl Progress {
         self.counts.bytes
     }
 
-    /// The time since the callback was set.
+    /// The time since the callback was set, or since the task's first [`watch`](crate::Task::watch) was made.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.elapsed

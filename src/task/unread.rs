@@ -36,7 +36,8 @@ impl<R> Task<R> {
     /// [`Stats::pieces_failed`](crate::Stats::pieces_failed) alone, and why is told nowhere: let the function itself tell what somebody must know.
     ///
     /// It lasts no longer than its pool and the program: what has not ended when [`Pool`](crate::Pool) is dropped, or `main` returns, ends
-    /// there. A [`Canceller`](crate::Canceller) still ends it. A callback of [`progress`](Self::progress) is called a last time now. Without a
+    /// there. A [`Canceller`](crate::Canceller) still ends it. A callback of [`progress`](Self::progress) is called a last time now; a
+    /// [`watch`](Self::watch) follows it to its end. Without a
     /// pool the pieces run before this returns. With a journal what ends is recorded, and the file stays locked until then.
     ///
     /// ```
@@ -54,6 +55,9 @@ impl<R> Task<R> {
             return;
         }
         self.end_progress();
+        if let Some(watched) = self.cells.get_mut().watched.take() {
+            self.backend.keep_last(self.key, watched.last());
+        }
         let (none, its_key) = inline::open(None);
         let (backend, key) = (std::mem::replace(&mut self.backend, none), std::mem::replace(&mut self.key, its_key));
         backend.detach(key);

@@ -6,6 +6,7 @@ use super::functions::Sampled;
 use super::logs::CoreLogs;
 use super::seat::{Measured, WorkerHandle};
 use super::task_state::TaskState;
+use super::timeline::Ran;
 use super::work::Work;
 use super::worker_memory::WorkerMemory;
 use crate::backend::TaskKey;
@@ -24,6 +25,7 @@ use crate::engine::wire::record::{self, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::protocol::ring::Violation;
+use crate::stats::timeline::Ended;
 use crate::sys::clock;
 #[cfg(feature = "log")]
 use std::sync::Arc;
@@ -100,10 +102,11 @@ fn read_by<T>(
     let pid = worker.pid();
     let WorkerHandle { link, sampled, memory, .. } = &mut *worker;
     let not_received = Vec::new();
-    let (count, last_task, start_failure) = (0, None, None);
-    let mut look = Look { seat, pid, to: &mut *to, count, last_task, start_failure, not_received, sampled, memory };
+    let (count, last_task, earlier, start_failure) = (0, None, Vec::new(), None);
+    let mut look =
+        Look { seat, pid, to: &mut *to, count, last_task, earlier, start_failure, not_received, sampled, memory };
     let result = read(link, &mut look);
-    let Look { count, last_task, start_failure, not_received, .. } = look;
+    let Look { count, last_task, earlier, start_failure, not_received, .. } = look;
     for tables in not_received {
         worker.link.lost_tables(&tables);
         to.work.trash.add_rest(tables);
@@ -116,7 +119,7 @@ fn read_by<T>(
     worker.pieces_done += count;
     if let Some(key) = last_task {
         to.work.offer_unless_full(key);
-        learn_pace(worker, to.work, key, count);
+        learn_pace(worker, to.work, key, count, &earlier);
     }
     result.map(|read| (read, count))
 }
@@ -134,6 +137,8 @@ struct Look<'a, 'b> {
     /// The pieces that were answered.
     count: u64,
     last_task: Option<TaskKey>,
+    /// The tasks that had replies before the last one, and how many pieces were answered by then.
+    earlier: Vec<(TaskKey, u64)>,
     start_failure: Option<String>,
     /// What a piece shares that the worker could not receive.
     not_received: Vec<Tables>,
@@ -149,6 +154,7 @@ impl Look<'_, '_> {
         if self.last_task != Some(key)
             && let Some(previous) = self.last_task.replace(key)
         {
+            self.earlier.push((previous, self.count - 1));
             self.to.work.offer_unless_full(previous);
         }
     }
@@ -186,13 +192,20 @@ impl Arrivals for Look<'_, '_> {
     }
 
     fn other(&mut self, arrival: Arrival) {
-        let (piece, outcome, bytes, again, took_ns) = match arrival {
+        let (piece, outcome, bytes, again, took_ns, began_ns) = match arrival {
             Arrival::StartFailed(reason) => {
                 self.start_failure = Some(reason);
                 return;
             }
-            Arrival::Reply { piece, outcome, bytes, again, took_ns } => (piece, outcome, bytes, again, took_ns),
+            Arrival::Reply { piece, outcome, bytes, again, took_ns, began_ns } => {
+                (piece, outcome, bytes, again, took_ns, began_ns)
+            }
         };
+        if let Work { timeline: Some(timeline), tasks, .. } = &mut *self.to.work {
+            let (seat, pid, task, number) = (self.seat, self.pid, tasks.get(piece.task), piece.number);
+            let (took_ns, ended) = (Some(took_ns), Ended::of(outcome));
+            timeline.ran(Ran { seat, pid, task, number, began_ns, took_ns, ended });
+        }
         if let Some(task) = self.to.work.tasks.get_mut(piece.task) {
             task.note_time(piece.number, took_ns);
         }
@@ -218,7 +231,7 @@ impl Arrivals for Look<'_, '_> {
     }
 }
 
-fn learn_pace(worker: &mut WorkerHandle, work: &mut Work, key: TaskKey, count: u64) {
+fn learn_pace(worker: &mut WorkerHandle, work: &mut Work, key: TaskKey, count: u64, earlier: &[(TaskKey, u64)]) {
     let Some(measured) = worker.measured else { return };
     let now_ns = clock::now_ns();
     worker.measured = Some(Measured::FromReply(now_ns));
@@ -239,10 +252,36 @@ fn learn_pace(worker: &mut WorkerHandle, work: &mut Work, key: TaskKey, count: u
             (of_task_ns, of_function_ns)
         }
     };
+    let busy_ns = match measured {
+        Measured::FromReply(since_ns) => now_ns.saturating_sub(since_ns),
+        // What one piece took is known without the wait, but for one of seconds.
+        Measured::FromIdle(since_ns, first) => {
+            let told_ns = worker.link.told_cost_ns(first).filter(|&ns| count == 1 && ns < u64::from(u32::MAX));
+            // A worker may be given pieces before it is ready. The word is its own, and moves only what figures tell.
+            let passed_ns = now_ns.saturating_sub(since_ns.max(worker.link.ready_ns()));
+            told_ns.map_or(passed_ns, |told_ns| told_ns.min(now_ns.saturating_sub(since_ns)))
+        }
+    };
+    let own_ns = if earlier.is_empty() { busy_ns } else { share_busy(work, busy_ns, count, earlier) };
     if let Some(task) = work.tasks.get_mut(key) {
         task.learn_cost(of_task_ns);
+        task.add_busy(own_ns);
     }
     work.functions.learn_cost(worker.link.last_function(), of_function_ns);
+}
+
+/// Several tasks had replies in one look: each gets its part of the time. Gives that of the last one.
+#[cold]
+fn share_busy(work: &mut Work, busy_ns: u64, count: u64, earlier: &[(TaskKey, u64)]) -> u64 {
+    let (mut left_ns, mut before) = (busy_ns, 0);
+    for &(key, upto) in earlier {
+        let part_ns = busy_ns / count * (upto - before);
+        (left_ns, before) = (left_ns - part_ns, upto);
+        if let Some(task) = work.tasks.get_mut(key) {
+            task.add_busy(part_ns);
+        }
+    }
+    left_ns
 }
 
 /// A reply that is no result.

@@ -54,6 +54,7 @@ impl Core {
                 self.detached.tasks.push_back(key);
                 continue;
             }
+            task.tell_last_counts();
             let Closed { rest, .. } = self.close_task(key);
             self.work.trash.add_rest(rest);
         }

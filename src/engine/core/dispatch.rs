@@ -268,7 +268,8 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
         let task = worker.link.newest_task().and_then(|key| work.tasks.get(key));
         // Nothing needs to be learnt from a task that has one piece, and a clock costs as much as a tiny
         // piece. But after a sample the cost of the function is learnt from one such piece: the next sample depends on it.
-        let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1);
+        // Of a named task it is told how long it kept workers busy.
+        let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1 && !task.is_named());
         let is_measured = !is_single || worker.link.is_cost_wanted();
         worker.measured = is_measured.then(|| Measured::FromIdle(clock::now_ns(), first));
     } else if worker.measured.is_none() {
@@ -324,7 +325,11 @@ impl Feeding {
         let Work { tasks, ready, queue, functions, unsendable, .. } = work;
         let Some(task) = tasks.get_mut(key) else { return Turn::Over };
         let before = task.queued();
+        if task.counts_waiting() {
+            task.count_waiting(clock::now_ns());
+        }
         let turn = self.take_turn_of(worker, (task, key, unsendable), ready, functions);
+        task.note_given();
         queue.changed(before, task.queued());
         turn
     }

@@ -73,6 +73,9 @@ impl Core {
         let Core { work, wakes, .. } = self;
         let Some(task) = work.tasks.get_mut(key) else { return false };
         let (is_held, before) = (task.held() > 0, task.queued());
+        if task.counts_waiting() {
+            task.count_waiting(clock::now_ns());
+        }
         task.cancel();
         task.end(reason, wakes, &mut work.trash);
         work.queue.changed(before, task.queued());
@@ -87,6 +90,9 @@ impl Core {
     pub(crate) fn begin_stop(&mut self, key: TaskKey, why: Stop) -> Option<Arc<Reason>> {
         let task = self.work.tasks.get_mut(key)?;
         let (before, reason) = (task.queued(), Reason::of_stop(why));
+        if task.counts_waiting() {
+            task.count_waiting(clock::now_ns());
+        }
         task.stop(&reason, &mut self.work.trash);
         self.work.queue.changed(before, task.queued());
         self.work.ready.remove(key);
@@ -131,6 +137,9 @@ impl Core {
         let Some(task) = self.work.tasks.get(key) else { return Closed { rest: None, is_held: false } };
         // Of a task that is over, none of its pieces is anywhere any more, unless it was cancelled.
         let is_held = task.held() > 0;
+        if let Some(name) = &task.settings().name {
+            self.work.names.add(name, task.totals(clock::now_ns()));
+        }
         let (amount, deadline_ns) = (task.queued(), task.settings().deadline_ns);
         if task.done() < task.len() || self.work.ready.contains(key) {
             failpoint!("parent-task-closed");

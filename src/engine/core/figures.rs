@@ -2,6 +2,7 @@
 
 use super::Core;
 use super::functions::Figures;
+use super::names::Names;
 use super::seat::{Seat, WorkerHandle};
 use crate::backend::{Counts, MemoryLimits, TaskKey};
 use crate::engine::link::Link;
@@ -19,6 +20,7 @@ pub(crate) struct Snapshot {
     /// What workers run, by their numbers.
     pub(crate) running: Vec<(usize, PieceLabel)>,
     pub(crate) functions: Figures,
+    pub(crate) names: Names,
     pub(crate) limits: MemoryLimits,
     /// The system did not tell of the memory of a worker.
     pub(crate) hides_memory: bool,
@@ -45,7 +47,8 @@ impl Core {
         };
         let running = self.seats.iter().filter_map(runs).collect();
         let hides_memory = self.seats.workers().any(|worker| worker.memory.is_hidden());
-        Snapshot { running, functions, limits: *self.watched.limits(), stats: self.stats(), hides_memory }
+        let (limits, stats, names) = (*self.watched.limits(), self.stats(), Names::default());
+        Snapshot { running, functions, names, limits, stats, hides_memory }
     }
 
     /// Reads the samples of workers that have nothing to do: nobody else looks at those. From all others comes what somebody must act
@@ -99,6 +102,7 @@ impl Core {
             memory_max: self.watched.limits().max,
             memory_available: None,
             functions: Vec::new(),
+            by_name: Vec::new(),
             unmeasured: Vec::new(),
             start: self.start,
             start_time: self.last_start().map(Duration::from_nanos),
@@ -128,15 +132,24 @@ impl Core {
     }
 
     /// The number of pieces that wait in the tasks from this slot on, as far as one hold of the lock allows; and the
-    /// slot with which to go on.
-    pub(crate) fn count_waiting(&mut self, mut slot: usize) -> (usize, Option<usize>) {
-        let mut waiting = 0;
+    /// slot with which to go on. Adds what the tasks have done, open ones and those that had ended when it began.
+    pub(crate) fn count_waiting(&mut self, mut slot: usize, names: &mut Names) -> (usize, Option<usize>) {
+        let (mut waiting, now_ns) = (0, clock::now_ns());
+        if slot == 0 {
+            // In the hold of the first tasks: one that ends meanwhile is counted once, or, beyond this hold, not yet.
+            names.clone_from(&self.work.names);
+        }
         while slot < self.work.tasks.slots() {
             if self.hold.is_spent() {
                 return (waiting, Some(slot));
             }
             self.hold.spend_pieces(1);
-            waiting += self.work.tasks.in_slot(slot).map_or(0, |(_, task)| task.waiting());
+            if let Some((_, task)) = self.work.tasks.in_slot(slot) {
+                waiting += task.waiting();
+                if let Some(name) = &task.settings().name {
+                    names.add(name, task.totals(now_ns));
+                }
+            }
             slot += 1;
         }
         (waiting, None)

@@ -22,7 +22,11 @@ impl Core {
             return Err(error);
         }
         self.work.queue.admit()?;
-        Ok(self.work.tasks.open())
+        let key = self.work.tasks.open();
+        if self.work.timeline.is_some() {
+            self.trace(key);
+        }
+        Ok(key)
     }
 
     /// Adds a piece, and gives out what can be given.
@@ -166,6 +170,7 @@ impl Core {
         if task.is_cancelled() {
             let settings = task.settings().clone();
             let wake = task.add_failed(site, |label| ending::ended(&settings, label));
+            task.fail_with_task(1);
             self.wakes.add(wake);
             return false;
         }
@@ -193,12 +198,18 @@ impl Core {
     /// After pieces were added: gives them to workers that need some, and sees to it that somebody is
     /// signalled if nobody looks.
     fn pieces_added(&mut self, key: TaskKey, count: usize) {
-        let is_tiny = self.work.tasks.get(key).is_some_and(|task| task.is_tiny());
+        let task = self.work.tasks.get(key).map(|task| (task.is_tiny(), task.is_named()));
+        let (is_tiny, is_named) = task.unwrap_or_default();
         let mut wake_supervisor = false;
         if is_tiny {
             match self.lane.tiny_added(count) {
                 Added::Nothing => return,
-                Added::Look => return self.look_for_lane(),
+                Added::Look => {
+                    self.look_for_lane();
+                    return if is_named {
+                        self.note_waiting(key)
+                    };
+                }
                 Added::Dispatch { wake_supervisor: wake } => wake_supervisor = wake,
             }
         }
@@ -207,8 +218,19 @@ impl Core {
         if gave || self.owes_attention {
             self.keep_attention();
         }
+        if is_named {
+            self.note_waiting(key);
+        }
         if wake_supervisor {
             self.alarm.wake_now();
+        }
+    }
+
+    /// What no worker has taken of a named task waits from now on.
+    #[cold]
+    fn note_waiting(&mut self, key: TaskKey) {
+        if let Some(task) = self.work.tasks.get_mut(key).filter(|task| task.begins_to_wait()) {
+            task.waits_from(clock::now_ns());
         }
     }
 

@@ -16,6 +16,7 @@ use crate::error::{Cause, Error, ErrorKind};
 use crate::failpoint::failpoint;
 use crate::stats::Replaced;
 use crate::stats::memory::mebibytes;
+use crate::stats::timeline::What;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::{clock, process};
 use std::io;
@@ -202,6 +203,7 @@ impl Core {
             self.alarm.wake_now();
         }
         self.see_to_kill(seat, kill_by);
+        self.note_worker(seat, Some(pid), What::Started);
         if hides_memory {
             self.cannot_be_measured(seat, generation);
         }
@@ -449,6 +451,9 @@ impl Core {
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         let why = worker.life.due().map(super::recycle::replaced_for);
         let is_too_large = worker.too_large.is_some();
+        if !was_leaving {
+            self.note_worker(seat, worker.pid(), What::Lost(cause));
+        }
         self.reaped.push(worker);
         if !matches!(self.phase, Phase::Open) {
             return;

@@ -3,13 +3,16 @@
 //! Invariant: a piece whose worker lives on (nobody can kill it) does not start again.
 
 use super::Core;
-use super::seat::WorkerHandle;
+use super::seat::{Measured, WorkerHandle};
+use super::timeline::Ran;
+use super::work::Work;
 use super::worker_memory::TooLarge;
 use crate::backend::TaskKey;
 use crate::codec::bytes::Arguments;
 use crate::engine::piece::{Lost, Returned, WaitingPiece};
 use crate::error::{Cause, Error, ErrorKind};
 use crate::stats::memory::mebibytes;
+use crate::stats::timeline::Ended;
 use crate::sys::clock;
 use std::time::Duration;
 
@@ -25,6 +28,13 @@ impl Core {
         let (lost, rest) = worker.link.leftovers(cause == Cause::Protocol);
         let mut rest = rest.into_iter();
         if let Some(piece) = lost {
+            let since_ns = match worker.measured {
+                Some(Measured::FromIdle(since_ns, _) | Measured::FromReply(since_ns)) => Some(since_ns),
+                None => None,
+            };
+            if let (Some(since_ns), Some(task)) = (since_ns, self.work.tasks.get_mut(piece.task)) {
+                task.add_busy(clock::now_ns().saturating_sub(since_ns));
+            }
             let how = match () {
                 () if worker.overran(piece.sequence) => How::Overran,
                 () if worker.too_large.is_some() => How::TooLarge,
@@ -35,6 +45,10 @@ impl Core {
             let Lost { task, number, arguments, noted, started_ns, .. } = piece;
             if let (Some(started_ns), Some(task)) = (started_ns, self.work.tasks.get_mut(task)) {
                 task.note_time(number, clock::now_ns().saturating_sub(started_ns));
+            }
+            if let Work { timeline: Some(timeline), tasks, .. } = &mut self.work {
+                let (pid, task, ended) = (worker.pid(), tasks.get(task), Ended::Lost(cause));
+                timeline.ran(Ran { seat, pid, task, number, began_ns: started_ns, took_ns: None, ended });
             }
             self.lose(seat, worker, (task, number, arguments), (how, noted), cause);
         } else if worker.did_not_begin()

@@ -25,6 +25,7 @@ mod logs;
 mod open;
 mod recycled;
 mod sharing;
+mod spent;
 mod starts;
 mod stopping;
 mod taking;
@@ -34,6 +35,7 @@ use super::blocks::{BlockQueue, Blocks};
 use super::queue::Waiting;
 use super::reason::Reason;
 use super::trash::Trash;
+use crate::backend::counts::Last;
 use crate::backend::{Reader, Settled, Site, TaskSettings};
 use crate::codec::bytes::{Arguments, Reply};
 use crate::engine::piece::{Function, Terms, WaitingPiece};
@@ -199,6 +201,13 @@ pub(crate) struct TaskState {
     /// The errors of a detached task that are to be told; nearly always empty.
     #[cfg(feature = "log")]
     unseen: logs::Unseen,
+    /// Where its last counts are noted, if somebody watches it that is detached.
+    last_counts: Option<Arc<Last>>,
+    spent: spent::Spent,
+    /// Its caller wants to know how long pieces ran.
+    keeps_times: bool,
+    /// Its pieces are timed for the pool's timeline.
+    is_traced: bool,
 }
 
 impl Default for TaskState {
@@ -238,6 +247,10 @@ impl Default for TaskState {
             logs: Vec::new(),
             #[cfg(feature = "log")]
             unseen: logs::Unseen::default(),
+            last_counts: None,
+            spent: Default::default(),
+            keeps_times: false,
+            is_traced: false,
         }
     }
 }
@@ -248,8 +261,15 @@ impl TaskState {
     }
 
     pub(crate) fn configure(&mut self, settings: TaskSettings) {
-        self.settings = settings;
+        self.keeps_times = settings.is_timed;
+        let is_timed = settings.is_timed || self.is_traced;
+        self.settings = TaskSettings { is_timed, ..settings };
         self.update_direct();
+    }
+
+    /// Its pieces are timed, whatever its settings say.
+    pub(crate) fn trace(&mut self) {
+        (self.is_traced, self.settings.is_timed) = (true, true);
     }
 
     /// The one place that derives `direct_ns`.

@@ -4,10 +4,12 @@
 //! unread leaves it, and comes back when a reader takes something.
 
 use super::functions::Functions;
+use super::names::Names;
 use super::queue::Queue;
 use super::ready_queue::ReadyQueue;
 use super::reason::Reason;
 use super::tasks::Tasks;
+use super::timeline::Timeline;
 use super::trash::Trash;
 use crate::backend::TaskKey;
 use crate::engine::piece::{Returned, WaitingPiece};
@@ -23,6 +25,10 @@ pub(crate) struct Work {
     pub(crate) trash: Trash,
     pub(crate) queue: Queue,
     pub(crate) functions: Functions,
+    /// What tasks have done that have ended.
+    pub(crate) names: Names,
+    /// What pieces did, if somebody asked for that.
+    pub(crate) timeline: Option<Box<Timeline>>,
     /// Pieces that can go to no worker, since the host has closed what they share. They fail before the lock is released.
     pub(crate) unsendable: Vec<(TaskKey, WaitingPiece)>,
 }

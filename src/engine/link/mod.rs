@@ -77,6 +77,8 @@ pub(crate) enum Arrival {
         again: Option<Box<Arguments>>,
         /// How long it ran, by the worker's word; 0 if it is not timed.
         took_ns: u64,
+        /// When it began, by the worker's word, if it is timed and that is known.
+        began_ns: Option<u64>,
     },
     StartFailed(String),
 }
@@ -534,6 +536,14 @@ impl Link {
     fn started_ns(&self, piece: &InFlight) -> Option<u64> {
         let told_ns = || told::told_start(self.pair.started_ns(), self.pair.started(), piece.sequence);
         if piece.is_timed { told_ns() } else { None }
+    }
+
+    /// When a piece that is timed and took this time began, if the worker's last word is about that piece or the next one.
+    #[cold]
+    pub(super) fn began_ns(&self, piece: &InFlight, took_ns: u64) -> Option<u64> {
+        let told_ns = |sequence| told::told_start(self.pair.started_ns(), self.pair.started(), sequence);
+        let next = if piece.sequence == claim::LAST_SEQUENCE { 1 } else { piece.sequence + 1 };
+        told_ns(piece.sequence).or_else(|| told_ns(next).map(|next_ns| next_ns.saturating_sub(took_ns)))
     }
 
     /// Asks the worker for signals; see [`Signals::announce`]. True if the parent must look at the replies once more.

@@ -209,7 +209,7 @@ pub(crate) trait Arrivals {
 impl<F: FnMut(Arrival)> Arrivals for F {
     fn result(&mut self, task: TaskKey, number: usize, bytes: Reply) {
         let piece = Answered { task, number };
-        self(Arrival::Reply { piece, outcome: Outcome::Result, bytes, again: None, took_ns: 0 });
+        self(Arrival::Reply { piece, outcome: Outcome::Result, bytes, again: None, took_ns: 0, began_ns: None });
     }
 
     fn other(&mut self, arrival: Arrival) {
@@ -369,8 +369,9 @@ impl Link {
         if piece.is_sampled {
             self.samples.expect(piece.sequence);
         }
+        let began_ns = if piece.is_timed { self.began_ns(&piece, took_ns) } else { None };
         let piece = Answered { task: piece.task, number: piece.number };
-        Ok(Arrival::Reply { piece, outcome, bytes, again, took_ns })
+        Ok(Arrival::Reply { piece, outcome, bytes, again, took_ns, began_ns })
     }
 
     /// A worker whose start failed says so and ends. So that is the first record of its ring, and it has begun nothing.

@@ -1,6 +1,7 @@
 //! The recorder as its task knows it: a backend.
 
 use super::{Handed, Recorder, State, Want};
+use crate::backend::counts::Last;
 use crate::backend::waking::{KeptWaker, Until};
 use crate::backend::{
     Backend, Counts, Feeding, Finished, Outcomes, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings, Wanted,
@@ -14,6 +15,7 @@ use crate::journal::format::Key;
 use crate::journal::identity::Identities;
 use crate::journal::pieces::Outcome;
 use parking_lot::MutexGuard;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// At most 256 outcomes, or 64 KiB, are taken under one lock.
@@ -372,6 +374,12 @@ impl Backend for Recorder {
     fn stop(&self, _: TaskKey, why: Stop) {
         if self.is_ours() {
             self.inner.stop(self.key, why);
+        }
+    }
+
+    fn keep_last(&self, _: TaskKey, last: Arc<Last>) {
+        if self.is_ours() {
+            self.state.lock().last = Some(last);
         }
     }
 

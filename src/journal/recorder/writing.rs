@@ -1,7 +1,7 @@
 //! What the writer does with the state that it shares with its task.
 
 use super::{Order, Recorder, State, Unsynced};
-use crate::backend::{Finished, Settled};
+use crate::backend::{Counts, Finished, Settled};
 use crate::error::{Error, ErrorKind};
 use crate::journal::format::{Ended, Key};
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Recorder {
                 state.pieces.settle(number, settled);
             } else {
                 // Nobody takes it, but a confirmer asks how the piece has ended.
-                state.pieces.note_end(number, matches!(settled, Settled::Done(_)));
+                state.pieces.note_end(number, &settled);
             }
         }
         if state.is_satisfied() {
@@ -104,9 +104,13 @@ impl Recorder {
 
     /// The file is unlocked.
     pub(in crate::journal) fn is_over(&self) {
+        let retried = self.inner.counts(self.key).retried;
         self.inner.close(self.key, false);
         let mut state = self.state.lock();
         state.is_over = true;
+        if let Some(last) = state.last.take() {
+            last.note(Counts { retried, ..state.pieces.counts() });
+        }
         // A canceller may hold the rest for longer.
         let State { pieces, index, identities, handed, inbox, confirmations, unconfirmed, .. } = &mut *state;
         let rest = (std::mem::take(pieces), std::mem::take(index), identities.take(), std::mem::take(handed));

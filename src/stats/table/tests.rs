@@ -295,6 +295,31 @@ app::a_module_with_a_name::another_one::render_all_the_pages (…6b5b557f/pages-
     );
 }
 
+/// Only where tasks have names; those that kept workers busy longest come first.
+#[test]
+fn names_of_tasks_have_a_table() {
+    let task = |name: &str, pieces, busy| TaskStats {
+        name: name.to_string(),
+        pieces,
+        busy: Duration::from_millis(busy),
+        bytes: 3 << 20,
+        ..TaskStats::default()
+    };
+    let render =
+        TaskStats { failed: 2, retried: 1234, waited: Duration::from_secs(3600), ..task("render", 12_345, 91_250) };
+    let stats = Stats { by_name: vec![task("import\n", 1, 40), render], ..Stats::default() };
+    check(
+        &stats,
+        "\
+worker     pid  state  function     done  age     memory  at start  peak  replaced
+task (2 of 2)     pieces  failed  retried       busy     waited    results
+render            12,345       2    1,234     91.2 s  3,600.0 s    3.0 MiB
+import\u{fffd}                1       0        0      0.0 s      0.0 s    3.0 MiB
+0 tasks, 0 pieces waiting, 0 done; workers are forked
+0 recycled, 0 over limit, 0 lost",
+    );
+}
+
 #[test]
 fn amounts_have_a_tenth_and_are_gib_from_1024_mib_on() {
     for (bytes, expected) in [

@@ -40,7 +40,11 @@ impl TaskState {
     pub(crate) fn fail_one(&mut self, piece: WaitingPiece, reason: &Arc<Reason>, trash: &mut Trash) -> Wake {
         let index = self.add_reason(reason);
         trash.add_arguments(piece.arguments);
+        let done = self.done;
         let wake = self.settle_as(piece.number, State::FailedFor(index));
+        if !reason.is_failure() {
+            self.fail_with_task(self.done - done);
+        }
         self.drop_released(trash);
         wake
     }
@@ -63,6 +67,7 @@ impl TaskState {
             if let Some(state) = self.pieces.get_mut(number) {
                 *state = State::FailedFor(index);
                 self.release(number);
+                self.fail_with_task(1);
                 wakes.add(self.count_settled(number));
             }
         }
@@ -79,7 +84,9 @@ impl TaskState {
         self.ended = Some(self.add_reason(reason));
         self.settles_late = true;
         self.release_ended();
-        self.done = self.pieces.len() - self.last.len();
+        let done = self.pieces.len() - self.last.len();
+        self.fail_with_task(done - self.done);
+        self.done = done;
         if let Some(finished) = &mut self.finished {
             finished.scan = self.first_unread..self.pieces.len();
         }

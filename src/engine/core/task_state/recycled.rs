@@ -14,12 +14,7 @@ impl TaskState {
     /// Makes it new again, with the memory that it has; false if something of it is left to be dropped,
     /// or it has too much memory.
     pub(crate) fn reset(&mut self) -> bool {
-        if self.pieces.left() > 0
-            || self.pieces.len() > RECYCLED_PIECES
-            || !self.waiting.is_empty()
-            || self.open.is_some()
-            || self.sharing.is_some()
-        {
+        if self.has_rest() {
             return false;
         }
         // Twice: the memory of the pieces grows by doubling, so up to half of it may be unused.
@@ -60,15 +55,31 @@ impl TaskState {
                 logs: _,
             #[cfg(feature = "log")]
                 unseen: _,
+            last_counts,
+            spent,
+            keeps_times,
+            is_traced,
         } = self;
         *settings = TaskSettings::default();
         pieces.clear();
         (*cost_ns, *direct_ns) = (pace::MAX_COST_NS, pace::TINY_NS);
         (*done, *results, *result_bytes, *taken_bytes, *first_unread, *retried) = (0, 0, 0, 0, 0, 0);
         (*last_site, *finished, *reader, *waiter, *ended, *parts_of) = (None, None, None, None, None, None);
+        (*keeps_times, *is_traced) = (false, false);
+        (*last_counts, *spent) = (None, Default::default());
         (*is_cancelled, *is_interrupted, *settles_late, *is_detached) = (false, false, false, false);
         self.clear_lists();
         true
+    }
+
+    /// Something of it is left to be dropped, or it has too much memory.
+    #[inline]
+    fn has_rest(&self) -> bool {
+        self.pieces.left() > 0
+            || self.pieces.len() > RECYCLED_PIECES
+            || !self.waiting.is_empty()
+            || self.open.is_some()
+            || self.sharing.is_some()
     }
 
     fn clear_lists(&mut self) {

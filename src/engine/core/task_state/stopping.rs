@@ -41,6 +41,7 @@ impl TaskState {
         }
         let reason = self.reasons.last().map_or_else(Reason::cancelled, Arc::clone);
         let index = self.add_reason(&reason);
+        self.fail_with_task(1);
         self.settle_as(number, State::FailedFor(index))
     }
 

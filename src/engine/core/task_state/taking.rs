@@ -4,10 +4,12 @@
 //! held meanwhile.
 
 use super::{Finished, NextFinished, State, TaskState};
+use crate::backend::counts::Last;
 use crate::backend::{self, Outcomes, Settled};
 use crate::engine::core::blocks::{BLOCK, BlockQueue};
 use crate::engine::core::trash::Trash;
 use crate::engine::unpark::Wake;
+use std::sync::Arc;
 
 /// Takes an outcome that a piece has of its own, and the bytes of its result.
 #[inline(always)]
@@ -163,7 +165,7 @@ impl TaskState {
 
     /// A piece that is timed ran for this time; 0 if that is not known.
     pub(crate) fn note_time(&mut self, number: usize, took_ns: u64) {
-        if self.settings.is_timed {
+        if self.keeps_times {
             self.times_ns.insert(number, took_ns);
         }
     }
@@ -173,6 +175,18 @@ impl TaskState {
         let (total, done) = (self.pieces.len(), self.results);
         let (retried, bytes) = (self.retried, (self.result_bytes + self.passed_bytes()) as u64);
         backend::Counts { total, done, failed: self.done - done, retried, bytes, ..Default::default() }
+    }
+
+    /// Somebody watches it: its last counts are noted there, since nobody else will.
+    pub(crate) fn keep_last(&mut self, last: Arc<Last>) {
+        self.last_counts = Some(last);
+    }
+
+    /// All of it has ended, and it is forgotten next.
+    pub(crate) fn tell_last_counts(&mut self) {
+        if let Some(last) = self.last_counts.take() {
+            last.note(self.counts());
+        }
     }
 
     /// What is told of a piece that was taken as it finished.
