@@ -413,6 +413,8 @@ pub(crate) struct PoolSettings {
     /// A worker that crashes may leave a core file.
     pub(crate) core_files: bool,
     pub(crate) no_new_privileges: bool,
+    /// Of each worker, as setpriority(2) knows it; `None` for the host's.
+    pub(crate) niceness: Option<i32>,
     /// The most pieces of one worker process.
     pub(crate) max_pieces_per_worker: Option<u64>,
     pub(crate) max_worker_age_ns: Option<u64>,

@@ -127,6 +127,7 @@ fn settings_file(pool: &PoolSettings) -> Result<Descriptor, Error> {
         max_result_bytes: pool.max_result_bytes,
         core_files: pool.core_files,
         no_new_privileges: pool.no_new_privileges,
+        niceness: pool.niceness,
         worker_data_limit: pool.memory.worker_data,
     };
     let settings =

@@ -6,6 +6,7 @@ mod failed;
 mod gate;
 pub(crate) mod global;
 pub(crate) mod memory;
+mod processes;
 pub(crate) mod ranges;
 
 use self::gate::load::Gate;
