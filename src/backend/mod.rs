@@ -8,8 +8,10 @@
 
 pub(crate) mod inline;
 pub(crate) mod numbered;
+pub(crate) mod priority;
 pub(crate) mod waking;
 
+use self::priority::Priority;
 use self::waking::Until;
 use crate::codec::Format;
 use crate::codec::bytes::{Handed, Reply};
@@ -38,6 +40,8 @@ pub(crate) const PAST_DEADLINE: &str = "was not done by the deadline of its task
 pub(crate) struct TaskSettings {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) format: Format,
+    /// Whose waiting pieces begin first.
+    pub(crate) priority: Priority,
     /// While this many bytes of results are unread, further pieces wait.
     pub(crate) max_unread_bytes: Option<usize>,
     /// How long each piece may run.

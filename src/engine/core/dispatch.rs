@@ -4,7 +4,7 @@
 //! decided in `policy::placement` and `policy::pace`.
 
 use super::functions::Functions;
-use super::ready_queue::ReadyQueue;
+use super::ready_queue::{Next, ReadyQueue};
 use super::roster::Set;
 use super::seat::{Measured, Seat, WorkerHandle};
 use super::seats::Seats;
@@ -257,9 +257,9 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     let (was_idle, first) = (worker.link.is_idle(), worker.link.next_sequence());
     let mut feeding = Feeding { left_ns: budget_ns, ..Feeding::default() };
     while feeding.has_room(worker) {
-        let Some(key) = work.ready.pop_first() else { break };
-        if feeding.take_turn(worker, work, key) == Turn::NoRoom {
-            work.ready.push_first(key);
+        let Some(next) = work.ready.pop_first() else { break };
+        if feeding.take_turn(worker, work, next) == Turn::NoRoom {
+            work.ready.push_back_first(next.key);
             worker.link.note_lack();
             break;
         }
@@ -320,11 +320,14 @@ impl Feeding {
     }
 
     /// One turn of a task.
-    fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
+    fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, next: Next) -> Turn {
         let Work { tasks, ready, queue, functions, unsendable, .. } = work;
-        let Some(task) = tasks.get_mut(key) else { return Turn::Over };
-        let before = task.queued();
-        let turn = self.take_turn_of(worker, (task, key, unsendable), ready, functions);
+        let Some(task) = tasks.get_mut(next.key) else { return Turn::Over };
+        let (before, given) = (task.queued(), self.given);
+        let turn = self.take_turn_of(worker, (task, next, unsendable), ready, functions);
+        if next.most.is_some() {
+            ready.count_starts(self.given - given);
+        }
         queue.changed(before, task.queued());
         turn
     }
@@ -333,7 +336,7 @@ impl Feeding {
     fn take_turn_of(
         &mut self,
         worker: &mut WorkerHandle,
-        (task, key, unsendable): (&mut TaskState, TaskKey, &mut Vec<(TaskKey, WaitingPiece)>),
+        (task, Next { key, most }, unsendable): (&mut TaskState, Next, &mut Vec<(TaskKey, WaitingPiece)>),
         ready: &mut ReadyQueue,
         functions: &Functions,
     ) -> Turn {
@@ -341,7 +344,8 @@ impl Feeding {
         let half = *self
             .half
             .get_or_insert_with(|| pace::half_of(worker.link.in_flight(), self.left_ns, cost_ns, task.waiting()));
-        for _ in 0..pace::quantum(cost_ns) {
+        let quantum = pace::quantum(cost_ns);
+        for _ in 0..most.map_or(quantum, |most| quantum.min(u64::from(most))) {
             if !self.has_room(worker) || task.is_full() {
                 break;
             }
@@ -373,7 +377,7 @@ impl Feeding {
             self.left_ns = self.left_ns.saturating_sub(u64::from(cost_ns));
         }
         if task.waits() && !task.is_full() {
-            ready.push_last(key);
+            ready.push_last(key, task.settings().priority);
         }
         Turn::Over
     }

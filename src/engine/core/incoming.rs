@@ -170,9 +170,10 @@ impl Core {
         }
         let before = task.queued();
         task.add_waiting(arguments.into_arguments());
+        let priority = task.settings().priority;
         self.work.queue.changed(before, task.queued());
         failpoint!("parent-piece-queued");
-        self.work.ready.push_last(key);
+        self.work.ready.push_last(key, priority);
         true
     }
 

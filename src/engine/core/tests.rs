@@ -31,6 +31,7 @@ mod ends;
 mod figures;
 mod holds;
 mod open;
+mod priorities;
 mod recycle;
 mod samples;
 mod spread;
