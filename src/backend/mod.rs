@@ -422,6 +422,8 @@ pub(crate) struct PoolSettings {
     /// The most pieces of one worker process.
     pub(crate) max_pieces_per_worker: Option<u64>,
     pub(crate) max_worker_age_ns: Option<u64>,
+    /// How long a worker may have nothing to do before it ends.
+    pub(crate) idle_timeout_ns: Option<u64>,
     /// The bytes of arguments that may wait.
     pub(crate) max_queued_bytes: Option<usize>,
     /// While more pieces wait, no task is opened.

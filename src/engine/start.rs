@@ -55,6 +55,7 @@ pub(crate) fn start(
     let core = core.with_limits(limits, pool.memory, news);
     let mut core = core.with_queue(pool.max_queued_bytes, pool.max_pieces_waiting);
     core.sample_pieces(!pool.unsampled);
+    core.end_idle_after(pool.idle_timeout_ns);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.

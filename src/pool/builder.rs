@@ -510,6 +510,7 @@ impl PoolBuilder {
             max_pieces_per_worker: self.max_pieces_per_worker,
             // 500 years are for ever.
             max_worker_age_ns: self.max_worker_age.and_then(|age| u64::try_from(age.as_nanos()).ok()),
+            idle_timeout_ns: self.processes.idle_timeout_ns()?,
             #[cfg(feature = "signal")]
             recycle_signals: self.recycle_signals,
             max_queued_bytes: self.max_queued_bytes,

@@ -205,7 +205,7 @@ impl Core {
             self.dispatch();
         }
         let seat = match dispatch::choose(&mut self.seats, true, &[]) {
-            Choice::Seat(seat) => Some(seat).filter(|_| self.all_may_begin()),
+            Choice::Seat(seat) => Some(seat).filter(|&seat| self.seats.worker(seat).is_some() && self.all_may_begin()),
             Choice::Stay { .. } | Choice::Nobody => None,
         };
         self.lane.use_seat(seat);

@@ -50,7 +50,7 @@ impl Core {
         let now_ns = clock::now_ns();
         let is_due = |seat: &Seat| seat.vacant_until_ns().is_some_and(|until_ns| until_ns <= now_ns);
         let due = self.seats.unsettled().filter(|(_, seat)| is_due(seat)).count();
-        self.reserve.missing(due, self.counts.workers_lost > 0, now_ns)
+        self.reserve.missing(due, self.counts.workers_lost > 0 || self.expects_starts(), now_ns)
     }
 
     /// Takes what was prepared for further workers.
@@ -442,7 +442,7 @@ impl Core {
         let reason = end_before_ready(&mut worker, cause);
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         let why = worker.life.due().map(super::recycle::replaced_for);
-        let is_too_large = worker.too_large.is_some();
+        let (is_too_large, is_unneeded) = (worker.too_large.is_some(), worker.is_unneeded());
         self.reaped.push(worker);
         if !matches!(self.phase, Phase::Open) {
             return;
@@ -455,8 +455,8 @@ impl Core {
             return;
         }
         if was_leaving {
-            // It was replaced: that is no loss. An error is tried again by the supervisor.
-            self.seat_is_vacant(seat, why.unwrap_or(Replaced::Asked));
+            self.seat_was_left(seat, why, is_unneeded);
+            // An error is tried again by the supervisor.
             let _ = self.fill_seats();
             return;
         }
@@ -491,6 +491,18 @@ impl Core {
             && worker.link.lacked_memory(cause)
         {
             worker.too_large = Some(TooLarge::Refused { limit });
+        }
+    }
+
+    /// The worker in a seat of the set has left in order: that is no loss.
+    fn seat_was_left(&mut self, seat: usize, why: Option<Replaced>, is_unneeded: bool) {
+        if !is_unneeded {
+            return self.seat_is_vacant(seat, why.unwrap_or(Replaced::Asked));
+        }
+        self.counts.workers_idle_ended += 1;
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.replaced(Replaced::Idle);
+            seat.rest();
         }
     }
 

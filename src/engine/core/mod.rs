@@ -18,6 +18,7 @@
 mod alarm;
 mod attention;
 mod blocks;
+mod calling;
 mod collect;
 mod deadlines;
 mod delayed;
@@ -30,6 +31,7 @@ mod figures;
 mod follow;
 mod functions;
 mod gate;
+mod idle;
 mod incoming;
 mod life;
 mod lifecycle;
@@ -81,6 +83,7 @@ use self::direct_lane::DirectLane;
 use self::dispatch::Gave;
 use self::ending::Sweep;
 use self::follow::Following;
+use self::idle::Idle;
 use self::memory::Watched;
 use self::open_results::Turn;
 use self::phase::Phase;
@@ -174,6 +177,7 @@ pub(crate) struct Core {
     patience: Patience,
     following: Following,
     recycling: Recycling,
+    idle: Idle,
     watched: Watched,
     /// Workers sample pieces.
     samples: bool,
@@ -233,6 +237,7 @@ impl Core {
             patience: Patience::default(),
             following: Following::default(),
             recycling: Recycling::default(),
+            idle: Idle::default(),
             watched: Watched::default(),
             samples: false,
             has_slept: false,

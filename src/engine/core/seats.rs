@@ -149,6 +149,11 @@ impl Seats {
         self.workers().any(WorkerHandle::has_process)
     }
 
+    /// True if a worker would be started for pieces that wait.
+    pub(crate) fn any_rests(&self) -> bool {
+        self.iter().any(|(_, seat)| seat.rests())
+    }
+
     // Walks over those that matter.
 
     /// The sets of seats, as they are now.

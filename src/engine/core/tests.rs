@@ -30,6 +30,7 @@ mod checks;
 mod ends;
 mod figures;
 mod holds;
+mod idle;
 mod open;
 mod priorities;
 mod recycle;

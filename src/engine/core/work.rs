@@ -75,6 +75,11 @@ impl Work {
         }
     }
 
+    /// The pieces that wait in the tasks whose turns come first.
+    pub(crate) fn waiting_pieces(&self) -> usize {
+        self.ready.iter().take(TASKS_SUMMED).filter_map(|key| self.tasks.get(key)).map(|task| task.waiting()).sum()
+    }
+
     /// The work that waits in the tasks whose turns come first.
     pub(crate) fn waiting_ns(&self) -> u64 {
         let tasks = self.ready.iter().take(TASKS_SUMMED).filter_map(|key| self.tasks.get(key));

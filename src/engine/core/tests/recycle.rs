@@ -7,7 +7,7 @@ use crate::engine::policy::recycle::Reason;
 use crate::sys::descriptors::Descriptor;
 
 /// A pool that can order workers, and the end of its fork server's socket, which nobody reads.
-fn pool(workers: usize) -> (PlayedPool, Descriptor) {
+pub(super) fn pool(workers: usize) -> (PlayedPool, Descriptor) {
     let pool = PlayedPool::new(workers);
     let (socket, theirs) = crate::sys::socket::pair().unwrap();
     let host = HostReader::open().read();
