@@ -328,6 +328,9 @@ pub(crate) trait Workers: Backend {
     /// How many workers it is set to have.
     fn workers(&self) -> usize;
 
+    /// Sets how many that are.
+    fn resize(&self, workers: usize) -> Result<(), Error>;
+
     /// Opens a task, with the default settings.
     fn open_task(&self) -> Result<TaskKey, Error>;
 

@@ -50,6 +50,9 @@ const BATCH_ADDED: usize = 64;
 /// at the end of its heap, and all that lies before something in use; a task that left less is not worth the walk over the heap.
 const TRIM_BYTES: usize = 32 * 1024 * 1024;
 
+/// A pool can be resized to this many workers, however few it was built with.
+const LEAST_ROOM: usize = 256;
+
 /// Where the host has closed our descriptors, a supervisor that is awake answers within a millisecond, and one that sleeps
 /// in its epoll never.
 const LOST_SUPERVISOR: Duration = Duration::from_millis(200);
@@ -76,7 +79,10 @@ pub(crate) struct Shared {
     pub(super) memory_kills: MemoryKills,
     /// Reads what new workers take from this process.
     pub(super) host: Arc<HostReader>,
-    workers: usize,
+    /// How many workers the pool is set to have. It changes under the lock, and is read without.
+    workers: AtomicUsize,
+    /// The most that it may be set to have.
+    room: usize,
     limits_queue: bool,
     gone: Arc<GoneTables>,
     /// The process that made it. In a child that was forked from it everything here is a copy.
@@ -125,7 +131,8 @@ impl Shared {
             kick_supervisor,
             memory_kills,
             host,
-            workers,
+            workers: AtomicUsize::new(workers),
+            room: LEAST_ROOM.max(2 * workers),
             limits_queue,
             gone,
             owner: process::number(),
@@ -292,7 +299,7 @@ impl Backend for Shared {
     fn feeding(&self, key: TaskKey) -> Feeding {
         let feeding = |core: &mut Core| {
             let task = core.task(key)?;
-            Some(Feeding { pieces: pace::fed(task.cost_ns(), self.workers), unread_bytes: task.unread_bytes() })
+            Some(Feeding { pieces: pace::fed(task.cost_ns(), self.workers()), unread_bytes: task.unread_bytes() })
         };
         self.with(feeding).flatten().unwrap_or(Feeding { pieces: 1, unread_bytes: 0 })
     }
@@ -467,7 +474,25 @@ impl Shared {
 
 impl Workers for Shared {
     fn workers(&self) -> usize {
-        self.workers
+        // It guards no other data.
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    fn resize(&self, workers: usize) -> Result<(), Error> {
+        self.check_process()?;
+        let most = self.room;
+        if !(1..=most).contains(&workers) {
+            let message = format!(
+                "a pool cannot be resized to {workers} workers: give 1 to {most}, the larger of {LEAST_ROOM} and twice the number that it was built with"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.with(|core| {
+            core.resize(workers)?;
+            self.workers.store(workers, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap_or_else(|| Err(foreign()))
     }
 
     fn open_task(&self) -> Result<TaskKey, Error> {

@@ -220,6 +220,9 @@ impl Core {
         if seat == self.seats.beyond() {
             return self.beyond_is_empty(seat, true);
         }
+        if self.is_not_filled(seat) {
+            return;
+        }
         self.cannot_fill(seat, format!("it could not be forked: {error}"));
         let _ = self.give_up_without_workers();
     }
@@ -454,13 +457,13 @@ impl Core {
             let _ = self.fill_seats();
             return;
         }
-        if was_leaving {
+        self.counts.workers_lost += u64::from(!is_too_large && !was_leaving);
+        if was_leaving || self.seats.is_surplus(seat) {
             self.seat_was_left(seat, why, is_unneeded);
             // An error is tried again by the supervisor.
             let _ = self.fill_seats();
             return;
         }
-        self.counts.workers_lost += u64::from(!is_too_large);
         let why = if is_too_large { Replaced::MemoryMax } else { Replaced::Died };
         let one_became_ready =
             self.seats.workers_mut().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
@@ -494,8 +497,11 @@ impl Core {
         }
     }
 
-    /// The worker in a seat of the set has left in order: that is no loss.
+    /// The worker in a seat of the set has left in order, which is no loss, or has left a seat that is not of the set any more.
     fn seat_was_left(&mut self, seat: usize, why: Option<Replaced>, is_unneeded: bool) {
+        if self.is_not_filled(seat) {
+            return;
+        }
         if !is_unneeded {
             return self.seat_is_vacant(seat, why.unwrap_or(Replaced::Asked));
         }

@@ -46,6 +46,7 @@ mod ready_queue;
 mod reason;
 mod recycle;
 mod reserve;
+mod resize;
 mod room;
 mod roster;
 pub(crate) mod seat;

@@ -116,6 +116,18 @@ impl Roster {
         roster
     }
 
+    /// There are this many seats now. Those that are new are to be sorted in.
+    pub(crate) fn grow(&mut self, seats: usize) {
+        let before = self.known.len();
+        let mut known = std::mem::take(&mut self.known).into_vec();
+        known.resize(seats, 0);
+        self.known = known.into_boxed_slice();
+        let mut rows = std::mem::take(&mut self.rows).into_vec();
+        rows.resize(seats.div_ceil(64), [0; Set::COUNT]);
+        self.rows = rows.into_boxed_slice();
+        (before..seats).for_each(|seat| self.touch(seat));
+    }
+
     // The sets.
 
     #[inline]
@@ -301,5 +313,17 @@ mod tests {
         assert_eq!(roster.next_touched(), None);
         roster.touch(1);
         assert_eq!(roster.next_touched(), Some(1));
+    }
+
+    #[test]
+    fn seats_that_are_added_are_sorted_in_and_the_others_keep_their_sets() {
+        let mut roster = Roster::new(2);
+        let busy = Traits { is_busy: true, works: true, ..Traits::default() };
+        (0..2).for_each(|seat| roster.sort_in(seat, busy));
+        roster.grow(130);
+        assert_eq!((roster.next_touched(), roster.busy_workers()), (Some(2), 2));
+        roster.sort_in(129, busy);
+        assert_eq!(roster.iter(Set::Busy).collect::<Vec<_>>(), [0, 1, 129]);
+        assert_eq!(roster.busy_workers(), 3);
     }
 }

@@ -456,6 +456,8 @@ pub(crate) struct Seat {
     generation: u32,
     state: SeatState,
     past: Past,
+    /// It has left the set (`core/resize.rs`).
+    is_surplus: bool,
 }
 
 /// The workers before this one, whose place it took.
@@ -488,12 +490,12 @@ enum SeatState {
 
 impl Seat {
     pub(super) fn new() -> Self {
-        Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 }, past: Past::default() }
+        Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 }, past: Past::default(), is_surplus: false }
     }
 
     /// One that is not to be filled now.
     pub(super) fn spare() -> Self {
-        Seat { generation: 0, state: SeatState::Spare, past: Past::default() }
+        Seat { state: SeatState::Spare, ..Seat::new() }
     }
 
     pub(crate) fn past(&self) -> Past {

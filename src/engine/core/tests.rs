@@ -34,6 +34,7 @@ mod idle;
 mod open;
 mod priorities;
 mod recycle;
+mod resize;
 mod samples;
 mod spread;
 mod stops;

@@ -1,5 +1,5 @@
 //! Seats that are not to be filled now: that beyond the set, while no worker is replaced (`core/recycle.rs`), and those whose worker has
-//! ended because it was idle (`core/idle.rs`).
+//! ended because it was idle (`core/idle.rs`), and those that have left the set (`core/resize.rs`).
 
 use super::{Seat, SeatState, WorkerHandle};
 use crate::engine::policy::patience::Duty;
@@ -68,5 +68,23 @@ impl Seat {
     /// True if it is filled only once it is called.
     pub(crate) fn rests(&self) -> bool {
         matches!(self.state, SeatState::Resting)
+    }
+
+    /// True if the pool has fewer workers than it had when this seat was one of the set.
+    pub(crate) fn is_surplus(&self) -> bool {
+        self.is_surplus
+    }
+
+    /// It leaves the set: it is filled no more. A worker in it is yet to retire.
+    pub(crate) fn leave_set(&mut self) {
+        self.is_surplus = true;
+        self.call();
+        self.leave_empty();
+    }
+
+    /// It is one of the set again. If its worker is still to leave, it is filled after that.
+    pub(crate) fn join_set(&mut self) {
+        self.is_surplus = false;
+        self.order_successor();
     }
 }

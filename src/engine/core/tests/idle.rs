@@ -123,6 +123,12 @@ fn who_has_worked_meanwhile_or_works_now_stays() {
     assert_eq!((pool.work(1), task.completed()), (1, 1));
     assert!(look(&pool));
     assert_eq!(duty(&pool, at_work), Some(Duty::Works), "it has answered something since the last look");
+    // A whole piece between two looks.
+    let task = pool.task::<u64>();
+    task.run(add, 1, 2);
+    assert_eq!((pool.work(1), task.completed()), (1, 1));
+    assert!(look(&pool));
+    assert_eq!(duty(&pool, at_work), Some(Duty::Works), "it has worked since the last look");
     assert!(!look(&pool));
     assert_eq!(duty(&pool, at_work), Some(Duty::Leaves));
 }

@@ -20,7 +20,7 @@ pub(super) fn pool(workers: usize) -> (PlayedPool, Descriptor) {
 
 impl PlayedPool {
     /// A successor that is ready takes the seat beyond the set.
-    fn successor_comes(&mut self) {
+    pub(super) fn successor_comes(&mut self) {
         let newcomer = Played::make();
         let mut core = self.shared.lock();
         let beyond = core.seats.beyond();
