@@ -122,6 +122,7 @@ pub mod fuzz {
 #[cfg(feature = "stream")]
 pub use crate::task::stream::{ResultBytes, Results, ResultsCompleted};
 pub use crate::{
+    backend::priority::Priority,
     codec::{
         Format,
         lent::Lent,

@@ -8,7 +8,8 @@
 //! - I5: the pool continues to work.
 //! - I6: the parent is not harmed.
 //!
-//! In some rounds workers are replaced meanwhile: after a number of pieces, at an age, on request, and because of their memory.
+//! In some rounds workers are replaced meanwhile: after a number of pieces, at an age, on request, and because of their memory. In some they end
+//! because they are idle, and in some the pool is resized.
 //!
 //! This test is alone in its program, since it counts the resources of the whole process. `MULTICORE_TEST_SEED` repeats a
 //! storm, except for the kernel's scheduling. `MULTICORE_STORM_ROUNDS` makes it longer.
@@ -284,7 +285,7 @@ fn check_error(expected: &Expected, index: usize, fate: Fate, error: &Error) {
 }
 
 /// Kills and stops processes at random until the storm is over: it lasts until something was hit, and pieces were handed out.
-fn sabotage(pool: &Pool, random: &mut Random, recycles: bool, has_begun: impl Fn() -> bool) {
+fn sabotage(pool: &Pool, random: &mut Random, (recycles, resizes): (bool, bool), has_begun: impl Fn() -> bool) {
     let start = Instant::now();
     let (mut hits, mut new_in_a_row) = (0, 0);
     // On a busy machine the time alone is no storm.
@@ -313,6 +314,9 @@ fn sabotage(pool: &Pool, random: &mut Random, recycles: bool, has_begun: impl Fn
         }
         if recycles && random.below(8) == 0 {
             pool.recycle();
+        }
+        if resizes && random.below(8) == 0 {
+            pool.resize(1 + random.below(8) as usize).unwrap();
         }
         std::thread::sleep(Duration::from_micros(random.below(4_000)));
     }
@@ -373,12 +377,15 @@ fn storm_pool(random: &mut Random) -> Pool {
     if random.below(3) == 0 {
         builder = builder.memory_high(Memory::bytes(1 << 20)).memory_max(Memory::bytes(4 << 30));
     }
+    if random.below(3) == 0 {
+        builder = builder.idle_timeout(Duration::from_millis(1 + random.below(20)));
+    }
     builder.build().expect("a pool can run here")
 }
 
 fn one_round(random: &mut Random) {
     let pool = storm_pool(random);
-    let recycles = random.below(2) == 0;
+    let changes = (random.below(2) == 0, random.below(2) == 0);
     let (marks, numbers, over) = (Marks::new(), AtomicU64::new(0), AtomicBool::new(false));
     let seeds: Vec<u64> = (0..3).map(|_| random.next()).collect();
     let path = marks.path();
@@ -390,7 +397,7 @@ fn one_round(random: &mut Random) {
                 scope.spawn(move || submit(pool, seed, path, numbers, over))
             })
             .collect();
-        sabotage(&pool, random, recycles, || numbers.load(Ordering::Relaxed) > 0);
+        sabotage(&pool, random, changes, || numbers.load(Ordering::Relaxed) > 0);
         over.store(true, Ordering::Relaxed);
         // If it hangs, the state of the pool is more useful than its threads.
         let start = Instant::now();

@@ -5,7 +5,7 @@
 
 mod support;
 
-use multicore::{Error, ErrorKind, Format, Task};
+use multicore::{Error, ErrorKind, Format, Priority, Task};
 use std::time::{Duration, Instant};
 use support::{DEADLINE, Door, Marks, Random, add, mark, pool, task, wait_at, wait_for, watchdog};
 
@@ -440,11 +440,12 @@ fn write_to_tells_what_the_writer_said() {
 fn a_setting_after_the_first_piece_ends_what_has_not_begun() {
     let _watch = watchdog();
     type Set = fn(Task<String>) -> Task<String>;
-    let settings: [(&str, Set); 7] = [
+    let settings: [(&str, Set); 8] = [
         ("retries", |task| task.retries(3)),
         ("retry_panics", |task| task.retry_panics(true)),
         ("retry_failures", |task| task.retry_failures(true)),
         ("timeout", |task| task.timeout(Duration::MAX).timeout(Duration::ZERO)),
+        ("priority", |task| task.priority(Priority::High)),
         ("max_unread", |task| task.max_unread(1 << 30)),
         ("format", |task| task.format(Format::Raw)),
         ("whole_pieces", |task| task.whole_pieces(true)),

@@ -9,11 +9,13 @@
 pub(crate) mod counts;
 pub(crate) mod inline;
 pub(crate) mod numbered;
+pub(crate) mod priority;
 pub(crate) mod waking;
 
 pub(crate) use self::counts::Counts;
 
 use self::counts::Last;
+use self::priority::Priority;
 use self::waking::Until;
 use crate::codec::Format;
 use crate::codec::bytes::{Handed, Reply};
@@ -43,6 +45,8 @@ pub(crate) const PAST_DEADLINE: &str = "was not done by the deadline of its task
 pub(crate) struct TaskSettings {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) format: Format,
+    /// Whose waiting pieces begin first.
+    pub(crate) priority: Priority,
     /// While this many bytes of results are unread, further pieces wait.
     pub(crate) max_unread_bytes: Option<usize>,
     /// How long each piece may run.
@@ -318,6 +322,9 @@ pub(crate) trait Workers: Backend {
     /// How many workers it is set to have.
     fn workers(&self) -> usize;
 
+    /// Sets how many that are.
+    fn resize(&self, workers: usize) -> Result<(), Error>;
+
     /// Opens a task, with the default settings.
     fn open_task(&self) -> Result<TaskKey, Error>;
 
@@ -410,9 +417,13 @@ pub(crate) struct PoolSettings {
     /// A worker that crashes may leave a core file.
     pub(crate) core_files: bool,
     pub(crate) no_new_privileges: bool,
+    /// Of each worker, as setpriority(2) knows it; `None` for the host's.
+    pub(crate) niceness: Option<i32>,
     /// The most pieces of one worker process.
     pub(crate) max_pieces_per_worker: Option<u64>,
     pub(crate) max_worker_age_ns: Option<u64>,
+    /// How long a worker may have nothing to do before it ends.
+    pub(crate) idle_timeout_ns: Option<u64>,
     /// The bytes of arguments that may wait.
     pub(crate) max_queued_bytes: Option<usize>,
     /// While more pieces wait, no task is opened.

@@ -17,6 +17,7 @@
 
 mod child;
 mod core;
+mod figures;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod gone_tables;

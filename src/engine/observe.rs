@@ -12,4 +12,6 @@ pub(crate) struct Counts {
     pub(crate) workers_over_limit: u64,
     /// Workers that were replaced because they were due.
     pub(crate) workers_recycled: u64,
+    /// Workers that ended because they had nothing to do.
+    pub(crate) workers_idle_ended: u64,
 }

@@ -12,12 +12,11 @@
 //!
 //! [`Unparker`]: super::unpark::Unparker
 
-use super::core::{Closed, Copied, Core, NextFinished, Snapshot, Want};
+use super::core::{Closed, Core, NextFinished, Want};
 use super::gone_tables::GoneTables;
 #[cfg(feature = "log")]
 use super::logs::Logs;
 use super::policy::pace;
-use super::report;
 use super::unpark::Wake;
 use crate::backend::counts::Last;
 use crate::backend::waking::Until;
@@ -34,7 +33,7 @@ use crate::sys::cgroup::MemoryKills;
 use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
 use crate::sys::may_sleep::LockHeld;
-use crate::sys::{allocator, available, machine, process};
+use crate::sys::{allocator, available, process};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
@@ -53,6 +52,9 @@ const BATCH_ADDED: usize = 64;
 /// Results of this size that nobody read go back to the system when their task is dropped. glibc keeps up to 64 MiB of freed memory
 /// at the end of its heap, and all that lies before something in use; a task that left less is not worth the walk over the heap.
 const TRIM_BYTES: usize = 32 * 1024 * 1024;
+
+/// A pool can be resized to this many workers, however few it was built with.
+const LEAST_ROOM: usize = 256;
 
 /// Where the host has closed our descriptors, a supervisor that is awake answers within a millisecond, and one that sleeps
 /// in its epoll never.
@@ -80,7 +82,10 @@ pub(crate) struct Shared {
     pub(super) memory_kills: MemoryKills,
     /// Reads what new workers take from this process.
     pub(super) host: Arc<HostReader>,
-    workers: usize,
+    /// How many workers the pool is set to have. It changes under the lock, and is read without.
+    workers: AtomicUsize,
+    /// The most that it may be set to have.
+    room: usize,
     limits_queue: bool,
     gone: Arc<GoneTables>,
     #[cfg(feature = "log")]
@@ -133,7 +138,8 @@ impl Shared {
             kick_supervisor,
             memory_kills,
             host,
-            workers,
+            workers: AtomicUsize::new(workers),
+            room: LEAST_ROOM.max(2 * workers),
             limits_queue,
             gone,
             owner: process::number(),
@@ -300,7 +306,7 @@ impl Backend for Shared {
     fn feeding(&self, key: TaskKey) -> Feeding {
         let feeding = |core: &mut Core| {
             let task = core.task(key)?;
-            Some(Feeding { pieces: pace::fed(task.cost_ns(), self.workers), unread_bytes: task.unread_bytes() })
+            Some(Feeding { pieces: pace::fed(task.cost_ns(), self.workers()), unread_bytes: task.unread_bytes() })
         };
         self.with(feeding).flatten().unwrap_or(Feeding { pieces: 1, unread_bytes: 0 })
     }
@@ -481,7 +487,25 @@ impl Shared {
 
 impl Workers for Shared {
     fn workers(&self) -> usize {
-        self.workers
+        // It guards no other data.
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    fn resize(&self, workers: usize) -> Result<(), Error> {
+        self.check_process()?;
+        let most = self.room;
+        if !(1..=most).contains(&workers) {
+            let message = format!(
+                "a pool cannot be resized to {workers} workers: give 1 to {most}, the larger of {LEAST_ROOM} and twice the number that it was built with"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.with(|core| {
+            core.resize(workers)?;
+            self.workers.store(workers, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap_or_else(|| Err(foreign()))
     }
 
     fn open_task(&self) -> Result<TaskKey, Error> {
@@ -489,42 +513,11 @@ impl Workers for Shared {
     }
 
     fn stats(&self) -> Stats {
-        let snapshot = self.with(|core| {
-            core.collect();
-            core.keep_owed_attention();
-            core.snapshot()
-        });
-        let mut snapshot = snapshot.unwrap_or_default();
-        let Snapshot { stats, names, .. } = &mut snapshot;
-        let files = self.with(|core| core.memory_files()).unwrap_or_default();
-        let read = files.into_iter().filter_map(|(seat, generation, files)| Some((seat, generation, files.bytes()?)));
-        let readings: Vec<_> = read.collect();
-        self.with(|core| core.tell_memory(&readings, stats));
-        stats.memory_available = machine::available_bytes();
-        let mut next = Some(0);
-        while let Some((waiting, rest)) = next.and_then(|slot| self.with(|core| core.count_waiting(slot, names))) {
-            stats.pieces_waiting += waiting;
-            next = rest;
-        }
-        report::complete(snapshot)
+        self.read_stats()
     }
 
     fn timeline(&self) -> Timeline {
-        self.with(|core| {
-            core.collect();
-            core.keep_owed_attention();
-        });
-        let (mut timeline, mut next) = (Timeline::default(), Some(0));
-        while let Some(Copied { events, first, began_ns, next: rest }) =
-            next.and_then(|from| self.with(|core| core.copy_events(from)))
-        {
-            // What was overwritten meanwhile is lost, too.
-            timeline.lost = first - timeline.events.len() as u64;
-            timeline.began_ns = began_ns;
-            timeline.events.extend(events);
-            next = rest;
-        }
-        report::name_functions(timeline)
+        self.read_timeline()
     }
 
     fn renew_workers(&self) {

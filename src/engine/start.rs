@@ -56,6 +56,7 @@ pub(crate) fn start(
     let mut core = core.with_queue(pool.max_queued_bytes, pool.max_pieces_waiting);
     core.sample_pieces(!pool.unsampled);
     core.keep_timeline(pool.timeline)?;
+    core.end_idle_after(pool.idle_timeout_ns);
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.
@@ -128,6 +129,7 @@ fn settings_file(pool: &PoolSettings) -> Result<Descriptor, Error> {
         max_result_bytes: pool.max_result_bytes,
         core_files: pool.core_files,
         no_new_privileges: pool.no_new_privileges,
+        niceness: pool.niceness,
         worker_data_limit: pool.memory.worker_data,
     };
     let settings =

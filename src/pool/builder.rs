@@ -11,6 +11,7 @@ use crate::pool::Pool;
 use crate::pool::environment::{self, MAX_WORKERS};
 use crate::pool::gate::load::Gate;
 use crate::pool::memory::{Limits, Memory};
+use crate::pool::processes::Processes;
 use crate::stats::memory::MemoryEvent;
 use crate::sys::machine;
 use std::cell::OnceCell;
@@ -34,6 +35,7 @@ impl Pool {
             max_result_bytes: None,
             core_files: false,
             no_new_privileges: false,
+            processes: Processes::default(),
             max_pieces_per_worker: None,
             max_worker_age: None,
             max_queued_bytes: None,
@@ -64,6 +66,7 @@ pub struct PoolBuilder {
     max_result_bytes: Option<usize>,
     core_files: bool,
     no_new_privileges: bool,
+    pub(super) processes: Processes,
     max_pieces_per_worker: Option<u64>,
     max_worker_age: Option<Duration>,
     max_queued_bytes: Option<usize>,
@@ -505,9 +508,11 @@ impl PoolBuilder {
             max_result_bytes: self.max_result_bytes.map(|bytes| bytes as u64),
             core_files: self.core_files,
             no_new_privileges: self.no_new_privileges,
+            niceness: self.processes.niceness()?,
             max_pieces_per_worker: self.max_pieces_per_worker,
             // 500 years are for ever.
             max_worker_age_ns: self.max_worker_age.and_then(|age| u64::try_from(age.as_nanos()).ok()),
+            idle_timeout_ns: self.processes.idle_timeout_ns()?,
             #[cfg(feature = "signal")]
             recycle_signals: self.recycle_signals,
             max_queued_bytes: self.max_queued_bytes,

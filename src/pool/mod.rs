@@ -6,6 +6,7 @@ mod failed;
 mod gate;
 pub(crate) mod global;
 pub(crate) mod memory;
+mod processes;
 pub(crate) mod ranges;
 mod timeline;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 /// Pieces for each worker in [`ranges`](crate::ranges()): enough that an uneven one does not matter.
 const PIECES_A_WORKER: usize = 4;
 
-/// A fixed number of worker processes.
+/// A number of worker processes, which stays as it is unless [`resize`](Pool::resize) changes it.
 ///
 /// Most programs need none of their own: [`Task::new`] uses the global pool. A pool of its own has
 /// its own settings and workers. Dropping it kills what runs; [`shutdown`](Pool::shutdown) lets
@@ -122,6 +123,35 @@ impl Pool {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.workers()
+    }
+
+    /// Sets how many workers the pool has. Returns at once: [`workers`](Self::workers) and [`ranges`](Self::ranges) give the new number then, and so does
+    /// [`multicore::ranges`](crate::ranges()) for the global pool.
+    ///
+    /// - A pool that grows starts the others as when it was made: pieces that wait go to them.
+    /// - A pool that shrinks asks the workers with the highest numbers to leave. What such a worker runs comes to its end, what it has not begun goes to
+    ///   others, and it runs its [`on_worker_exit`](builder::PoolBuilder::on_worker_exit), for which it has two seconds. It is neither lost nor recycled.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), multicore::Error> {
+    /// let pool = multicore::Pool::builder().workers(2).build()?;
+    /// let task = pool.try_task::<u64>()?;
+    /// task.call_all(|number: u64| number * number, 0..100);
+    /// // The evening's load.
+    /// pool.resize(4)?;
+    /// assert_eq!((pool.workers(), pool.ranges(1000).len()), (4, 16));
+    /// assert_eq!(task.get()?.len(), 100);
+    /// pool.resize(1)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for 0, and for more than the larger of 256 and twice the workers that the pool was built with;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) in a process that was forked from the pool's; [`Cancelled`](crate::ErrorKind::Cancelled) once the pool
+    /// has been shut down, or the error that ended it.
+    pub fn resize(&self, workers: usize) -> Result<(), Error> {
+        self.workers.resize(workers)
     }
 
     /// Cuts `0..len` into pieces, 4 for each of its workers unless told otherwise.

@@ -47,6 +47,8 @@ pub struct Stats {
     /// Workers that were killed because they, or all together, had more memory than a `memory_max` allows, or that ended
     /// because they were refused more than their [`worker_data_limit`](crate::PoolBuilder::worker_data_limit).
     pub workers_over_limit: u64,
+    /// Workers that have ended because they were idle: [`idle_timeout`](crate::PoolBuilder::idle_timeout). They were neither lost nor recycled.
+    pub workers_idle_ended: u64,
     /// The memory of all workers, in bytes: what each has for itself, and once what they share with their fork server.
     /// `None` where the system does not tell.
     pub memory: Option<u64>,
@@ -94,6 +96,8 @@ pub enum WorkerState {
     Running,
     /// It was asked to end, and runs [`on_worker_exit`](crate::PoolBuilder::on_worker_exit).
     Leaving,
+    /// It was idle for the pool's [`idle_timeout`](crate::PoolBuilder::idle_timeout) and has ended: it is started again when pieces wait.
+    Ended,
 }
 
 /// Why a worker took the place of another.
@@ -114,6 +118,8 @@ pub enum Replaced {
     MemoryMax,
     /// The other had died.
     Died,
+    /// The other had been idle for the pool's [`idle_timeout`](crate::PoolBuilder::idle_timeout).
+    Idle,
 }
 
 /// One worker's figures.
@@ -186,6 +192,7 @@ impl fmt::Display for WorkerState {
             WorkerState::Idle => "idle",
             WorkerState::Running => "running",
             WorkerState::Leaving => "leaving",
+            WorkerState::Ended => "ended",
         })
     }
 }
@@ -199,6 +206,7 @@ impl fmt::Display for Replaced {
             Replaced::MemoryHigh => "memory high",
             Replaced::MemoryMax => "memory max",
             Replaced::Died => "died",
+            Replaced::Idle => "idle",
         })
     }
 }

@@ -216,9 +216,12 @@ fn write_memory(f: &mut fmt::Formatter<'_>, stats: &Stats) -> fmt::Result {
     if let Some(bytes) = stats.memory_available {
         write!(f, "{} available; ", amount(bytes))?;
     }
-    let Stats { workers_recycled, workers_over_limit, workers_lost, unmeasured, .. } = stats;
+    let Stats { workers_recycled, workers_over_limit, workers_lost, workers_idle_ended, unmeasured, .. } = stats;
     let [recycled, over_limit, lost] = [workers_recycled, workers_over_limit, workers_lost].map(with_commas);
     write!(f, "{recycled} recycled, {over_limit} over limit, {lost} lost")?;
+    if *workers_idle_ended > 0 {
+        write!(f, ", {} ended idle", with_commas(workers_idle_ended))?;
+    }
     match unmeasured.is_empty() {
         true => Ok(()),
         false => write!(f, "; not measured: {}", unmeasured.join(", ")),

@@ -137,6 +137,44 @@ pub(crate) fn limit_data(more_bytes: u64) -> Result<u64, String> {
     Ok(current)
 }
 
+/// Gives this process and all others of its group this niceness, with all their threads: libraries may have made some before `main`.
+pub(crate) fn set_niceness(niceness: i32) -> Result<(), String> {
+    rustix::process::setpriority_pgrp(None, niceness).map_err(|error| refused_niceness(niceness, error))
+}
+
+/// Gives this thread a niceness that is lower than its own, until this is dropped.
+pub(crate) struct Lowered {
+    before: i32,
+}
+
+impl Lowered {
+    /// `Ok(None)` if the thread's own is not higher, so that a process which it starts can take the other by itself.
+    pub(crate) fn to(niceness: i32) -> Result<Option<Lowered>, String> {
+        let before = rustix::process::getpriority_process(None).map_err(|error| refused_niceness(niceness, error))?;
+        if niceness >= before {
+            return Ok(None);
+        }
+        rustix::process::setpriority_process(None, niceness).map_err(|error| {
+            format!(
+                "{}: give {before} or more, which needs no rights, or leave nice out",
+                refused_niceness(niceness, error)
+            )
+        })?;
+        Ok(Some(Lowered { before }))
+    }
+}
+
+impl Drop for Lowered {
+    fn drop(&mut self) {
+        // A thread may always raise its own.
+        let _ = rustix::process::setpriority_process(None, self.before);
+    }
+}
+
+fn refused_niceness(niceness: i32, error: rustix::io::Errno) -> String {
+    format!("a niceness of {niceness} cannot be had: {error}")
+}
+
 /// Names this thread, as `ps` and debuggers show it. Nothing depends on the name.
 pub(crate) fn name_thread(name: &str) {
     if let Ok(name) = CString::new(name) {

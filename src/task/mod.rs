@@ -94,8 +94,8 @@ use std::sync::Arc;
 /// assert_eq!(task.get().unwrap(), [30]);
 /// ```
 ///
-/// Seven settings come before the first piece: [`timeout`](Self::timeout), [`retries`](Self::retries),
-/// [`retry_panics`](Self::retry_panics), [`retry_failures`](Self::retry_failures), [`format`](Self::format),
+/// Eight settings come before the first piece: [`timeout`](Self::timeout), [`retries`](Self::retries),
+/// [`retry_panics`](Self::retry_panics), [`retry_failures`](Self::retry_failures), [`priority`](Self::priority), [`format`](Self::format),
 /// [`max_unread`](Self::max_unread) and [`whole_pieces`](Self::whole_pieces). One of them that comes later ends the pieces that have not
 /// begun, and those that are handed out after it, in [`Config`](ErrorKind::Config). [`name`](Self::name), [`deadline`](Self::deadline),
 /// [`kill_on_drop`](Self::kill_on_drop) and [`progress`](Self::progress) may be set at any time.

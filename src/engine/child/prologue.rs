@@ -141,7 +141,7 @@ pub(crate) fn run(start: NewWorker) -> ! {
     process::exit_now(0)
 }
 
-/// Changes what the process inherited from the fork server: group, death signal, name, limits, rights.
+/// Changes what the process inherited from the fork server: group, death signal, name, niceness, limits, rights.
 fn settle_process(start: &NewWorker) -> Result<(), String> {
     failpoint!("worker-forked");
     signals::this_process_follows_host();
@@ -157,6 +157,8 @@ fn settle_process(start: &NewWorker) -> Result<(), String> {
     }
     process::name_thread(&format!("multicore-{}", start.seat));
     proc::prefer_for_oom_kill();
+    // Before the rights are taken: a low one may need more of them.
+    let nice = start.settings.niceness.map_or(Ok(()), process::set_niceness);
     if !start.settings.core_files {
         process::leave_no_core_file();
     }
@@ -165,7 +167,7 @@ fn settle_process(start: &NewWorker) -> Result<(), String> {
     if let Some(single_threaded) = &start.single_threaded {
         allocator::keep_memory(single_threaded, warm);
     }
-    take_rights(start)
+    take_rights(start).and(nice)
 }
 
 /// Takes the host's rights, if they differ from the fork server's: after the steps that need those.

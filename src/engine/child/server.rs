@@ -19,7 +19,7 @@ use crate::sys::descriptors::{self, Readiness};
 use crate::sys::early_output::EarlyOutput;
 use crate::sys::image::{self, image};
 use crate::sys::launch::{self, Launch};
-use crate::sys::process::{self, Forked, LastWait, NotConfirmed, SingleThreaded};
+use crate::sys::process::{self, Forked, LastWait, Lowered, NotConfirmed, SingleThreaded};
 use crate::sys::raw::{self, StandardStream};
 use crate::sys::rights::{Need, Rights};
 use crate::sys::signals::{self, DeathTimer};
@@ -112,6 +112,10 @@ impl ForkServer {
     /// Finds out how workers can be started, while the timer runs. If they are forked, `preload` runs here. `entry` is the
     /// offset of the crate's own constructor.
     pub(crate) fn prepare(&self, timer: Option<DeathTimer<'_>>, calls: ParentCalls, entry: u64) -> Way {
+        // Whether workers can have it. This process keeps its own, so that it tells of deaths in time.
+        if let Err(reason) = self.lower_niceness() {
+            self.refuse(&reason);
+        }
         let way = match SingleThreaded::confirm() {
             Ok(_) => Way::Fork(self.preload(timer, calls)),
             // A constructor made them, as that of a library that is linked or preloaded.
@@ -128,6 +132,11 @@ impl ForkServer {
         self.tell(&FromServer::Ready { executes: matches!(way, Way::Execute { .. }) }, &[]);
         failpoint!("server-ready");
         way
+    }
+
+    /// Until this is dropped, this thread has the niceness of the workers, if that is lower than its own.
+    fn lower_niceness(&self) -> Result<Option<Lowered>, String> {
+        self.settings.niceness.map_or(Ok(None), Lowered::to)
     }
 
     /// Runs `preload`, and makes sure that forking is safe afterwards.
@@ -339,6 +348,8 @@ impl ForkServer {
         let marker = Marker { entry, nonce, socket: theirs.as_raw_fd(), parent };
         let program = executable::open(0).map_err(|_| io::Error::from(Errno::NOEXEC))?;
         let rights = rights.map(|rights| (&self.own, rights));
+        // With the host's rights, or after its exec, the worker may not be able to take it.
+        let _lowered = self.lower_niceness().map_err(io::Error::other)?;
         let (pid, pidfd) =
             launch::start_worker(launch, &program, marker.to_variable(), (theirs.as_fd(), &output), rights)?;
         Ok((pid, pidfd, Some(output)))

@@ -3,8 +3,9 @@
 //! Tasks take turns, so that a small task is not stuck behind a huge one. Which worker, and how much, is
 //! decided in `policy::placement` and `policy::pace`.
 
+use super::calling;
 use super::functions::Functions;
-use super::ready_queue::ReadyQueue;
+use super::ready_queue::{Next, ReadyQueue};
 use super::roster::Set;
 use super::seat::{Measured, Seat, WorkerHandle};
 use super::seats::Seats;
@@ -28,7 +29,8 @@ pub(crate) struct Gave {
     pub(crate) any: bool,
     /// The shortest time limit of the pieces.
     pub(crate) shortest_limit: Option<NonZeroU64>,
-    /// The lock was held for long enough, and there may be more to give out.
+    /// There may be more to give out, and the supervisor goes on with it: the lock was held for long enough, or a seat that rested is to be
+    /// filled.
     pub(crate) is_cut: bool,
     /// Until then, quick pieces stay with the workers that are awake.
     pub(crate) stays_until_ns: Option<u64>,
@@ -50,6 +52,10 @@ impl Gave {
             || self.is_overdue
             || self.stays_until_ns.is_some()
             || self.shortest_limit.is_some()
+    }
+
+    fn cut_if(is_cut: bool) -> Gave {
+        Gave { is_cut, ..Gave::default() }
     }
 
     fn add(&mut self, other: Gave) {
@@ -86,7 +92,7 @@ pub(crate) fn give_one(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> G
     let mut full = Vec::new();
     while !work.ready.is_empty() && !hold.is_spent() {
         let Choice::Seat(seat) = choose(seats, false, &full) else { break };
-        let Some(worker) = seats.worker_mut(seat) else { break };
+        let Some(worker) = seats.worker_mut(seat) else { return Gave::cut_if(calling::call(seats, work)) };
         // The first one takes more than a nanosecond.
         let fed = feed(worker, work, hold, 1);
         if fed.any {
@@ -120,7 +126,10 @@ fn give_out(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
             }
             Choice::Nobody => return gave,
         };
-        let Some(worker) = seats.worker_mut(seat) else { return gave };
+        let Some(worker) = seats.worker_mut(seat) else {
+            gave.is_cut |= calling::call(seats, work);
+            return gave;
+        };
         let room_ns = LOOK_AHEAD_NS.saturating_sub(worker.link.backlog_ns());
         let fed = feed(worker, work, hold, pace::share(work.waiting_ns(), hungry, room_ns));
         gave.add(fed);
@@ -149,10 +158,12 @@ pub(crate) fn choose(seats: &mut Seats, is_tiny: bool, full: &[usize]) -> Choice
     let roster = seats.sorted();
     let idle = match full {
         [] => roster.first_idle(),
-        _ => roster.iter(Set::Idle).chain(roster.iter(Set::Starting)).find(has_room),
+        _ => [Set::Idle, Set::Starting, Set::Resting].into_iter().find_map(|set| roster.iter(set).find(has_room)),
     };
     let candidate = |seat| {
-        let worker = seats.worker(seat)?;
+        let Some(worker) = seats.worker(seat) else {
+            return Some(Candidate { seat, backlog_ns: 0, is_idle: true, has_process: false });
+        };
         let (backlog_ns, is_idle) = (worker.link.backlog_ns(), worker.link.is_idle());
         Some(Candidate { seat, backlog_ns, is_idle, has_process: worker.has_process() })
     };
@@ -203,7 +214,10 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
             return gave;
         }
         let words = link.newest_words();
-        let Some(idle) = idle_with_room(seats, words) else { return gave };
+        let Some(idle) = idle_with_room(seats, words) else {
+            gave.is_cut |= calling::call_one(seats);
+            return gave;
+        };
         let Some(fullest) = seats.worker_mut(fullest) else { return gave };
         let revoked = revoke_newest(fullest, work, count);
         hold.spend_pieces(revoked);
@@ -257,9 +271,9 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     let (was_idle, first) = (worker.link.is_idle(), worker.link.next_sequence());
     let mut feeding = Feeding { left_ns: budget_ns, ..Feeding::default() };
     while feeding.has_room(worker) {
-        let Some(key) = work.ready.pop_first() else { break };
-        if feeding.take_turn(worker, work, key) == Turn::NoRoom {
-            work.ready.push_first(key);
+        let Some(next) = work.ready.pop_first() else { break };
+        if feeding.take_turn(worker, work, next) == Turn::NoRoom {
+            work.ready.push_back_first(next.key);
             worker.link.note_lack();
             break;
         }
@@ -321,15 +335,18 @@ impl Feeding {
     }
 
     /// One turn of a task.
-    fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, key: TaskKey) -> Turn {
+    fn take_turn(&mut self, worker: &mut WorkerHandle, work: &mut Work, next: Next) -> Turn {
         let Work { tasks, ready, queue, functions, unsendable, .. } = work;
-        let Some(task) = tasks.get_mut(key) else { return Turn::Over };
-        let before = task.queued();
+        let Some(task) = tasks.get_mut(next.key) else { return Turn::Over };
+        let (before, given) = (task.queued(), self.given);
         if task.counts_waiting() {
             task.count_waiting(clock::now_ns());
         }
-        let turn = self.take_turn_of(worker, (task, key, unsendable), ready, functions);
+        let turn = self.take_turn_of(worker, (task, next, unsendable), ready, functions);
         task.note_given();
+        if next.most.is_some() {
+            ready.count_starts(self.given - given);
+        }
         queue.changed(before, task.queued());
         turn
     }
@@ -338,7 +355,7 @@ impl Feeding {
     fn take_turn_of(
         &mut self,
         worker: &mut WorkerHandle,
-        (task, key, unsendable): (&mut TaskState, TaskKey, &mut Vec<(TaskKey, WaitingPiece)>),
+        (task, Next { key, most }, unsendable): (&mut TaskState, Next, &mut Vec<(TaskKey, WaitingPiece)>),
         ready: &mut ReadyQueue,
         functions: &Functions,
     ) -> Turn {
@@ -346,7 +363,8 @@ impl Feeding {
         let half = *self
             .half
             .get_or_insert_with(|| pace::half_of(worker.link.in_flight(), self.left_ns, cost_ns, task.waiting()));
-        for _ in 0..pace::quantum(cost_ns) {
+        let quantum = pace::quantum(cost_ns);
+        for _ in 0..most.map_or(quantum, |most| quantum.min(u64::from(most))) {
             if !self.has_room(worker) || task.is_full() {
                 break;
             }
@@ -378,7 +396,7 @@ impl Feeding {
             self.left_ns = self.left_ns.saturating_sub(u64::from(cost_ns));
         }
         if task.waits() && !task.is_full() {
-            ready.push_last(key);
+            ready.push_last(key, task.settings().priority);
         }
         Turn::Over
     }

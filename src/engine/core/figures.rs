@@ -68,9 +68,10 @@ impl Core {
         for number in 0..self.seats.len() {
             let Some(seat) = self.seats.get_mut(number).filter(|seat| !seat.is_spare()) else { continue };
             let past = seat.past();
-            let first = u32::from(seat.generation() > 0);
-            let worker = seat.worker_mut();
-            let state = worker.map_or(WorkerState::Starting, WorkerHandle::state);
+            // Of a seat that rests, all workers are over.
+            let first = u32::from(seat.generation() > 0 && !seat.rests());
+            let empty = if seat.rests() { WorkerState::Ended } else { WorkerState::Starting };
+            let state = seat.worker_mut().map_or(empty, WorkerHandle::state);
             let worker = seat.worker();
             workers.push(WorkerStats {
                 worker: number,
@@ -97,6 +98,7 @@ impl Core {
             workers_lost: self.counts.workers_lost,
             workers_recycled: self.counts.workers_recycled,
             workers_over_limit: self.counts.workers_over_limit,
+            workers_idle_ended: self.counts.workers_idle_ended,
             memory: None,
             memory_high: self.watched.limits().high,
             memory_max: self.watched.limits().max,

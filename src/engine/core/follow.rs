@@ -87,14 +87,24 @@ impl Core {
     /// [`revoke_on`](Self::revoke_on).
     pub(crate) fn retire_workers(&mut self) {
         for seat in 0..self.seats.len() {
-            self.lane.leave_seat(seat);
-            let Some(it) = self.seats.get_mut(seat) else { continue };
-            let generation = it.generation();
-            if let Some(worker) = it.worker_mut() {
-                worker.retire(clock::now_ns());
-                self.revocations.push_back((seat, generation));
-            }
+            self.retire(seat);
         }
+        self.finish_retiring();
+    }
+
+    /// The worker in this seat gets no more pieces, and leaves once it is idle.
+    pub(super) fn retire(&mut self, seat: usize) {
+        self.lane.leave_seat(seat);
+        let Some(it) = self.seats.get_mut(seat) else { return };
+        let generation = it.generation();
+        if let Some(worker) = it.worker_mut() {
+            worker.retire(clock::now_ns());
+            self.revocations.push_back((seat, generation));
+        }
+    }
+
+    /// After workers were [retired](Self::retire): takes back what they have not begun, and dismisses those that are idle.
+    pub(super) fn finish_retiring(&mut self) {
         self.begin_revoking();
         self.following.any_retire = true;
         self.dismiss_retired();

@@ -189,9 +189,10 @@ impl Core {
         }
         let before = task.queued();
         task.add_waiting(arguments.into_arguments());
+        let priority = task.settings().priority;
         self.work.queue.changed(before, task.queued());
         failpoint!("parent-piece-queued");
-        self.work.ready.push_last(key);
+        self.work.ready.push_last(key, priority);
         true
     }
 
@@ -240,7 +241,7 @@ impl Core {
             self.dispatch();
         }
         let seat = match dispatch::choose(&mut self.seats, true, &[]) {
-            Choice::Seat(seat) => Some(seat).filter(|_| self.all_may_begin()),
+            Choice::Seat(seat) => Some(seat).filter(|&seat| self.seats.worker(seat).is_some() && self.all_may_begin()),
             Choice::Stay { .. } | Choice::Nobody => None,
         };
         self.lane.use_seat(seat);

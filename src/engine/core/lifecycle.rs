@@ -51,7 +51,7 @@ impl Core {
         let now_ns = clock::now_ns();
         let is_due = |seat: &Seat| seat.vacant_until_ns().is_some_and(|until_ns| until_ns <= now_ns);
         let due = self.seats.unsettled().filter(|(_, seat)| is_due(seat)).count();
-        self.reserve.missing(due, self.counts.workers_lost > 0, now_ns)
+        self.reserve.missing(due, self.counts.workers_lost > 0 || self.expects_starts(), now_ns)
     }
 
     /// Takes what was prepared for further workers.
@@ -223,6 +223,9 @@ impl Core {
         }
         if seat == self.seats.beyond() {
             return self.beyond_is_empty(seat, true);
+        }
+        if self.is_not_filled(seat) {
+            return;
         }
         self.cannot_fill(seat, format!("it could not be forked: {error}"));
         let _ = self.give_up_without_workers();
@@ -450,7 +453,7 @@ impl Core {
         let reason = end_before_ready(&mut worker, cause);
         let (was_leaving, last_ns) = (worker.duty() == Duty::Leaves, self.early_deaths.last_ns());
         let why = worker.life.due().map(super::recycle::replaced_for);
-        let is_too_large = worker.too_large.is_some();
+        let (is_too_large, is_unneeded) = (worker.too_large.is_some(), worker.is_unneeded());
         if !was_leaving {
             self.note_worker(seat, worker.pid(), What::Lost(cause));
         }
@@ -465,13 +468,13 @@ impl Core {
             let _ = self.fill_seats();
             return;
         }
-        if was_leaving {
-            // It was replaced: that is no loss. An error is tried again by the supervisor.
-            self.seat_is_vacant(seat, why.unwrap_or(Replaced::Asked));
+        self.counts.workers_lost += u64::from(!is_too_large && !was_leaving);
+        if was_leaving || self.seats.is_surplus(seat) {
+            self.seat_was_left(seat, why, is_unneeded);
+            // An error is tried again by the supervisor.
             let _ = self.fill_seats();
             return;
         }
-        self.counts.workers_lost += u64::from(!is_too_large);
         let why = if is_too_large { Replaced::MemoryMax } else { Replaced::Died };
         let one_became_ready =
             self.seats.workers_mut().any(|worker| worker.made_ns() > last_ns && worker.became_ready());
@@ -502,6 +505,21 @@ impl Core {
             && worker.link.lacked_memory(cause)
         {
             worker.too_large = Some(TooLarge::Refused { limit });
+        }
+    }
+
+    /// The worker in a seat of the set has left in order, which is no loss, or has left a seat that is not of the set any more.
+    fn seat_was_left(&mut self, seat: usize, why: Option<Replaced>, is_unneeded: bool) {
+        if self.is_not_filled(seat) {
+            return;
+        }
+        if !is_unneeded {
+            return self.seat_is_vacant(seat, why.unwrap_or(Replaced::Asked));
+        }
+        self.counts.workers_idle_ended += 1;
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.replaced(Replaced::Idle);
+            seat.rest();
         }
     }
 

@@ -18,6 +18,7 @@
 mod alarm;
 mod attention;
 mod blocks;
+mod calling;
 mod collect;
 mod deadlines;
 mod delayed;
@@ -30,6 +31,7 @@ mod figures;
 mod follow;
 mod functions;
 mod gate;
+mod idle;
 mod incoming;
 mod life;
 mod lifecycle;
@@ -49,6 +51,7 @@ mod ready_queue;
 mod reason;
 mod recycle;
 mod reserve;
+mod resize;
 mod room;
 mod roster;
 pub(crate) mod seat;
@@ -90,6 +93,7 @@ use self::direct_lane::DirectLane;
 use self::dispatch::Gave;
 use self::ending::Sweep;
 use self::follow::Following;
+use self::idle::Idle;
 use self::memory::Watched;
 use self::open_results::Turn;
 use self::phase::Phase;
@@ -183,6 +187,7 @@ pub(crate) struct Core {
     patience: Patience,
     following: Following,
     recycling: Recycling,
+    idle: Idle,
     watched: Watched,
     /// Workers sample pieces.
     samples: bool,
@@ -244,6 +249,7 @@ impl Core {
             patience: Patience::default(),
             following: Following::default(),
             recycling: Recycling::default(),
+            idle: Idle::default(),
             watched: Watched::default(),
             samples: false,
             has_slept: false,

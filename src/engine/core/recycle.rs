@@ -16,6 +16,7 @@
 //!
 //! [`Seats::beyond`]: super::seats::Seats::beyond
 
+use super::seat::WorkerHandle;
 use super::{Core, Phase};
 use crate::engine::policy::patience::Duty;
 use crate::engine::policy::recycle::{self, LifeLimits, Reason, Verdict};
@@ -115,6 +116,10 @@ impl Core {
 
     /// A worker is to be replaced. False if that was known, or it leaves already.
     pub(super) fn become_due(&mut self, seat: usize, reason: Reason) -> bool {
+        if self.seats.is_surplus(seat) {
+            // It leaves, and nobody comes in its place.
+            return false;
+        }
         let Some(it) = self.seats.get_mut(seat) else { return false };
         let generation = it.generation();
         let is_new = it.worker_mut().is_some_and(|worker| {
@@ -132,7 +137,7 @@ impl Core {
 
     /// Its successor will be needed soon.
     pub(super) fn due_soon(&mut self, seat: usize, reason: Reason) {
-        if let Some(it) = self.seats.get_mut(seat)
+        if let Some(it) = self.seats.get_mut(seat).filter(|it| !it.is_surplus())
             && it.worker().is_some_and(|worker| worker.life.due().is_none())
         {
             self.recycling.soon = Some((seat, it.generation(), reason));
@@ -166,6 +171,24 @@ impl Core {
     /// A worker is being replaced, or is about to be.
     pub(super) fn is_recycling(&self) -> bool {
         !self.recycling.due.is_empty() || !self.seats.is_spare(self.seats.beyond())
+    }
+
+    /// These seats have left the set: no successor comes for their workers, and one that was on its way for them alone leaves.
+    pub(super) fn forget_due(&mut self, gone: &[usize]) {
+        let Recycling { due, soon, .. } = &mut self.recycling;
+        due.retain(|(seat, _)| !gone.contains(seat));
+        *soon = soon.filter(|(seat, ..)| !gone.contains(seat));
+        let beyond = self.seats.beyond();
+        if self.recycling.is_active() || self.seats.is_spare(beyond) {
+            return;
+        }
+        match self.seats.worker(beyond).map(WorkerHandle::duty) {
+            None => self.beyond_is_empty(beyond, false),
+            Some(Duty::Leaves) => {}
+            Some(_) => {
+                self.retire(beyond);
+            }
+        }
     }
 
     /// Takes the next step for workers that are due.

@@ -12,7 +12,7 @@ impl Core {
             || !matches!(self.phase, Phase::Open)
             || self.work.ready.is_empty()
             || self.is_gate_closed()
-            || !self.seats.has_process()
+            || !self.seats.has_process() && !self.seats.any_rests()
     }
 
     /// After pieces ceased to wait: callers that wait for room look again.

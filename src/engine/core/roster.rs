@@ -24,6 +24,8 @@ pub(crate) enum Set {
     Timed,
     /// Seats about which the supervisor may have something to do: vacant, or their worker starts or has ended.
     Unsettled,
+    /// Seats without a worker that get one when pieces wait.
+    Resting,
     /// Workers that held pieces at the last announcement, and hold none now: they must be asked for nothing any more.
     Retired,
     /// Seats that may have changed since they were sorted in.
@@ -43,7 +45,7 @@ impl Set {
 }
 
 /// Those that can take pieces.
-const TAKING: u8 = Set::Hungry.bit() | Set::Idle.bit() | Set::Starting.bit();
+const TAKING: u8 = Set::Hungry.bit() | Set::Idle.bit() | Set::Starting.bit() | Set::Resting.bit();
 
 /// What of a seat decides who visits it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(crate) struct Traits {
     pub(crate) has_process: bool,
     /// It works; false for one that is suspect or leaves.
     pub(crate) works: bool,
+    /// It has no worker, and gets one when pieces wait.
+    pub(crate) rests: bool,
     /// It needs nothing of the supervisor: it runs, and all that belongs to its start is done.
     pub(crate) is_settled: bool,
 }
@@ -66,7 +70,7 @@ impl Traits {
     /// The sets that a seat with these traits is in, as a mask.
     #[inline]
     fn sets(self) -> u8 {
-        let Traits { is_busy, is_laden, is_hungry, has_process, works, is_settled } = self;
+        let Traits { is_busy, is_laden, is_hungry, has_process, works, rests, is_settled } = self;
         let takes = match (is_hungry, is_busy, has_process) {
             (false, _, _) => 0,
             (true, true, _) => Set::Hungry.bit(),
@@ -79,6 +83,7 @@ impl Traits {
             | takes
             | of(is_busy || !works, Set::Timed)
             | of(!is_settled, Set::Unsettled)
+            | of(rests, Set::Resting)
     }
 }
 
@@ -109,6 +114,18 @@ impl Roster {
         };
         (0..seats).for_each(|seat| roster.touch(seat));
         roster
+    }
+
+    /// There are this many seats now. Those that are new are to be sorted in.
+    pub(crate) fn grow(&mut self, seats: usize) {
+        let before = self.known.len();
+        let mut known = std::mem::take(&mut self.known).into_vec();
+        known.resize(seats, 0);
+        self.known = known.into_boxed_slice();
+        let mut rows = std::mem::take(&mut self.rows).into_vec();
+        rows.resize(seats.div_ceil(64), [0; Set::COUNT]);
+        self.rows = rows.into_boxed_slice();
+        (before..seats).for_each(|seat| self.touch(seat));
     }
 
     // The sets.
@@ -149,7 +166,7 @@ impl Roster {
         })
     }
 
-    /// The number of workers that can take pieces.
+    /// The number of workers that can take pieces, and of those that would be started for some.
     pub(crate) fn hungry_workers(&self) -> usize {
         self.hungry_workers
     }
@@ -159,9 +176,10 @@ impl Roster {
         self.busy_workers
     }
 
-    /// A worker that holds nothing and can take pieces; one that is being started only if there is no other.
+    /// A worker that holds nothing and can take pieces; one that is being started only if there is no other, and a seat that rests if there is
+    /// not even that.
     pub(crate) fn first_idle(&self) -> Option<usize> {
-        self.first(Set::Idle).or_else(|| self.first(Set::Starting))
+        self.first(Set::Idle).or_else(|| self.first(Set::Starting)).or_else(|| self.first(Set::Resting))
     }
 
     // Changes.
@@ -251,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_seat_is_in_the_sets_that_its_traits_name() {
-        use Set::{Busy, Hungry, Idle, Laden, Starting, Timed, Unsettled};
+        use Set::{Busy, Hungry, Idle, Laden, Resting, Starting, Timed, Unsettled};
         let quiet = Traits { works: true, is_settled: true, has_process: true, ..Traits::default() };
         let busy = Traits { is_busy: true, ..quiet };
         let starts = Traits { is_hungry: true, has_process: false, is_settled: false, ..quiet };
@@ -263,16 +281,17 @@ mod tests {
             (starts, &[Starting, Unsettled]),
             (Traits { works: false, ..quiet }, &[Timed]),
             (Traits { works: true, ..Traits::default() }, &[Unsettled]),
+            (Traits { rests: true, has_process: false, ..quiet }, &[Resting]),
         ] {
             let mut roster = Roster::new(3);
             assert_eq!(roster.next_touched(), Some(0));
             // Whatever it was before.
             roster.sort_in(1, Traits { is_busy: true, is_laden: true, is_hungry: true, ..Traits::default() });
             roster.sort_in(1, traits);
-            let all = [Busy, Laden, Hungry, Idle, Starting, Timed, Unsettled];
+            let all = [Busy, Laden, Hungry, Idle, Starting, Timed, Unsettled, Resting];
             let found: Vec<Set> = all.into_iter().filter(|&set| roster.first(set) == Some(1)).collect();
             assert_eq!(found, expected, "{traits:?}");
-            let takes = traits.is_hungry;
+            let takes = traits.is_hungry || traits.rests;
             assert_eq!(roster.hungry_workers(), usize::from(takes));
             assert_eq!(roster.busy_workers(), usize::from(traits.is_busy));
             assert_eq!(roster.first_idle(), (takes && !traits.is_busy).then_some(1));
@@ -294,5 +313,17 @@ mod tests {
         assert_eq!(roster.next_touched(), None);
         roster.touch(1);
         assert_eq!(roster.next_touched(), Some(1));
+    }
+
+    #[test]
+    fn seats_that_are_added_are_sorted_in_and_the_others_keep_their_sets() {
+        let mut roster = Roster::new(2);
+        let busy = Traits { is_busy: true, works: true, ..Traits::default() };
+        (0..2).for_each(|seat| roster.sort_in(seat, busy));
+        roster.grow(130);
+        assert_eq!((roster.next_touched(), roster.busy_workers()), (Some(2), 2));
+        roster.sort_in(129, busy);
+        assert_eq!(roster.iter(Set::Busy).collect::<Vec<_>>(), [0, 1, 129]);
+        assert_eq!(roster.busy_workers(), 3);
     }
 }

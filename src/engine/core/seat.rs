@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Vacant ─ occupy ─► Ordered ─ spawned ─► Running ─ ended ─► Ended ─ vacate ─► Vacant
-//!    ▲                  └────────────────────┴───────────── vacate ──────────────▲ │
-//!    └─────────────────────────────── order_successor ── Spare ◄──── leave_empty ──┘
+//!    ▲                  └────────────────────┴───────────── vacate ──────────────▲ │ │
+//!    ├─────────────────────────────── order_successor ── Spare ◄──── leave_empty ──┘ │
+//!    └────────────────────────────────────────── call ── Resting ◄──── rest ─────────┘
 //! ```
 //!
 //! One seat of a pool lies beyond the set (`core/recycle.rs`): it is spare unless a worker is being replaced. `vacate` follows when the worker is declared dead (`Core::reap`) or could not be forked (`spawn_failed`). Beside
@@ -13,6 +14,10 @@
 //! Invariant: a seat's generation grows with each worker in it, so a message about an earlier worker
 //! finds nobody.
 
+mod idleness;
+mod resting;
+
+use self::idleness::Idleness;
 use super::functions::Sampled;
 use super::life::Life;
 use super::roster::Traits;
@@ -88,6 +93,7 @@ pub(crate) struct WorkerHandle {
     duty: Duty,
     kill: Kill,
     leaves_since_ns: u64,
+    idleness: Idleness,
     /// When it was ordered.
     made_ns: u64,
     /// The descriptors of *out* and *back*, until somebody has allocated the pages of *back*.
@@ -129,6 +135,7 @@ impl WorkerHandle {
             duty: Duty::Works,
             kill: Kill::NotRequested,
             leaves_since_ns: 0,
+            idleness: Idleness::default(),
             made_ns: now_ns,
             pages: Some(pages),
             measured: None,
@@ -449,6 +456,8 @@ pub(crate) struct Seat {
     generation: u32,
     state: SeatState,
     past: Past,
+    /// It has left the set (`core/resize.rs`).
+    is_surplus: bool,
 }
 
 /// The workers before this one, whose place it took.
@@ -474,17 +483,19 @@ enum SeatState {
     },
     /// Not to be filled: the seat beyond the set, while no worker is replaced.
     Spare,
+    /// Not to be filled before pieces wait for it (`core/idle.rs`).
+    Resting,
     Occupied(Box<WorkerHandle>),
 }
 
 impl Seat {
     pub(super) fn new() -> Self {
-        Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 }, past: Past::default() }
+        Seat { generation: 0, state: SeatState::Vacant { retry_ns: 0 }, past: Past::default(), is_surplus: false }
     }
 
     /// One that is not to be filled now.
     pub(super) fn spare() -> Self {
-        Seat { generation: 0, state: SeatState::Spare, past: Past::default() }
+        Seat { state: SeatState::Spare, ..Seat::new() }
     }
 
     pub(crate) fn past(&self) -> Past {
@@ -501,24 +512,6 @@ impl Seat {
         self.past = std::mem::take(&mut other.past).and(why);
     }
 
-    pub(crate) fn is_spare(&self) -> bool {
-        matches!(self.state, SeatState::Spare)
-    }
-
-    /// If it is spare: it is to be filled.
-    pub(crate) fn order_successor(&mut self) {
-        if self.is_spare() {
-            self.state = SeatState::Vacant { retry_ns: 0 };
-        }
-    }
-
-    /// If it is vacant: it is not to be filled now.
-    pub(crate) fn leave_empty(&mut self) {
-        if matches!(self.state, SeatState::Vacant { .. }) {
-            self.state = SeatState::Spare;
-        }
-    }
-
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
@@ -527,7 +520,7 @@ impl Seat {
     pub(crate) fn worker(&self) -> Option<&WorkerHandle> {
         match &self.state {
             SeatState::Occupied(worker) => Some(worker),
-            SeatState::Vacant { .. } | SeatState::Spare => None,
+            _ => None,
         }
     }
 
@@ -535,7 +528,7 @@ impl Seat {
     pub(crate) fn worker_mut(&mut self) -> Option<&mut WorkerHandle> {
         match &mut self.state {
             SeatState::Occupied(worker) => Some(worker),
-            SeatState::Vacant { .. } | SeatState::Spare => None,
+            _ => None,
         }
     }
 
@@ -543,12 +536,14 @@ impl Seat {
     #[inline(always)]
     pub(super) fn traits(&self, is_beyond: bool) -> Traits {
         let Some(worker) = self.worker() else {
-            return Traits { works: true, is_settled: self.is_spare(), ..Traits::default() };
+            let rests = self.rests() && !is_beyond;
+            return Traits { works: true, rests, is_settled: self.is_spare() || self.rests(), ..Traits::default() };
         };
         Traits {
             is_busy: !worker.link.is_idle() || worker.link.lacks_room(),
             is_laden: worker.link.in_flight() >= 2,
             is_hungry: !is_beyond && worker.is_hungry(),
+            rests: false,
             has_process: worker.has_process(),
             works: worker.duty == Duty::Works,
             is_settled: worker.is_settled(),
@@ -559,7 +554,7 @@ impl Seat {
     pub(crate) fn vacant_until_ns(&self) -> Option<u64> {
         match self.state {
             SeatState::Vacant { retry_ns } => Some(retry_ns),
-            SeatState::Occupied(_) | SeatState::Spare => None,
+            _ => None,
         }
     }
 

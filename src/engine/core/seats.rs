@@ -39,6 +39,25 @@ impl Seats {
         self.seats.len()
     }
 
+    /// The seats of the set, in order: a worker that is being replaced and its successor have one of them.
+    pub(crate) fn set(&self) -> Vec<usize> {
+        self.iter()
+            .filter(|(index, seat)| *index != self.beyond && !seat.is_surplus())
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// True if it has left the set.
+    pub(crate) fn is_surplus(&self, seat: usize) -> bool {
+        self.seats.get(seat).is_some_and(Seat::is_surplus)
+    }
+
+    /// One more seat, of the set.
+    pub(crate) fn add(&mut self) {
+        self.seats.push(Seat::new());
+        self.roster.grow(self.seats.len());
+    }
+
     /// True if nobody is to sit there now.
     pub(crate) fn is_spare(&self, seat: usize) -> bool {
         self.seats.get(seat).is_some_and(Seat::is_spare)
@@ -147,6 +166,11 @@ impl Seats {
     /// True if any worker's process is known.
     pub(crate) fn has_process(&self) -> bool {
         self.workers().any(WorkerHandle::has_process)
+    }
+
+    /// True if a worker would be started for pieces that wait.
+    pub(crate) fn any_rests(&self) -> bool {
+        self.iter().any(|(_, seat)| seat.rests())
     }
 
     // Walks over those that matter.

@@ -36,15 +36,15 @@ pub(crate) struct Work {
 impl Work {
     /// Lists a task if it has waiting pieces.
     pub(crate) fn offer(&mut self, key: TaskKey) {
-        if self.tasks.get(key).is_some_and(|task| task.waits()) {
-            self.ready.push_last(key);
+        if let Some(task) = self.tasks.get(key).filter(|task| task.waits()) {
+            self.ready.push_last(key, task.settings().priority);
         }
     }
 
     /// Lists a bounded task that has room now: its results were shorter than expected.
     pub(crate) fn offer_unless_full(&mut self, key: TaskKey) {
-        if self.tasks.get(key).is_some_and(|task| task.waits() && !task.is_full()) {
-            self.ready.push_last(key);
+        if let Some(task) = self.tasks.get(key).filter(|task| task.waits() && !task.is_full()) {
+            self.ready.push_last(key, task.settings().priority);
         }
     }
 
@@ -79,6 +79,11 @@ impl Work {
                 Wake::NOBODY
             }
         }
+    }
+
+    /// The pieces that wait in the tasks whose turns come first.
+    pub(crate) fn waiting_pieces(&self) -> usize {
+        self.ready.iter().take(TASKS_SUMMED).filter_map(|key| self.tasks.get(key)).map(|task| task.waiting()).sum()
     }
 
     /// The work that waits in the tasks whose turns come first.

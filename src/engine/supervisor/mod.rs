@@ -283,7 +283,7 @@ impl Supervisor {
         pay_attention(&mut core);
         let of_workers_ns =
             [unexplained_ns, revokes_on_ns, sweeps_on_ns, timers.next_ns, core.limits_due_ns(), logs_due_ns(&mut core)];
-        let known_ns = [server_due_ns, given_up_ns].into_iter().chain(of_workers_ns).flatten().min();
+        let known_ns = [server_due_ns, given_up_ns, core.end_idle()].into_iter().chain(of_workers_ns).flatten().min();
         let questions = Questions {
             workers: timers.questions,
             server: matches!(server, ServerAction::Look),

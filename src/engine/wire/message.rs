@@ -96,6 +96,8 @@ pub(crate) struct Settings {
     /// True if a worker that crashes may leave a core file.
     pub(crate) core_files: bool,
     pub(crate) no_new_privileges: bool,
+    /// Of each worker, and of what it starts.
+    pub(crate) niceness: Option<i32>,
     /// The most bytes that a worker may allocate beyond what it has when it is forked.
     pub(crate) worker_data_limit: Option<u64>,
 }

@@ -221,6 +221,8 @@ fn the_last_line_leaves_out_what_is_not_known() {
         let text = stats.to_string();
         assert_eq!(text.lines().last(), Some(&*format!("{expected}{counts}{tail}")));
     }
+    let idle = Stats { workers_idle_ended: 1234, ..none };
+    assert_eq!(idle.to_string().lines().last(), Some(&*format!("{counts}, 1,234 ended idle")));
 }
 
 #[test]

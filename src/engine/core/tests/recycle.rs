@@ -7,7 +7,7 @@ use crate::engine::policy::recycle::Reason;
 use crate::sys::descriptors::Descriptor;
 
 /// A pool that can order workers, and the end of its fork server's socket, which nobody reads.
-fn pool(workers: usize) -> (PlayedPool, Descriptor) {
+pub(super) fn pool(workers: usize) -> (PlayedPool, Descriptor) {
     let pool = PlayedPool::new(workers);
     let (socket, theirs) = crate::sys::socket::pair().unwrap();
     let host = HostReader::open().read();
@@ -20,7 +20,7 @@ fn pool(workers: usize) -> (PlayedPool, Descriptor) {
 
 impl PlayedPool {
     /// A successor that is ready takes the seat beyond the set.
-    fn successor_comes(&mut self) {
+    pub(super) fn successor_comes(&mut self) {
         let newcomer = Played::make();
         let mut core = self.shared.lock();
         let beyond = core.seats.beyond();
