@@ -99,6 +99,8 @@
 //! [`Pool::global`]; it never counts as another value. [`Task::new`] gives `None` then, and [`Task::new_or_inline`]
 //! runs the pieces in the caller.
 
+// docs.rs shows what needs a feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // On other platforms, and under miri and loom, only inline tasks run, and much is unused.
 #![cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),
