@@ -45,6 +45,27 @@
 //!   [large tables and long results](guide::values), [faults](guide::faults), and for people who come from [rayon](guide::rayon),
 //!   [Python's pools](guide::python) or [GNU parallel](guide::commands).
 //!
+//! # Features
+//!
+//! `cargo add multicore` has all that is described here but what these add. It needs Rust 1.88 or later. A newer Rust is asked for only
+//! with a new minor version, which the changelog then says.
+//!
+//! | feature     | adds                                                                          | crates |
+//! |-------------|-------------------------------------------------------------------------------|--------|
+//! | `bincode`   | the binary format, [`Format::Bincode`]; the only feature that is on by default | 2 |
+//! | `postcard`  | another binary format, which is used where `bincode` is off                   | 2 |
+//! | `journal`   | `multicore::journal`: runs that go on where an earlier one was killed         | 5 |
+//! | `stream`    | `Task::stream`: results as a `futures_core::Stream`                           | 1 |
+//! | `indicatif` | `Task::bar`: a progress bar                                                   | 5 |
+//! | `signal`    | `PoolBuilder::recycle_on_signal`                                              | 2 |
+//! | `bytemuck`  | [`Shared`] slices of every `bytemuck::Pod`                                    | 1 |
+//! | `log`       | what pieces log comes to this program's logger: [`guide::logs`]                  | 1 |
+//! | `cli`       | the program `multicore`, as GNU parallel, with a journal                      | 30 |
+//!
+//! One of the two binary formats is needed; with both it is bincode's. bincode is no longer maintained (RUSTSEC-2025-0141). For a
+//! `cargo deny` without exceptions, write `default-features = false, features = ["postcard"]`: all else is the same, and two numbers take
+//! some 20 ns longer there and back. (A feature that any crate of the program turns on is on.)
+//!
 //! # What a worker does not see
 //!
 //! A worker is this program started once more and stopped before `main`. It sees no statics,
@@ -80,6 +101,8 @@
 //! [`Pool::global`]; it never counts as another value. [`Task::new`] gives `None` then, and [`Task::new_or_inline`]
 //! runs the pieces in the caller.
 
+// docs.rs shows what needs a feature.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // On other platforms, and under miri and loom, only inline tasks run, and much is unused.
 #![cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),

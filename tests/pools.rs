@@ -589,8 +589,9 @@ fn a_hooks_value_that_cannot_be_read_back_is_refused_by_build() {
     }
 
     let cure = "hooks have no other format: send a String, such as the value's JSON";
+    let binary = if cfg!(feature = "bincode") { "bincode" } else { "postcard" };
     let describes = format!(
-        "a hook's value cannot be sent: bincode cannot decode `pools::a_hooks_value_that_cannot_be_read_back_is_refused_by_build\
+        "a hook's value cannot be sent: {binary} cannot decode `pools::a_hooks_value_that_cannot_be_read_back_is_refused_by_build\
          ::Untagged`, which describes its own shape, as an untagged enum does: {cure}"
     );
     for builder in [

@@ -793,7 +793,8 @@ fn one_word_for_one_idea() {
         .collect();
     let folders = ["src", "tests", "benches", "examples", "fuzz", "docs"].into_iter();
     let sources = folders.flat_map(|folder| [files(folder, ".rs"), files(folder, ".md")].concat());
-    let documents = ["README.md", "CHANGELOG.md", "ARCHITECTURE.md"].map(str::to_string);
+    let documents =
+        ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_string);
     let mut findings = Vec::new();
     let mut used = BTreeSet::new();
     // This file names the exceptions.

@@ -1,12 +1,13 @@
-//! The binary format: bincode with integers of full width. The only file that names bincode.
+//! The binary format of the feature `bincode`: bincode's, with integers of full width. The only file that names bincode.
 //!
-//! Invariant: decoding reads all bytes or fails, and is [`Bounded`].
+//! Where only the feature `postcard` is on, `postcard.rs` takes this file's place, with the same functions.
+//!
+//! Invariant: decoding reads all bytes or fails, and is [`Bounded`](crate::codec::bounded::Bounded).
 
-use crate::codec::bounded::{Bounded, Budget};
+use crate::codec::bounded::{self, Budget, Root};
 use crate::codec::error::CodecError;
 use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer};
-use std::any::type_name;
+use serde::de::DeserializeSeed;
 use std::cell::RefCell;
 
 /// Full width needs no branch for an integer, and two `u64` take 16 bytes.
@@ -34,34 +35,17 @@ pub(super) fn append_shared<T: Serialize>(value: &T, buffer: &RefCell<Vec<u8>>) 
     Ok(bincode::serde::encode_into_writer(value, AppendShared(buffer), config())?)
 }
 
+/// How many bytes a number or a `char` takes.
+pub(super) fn size_of<T: Serialize>(value: &T) -> usize {
+    write_short(value, &mut [0; 24]).unwrap_or_default()
+}
+
 /// Reads a value that takes all the bytes.
 #[inline]
 pub(super) fn read<'de, S: DeserializeSeed<'de>>(seed: S, bytes: &'de [u8]) -> Result<S::Value, CodecError> {
     let budget = Budget::for_input(bytes.len());
-    let decoded = bincode::serde::seed_decode_from_slice(Root { seed, budget: &budget }, bytes, config());
-    let (value, read) = decoded.map_err(|error| match error.into() {
-        CodecError::SelfDescribing { .. } => CodecError::SelfDescribing { type_name: type_name::<S::Value>() },
-        other => other,
-    })?;
-    match bytes.len() - read {
-        0 => Ok(value),
-        left => Err(CodecError::LeftOver { left }),
-    }
-}
-
-/// A value as a whole. It reads through [`Bounded`].
-struct Root<'b, S> {
-    seed: S,
-    budget: &'b Budget,
-}
-
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Root<'_, S> {
-    type Value = S::Value;
-
-    #[inline]
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.seed.deserialize(Bounded::new(deserializer, self.budget))
-    }
+    let decoded = bincode::serde::seed_decode_from_slice(Root::new(seed, &budget), bytes, config());
+    bounded::all_of(decoded.map(|(value, read)| (value, bytes.len() - read)).map_err(CodecError::from))
 }
 
 /// Appends to a vector. bincode's own writer copies through a slice of fixed length.
@@ -123,10 +107,4 @@ impl From<bincode::error::DecodeError> for CodecError {
             other => CodecError::Binary(format!("bincode says {other}")),
         }
     }
-}
-
-/// Replaces the length of a list or map, which the bytes end with.
-pub(super) fn rewrite_length(bytes: &mut [u8], length: usize) {
-    let Some(place) = bytes.last_chunk_mut::<8>() else { return };
-    *place = (length as u64).to_le_bytes();
 }

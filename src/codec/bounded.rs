@@ -7,7 +7,9 @@
 //! adapter refuses sequences that claim more elements than the bytes can represent, and values that nest so deep that
 //! decoding them could overflow the stack.
 
+use crate::codec::error::CodecError;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+use std::any::type_name;
 use std::cell::Cell;
 use std::fmt;
 
@@ -38,6 +40,38 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn for_input(bytes: usize) -> Self {
         Budget { elements: Cell::new(bytes.saturating_add(MAX_SIZELESS_ELEMENTS)) }
+    }
+}
+
+/// A value as a whole. It reads through [`Bounded`].
+pub(crate) struct Root<'b, S> {
+    seed: S,
+    budget: &'b Budget,
+}
+
+impl<'b, S> Root<'b, S> {
+    pub(crate) fn new(seed: S, budget: &'b Budget) -> Self {
+        Root { seed, budget }
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Root<'_, S> {
+    type Value = S::Value;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        self.seed.deserialize(Bounded::new(deserializer, self.budget))
+    }
+}
+
+/// A value that was read as a whole, if it took all the bytes: with the number of those that it left.
+#[inline]
+pub(crate) fn all_of<T>(decoded: Result<(T, usize), CodecError>) -> Result<T, CodecError> {
+    match decoded {
+        Ok((value, 0)) => Ok(value),
+        Ok((_, left)) => Err(CodecError::LeftOver { left }),
+        Err(CodecError::SelfDescribing { .. }) => Err(CodecError::SelfDescribing { type_name: type_name::<T>() }),
+        Err(other) => Err(other),
     }
 }
 

@@ -6,11 +6,14 @@ use std::panic::{self, AssertUnwindSafe};
 /// How the errors end for which another format is the cure.
 pub(crate) const USE_JSON: &str = ": use Format::Json";
 
+/// Whose binary format this build has, for messages.
+pub(crate) const BINARY: &str = if cfg!(feature = "bincode") { "bincode" } else { "postcard" };
+
 /// The reason why a value could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CodecError {
     /// A type that needs the format to describe the value, such as an untagged enum.
-    #[error("bincode cannot decode `{type_name}`, which describes its own shape, as an untagged enum does{USE_JSON}")]
+    #[error("{BINARY} cannot decode `{type_name}`, which describes its own shape, as an untagged enum does{USE_JSON}")]
     SelfDescribing { type_name: &'static str },
     #[error("{missing} bytes are missing at the end")]
     CutOff { missing: usize },

@@ -2,14 +2,17 @@
 //!
 //! | format    | argument of `call`                           | pair of `run`  | result                                       |
 //! |-----------|----------------------------------------------|----------------|----------------------------------------------|
-//! | `Bincode` | a `String`/`Vec<u8>` unchanged, a list of numbers as its bytes, else bincode | bincode | as the argument of `call` |
+//! | `Bincode` | a `String`/`Vec<u8>` unchanged, a list of numbers as its bytes, else binary | binary | as the argument of `call` |
 //! | `Json`    | JSON                                         | JSON, an array | JSON                                         |
-//! | `Raw`     | as `Bincode`                                 | bincode        | only a `String`/`Vec<u8>`, unchanged         |
+//! | `Raw`     | as `Bincode`                                 | binary         | only a `String`/`Vec<u8>`, unchanged         |
 //!
-//! Each is a value that comes back as it is, or an error: in bincode by `proof`, in JSON by `json.rs`.
+//! Binary is bincode's format, or postcard's where only that feature is on: a file for each is the module `binary`. Each is a value that
+//! comes back as it is, or an error: in binary by `proof`, in JSON by `json.rs`.
 //!
 //! Invariant: decoding allocates at most a small multiple of the bytes received, and never panics, whatever the bytes are.
 
+#[cfg_attr(all(feature = "postcard", not(feature = "bincode")), path = "postcard.rs")]
+#[cfg_attr(not(any(feature = "bincode", feature = "postcard")), path = "no_binary.rs")]
 mod binary;
 mod bounded;
 pub(crate) mod bytes;
@@ -39,7 +42,7 @@ use std::marker::PhantomData;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Format {
-    /// Compact and fast; the default. It cannot carry values that describe their own shape (such as untagged enums or
+    /// The compact binary format, which is the default: bincode's, or postcard's where only that feature is on. It cannot carry values that describe their own shape (such as untagged enums or
     /// `serde_json::Value`), nor values that nest deeper than about a hundred levels. Names of fields do not travel, so
     /// both halves of a type must treat the same fields: see [`Value`]. What it cannot carry is refused.
     #[default]
@@ -71,6 +74,17 @@ impl Format {
         }
     }
 }
+
+/// How a journal names results of this type: those that a build with another binary format has written are others.
+#[cfg(feature = "journal")]
+pub(crate) fn recorded_type<R>() -> String {
+    let name = std::any::type_name::<R>();
+    if IS_POSTCARD { format!("{name} in {}", error::BINARY) } else { name.to_string() }
+}
+
+/// True if this build's binary format is postcard's.
+#[cfg(any(test, feature = "journal"))]
+pub(crate) const IS_POSTCARD: bool = cfg!(not(feature = "bincode"));
 
 /// Where an encoded value is: in the buffer that the caller lent, or in the value's own buffer.
 pub(crate) enum Encoded {

@@ -6,7 +6,7 @@
 //! Invariant: a piece has the same key in each run in which it is the n-th of its content, and no two pieces of a run share one.
 
 use super::format::Key;
-use crate::codec::Format;
+use crate::codec::{Format, IS_POSTCARD};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -22,12 +22,7 @@ pub(super) struct Identities {
 impl Identities {
     pub(super) fn new(name: &str, version: &str, format: Format) -> Identities {
         let mut task = blake3::Hasher::new();
-        // A number is never used for another format: the keys of old journals depend on it.
-        let format: u64 = match format {
-            Format::Bincode => 1,
-            Format::Json => 2,
-            Format::Raw => 3,
-        };
+        let format = number_of(format, IS_POSTCARD);
         for text in [name, version] {
             task.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
         }
@@ -51,6 +46,18 @@ impl Identities {
                 key_of(&content, occurrence)
             }
         }
+    }
+}
+
+/// A number is never used for another format: the keys of old journals depend on it. With another binary format the same piece is another
+/// one, whose outcome could not be read.
+fn number_of(format: Format, is_postcard: bool) -> u64 {
+    match (format, is_postcard) {
+        (Format::Bincode, false) => 1,
+        (Format::Json, _) => 2,
+        (Format::Raw, false) => 3,
+        (Format::Bincode, true) => 4,
+        (Format::Raw, true) => 5,
     }
 }
 
@@ -106,6 +113,20 @@ mod tests {
         let mut task = Identities::new("import", "1", Format::Bincode);
         let keys =
             [task.next(&[1, 2, 3]), task.next(&[1, 2, 3])].map(|key| key.map(|byte| format!("{byte:02x}")).concat());
-        assert_eq!(keys, ["28b5f592465918c988d90acf81251214", "aa08b2f1ae159f97f7668fb6418641dc"]);
+        assert_eq!(
+            keys,
+            match IS_POSTCARD {
+                false => ["28b5f592465918c988d90acf81251214", "aa08b2f1ae159f97f7668fb6418641dc"],
+                true => ["1846fcd27e899d76cba1ba29d22ab37b", "2e477f070c0305748d0bdebc2b584cb3"],
+            }
+        );
+    }
+
+    /// JSON is the same in both builds.
+    #[test]
+    fn the_two_binary_formats_have_other_keys() {
+        let numbers = [Format::Bincode, Format::Raw, Format::Json]
+            .map(|format| [false, true].map(|is_postcard| number_of(format, is_postcard)));
+        assert_eq!(numbers, [[1, 4], [3, 5], [2, 2]]);
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn open(
     if let Some(pid) = index.last_pid() {
         await_end_of(path, pid)?;
     }
-    if let Some(other) = index.other_types(&names.name, &names.version, names.types).filter(|_| !journal.any_types) {
+    if let Some(other) = index.other_types(&names.name, &names.version, &names.types).filter(|_| !journal.any_types) {
         let Names { name, version, types } = &names;
         let what = format!(
             "has outcomes of {name:?}, version {version:?}, whose type was {other}, and the task gives {types}: set .version() to another one"
@@ -174,7 +174,7 @@ fn this_run(names: &Names) -> Run {
         began_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
         name: names.name.to_string(),
         version: names.version.clone(),
-        types: names.types.to_string(),
+        types: names.types.clone(),
         crate_version: env!("CARGO_PKG_VERSION").to_string(),
     }
 }

@@ -64,8 +64,8 @@ pub(crate) struct Recorder {
 pub(crate) struct Names {
     pub(crate) name: Arc<str>,
     pub(crate) version: String,
-    /// The type of its results.
-    pub(crate) types: &'static str,
+    /// The type of its results, and their binary format if it is not the usual one.
+    pub(crate) types: String,
 }
 
 /// A piece that was handed to the inner backend.

@@ -66,14 +66,7 @@ impl Serialize for Odd<'_> {
 #[test]
 fn the_scope_is_as_before_after_a_panic_and_around_another() {
     let count = Cell::new(0);
-    let encode = |odd: &Odd<'_>| {
-        scope::noting(|| {
-            guarded(|| {
-                let written = bincode::serde::encode_to_vec(odd, bincode::config::standard());
-                written.map_err(|error| CodecError::Custom(error.to_string()))
-            })
-        })
-    };
+    let encode = |odd: &Odd<'_>| scope::noting(|| guarded(|| codec::encode_message(odd)));
     let text = Shared::from_str("text").unwrap();
     let (written, tables) = encode(&Odd(&count, text.clone()));
     assert!(written.is_ok() && count.get() == 6);

@@ -2,7 +2,7 @@
 
 use super::Task;
 use crate::backend::Backend;
-use crate::codec::value::Value;
+use crate::codec::{self, value::Value};
 use crate::error::{Error, ErrorKind};
 use crate::journal::{self, Confirmer, Journal, Names, Recorder};
 use std::sync::Arc;
@@ -57,7 +57,8 @@ impl<R> Task<R> {
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the task has no name, or has pieces or a journal already. [`Journal`](ErrorKind::Journal) if the file cannot be opened, is
-    /// held by another task or process, is no journal, is damaged, or has outcomes of the same name and version with results of another type.
+    /// held by another task or process, is no journal, is damaged, or has outcomes of the same name and version with results of another type, or from a build with
+    /// the other binary format (`bincode`, `postcard`).
     pub fn journal(mut self, journal: impl Into<Journal>) -> Result<Self, Error>
     where
         R: Value,
@@ -75,7 +76,7 @@ impl<R> Task<R> {
             return config("the task has a journal: Journal::also counts the outcomes of another one too");
         }
         let version = self.journalled.version.clone();
-        let names = Names { name, version, types: std::any::type_name::<R>() };
+        let names = Names { name, version, types: codec::recorded_type::<R>() };
         let backend = (Arc::clone(&self.backend), self.key);
         let recorder = journal::open(&journal.into(), backend, names, self.settings.clone())?;
         self.backend = Arc::clone(&recorder) as Arc<dyn Backend>;

@@ -88,6 +88,29 @@ fn outcomes_of_another_type_are_refused() {
     drop(pool.task_or_inline::<String>().name("other").journal(place.journal()).unwrap());
 }
 
+/// Two journals of the same piece, each written by a build with one of the binary formats, whose bytes are the other's garbage.
+#[test]
+fn outcomes_in_another_binary_format_are_refused_and_never_decoded() {
+    let pool = support::busy_pool();
+    let place = Place::new();
+    let by_bincode = (&include_bytes!("written_by_bincode.journal")[..], "u64");
+    let by_postcard = (&include_bytes!("written_by_postcard.journal")[..], "u64 in postcard");
+    let (own, other) = if cfg!(feature = "bincode") { (by_bincode, by_postcard) } else { (by_postcard, by_bincode) };
+    let sum = |task: Task<u64>| {
+        task.run(|a: u64, b: u64| a + b, 1000, 2000);
+        (task.resumed(), task.get().unwrap())
+    };
+    std::fs::write(place.journal(), own.0).unwrap();
+    assert_eq!(sum(journalled(&pool, place.journal())), (1, vec![3000]));
+    std::fs::write(place.journal(), other.0).unwrap();
+    let (kind, message) = refused(new_task::<u64>(&pool), place.journal());
+    assert_eq!(kind, ErrorKind::Journal);
+    let types = format!("whose type was {}, and the task gives {}: set .version()", other.1, own.1);
+    assert!(message.contains(&types), "{message}");
+    // Whatever types count, that piece is another one here.
+    assert_eq!(sum(journalled(&pool, Journal::at(place.journal()).any_types(true))), (0, vec![3000]));
+}
+
 #[test]
 fn a_journal_is_held_by_one_task_at_a_time() {
     let _watch = watchdog();

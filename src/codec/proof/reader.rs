@@ -11,6 +11,7 @@
 //! Invariant: a reader that does not ask for products where they were written (a hand-written one) is no finding. It
 //! is then not `in_step`: nothing is known of it but what it made of this value.
 
+use crate::codec::binary;
 use crate::codec::proof::plain::is_plain;
 use crate::codec::proof::record::{Product, Products};
 use serde::de::value::StrDeserializer;
@@ -271,7 +272,9 @@ macro_rules! visit {
 }
 
 /// The bytes of a length.
-const LENGTH: usize = size_of::<u64>();
+fn length(length: usize) -> usize {
+    binary::size_of(&(length as u64))
+}
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Guided<'_, V> {
     type Value = V::Value;
@@ -283,24 +286,24 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guided<'_, V> {
     visit! {
         visit_bool(value: bool) takes 1,
         visit_i8(value: i8) takes 1,
-        visit_i16(value: i16) takes 2,
-        visit_i32(value: i32) takes 4,
-        visit_i64(value: i64) takes 8,
-        visit_i128(value: i128) takes 16,
+        visit_i16(value: i16) takes binary::size_of(&value),
+        visit_i32(value: i32) takes binary::size_of(&value),
+        visit_i64(value: i64) takes binary::size_of(&value),
+        visit_i128(value: i128) takes binary::size_of(&value),
         visit_u8(value: u8) takes 1,
-        visit_u16(value: u16) takes 2,
-        visit_u32(value: u32) takes 4,
-        visit_u64(value: u64) takes 8,
-        visit_u128(value: u128) takes 16,
+        visit_u16(value: u16) takes binary::size_of(&value),
+        visit_u32(value: u32) takes binary::size_of(&value),
+        visit_u64(value: u64) takes binary::size_of(&value),
+        visit_u128(value: u128) takes binary::size_of(&value),
         visit_f32(value: f32) takes 4,
         visit_f64(value: f64) takes 8,
-        visit_char(value: char) takes value.len_utf8(),
-        visit_str(value: &str) takes LENGTH + value.len(),
-        visit_borrowed_str(value: &'de str) takes LENGTH + value.len(),
-        visit_string(value: String) takes LENGTH + value.len(),
-        visit_bytes(value: &[u8]) takes LENGTH + value.len(),
-        visit_borrowed_bytes(value: &'de [u8]) takes LENGTH + value.len(),
-        visit_byte_buf(value: Vec<u8>) takes LENGTH + value.len(),
+        visit_char(value: char) takes binary::size_of(&value),
+        visit_str(value: &str) takes length(value.len()) + value.len(),
+        visit_borrowed_str(value: &'de str) takes length(value.len()) + value.len(),
+        visit_string(value: String) takes length(value.len()) + value.len(),
+        visit_bytes(value: &[u8]) takes length(value.len()) + value.len(),
+        visit_borrowed_bytes(value: &'de [u8]) takes length(value.len()) + value.len(),
+        visit_byte_buf(value: Vec<u8>) takes length(value.len()) + value.len(),
     }
 
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
@@ -325,7 +328,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guided<'_, V> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         if self.is_list {
-            self.guide.read(LENGTH);
+            self.guide.read(length(access.size_hint().unwrap_or_default()));
         }
         let mut taken = 0;
         let access = Fields { access: self.wrap_product(access, self.expected), taken: &mut taken };
@@ -336,7 +339,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guided<'_, V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.guide.read(LENGTH);
+        self.guide.read(length(access.size_hint().unwrap_or_default()));
         let access = self.wrap(access);
         self.inner.visit_map(access)
     }
@@ -441,10 +444,22 @@ impl<'de, 'g, A: EnumAccess<'de>> EnumAccess<'de> for Guided<'g, A> {
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant), A::Error> {
         let guide = self.guide;
-        // The number of the variant comes from the bytes, and not through this deserializer.
-        guide.read(size_of::<u32>());
-        let (value, variant) = self.inner.variant_seed(seed)?;
+        let (value, variant) = self.inner.variant_seed(Numbered { seed, guide })?;
         Ok((value, Guided::new(variant, guide)))
+    }
+}
+
+/// The number of a variant, which counts as read. Its type is nobody's to blame.
+struct Numbered<'g, S> {
+    seed: S,
+    guide: &'g Guide<'g>,
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Numbered<'_, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        self.seed.deserialize(Guided::new(deserializer, self.guide))
     }
 }
 

@@ -139,6 +139,20 @@ impl Record {
         }
     }
 
+    /// Replaces the length of a list that has lost elements. The new one may take fewer bytes, and all behind it moves.
+    fn shorten(&self, list: &OpenList) {
+        let mut shorter = [0; 16];
+        let left = list.length.saturating_sub(list.dropped) as u64;
+        let Some(size) = binary::write_short(&left, &mut shorter) else { return };
+        let Some(start) = list.begin.checked_sub(binary::size_of(&(list.length as u64))) else { return };
+        self.buffer.borrow_mut().splice(start..list.begin, shorter[..size].iter().copied());
+        let moved = list.begin - start - size;
+        let products = &mut self.products.borrow_mut().all;
+        products.iter_mut().rev().map(|(begin, _)| begin).take_while(|begin| **begin >= list.begin).for_each(|begin| {
+            *begin -= moved;
+        });
+    }
+
     fn sizes(&self) -> (usize, usize, usize) {
         (self.position(), self.products.borrow().all.len(), self.news.get())
     }
@@ -241,8 +255,7 @@ impl Observer for Record {
 
     fn list_written(&self, list: OpenList, shape: u64) {
         if list.dropped > 0 {
-            let length = list.length.saturating_sub(list.dropped);
-            binary::rewrite_length(&mut self.buffer.borrow_mut()[..list.begin], length);
+            self.shorten(&list);
         }
         self.note(list.digest, shape);
     }

@@ -221,7 +221,7 @@ mod played {
         let (mut index, mut files) = (Index::default(), Files::new());
         let log = Log::open(storage, FileId([7; 16]), false, |found, body| index.add(0, found, body)).unwrap();
         files.add(Box::new(disk.clone()), log.id(), "played".to_string());
-        let names = Names { name: "played".into(), version: String::new(), types: "u64" };
+        let names = Names { name: "played".into(), version: String::new(), types: "u64".into() };
         let earlier = (index, files, Journal::at("").counting());
         let settings = TaskSettings::default();
         let recorder = Recorder::new(inline::open(None), PathBuf::from("played"), durability, earlier, names, settings);
