@@ -302,7 +302,7 @@ fn a_flood_is_bounded_counted_and_holds_up_nobody() {
     wait_for("all is told", || dropped().iter().sum::<u64>() + texts("flood ").len() as u64 == count);
     assert_eq!(dropped().len(), 1, "{:?}", dropped());
     let came: Vec<u64> = texts("flood ").iter().map(|text| text.split(' ').nth(1).unwrap().parse().unwrap()).collect();
-    assert!(came.is_sorted() && came.len() > 5_000, "{}", came.len());
+    assert!(came.is_sorted() && came.len() > 4_000, "{}", came.len());
     assert_well(pool);
 }
 
@@ -324,6 +324,42 @@ fn a_logger_that_panics_or_collects_harms_no_pool() {
     assert_eq!(of.get().unwrap(), [1, 1]);
     std::panic::set_hook(hook);
     assert_eq!(seen("after it").len(), 1);
+    assert_well(pool);
+}
+
+fn talks_slowly(tag: String, number: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(10));
+    log::info!("{tag} {number}");
+    number
+}
+
+/// Once each record began the second anew, so the first result came a second after the last one.
+#[test]
+fn a_logger_that_hangs_holds_each_result_for_a_second_and_no_longer() {
+    let _watch = watchdog();
+    let _level = LEVEL.read().unwrap();
+    begin();
+    let pool = pool(1);
+    let door = Door::closed();
+    let says = |door: String, number: u64| {
+        log::info!("wait at {door}");
+        number
+    };
+    for turn in 0..3 {
+        let mut of = task::<u64>(&pool);
+        of.run(says, door.path(), 0);
+        of.run_all(talks_slowly, (1..300).map(|number| (format!("hangs{turn}"), number)));
+        let (first, rest) = match turn {
+            0 => (of.next().unwrap().unwrap(), Some(of)),
+            1 => (of.next_completed().unwrap().1.unwrap(), Some(of)),
+            _ => (of.iter().next().unwrap().unwrap(), None),
+        };
+        assert_eq!(first, 0);
+        // All of it takes three seconds.
+        assert!(texts(&format!("hangs{turn}")).is_empty());
+        assert!(rest.is_none_or(|of| of.completed() < 299), "it came before the others");
+    }
+    door.open();
     assert_well(pool);
 }
 

@@ -276,6 +276,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// more.
     fn take_all_finished(&self, task: TaskKey) -> (Vec<Finished>, bool);
 
+    /// From now on nobody is given what comes: no outcome waits for the program's logger.
+    #[cfg(feature = "log")]
+    fn hold_no_piece(&self, _: TaskKey) {}
+
     /// The one that takes a task's outcomes hands them on to this reader: what that has not read counts as unread.
     fn tell_reader(&self, _: TaskKey, _: Reader) {}
 

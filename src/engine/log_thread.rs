@@ -26,5 +26,6 @@ impl Shared {
         }
         self.start_log_thread();
         self.logs.close();
+        self.with(Core::give_up_logs);
     }
 }

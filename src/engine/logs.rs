@@ -17,20 +17,21 @@
 //! meanwhile.
 //!
 //! Invariant: the records of one worker come in the order in which they were written; those that lie in its lane have at most
-//! [`LANE_BYTES`] bytes, and what was dropped is told.
+//! [`LANE_BYTES`] bytes, and what was dropped is told. A lane belongs to a seat, so that the workers that sit there one after the other have one.
 
 use crate::codec::call::drop_payload;
 use crate::engine::wire::log::{Lead, Parts};
 use crate::error::Error;
+use crate::sys::process;
 use crate::sys::signals::BlockedSignals;
 use parking_lot::{Condvar, Mutex};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::thread::ThreadId;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// A result waits for the records before it for at most a second: a logger that hangs holds up nobody for longer.
@@ -43,10 +44,17 @@ const LANE_BYTES: usize = 1024 * 1024;
 const OWN_TARGET: &str = "multicore";
 
 /// What a record takes beside its bytes, about.
-const RECORD_BYTES: usize = 64;
+const RECORD_BYTES: usize = 128;
+
+/// Records for which an empty lane keeps memory.
+const KEPT_RECORDS: usize = 128;
 
 /// Records of one worker that are delivered in a row, while others have some.
 const TURN: usize = 64;
+
+/// A turn ends after this time, and who waits is told: a logger that takes milliseconds for a record would else hold up the results of all workers
+/// by 64 of them.
+const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// At the end of its pool the thread gets this time for what is left.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -66,7 +74,8 @@ impl Entry {
         RECORD_BYTES
             + match self {
                 Entry::OfWorker(record) => record.bytes.len(),
-                Entry::Failed(_) | Entry::OthersFailed(_) => 0,
+                Entry::Failed(error) => error.text_bytes(),
+                Entry::OthersFailed(_) => 0,
             }
     }
 
@@ -98,6 +107,8 @@ pub(crate) struct Lane {
     worker: Option<usize>,
     waiting: Mutex<Waiting>,
     delivered: AtomicU64,
+    /// The logger gets no more of it.
+    is_over: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -121,11 +132,7 @@ pub(crate) struct Mark {
 
 impl Mark {
     pub(crate) fn is_delivered(&self) -> bool {
-        self.lane.delivered.load(SeqCst) >= self.came
-    }
-
-    pub(crate) fn is_of_same_worker(&self, other: &Mark) -> bool {
-        Arc::ptr_eq(&self.lane, &other.lane)
+        self.lane.delivered.load(SeqCst) >= self.came || self.lane.is_over.load(SeqCst)
     }
 }
 
@@ -144,6 +151,7 @@ pub(crate) struct Logs {
 struct List {
     lanes: VecDeque<Arc<Lane>>,
     thread: Thread,
+    handle: Option<JoinHandle<()>>,
     /// The pool has ended.
     is_closed: bool,
 }
@@ -157,18 +165,37 @@ enum Thread {
     Needed,
     Runs(Option<ThreadId>),
     Ended,
-    /// It could not be started: nothing is delivered, and nothing waits.
-    Failed,
+}
+
+/// What follows from what was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Added {
+    Nothing,
+    /// The thread is to be woken, without a lock.
+    WakesThread,
+    /// The supervisor is to start the thread.
+    NeedsThread,
 }
 
 impl Lane {
     pub(crate) fn new(worker: usize) -> Arc<Lane> {
-        Arc::new(Lane { worker: Some(worker), waiting: Mutex::default(), delivered: AtomicU64::new(0) })
+        Lane::of(Some(worker))
     }
 
     /// For what this process itself has to tell.
     fn own() -> Arc<Lane> {
-        Arc::new(Lane { worker: None, waiting: Mutex::default(), delivered: AtomicU64::new(0) })
+        Lane::of(None)
+    }
+
+    fn of(worker: Option<usize>) -> Arc<Lane> {
+        let (waiting, delivered, is_over) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Lane { worker, waiting, delivered, is_over })
+    }
+
+    /// The logger gets no more of it: nobody waits for that.
+    pub(crate) fn give_up(&self) {
+        self.is_over.store(true, SeqCst);
     }
 
     /// All that has come so far. `None` if the logger has had it.
@@ -177,13 +204,28 @@ impl Lane {
         (!mark.is_delivered()).then_some(mark)
     }
 
-    /// Takes some of the records, and what was dropped if no more are here.
-    fn take(&self) -> (Vec<Entry>, u64) {
+    /// The next record.
+    fn take(&self) -> Option<Entry> {
+        self.waiting.lock().records.pop_front()
+    }
+
+    /// What was dropped, if no more records are here.
+    fn take_dropped(&self) -> u64 {
         let mut waiting = self.waiting.lock();
-        let count = waiting.records.len().min(TURN);
-        let records = waiting.records.drain(..count).collect();
-        let dropped = if waiting.records.is_empty() { std::mem::take(&mut waiting.dropped) } else { 0 };
-        (records, dropped)
+        if !waiting.records.is_empty() {
+            return 0;
+        }
+        waiting.records.shrink_to(KEPT_RECORDS);
+        std::mem::take(&mut waiting.dropped)
+    }
+
+    /// Nobody can deliver these.
+    fn drop_all(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.dropped = waiting.dropped.saturating_add(waiting.records.len() as u64);
+        waiting.records = VecDeque::new();
+        (waiting.bytes, waiting.is_listed) = (0, false);
+        self.delivered.store(waiting.came, SeqCst);
     }
 
     /// True if there are more.
@@ -207,26 +249,24 @@ impl Default for Logs {
 }
 
 impl Logs {
-    /// Tells of pieces of a detached task that have failed, and of others of them. True as for [`add`](Self::add).
-    #[must_use]
-    pub(crate) fn tell_failed(&self, errors: Vec<Error>, others: usize) -> bool {
+    /// Tells of pieces of a detached task that have failed, and of others of them.
+    pub(crate) fn tell_failed(&self, errors: Vec<Error>, others: usize) -> Added {
         let others = (others > 0).then_some(Entry::OthersFailed(others));
         self.add_entries(&self.own, errors.into_iter().map(Entry::Failed).chain(others), 0)
     }
 
-    /// Records of a worker have come, and this many more were dropped before. True if the supervisor is to start the thread.
-    #[must_use]
-    pub(crate) fn add(&self, lane: &Arc<Lane>, records: Vec<LogRecord>, lost: u64) -> bool {
+    /// Records of a worker have come, and this many more were dropped before.
+    pub(crate) fn add(&self, lane: &Arc<Lane>, records: Vec<LogRecord>, lost: u64) -> Added {
         self.add_entries(lane, records.into_iter().map(Entry::OfWorker), lost)
     }
 
-    fn add_entries(&self, lane: &Arc<Lane>, records: impl Iterator<Item = Entry>, lost: u64) -> bool {
+    fn add_entries(&self, lane: &Arc<Lane>, records: impl Iterator<Item = Entry>, lost: u64) -> Added {
         let is_new = {
             let mut waiting = lane.waiting.lock();
             waiting.dropped = waiting.dropped.saturating_add(lost);
             for record in records {
                 if waiting.bytes + record.cost() > LANE_BYTES {
-                    waiting.dropped += 1;
+                    waiting.dropped = waiting.dropped.saturating_add(1);
                     continue;
                 }
                 waiting.bytes += record.cost();
@@ -237,22 +277,20 @@ impl Logs {
             has_any && !std::mem::replace(&mut waiting.is_listed, has_any)
         };
         if !is_new {
-            return false;
+            return Added::Nothing;
         }
         let mut list = self.list.lock();
-        if list.thread == Thread::Failed {
-            drop(list);
-            self.forget(lane);
-            return false;
-        }
         list.lanes.push_back(Arc::clone(lane));
-        let is_first = list.thread == Thread::NotNeeded;
-        if is_first {
+        if list.thread == Thread::NotNeeded {
             list.thread = Thread::Needed;
+            return Added::NeedsThread;
         }
-        drop(list);
+        Added::WakesThread
+    }
+
+    /// There is something to deliver.
+    pub(crate) fn wake_thread(&self) {
         self.wake.notify_one();
-        is_first
     }
 
     /// Somebody waits for a mark: the thread tells when it has delivered something.
@@ -274,29 +312,35 @@ impl Logs {
             }
             list.thread = Thread::Runs(None);
         }
-        let logs = Arc::clone(self);
+        let (logs, owner) = (Arc::clone(self), process::number());
         let run = move || {
             logs.list.lock().thread = Thread::Runs(Some(std::thread::current().id()));
-            logs.deliver(&tell);
-            logs.list.lock().thread = Thread::Ended;
-            logs.ended.notify_all();
+            logs.deliver(owner, &tell);
+            if process::is_current(owner) {
+                logs.list.lock().thread = Thread::Ended;
+                logs.ended.notify_all();
+            }
         };
         // The program's signals are for its own threads.
         let signals = BlockedSignals::new();
-        let started: io::Result<_> = std::thread::Builder::new().name("multicore-log".to_string()).spawn(run);
+        let started = std::thread::Builder::new().name("multicore-log".to_string()).spawn(run);
         drop(signals);
-        if started.is_err() {
-            let lanes = {
-                let mut list = self.list.lock();
-                list.thread = Thread::Failed;
-                std::mem::take(&mut list.lanes)
-            };
-            lanes.iter().for_each(|lane| self.forget(lane));
+        match started {
+            Ok(thread) => self.list.lock().handle = Some(thread),
+            Err(_) => {
+                // What there is counts as dropped, and the next record asks for a thread again.
+                let lanes = {
+                    let mut list = self.list.lock();
+                    list.thread = Thread::NotNeeded;
+                    std::mem::take(&mut list.lanes)
+                };
+                lanes.iter().for_each(|lane| lane.drop_all());
+            }
         }
     }
 
     /// The thread: delivers what comes, by turns of the workers, until the pool has ended.
-    fn deliver(&self, tell: &impl Fn()) {
+    fn deliver(&self, owner: process::Number, tell: &impl Fn()) {
         loop {
             let lane = {
                 let mut list = self.list.lock();
@@ -310,13 +354,21 @@ impl Logs {
                     self.wake.wait(&mut list);
                 }
             };
-            let (records, dropped) = lane.take();
-            for record in records {
-                let cost = record.cost();
+            let began = Instant::now();
+            for _ in 0..TURN {
+                let Some(record) = lane.take() else { break };
                 record.deliver(lane.worker);
-                lane.waiting.lock().bytes -= cost;
+                if !process::is_current(owner) {
+                    // The logger forked, and this is the child.
+                    return;
+                }
+                lane.waiting.lock().bytes -= record.cost();
                 lane.delivered.fetch_add(1, SeqCst);
+                if began.elapsed() >= TURN_TIME {
+                    break;
+                }
             }
+            let dropped = lane.take_dropped();
             if dropped > 0 {
                 tell_dropped(lane.worker, dropped);
             }
@@ -329,20 +381,17 @@ impl Logs {
         }
     }
 
-    /// Nobody can deliver these.
-    fn forget(&self, lane: &Lane) {
-        let mut waiting = lane.waiting.lock();
-        waiting.records.clear();
-        (waiting.bytes, waiting.dropped, waiting.is_listed) = (0, 0, false);
-        lane.delivered.store(waiting.came, SeqCst);
+    /// No more records come: the thread ends once it has delivered what there is.
+    pub(crate) fn close_soon(&self) {
+        self.list.lock().is_closed = true;
+        self.wake.notify_one();
     }
 
-    /// The pool has ended, and no more records come. Waits until the logger has had all, but not for long: it may hang.
+    /// The same, and waits until the logger has had all, but not for long: it may hang.
     pub(crate) fn close(&self) {
+        self.close_soon();
         let deadline = Instant::now() + FAREWELL;
         let mut list = self.list.lock();
-        list.is_closed = true;
-        self.wake.notify_one();
         if list.thread == Thread::Runs(Some(std::thread::current().id())) {
             return;
         }
@@ -351,23 +400,38 @@ impl Logs {
                 return;
             }
         }
+        let handle = list.handle.take();
+        drop(list);
+        if let Some(handle) = handle {
+            // It has nothing left to do, and it does not panic.
+            let _ = handle.join();
+        }
     }
 }
 
 /// Gives a record to the program's logger. What a worker says of itself is text; who it is, this process knows.
 fn deliver_record(worker: Option<usize>, record: &LogRecord) {
     let Parts { target, module, file, text } = record.lead.split(&record.bytes);
-    let lossy = String::from_utf8_lossy;
-    let (target, module, file, text) = (lossy(target), module.map(lossy), file.map(lossy), lossy(text));
+    let name = |bytes| printable(bytes, false);
+    let (target, module, file, text) = (name(target), module.map(name), file.map(name), printable(text, true));
     let number = |number: Option<usize>| log::kv::Value::from(number.unwrap_or_default());
     let known = [("worker", number(worker)), ("piece", number(record.piece))];
     let pairs = &known[..usize::from(worker.is_some()) + usize::from(worker.and(record.piece).is_some())];
     give(record.level, &target, (module.as_deref(), file.as_deref(), record.lead.line), format_args!("{text}"), &pairs);
 }
 
+/// Text of a worker's, without what could drive a terminal or end the line of a name.
+fn printable(bytes: &[u8], has_lines: bool) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(bytes);
+    let is_bad = |character: char| character.is_control() && !(has_lines && matches!(character, '\n' | '\t'));
+    if text.contains(is_bad) { Cow::Owned(text.replace(is_bad, "\u{fffd}")) } else { text }
+}
+
 /// Tells how many records of a worker were dropped.
 fn tell_dropped(worker: Option<usize>, dropped: u64) {
-    let Some(worker) = worker else { return };
+    let Some(worker) = worker else {
+        return warn(format_args!("{dropped} more pieces of detached tasks have failed"), &[]);
+    };
     let message = format_args!(
         "{dropped} log records of worker {worker} were dropped: it wrote them faster than the program's logger took them"
     );
@@ -398,5 +462,59 @@ fn give(
     };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(deliver)) {
         drop_payload(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(bytes: usize) -> LogRecord {
+        let lead = Lead { line: None, target: 0, module: None, file: None };
+        LogRecord { level: log::Level::Info, lead, piece: None, bytes: vec![b'x'; bytes] }
+    }
+
+    /// Whatever a worker says that it has lost.
+    #[test]
+    fn a_lane_is_bounded_and_counts_what_it_drops() {
+        let (logs, lane) = (Logs::default(), Lane::new(0));
+        assert_eq!(logs.add(&lane, (0..10).map(|_| record(200_000)).collect(), u64::MAX - 2), Added::NeedsThread);
+        {
+            let waiting = lane.waiting.lock();
+            assert_eq!((waiting.records.len(), waiting.came, waiting.dropped), (5, 5, u64::MAX));
+        }
+        // It stands in the list already.
+        assert_eq!(logs.add(&lane, vec![record(10)], 1), Added::Nothing);
+        assert_eq!(logs.list.lock().lanes.len(), 1);
+        assert_eq!(logs.add(&Lane::new(1), vec![record(10)], 0), Added::WakesThread);
+    }
+
+    #[test]
+    fn a_mark_is_delivered_with_its_last_record_or_when_nobody_can() {
+        let (logs, lane) = (Logs::default(), Lane::new(0));
+        assert!(lane.mark().is_none(), "nothing came");
+        let _ = logs.add(&lane, vec![record(1), record(1)], 0);
+        let mark = lane.mark().unwrap();
+        lane.delivered.fetch_add(1, SeqCst);
+        assert!(!mark.is_delivered());
+        lane.delivered.fetch_add(1, SeqCst);
+        assert!(mark.is_delivered() && lane.mark().is_none());
+        let _ = logs.add(&lane, vec![record(1)], 0);
+        let mark = lane.mark().unwrap();
+        lane.give_up();
+        assert!(mark.is_delivered() && lane.mark().is_none());
+    }
+
+    #[test]
+    fn a_record_drives_no_terminal_and_a_name_has_one_line() {
+        for (bytes, has_lines, text) in [
+            (&b"a text"[..], true, "a text"),
+            (b"two\n\tlines", true, "two\n\tlines"),
+            (b"two\nlines", false, "two\u{fffd}lines"),
+            (b"\x1b[2J\r\0", true, "\u{fffd}[2J\u{fffd}\u{fffd}"),
+            (b"\xff", true, "\u{fffd}"),
+        ] {
+            assert_eq!(printable(bytes, has_lines), text);
+        }
     }
 }

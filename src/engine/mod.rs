@@ -27,6 +27,7 @@ mod link;
 mod log_thread;
 #[cfg(feature = "log")]
 mod logs;
+mod lost_descriptors;
 mod observe;
 mod piece;
 mod policy;

@@ -77,7 +77,7 @@ pub(crate) struct Shared {
     /// What was freed and the supervisor is to give back.
     freed_bytes: AtomicUsize,
     /// Wakes the supervisor, who then reads its orders.
-    kick_supervisor: Arc<Kick>,
+    pub(super) kick_supervisor: Arc<Kick>,
     /// Where the kernel counts the processes that it killed because memory ran out.
     pub(super) memory_kills: MemoryKills,
     /// Reads what new workers take from this process.
@@ -158,13 +158,19 @@ impl Shared {
     /// Releases the lock; then wakes the waiters that have something to look at, and drops what nobody needs.
     #[inline]
     pub(super) fn release(&self, mut core: Guard<'_>) {
-        if !core.wakes().is_empty() || !core.trash().is_empty() || core.hold().is_spent() {
+        #[cfg(feature = "log")]
+        let wakes_logger = core.wakes_log_thread();
+        #[cfg(not(feature = "log"))]
+        let wakes_logger = false;
+        if !core.wakes().is_empty() || !core.trash().is_empty() || core.hold().is_spent() || wakes_logger {
             self.release_with_rest(core);
         }
     }
 
     fn release_with_rest(&self, mut core: Guard<'_>) {
         let (wakes, trash, was_long) = (core.wakes().take(), core.trash().take(), core.hold().is_spent());
+        #[cfg(feature = "log")]
+        let logs = core.take_wake_of_log_thread();
         let Guard { core, _held } = core;
         if was_long {
             // This thread may want the lock again at once. Others who wait for it get it first.
@@ -174,20 +180,11 @@ impl Shared {
         }
         drop(_held);
         wakes.unpark_all(&self.kick);
+        #[cfg(feature = "log")]
+        if let Some(logs) = logs {
+            logs.wake_thread();
+        }
         trash.clear_out();
-    }
-
-    /// The host has closed our descriptors, as a program does that closes all that it does not know. Whatever has their
-    /// numbers now is another's: the pool ends, and nothing is closed any more.
-    pub(super) fn lose_descriptors(&self) {
-        let mut core = self.lock();
-        core.lose_descriptors();
-        self.release(core);
-        // The supervisor may sleep for ever.
-        while self.with(Core::sweep) == Some(true) {}
-        // They are never dropped, so they close nothing. The epolls keep those alive that wake them.
-        std::mem::forget((Arc::clone(&self.callers), Arc::clone(&self.host)));
-        std::mem::forget((Arc::clone(&self.kick), Arc::clone(&self.kick_supervisor)));
     }
 
     /// Tells the workers of what nobody shares any more.
@@ -323,7 +320,10 @@ impl Backend for Shared {
             ReadOrder::All => Want::InOrder(next),
             ReadOrder::Next => Want::Piece(next),
         };
-        self.wait(key, want, until, |core| core.readable(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES))
+        self.wait(key, want, until, |core| {
+            let most = core.may_give(key, next)?;
+            core.task(key)?.take_many(next, BATCH_PIECES.min(most), BATCH_BYTES)
+        })
     }
 
     fn take_parts(&self, key: TaskKey, next: usize, spare: &mut Vec<u8>, until: Until<'_>) -> Option<Parts> {
@@ -331,11 +331,11 @@ impl Backend for Shared {
             return Some(Parts::Rest(Outcomes::One(Settled::Failed(foreign()))));
         }
         self.wait(key, Want::Part(next), until, |core| {
-            core.readable(key)?;
+            let most = core.may_give(key, next)?;
             if let Some(part) = core.take_part(key, next, spare) {
                 return Some(Parts::Part(part));
             }
-            core.task(key)?.take_many(next, BATCH_PIECES, BATCH_BYTES).map(Parts::Rest)
+            core.task(key)?.take_many(next, BATCH_PIECES.min(most), BATCH_BYTES).map(Parts::Rest)
         })
     }
 
@@ -354,7 +354,10 @@ impl Backend for Shared {
             if task.take_interrupt() {
                 return Some(Err(false));
             }
-            let task = core.readable(key)?;
+            if let Wanted::Piece(number) = wanted {
+                core.may_give(key, number)?;
+            }
+            let task = core.task(key)?;
             let (number, settled) = match wanted {
                 Wanted::Piece(number) => (number, task.take(number)?),
                 Wanted::First { .. } => match task.take_finished()? {
@@ -377,7 +380,7 @@ impl Backend for Shared {
         let take = |core: &mut Core| {
             core.collect();
             let (mut all, mut bytes, mut has_more) = (Vec::new(), 0, false);
-            while let Some(task) = core.readable(key)
+            while let Some(task) = core.task(key)
                 && let Some(next) = task.take_finished()
             {
                 match next {
@@ -398,6 +401,15 @@ impl Backend for Shared {
             (all, has_more)
         };
         self.with(take).unwrap_or_default()
+    }
+
+    #[cfg(feature = "log")]
+    fn hold_no_piece(&self, key: TaskKey) {
+        self.with(|core| {
+            if let Some(task) = core.task(key) {
+                task.hold_no_piece();
+            }
+        });
     }
 
     fn tell_reader(&self, key: TaskKey, reader: Reader) {

@@ -236,6 +236,12 @@ impl Error {
         self
     }
 
+    /// What its texts take, without those that are made when it is shown.
+    #[cfg(feature = "log")]
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.0.message.len() + self.0.backtrace.as_ref().map_or(0, String::len)
+    }
+
     /// True if the reason cannot change while this process runs: another try is of no use.
     pub(crate) fn is_for_good(&self) -> bool {
         self.0.for_good

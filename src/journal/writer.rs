@@ -131,6 +131,9 @@ impl Writer {
 
     /// Records all that has finished.
     fn record_all(&mut self) {
+        // What has ended is to be in the file, whether or not its caller may have it.
+        #[cfg(feature = "log")]
+        self.recorder.inner.hold_no_piece(self.recorder.key);
         let mut has_more = true;
         while has_more {
             let finished;

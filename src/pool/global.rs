@@ -21,6 +21,7 @@ use crate::sys::raw::Published;
 use crate::sys::{clock, image, machine, process};
 use crate::task::Task;
 use crate::task::map::Map;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What one process knows of its global pool.
@@ -31,6 +32,8 @@ struct OfProcess {
     /// Held while the pool is being made, with what is known of the last failure.
     starting: Mutex<()>,
     failed: Failed,
+    /// The program's logger was told why this process has no pool.
+    is_told: AtomicBool,
 }
 
 /// The latest: this process's, or an ancestor's.
@@ -54,6 +57,7 @@ impl OfProcess {
             pool: OnceLock::new(),
             starting: Mutex::new(()),
             failed: Failed::default(),
+            is_told: AtomicBool::new(false),
         };
         LATEST.publish(latest, own)
     }
@@ -66,12 +70,11 @@ impl OfProcess {
 
     #[cold]
     fn start(&'static self) -> Result<&'static Pool, Error> {
-        let was_known = self.failed.holds(clock::now_ns);
         let started = self.start_once();
         // Without a lock, since the logger is the program's, and may ask for a task.
         if let Err(error) = &started
             && error.is_for_good()
-            && !was_known
+            && !self.is_told.swap(true, Ordering::Relaxed)
         {
             tell_for_good(error);
         }

@@ -1,7 +1,7 @@
 //! The logger of a worker, where its program has set none: it writes records into the log's ring.
 //!
 //! A record never waits: one that finds no room is counted. The supervisor is signalled as the parent has asked (`sleep.rs`), and when a
-//! quarter of the ring is unread, once for each position up to which the parent has read.
+//! quarter of the ring is unread, but not again before the parent has read as much.
 //!
 //! Invariant: nothing that can wait, and no code of the user's, runs with the writer locked. A child that a piece forks writes nothing: it has no *back*.
 
@@ -48,7 +48,7 @@ struct LogWriter {
 struct Ring {
     producer: Producer,
     listener: Listener,
-    /// How far the parent had read when it was last signalled that the ring fills.
+    /// How far the parent had read when it was last signalled that the ring fills; it never reads backwards.
     pressed_at: Option<u64>,
     lost: u64,
 }
@@ -153,8 +153,11 @@ impl LogWriter {
                 self.pair.log_lost().store(ring.lost, WordRelaxed);
             }
             let presses = ring.producer.tail() - ring.producer.consumed() > PRESSING_WORDS;
-            let is_first = presses && ring.pressed_at.replace(read) != Some(read);
-            ring.listener.after_reply(self.pair.log_interest(), true).is_some() || is_first
+            let is_new = presses && ring.pressed_at.is_none_or(|before| read - before >= PRESSING_WORDS);
+            if is_new {
+                ring.pressed_at = Some(read);
+            }
+            ring.listener.after_reply(self.pair.log_interest(), true).is_some() || is_new
         };
         // Release: see `take_logged`.
         LOGGED.store(true, Ordering::Release);

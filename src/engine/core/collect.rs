@@ -176,12 +176,12 @@ impl Arrivals for Look<'_, '_> {
     }
 
     #[cfg(feature = "log")]
-    fn logged(&mut self, key: Option<TaskKey>, lane: &Arc<Lane>, read: Option<LogsRead>) {
+    fn logged(&mut self, piece: Option<(TaskKey, usize)>, lane: &Arc<Lane>, read: Option<LogsRead>) {
         if let Some(read) = read {
             self.to.logs.add(read);
         }
-        if let Some(key) = key {
-            self.to.logs.await_by(key, self.to.work.tasks.get_mut(key), lane);
+        if let Some(piece) = piece {
+            self.to.logs.hold(piece, self.to.work.tasks.get_mut(piece.0), lane);
         }
     }
 

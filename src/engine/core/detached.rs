@@ -59,6 +59,6 @@ impl Core {
             self.work.trash.add_rest(rest);
         }
         #[cfg(feature = "log")]
-        self.want_log_thread();
+        self.act_on_logs();
     }
 }

@@ -172,7 +172,7 @@ impl Core {
         let Prepared { mut link, memory } = prepared;
         link.ordered();
         #[cfg(feature = "log")]
-        super::logs::begin_log(&mut link, seat, &mut self.logs);
+        self.logs.begin(&mut link, seat);
         if self.samples {
             // Workers that are ordered together have the same time.
             link.sample_pieces(now_ns.wrapping_add((seat as u64).wrapping_mul(SEED_STEP)), experience);

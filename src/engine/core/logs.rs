@@ -1,11 +1,11 @@
 //! The logs of a pool's workers, as the scheduler keeps them: which are noisy, and which tasks wait for the program's logger.
 //!
-//! Invariant: each task with awaited records is in `waiting`, and `Logs::awaited` is set while there is one.
+//! Invariant: each task with a piece that is held is in `waiting`, once, and `Logs::awaited` is set while there is one.
 
 use super::task_state::TaskState;
 use crate::backend::TaskKey;
 use crate::engine::link::{Link, LogsRead};
-use crate::engine::logs::{Lane, Logs, PATIENCE_NS};
+use crate::engine::logs::{Added, Lane, Logs, PATIENCE_NS};
 use crate::sys::clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,8 +22,14 @@ pub(super) struct CoreLogs {
     /// The seats of those that are noisy.
     pub(super) noisy: BTreeSet<usize>,
     pub(super) next_ns: u64,
-    /// The tasks that may await records.
+    /// By seat: a worker goes on in the lane of the one before it.
+    lanes: Vec<Arc<Lane>>,
+    /// The tasks that have pieces which are held.
     pub(super) waiting: Vec<TaskKey>,
+    /// Until then a piece is held at most that was held just now.
+    pub(super) due_ns: Option<u64>,
+    /// The thread sleeps, and is to be woken once the lock is released.
+    pub(super) wakes_thread: bool,
     /// The supervisor is to start the thread.
     pub(super) needs_thread: bool,
 }
@@ -31,37 +37,53 @@ pub(super) struct CoreLogs {
 impl CoreLogs {
     /// Adds what was read.
     pub(super) fn add(&mut self, read: LogsRead) {
-        self.needs_thread |= self.way.add(&read.lane, read.records, read.lost);
+        let added = self.way.add(&read.lane, read.records, read.lost);
+        self.note(added);
     }
 
     /// Tells the errors of a detached task's pieces, which nobody takes.
     pub(super) fn tell_unseen(&mut self, task: &mut TaskState) {
         let (errors, others) = task.take_unseen();
         if !errors.is_empty() {
-            self.needs_thread |= self.way.tell_failed(errors, others);
+            let added = self.way.tell_failed(errors, others);
+            self.note(added);
         }
     }
 
-    /// What comes next of this task comes after what was logged.
-    pub(super) fn await_by(&mut self, key: TaskKey, task: Option<&mut TaskState>, lane: &Arc<Lane>) {
+    fn note(&mut self, added: Added) {
+        self.needs_thread |= added == Added::NeedsThread;
+        self.wakes_thread |= added != Added::Nothing;
+    }
+
+    /// What comes next of this piece comes after what was logged.
+    pub(super) fn hold(&mut self, (key, piece): (TaskKey, usize), task: Option<&mut TaskState>, lane: &Arc<Lane>) {
         let (Some(mark), Some(task)) = (lane.mark(), task) else { return };
-        task.await_logs(mark, clock::now_ns().saturating_add(PATIENCE_NS));
-        if !self.waiting.contains(&key) {
+        let until_ns = clock::now_ns().saturating_add(PATIENCE_NS);
+        if task.await_logs(piece, mark, until_ns) {
             self.waiting.push(key);
         }
+        self.due_ns.get_or_insert(until_ns);
         self.way.await_delivery();
+    }
+
+    /// A worker gets a seat.
+    pub(super) fn begin(&mut self, link: &mut Link, seat: usize) {
+        while self.lanes.len() <= seat {
+            self.lanes.push(Lane::new(self.lanes.len()));
+        }
+        link.log_into(Arc::clone(&self.lanes[seat]));
+        link.tell_log_level(level());
+        // It may change before the worker has its seat: so all are told before the next piece.
+        self.level = NOT_TOLD;
+    }
+
+    /// The logger gets no more: nobody waits for it.
+    pub(super) fn give_up(&mut self) {
+        self.lanes.iter().for_each(|lane| lane.give_up());
     }
 }
 
 /// The level of the program's logger, as workers are told.
 pub(super) fn level() -> u32 {
     log::max_level() as u32
-}
-
-/// A worker gets a seat.
-pub(super) fn begin_log(link: &mut Link, seat: usize, logs: &mut CoreLogs) {
-    link.log_into(Lane::new(seat));
-    link.tell_log_level(level());
-    // It may change before the worker has its seat: so all are told before the next piece.
-    logs.level = NOT_TOLD;
 }

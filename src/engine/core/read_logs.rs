@@ -12,7 +12,6 @@
 use super::Core;
 use super::logs::level;
 use crate::backend::TaskKey;
-use crate::engine::link::LogsRead;
 use crate::engine::logs::Logs;
 use crate::sys::clock;
 use std::sync::Arc;
@@ -20,6 +19,15 @@ use std::sync::Arc;
 /// How often a noisy log is read. With a tenth, the supervisor would wake up 500 times a second for it; with ten times, a worker that writes
 /// 100,000 records a second would fill its ring in between.
 const EACH_NS: u64 = 20_000_000;
+
+/// What was read of a worker's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Nothing,
+    All,
+    /// The lock was held for long enough.
+    Part,
+}
 
 impl Core {
     /// What is on its way to the logger.
@@ -44,60 +52,101 @@ impl Core {
 
     /// A worker has signalled: reads its log.
     pub(super) fn read_log_of(&mut self, seat: usize) {
-        if self.take_logs_of(seat) && self.logs.noisy.insert(seat) {
-            if self.logs.noisy.len() == 1 {
-                self.logs.next_ns = clock::now_ns() + EACH_NS;
-            }
+        let read = self.take_logs_of(seat);
+        if read == Read::Nothing {
+            return;
+        }
+        let is_new = self.logs.noisy.insert(seat);
+        if read == Read::Part {
+            self.logs.next_ns = 0;
+        } else if is_new && self.logs.noisy.len() == 1 {
+            self.logs.next_ns = clock::now_ns() + EACH_NS;
+        }
+        if is_new || read == Read::Part {
             self.alarm.wake_by(self.logs.next_ns);
         }
     }
 
-    /// Takes what a worker has logged. True if that was anything.
-    fn take_logs_of(&mut self, seat: usize) -> bool {
-        let Some(worker) = self.seats.worker_mut(seat).filter(|worker| !worker.is_distrusted()) else { return false };
+    /// Takes what a worker has logged, as far as one hold of the lock allows.
+    fn take_logs_of(&mut self, seat: usize) -> Read {
+        let mut read = Read::Nothing;
+        loop {
+            match self.take_some_logs_of(seat) {
+                None => return read,
+                Some(false) => return Read::All,
+                Some(true) if self.hold.is_spent() => return Read::Part,
+                Some(true) => read = Read::All,
+            }
+        }
+    }
+
+    /// Takes some of it. `None` if there is nothing; else whether there may be more.
+    fn take_some_logs_of(&mut self, seat: usize) -> Option<bool> {
+        let worker = self.seats.worker_mut(seat).filter(|worker| !worker.is_distrusted())?;
         let read = worker.link.take_logs();
         self.hold.spend(worker.link.take_copied());
         match read {
-            Ok(None) => false,
-            Ok(Some(read)) => {
-                self.add_logs(read);
-                true
+            Ok(read) => {
+                let read = read?;
+                let has_more = read.has_more;
+                self.logs.add(read);
+                self.act_on_logs();
+                Some(has_more)
             }
             Err(_) => {
                 let kill_by = worker.distrust();
                 self.see_to_kill(seat, kill_by);
-                false
+                None
             }
         }
     }
 
-    fn add_logs(&mut self, read: LogsRead) {
-        self.logs.add(read);
-        self.want_log_thread();
-    }
-
-    /// The supervisor starts the thread, if it is needed.
+    /// The supervisor starts the thread, if it is needed, and is awake when the first piece has been held for long enough.
     #[inline]
-    pub(super) fn want_log_thread(&mut self) {
+    pub(super) fn act_on_logs(&mut self) {
         if std::mem::take(&mut self.logs.needs_thread) {
             self.alarm.wake_now();
         }
+        if let Some(due_ns) = self.logs.due_ns.take() {
+            self.alarm.wake_by(due_ns);
+        }
+    }
+
+    /// True once if the thread is to be woken, without the lock.
+    #[inline]
+    pub(crate) fn wakes_log_thread(&mut self) -> bool {
+        self.logs.wakes_thread
+    }
+
+    /// The same, and from now on it is woken.
+    pub(crate) fn take_wake_of_log_thread(&mut self) -> Option<Arc<Logs>> {
+        std::mem::take(&mut self.logs.wakes_thread).then(|| Arc::clone(&self.logs.way))
     }
 
     /// A worker has ended: its last records come before the error of the piece that it ran.
     pub(super) fn take_last_logs_of(&mut self, seat: usize) {
-        self.take_logs_of(seat);
+        // No more than its ring holds: it writes no more.
+        while self.take_some_logs_of(seat) == Some(true) {}
         let Some(link) = self.seats.worker(seat).map(|worker| &worker.link) else { return };
-        if let (Some(lane), Some((key, _))) = (link.lane().cloned(), link.oldest_piece()) {
-            self.logs.await_by(key, self.work.tasks.get_mut(key), &lane);
+        if let (Some(lane), Some(piece)) = (link.lane().cloned(), link.oldest_piece()) {
+            self.logs.hold(piece, self.work.tasks.get_mut(piece.0), &lane);
+            self.act_on_logs();
         }
         self.logs.noisy.remove(&seat);
     }
 
     /// The pool has ended: takes what one worker has logged last, and gives the seat of the next one.
     pub(crate) fn take_rest_of_logs(&mut self, seat: usize) -> Option<usize> {
-        self.take_logs_of(seat);
-        (seat + 1 < self.seats.len()).then_some(seat + 1)
+        match self.take_logs_of(seat) {
+            Read::Part => Some(seat),
+            _ => (seat + 1 < self.seats.len()).then_some(seat + 1),
+        }
+    }
+
+    /// The logger gets no more: all that waited for it goes on.
+    pub(crate) fn give_up_logs(&mut self) {
+        self.logs.give_up();
+        self.logs_were_told();
     }
 
     /// The supervisor reads noisy logs, and tells tasks of what they wait for no more. Gives when it must do so again.
@@ -109,9 +158,19 @@ impl Core {
         let now_ns = clock::now_ns();
         if now_ns >= self.logs.next_ns {
             self.logs.next_ns = now_ns + EACH_NS;
-            for seat in std::mem::take(&mut self.logs.noisy) {
-                if self.take_logs_of(seat) || self.is_quiet_no_more(seat) {
-                    self.logs.noisy.insert(seat);
+            let mut from = 0;
+            while let Some(&seat) = self.logs.noisy.range(from..).next() {
+                from = seat + 1;
+                match self.take_logs_of(seat) {
+                    Read::All => {}
+                    // The rest, and other seats, in the next hold of the lock.
+                    Read::Part => self.logs.next_ns = 0,
+                    Read::Nothing if self.is_quiet_no_more(seat) => {}
+                    Read::Nothing => _ = self.logs.noisy.remove(&seat),
+                }
+                if self.hold.is_spent() {
+                    self.logs.next_ns = 0;
+                    break;
                 }
             }
         }
@@ -124,26 +183,26 @@ impl Core {
         if let Some(worker) = self.seats.worker_mut(seat) {
             worker.link.ask_for_logs();
         }
-        self.take_logs_of(seat)
+        self.take_logs_of(seat) != Read::Nothing
     }
 
-    /// Wakes the callers of tasks that wait for records no more. Gives when the first other one has waited for long enough.
+    /// Wakes the callers that were given nothing because the logger had not had what came before. Gives when the first piece that is still held has
+    /// been held for long enough.
     pub(crate) fn logs_were_told(&mut self) -> Option<u64> {
         if self.logs.waiting.is_empty() {
             return None;
         }
         // First, so that what is delivered after the look below is told.
         self.logs.way.await_delivery();
+        let now_ns = clock::now_ns();
         let mut next_ns = None;
         let Core { logs, work, wakes, .. } = self;
         logs.waiting.retain(|&key| {
             let Some(task) = work.tasks.get_mut(key) else { return false };
-            let Some(due_ns) = task.logs_due_ns(clock::now_ns) else {
-                wakes.add(task.logs_were_told());
-                return false;
-            };
-            next_ns = next_ns.into_iter().chain([due_ns]).min();
-            true
+            let due_ns = task.held_until_ns(now_ns);
+            wakes.add(task.logs_were_told());
+            next_ns = next_ns.into_iter().chain(due_ns).min();
+            due_ns.is_some()
         });
         if let Some(next_ns) = next_ns {
             self.alarm.wake_by(next_ns);
@@ -151,22 +210,19 @@ impl Core {
         next_ns
     }
 
-    /// True if the logger has had what comes before a task's next outcome, or has taken too long.
+    /// How many pieces of a task its caller may have now, from this one on.
     #[inline]
-    pub(crate) fn has_told_logs(&mut self, key: TaskKey) -> bool {
-        self.logs.waiting.is_empty() || self.has_told_logs_of(key)
+    pub(super) fn may_give_by_logs(&mut self, key: TaskKey, from: usize) -> Option<usize> {
+        if self.logs.waiting.is_empty() { Some(usize::MAX) } else { self.count_by_logs(key, from) }
     }
 
     #[cold]
-    fn has_told_logs_of(&mut self, key: TaskKey) -> bool {
-        let Some(task) = self.work.tasks.get_mut(key) else { return true };
-        let Some(due_ns) = task.logs_due_ns(clock::now_ns) else { return true };
+    fn count_by_logs(&mut self, key: TaskKey, from: usize) -> Option<usize> {
+        let task = self.work.tasks.get_mut(key)?;
         if self.logs.way.is_own_thread() {
             // The logger itself collects.
-            task.await_no_logs();
-            return true;
+            task.hold_no_piece();
         }
-        self.alarm.wake_by(due_ns);
-        false
+        Some(task.pieces_not_held(from, clock::now_ns)).filter(|&count| count > 0)
     }
 }

@@ -195,9 +195,9 @@ pub(crate) struct TaskState {
     /// The next caller that waits for any piece returns without one.
     is_interrupted: bool,
     waiter: Option<(Want, Sleeper)>,
-    /// Records of the log that come before its outcomes; nearly always empty.
+    /// The pieces that wait for the program's logger; nearly always none.
     #[cfg(feature = "log")]
-    logs: Vec<logs::AwaitedLogs>,
+    held: logs::Held,
     /// The errors of a detached task that are to be told; nearly always empty.
     #[cfg(feature = "log")]
     unseen: logs::Unseen,
@@ -244,7 +244,7 @@ impl Default for TaskState {
             is_interrupted: false,
             waiter: None,
             #[cfg(feature = "log")]
-            logs: Vec::new(),
+            held: logs::Held::default(),
             #[cfg(feature = "log")]
             unseen: logs::Unseen::default(),
             last_counts: None,

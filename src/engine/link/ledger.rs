@@ -84,9 +84,6 @@ impl Ledger {
         self.pieces.iter()
     }
 
-    /// Adds the newest piece. Inlined so that the piece is built in its final place: a copy costs more than
-    /// everything else here.
-    #[inline(always)]
     /// The piece with this sequence number. Numbers begin anew behind the last one, so they are compared by their distances from the oldest.
     #[cfg(feature = "log")]
     pub(super) fn of_sequence(&self, sequence: u32) -> Option<&InFlight> {
@@ -96,6 +93,9 @@ impl Ledger {
         self.pieces.get(index)
     }
 
+    /// Adds the newest piece. Inlined so that the piece is built in its final place: a copy costs more than
+    /// everything else here.
+    #[inline(always)]
     pub(super) fn add(&mut self, piece: InFlight) {
         self.backlog_ns += u64::from(piece.cost_ns);
         self.flagged += usize::from(piece.low_water);

@@ -178,6 +178,12 @@ impl Link {
             && self.open.takes(&record)
         {
             failpoint!("parent-part-seen");
+            #[cfg(feature = "log")]
+            let Some(record) = self.after_logs(&record, arrivals, &mut bytes)? else {
+                // The look goes on with what was logged.
+                read.any = true;
+                break;
+            };
             let arrival = self.read_part(&record, buffers, arrivals)?;
             if !keeps && let Some((task, _, kept)) = &mut self.open.kept {
                 arrivals.keeps(*task, -(kept.len() as isize));
@@ -205,8 +211,6 @@ impl Link {
         buffers: &mut Buffers,
         arrivals: &mut impl Arrivals,
     ) -> Result<Option<Arrival>, Violation> {
-        #[cfg(feature = "log")]
-        let record = &self.after_logs(record, arrivals)?;
         let words = self.pair.back_ring();
         let oldest = self.ledger.oldest_mut().ok_or(Violation)?;
         let (task, number, sequence, is_timed) = (oldest.task, oldest.number, oldest.sequence, oldest.is_timed);

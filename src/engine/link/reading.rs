@@ -198,9 +198,9 @@ pub(crate) trait Arrivals {
     /// A sample of what the worker's memory does.
     fn sample(&mut self, told: &Told<'_>);
 
-    /// The worker has logged something that comes before what it says next of a piece of this task.
+    /// The worker has logged something that comes before what it says next of this piece.
     #[cfg(feature = "log")]
-    fn logged(&mut self, _task: Option<TaskKey>, _lane: &Arc<Lane>, _read: Option<LogsRead>) {}
+    fn logged(&mut self, _piece: Option<(TaskKey, usize)>, _lane: &Arc<Lane>, _read: Option<LogsRead>) {}
 
     /// The link has this many more bytes of open results of a task, or fewer.
     fn keeps(&mut self, _: TaskKey, _by: isize) {}
@@ -244,7 +244,9 @@ impl Link {
                 }
                 None => {
                     #[cfg(feature = "log")]
-                    let record = self.after_logs(&record, arrivals)?;
+                    let Some(record) = self.after_logs(&record, arrivals, &mut bytes)? else {
+                        break;
+                    };
                     self.read(&record, buffers)?
                 }
             };

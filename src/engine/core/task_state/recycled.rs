@@ -52,7 +52,7 @@ impl TaskState {
             is_interrupted,
             waiter,
             #[cfg(feature = "log")]
-                logs: _,
+                held: _,
             #[cfg(feature = "log")]
                 unseen: _,
             last_counts,
@@ -87,7 +87,7 @@ impl TaskState {
         let Self { earlier_sites, reasons, lost_starts, not_begun, times_ns, last, .. } = self;
         #[cfg(feature = "log")]
         {
-            self.logs.clear();
+            self.held = Default::default();
             // Told before its task was closed.
             self.unseen = Default::default();
         }

@@ -227,8 +227,24 @@ impl TaskState {
         first.or_else(|| second(self))
     }
 
+    /// True if a piece waits for the program's logger.
+    #[inline]
+    fn is_held(&mut self, number: usize) -> bool {
+        #[cfg(feature = "log")]
+        return self.pieces_not_held(number, crate::sys::clock::now_ns) == 0;
+        #[cfg(not(feature = "log"))]
+        {
+            let _ = number;
+            false
+        }
+    }
+
     fn take_queued(&mut self) -> Option<NextFinished> {
-        let number = self.finished.as_mut()?.queue.pop_front()?;
+        let number = *self.finished.as_ref()?.queue.front()?;
+        if self.is_held(number) {
+            return None;
+        }
+        self.finished.as_mut()?.queue.pop_front();
         Some(self.take(number).map_or(NextFinished::LookAgain, |settled| NextFinished::Piece(number, settled)))
     }
 
@@ -237,6 +253,10 @@ impl TaskState {
             let scan = &mut self.finished.as_mut()?.scan;
             scan.start = self.pieces.next_there(scan.start).min(scan.end);
             let number = scan.next()?;
+            if self.is_held(number) {
+                self.finished.as_mut()?.scan.start = number;
+                return None;
+            }
             if let Some(settled) = self.take(number) {
                 return Some(NextFinished::Piece(number, settled));
             }

@@ -81,7 +81,7 @@ fn what_no_worker_logs_is_a_violation() {
 }
 
 #[test]
-fn one_look_reads_all_that_the_ring_holds_and_makes_room() {
+fn looks_read_all_that_the_ring_holds_and_make_room() {
     let (mut worker, played, mut ring, _) = logging_pair();
     let write = |ring: &mut Producer| {
         let mut count = 0;
@@ -93,13 +93,19 @@ fn one_look_reads_all_that_the_ring_holds_and_makes_room() {
     let first = write(&mut ring);
     assert!(first >= LOG_RING_BYTES / 1100, "{first}");
     played.pair.log_lost().store(5, Relaxed);
-    let read = worker.take_logs().unwrap().unwrap();
-    assert_eq!((read.records.len(), read.lost), (first, 5));
+    let take_all = |worker: &mut Link| {
+        let (mut records, mut lost, mut looks) = (0, 0, 0);
+        while let Some(read) = worker.take_logs().unwrap() {
+            (records, lost, looks) = (records + read.records.len(), lost + read.lost, looks + 1);
+            assert!(read.bytes < 80 * 1024, "a look is bounded");
+        }
+        (records, lost, looks > 5)
+    };
+    assert_eq!(take_all(&mut worker), (first, 5, true));
     let second = write(&mut ring);
     assert!(second.abs_diff(first) <= 1);
     played.pair.log_lost().store(6, Relaxed);
-    let read = worker.take_logs().unwrap().unwrap();
-    assert_eq!((read.records.len(), read.lost), (second, 1));
+    assert_eq!(take_all(&mut worker), (second, 1, true));
     // A worker that counts backwards has lost nothing more.
     played.pair.log_lost().store(2, Relaxed);
     assert!(worker.take_logs().unwrap().is_none());
@@ -135,9 +141,9 @@ fn a_reply_that_tells_of_records_has_them_read_before() {
             self.0.push(format!("reply {}", piece.number));
         }
         fn sample(&mut self, _: &Told<'_>) {}
-        fn logged(&mut self, task: Option<TaskKey>, _: &std::sync::Arc<Lane>, read: Option<LogsRead>) {
+        fn logged(&mut self, piece: Option<(TaskKey, usize)>, _: &std::sync::Arc<Lane>, read: Option<LogsRead>) {
             let pieces: Vec<_> = read.into_iter().flat_map(|read| read.records).map(|record| record.piece).collect();
-            self.0.push(format!("logs {pieces:?}, {}", task.is_some()));
+            self.0.push(format!("logs {pieces:?} before {}", piece.unwrap().1));
         }
     }
     let (mut worker, mut played, mut ring, task) = logging_pair();
@@ -153,5 +159,22 @@ fn a_reply_that_tells_of_records_has_them_read_before() {
     let (mut order, mut buffers) = (Order::default(), Buffers::default());
     let _ = worker.collect(&mut buffers, &mut order).unwrap();
     // All three pieces are still known when the first reply is read.
-    assert_eq!(order.0, ["logs [Some(0), Some(2)], true", "reply 0", "result 1", "logs [], true", "reply 2"]);
+    assert_eq!(order.0, ["logs [Some(0), Some(2)] before 0", "reply 0", "result 1", "logs [] before 2", "reply 2"]);
+}
+
+/// A thread of the piece goes on to log while the reply waits for what came before it.
+#[test]
+fn a_reply_waits_for_as_many_records_as_the_ring_holds_and_no_more() {
+    let (mut worker, mut played, mut ring, task) = logging_pair();
+    assert!(give(&mut worker, task, 0, 8) && played.claim(1));
+    while log(&played, &mut ring, header(3, 1), [0, 0], &[b'x'; 100]) {}
+    assert!(played.write(REPLY, record::LOGGED, 1, &[], &[1]));
+    let (mut looks, mut answered) = (0, Vec::new());
+    while answered.is_empty() {
+        answered = collect(&mut worker).0;
+        looks += 1;
+        assert!(looks < 1000, "it is held up for ever");
+        while log(&played, &mut ring, header(3, 1), [0, 0], &[b'x'; 100]) {}
+    }
+    assert!(looks > 5, "one look reads little of it");
 }
