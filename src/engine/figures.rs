@@ -37,14 +37,17 @@ impl Shared {
             core.keep_owed_attention();
         });
         let (mut timeline, mut next) = (Timeline::default(), Some(0));
-        while let Some(Copied { events, first, began_ns, next: rest }) =
+        let mut end = None;
+        while let Some(Copied { events, first, began_ns, count, next: rest }) =
             next.and_then(|from| self.with(|core| core.copy_events(from)))
         {
+            // What comes meanwhile is left to the next call: it could come as fast as it is copied.
+            let end = *end.get_or_insert(count);
             // What was overwritten meanwhile is lost, too.
             timeline.lost = first - timeline.events.len() as u64;
             timeline.began_ns = began_ns;
             timeline.events.extend(events);
-            next = rest;
+            next = rest.filter(|&next| next < end);
         }
         report::name_functions(timeline)
     }

@@ -139,7 +139,13 @@ pub(crate) fn limit_data(more_bytes: u64) -> Result<u64, String> {
 
 /// Gives this process and all others of its group this niceness, with all their threads: libraries may have made some before `main`.
 pub(crate) fn set_niceness(niceness: i32) -> Result<(), String> {
-    rustix::process::setpriority_pgrp(None, niceness).map_err(|error| refused_niceness(niceness, error))
+    let set = if rustix::process::getpgrp() == rustix::process::getpid() {
+        rustix::process::setpriority_pgrp(None, niceness)
+    } else {
+        // A sandbox has refused a group of its own: the others of this one are the host's. So this thread alone.
+        rustix::process::setpriority_process(None, niceness)
+    };
+    set.map_err(|error| refused_niceness(niceness, error))
 }
 
 /// Gives this thread a niceness that is lower than its own, until this is dropped.

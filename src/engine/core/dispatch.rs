@@ -92,7 +92,7 @@ pub(crate) fn give_one(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> G
     let mut full = Vec::new();
     while !work.ready.is_empty() && !hold.is_spent() {
         let Choice::Seat(seat) = choose(seats, false, &full) else { break };
-        let Some(worker) = seats.worker_mut(seat) else { return Gave::cut_if(calling::call(seats, work)) };
+        let Some(worker) = seats.worker_mut(seat) else { return Gave::cut_if(calling::call_one(seats)) };
         // The first one takes more than a nanosecond.
         let fed = feed(worker, work, hold, 1);
         if fed.any {
@@ -273,7 +273,7 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
     while feeding.has_room(worker) {
         let Some(next) = work.ready.pop_first() else { break };
         if feeding.take_turn(worker, work, next) == Turn::NoRoom {
-            work.ready.push_back_first(next.key);
+            work.ready.push_back_first(next);
             worker.link.note_lack();
             break;
         }
@@ -355,7 +355,7 @@ impl Feeding {
     fn take_turn_of(
         &mut self,
         worker: &mut WorkerHandle,
-        (task, Next { key, most }, unsendable): (&mut TaskState, Next, &mut Vec<(TaskKey, WaitingPiece)>),
+        (task, Next { key, most, .. }, unsendable): (&mut TaskState, Next, &mut Vec<(TaskKey, WaitingPiece)>),
         ready: &mut ReadyQueue,
         functions: &Functions,
     ) -> Turn {

@@ -53,7 +53,9 @@ impl Core {
         let beyond = self.seats.beyond();
         if now_ns >= self.idle.look_ns {
             // A successor is on its way to one of them, which goes for another reason.
-            let may_end = !self.recycling.is_active() && self.seats.is_spare(beyond) && self.work.ready.is_empty();
+            let may_end = !self.recycling.is_active()
+                && self.seats.is_spare(beyond)
+                && (self.work.ready.is_empty() || self.is_gate_closed());
             for seat in (0..self.seats.len()).filter(|&seat| seat != beyond) {
                 let Some(worker) = self.seats.worker_mut(seat) else { continue };
                 let is_over = worker.idle_since_ns(now_ns).is_some_and(|since_ns| since_ns + timeout_ns <= now_ns);

@@ -456,12 +456,14 @@ impl Core {
         let (is_too_large, is_unneeded) = (worker.too_large.is_some(), worker.is_unneeded());
         if !was_leaving {
             self.note_worker(seat, worker.pid(), What::Lost(cause));
+        } else if worker.made_ns() >= last_ns && worker.became_ready() {
+            self.early_deaths.end_row();
         }
         self.reaped.push(worker);
         if !matches!(self.phase, Phase::Open) {
             return;
         }
-        self.counts.workers_recycled += u64::from(was_leaving && why.is_some());
+        self.counts.workers_recycled += u64::from(was_leaving && why.is_some() && !self.seats.is_surplus(seat));
         self.counts.workers_over_limit += u64::from(is_too_large);
         if seat == self.seats.beyond() {
             self.beyond_is_empty(seat, !was_leaving);
@@ -486,12 +488,7 @@ impl Core {
                     seat.retry_at(now_ns + pause_ns);
                 }
             }
-            Refill::Never => {
-                let message = format!(
-                    "the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {seat}): {reason}"
-                );
-                return self.fail(Error::new(ErrorKind::WorkerLost, message).with_cause(cause));
-            }
+            Refill::Never => return self.fail(too_many_early_deaths(seat, &reason, cause)),
         }
         self.seat_is_vacant(seat, why);
         // An error is tried again by the supervisor, later.
@@ -548,6 +545,13 @@ impl Core {
         failpoint!("parent-rest-collected");
         Some(worker)
     }
+}
+
+fn too_many_early_deaths(seat: usize, reason: &str, cause: Cause) -> Error {
+    let message = format!(
+        "the pool ended: {MAX_EARLY_DEATHS} workers in a row died before they were ready, the last one (worker {seat}): {reason}"
+    );
+    Error::new(ErrorKind::WorkerLost, message).with_cause(cause)
 }
 
 /// Why a dead worker never became ready, if it did not: as it said, or by the cause of its death.

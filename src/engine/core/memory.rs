@@ -425,6 +425,7 @@ impl Core {
         let gain = |worker: &WorkerHandle| memory::gain_of(worker.memory.least(), worker.memory.at_start());
         let may_go = |seat: usize, worker: &WorkerHandle| {
             seat != self.seats.beyond()
+                && !self.seats.is_surplus(seat)
                 && worker.life.due().is_none()
                 && gain(worker).is_some()
                 && memory::may_be_replaced(&worker.memory.view(worker.start_ns(), now_ns), high)

@@ -73,6 +73,7 @@ struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Next {
     pub(crate) key: TaskKey,
+    priority: Priority,
     /// The most pieces that it may have begun in this turn; `None`: tasks of its priority alone wait, and nobody counts.
     pub(crate) most: Option<u8>,
 }
@@ -160,10 +161,9 @@ impl ReadyQueue {
     }
 
     /// Adds a task that was taken before all others of its priority, unless it is there: its turn was not over.
-    pub(crate) fn push_back_first(&mut self, key: TaskKey) {
-        if !self.contains(key) {
-            let priority = self.places.get(key.index as usize).map_or(Priority::Normal, |place| place.priority);
-            self.link(key, priority, NONE, self.lists[priority as usize].first);
+    pub(crate) fn push_back_first(&mut self, next: Next) {
+        if !self.contains(next.key) {
+            self.link(next.key, next.priority, NONE, self.lists[next.priority as usize].first);
         }
     }
 
@@ -172,7 +172,7 @@ impl ReadyQueue {
         let (priority, most) = self.next_priority();
         let key = self.first_of(priority)?;
         self.remove(key);
-        Some(Next { key, most })
+        Some(Next { key, priority, most })
     }
 
     /// Removes a task.
@@ -255,12 +255,26 @@ mod tests {
             queue.push_last(key(index), Normal);
         }
         assert_eq!(indices(&queue), [3, 1, 2]);
-        queue.push_back_first(key(2));
-        assert_eq!(indices(&queue), [3, 1, 2]);
-        assert_eq!(queue.pop_first().map(|next| next.key), Some(key(3)));
+        let next = queue.pop_first().unwrap();
+        assert_eq!(next.key, key(3));
         assert!(!queue.contains(key(3)) && queue.contains(key(1)));
-        queue.push_back_first(key(3));
+        queue.push_back_first(next);
         assert_eq!(indices(&queue), [3, 1, 2]);
+        queue.push_back_first(next);
+        assert_eq!(indices(&queue), [3, 1, 2]);
+    }
+
+    /// An empty list gives its memory back, and with it a task that waited alone lost its priority where it had no room.
+    #[test]
+    fn a_task_without_room_keeps_its_priority() {
+        for priority in [Low, Normal, High] {
+            let mut queue = ReadyQueue::default();
+            queue.push_last(key(1000), priority);
+            let next = queue.pop_first().unwrap();
+            assert!(queue.places.is_empty());
+            queue.push_back_first(next);
+            assert_eq!(queue.waiting, bit(priority));
+        }
     }
 
     #[test]
@@ -276,7 +290,7 @@ mod tests {
         queue.push_last(key(0), Normal);
         assert_eq!(indices(&queue), [2, 0]);
         let mut pop = || queue.pop_first();
-        let alone = |index| Some(Next { key: key(index), most: None });
+        let alone = |index| Some(Next { key: key(index), priority: Normal, most: None });
         assert_eq!((pop(), pop(), pop()), (alone(2), alone(0), None));
         assert!(queue.is_empty() && !queue.contains(key(1)));
         queue.push_last(key(1), Normal);
@@ -345,12 +359,13 @@ mod tests {
         assert_eq!(indices(&queue), [1, 3, 2, 0, 4]);
         let mut turns = Vec::new();
         for _ in 0..32 {
-            let Next { key, most } = queue.pop_first().unwrap();
-            assert!(most.is_some());
+            let next = queue.pop_first().unwrap();
+            let key = next.key;
+            assert!(next.most.is_some());
             turns.push(key.index);
             queue.count_starts(1);
             // What had no room comes first again, in its own list.
-            queue.push_back_first(key);
+            queue.push_back_first(next);
             let priority = [Low, High, Normal, High, Low][key.index as usize];
             queue.remove(key);
             queue.push_last(key, priority);
@@ -367,10 +382,10 @@ mod tests {
     fn a_priority_that_waits_alone_may_have_all_starts() {
         let mut queue = ReadyQueue::default();
         queue.push_last(key(0), High);
-        assert_eq!(queue.pop_first(), Some(Next { key: key(0), most: None }));
+        assert_eq!(queue.pop_first(), Some(Next { key: key(0), priority: High, most: None }));
         queue.push_last(key(0), High);
         queue.push_last(key(1), Low);
-        assert_eq!(queue.pop_first(), Some(Next { key: key(0), most: Some(7) }));
-        assert_eq!(queue.pop_first(), Some(Next { key: key(1), most: None }));
+        assert_eq!(queue.pop_first(), Some(Next { key: key(0), priority: High, most: Some(7) }));
+        assert_eq!(queue.pop_first(), Some(Next { key: key(1), priority: Low, most: None }));
     }
 }

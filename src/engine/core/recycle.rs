@@ -175,8 +175,9 @@ impl Core {
 
     /// These seats have left the set: no successor comes for their workers, and one that was on its way for them alone leaves.
     pub(super) fn forget_due(&mut self, gone: &[usize]) {
-        let Recycling { due, soon, .. } = &mut self.recycling;
+        let Recycling { due, soon, awaits_end, .. } = &mut self.recycling;
         due.retain(|(seat, _)| !gone.contains(seat));
+        *awaits_end &= !due.is_empty();
         *soon = soon.filter(|(seat, ..)| !gone.contains(seat));
         let beyond = self.seats.beyond();
         if self.recycling.is_active() || self.seats.is_spare(beyond) {

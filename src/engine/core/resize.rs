@@ -11,6 +11,7 @@
 //! Invariant: the set has as many seats as the pool is to have workers, and no seat that has left it is filled.
 
 use super::Core;
+use super::seat::Seat;
 use crate::error::Error;
 
 impl Core {
@@ -50,6 +51,7 @@ impl Core {
             self.retire(seat);
         }
         self.forget_due(surplus);
+        self.end_shortage_if_all_are_filled();
         self.finish_retiring();
         // What came back goes to those that are left.
         if self.dispatch() {
@@ -62,6 +64,15 @@ impl Core {
     pub(super) fn is_not_filled(&mut self, seat: usize) -> bool {
         let Some(seat) = self.seats.get_mut(seat).filter(|seat| seat.is_surplus()) else { return false };
         seat.leave_empty();
+        self.end_shortage_if_all_are_filled();
         true
+    }
+
+    /// Where no worker is to be started, none is missing: a failure of before says nothing of the next start.
+    pub(super) fn end_shortage_if_all_are_filled(&mut self) {
+        let is_vacant = |(_, seat): &(usize, &Seat)| seat.vacant_until_ns().is_some();
+        if !self.seats.unsettled().any(|seat| is_vacant(&seat)) {
+            self.shortage.end();
+        }
     }
 }

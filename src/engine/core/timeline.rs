@@ -61,6 +61,8 @@ pub(crate) struct Copied {
     /// The number of the first one.
     pub(crate) first: u64,
     pub(crate) began_ns: u64,
+    /// All that ever came.
+    pub(crate) count: u64,
     /// The number with which to go on.
     pub(crate) next: Option<u64>,
 }
@@ -164,7 +166,7 @@ impl Timeline {
         let skipped = (first - (self.count - self.events.len() as u64)) as usize;
         let events: Vec<Event> = self.events.iter().skip(skipped).take(COPIED).cloned().collect();
         let next = first + events.len() as u64;
-        Copied { events, first, began_ns: self.began_ns, next: (next < self.count).then_some(next) }
+        Copied { events, first, began_ns: self.began_ns, count: self.count, next: (next < self.count).then_some(next) }
     }
 }
 

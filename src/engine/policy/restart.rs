@@ -102,6 +102,11 @@ impl EarlyDeaths {
         self.last_ns
     }
 
+    /// A worker that was made after the last early death was well, and has left in order.
+    pub(crate) fn end_row(&mut self) {
+        self.in_a_row = 0;
+    }
+
     /// Counts a death. `one_became_ready`: a worker made after the last early death is ready.
     pub(crate) fn count(&mut self, death: Death, one_became_ready: bool, now_ns: u64) -> Refill {
         match death {

@@ -175,3 +175,19 @@ fn a_pool_ends_while_its_seats_rest() {
     assert!(core.is_over());
     pool.shared.release(core);
 }
+
+/// Deaths before a worker was ready counted as a row although workers were well in between, and left because they were idle.
+#[test]
+fn a_worker_that_was_well_and_left_ends_a_row_of_early_deaths() {
+    use crate::engine::policy::restart::{Death, MAX_EARLY_DEATHS, Refill};
+    let (pool, _socket) = pool(1);
+    let dies_early = |pool: &PlayedPool| pool.shared.lock().early_deaths.count(Death::Early, false, 0);
+    for _ in 1..MAX_EARLY_DEATHS {
+        assert_ne!(dies_early(&pool), Refill::Never);
+    }
+    pool.shared.lock().end_idle_after(Some(TIMEOUT_NS));
+    assert!(look(&pool) && !look(&pool), "it is seen idle, and then dismissed");
+    are_gone(&pool);
+    assert_eq!(resting(&pool), 1);
+    assert_ne!(dies_early(&pool), Refill::Never, "the last one was no early death");
+}

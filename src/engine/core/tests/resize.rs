@@ -126,3 +126,17 @@ fn a_pool_that_has_ended_is_not_resized() {
     pool.shared.release(core);
     assert_eq!(crate::backend::Workers::workers(&*pool.shared), 1);
 }
+
+/// A failure to fill a seat that has left the set once made what waited later fail, although no start was tried.
+#[test]
+fn a_seat_that_could_not_be_filled_and_has_left_is_missing_no_more() {
+    use crate::engine::core::shortage::Verdict;
+    for (workers, is_over) in [(2, false), (1, true)] {
+        let (pool, _socket) = pool(2);
+        ends(&pool, 1, Cause::Signal(process::SIGKILL));
+        pool.shared.lock().shortage.failed("no processes".to_string(), true, 1);
+        resize(&pool, workers);
+        let verdict = pool.shared.lock().shortage.verdict(false, u64::MAX);
+        assert_eq!(verdict == Verdict::None, is_over, "{verdict:?}");
+    }
+}
