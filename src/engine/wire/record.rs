@@ -30,7 +30,7 @@
 //!
 //! | kind    | flags      | payload                                                    |
 //! |---------|------------|------------------------------------------------------------|
-//! | `LOG`   | its level, 1 to 5 | a [`Lead`](super::log::Lead), then target, module, file and text     |
+//! | `LOG`   | its level, 1 to 5 | a `Lead` (`log.rs`), then target, module, file and text     |
 //!
 //! A `REPLY`, `BEGIN`, `OPEN`, `CHUNK` or `END` has the flag `LOGGED` if records of the log lie before it that no other one told of.
 //!
