@@ -432,10 +432,12 @@ fn tell_dropped(worker: Option<usize>, dropped: u64) {
     let Some(worker) = worker else {
         return warn(format_args!("{dropped} more pieces of detached tasks have failed"), &[]);
     };
-    let message = format_args!(
-        "{dropped} log records of worker {worker} were dropped: it wrote them faster than the program's logger took them"
+    warn(
+        format_args!(
+            "{dropped} log records of worker {worker} were dropped: it wrote them faster than the program's logger took them"
+        ),
+        &[("worker", log::kv::Value::from(worker))],
     );
-    warn(message, &[("worker", log::kv::Value::from(worker))]);
 }
 
 /// What this crate itself tells.
