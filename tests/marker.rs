@@ -73,7 +73,7 @@ fn send_hello(socket: &OwnedFd, nonce: u64, descriptors: usize) {
     let message = [&kind[..], &nonce.to_le_bytes(), &1_u64.to_le_bytes(), &[0]].concat();
     // Settings with no hooks, no memory to keep warm, and no limits or rights of their own.
     let mut settings = tempfile::tempfile().unwrap();
-    settings.write_all(&[0; 16]).unwrap();
+    settings.write_all(&[0; 17]).unwrap();
     let fds = vec![settings.as_fd(); descriptors];
     send(socket, &message, &fds);
 }
