@@ -69,7 +69,7 @@ impl PoolBuilder {
     /// How long a worker may be idle; then it ends, and its memory goes back to the system. Default: it waits for ever. Zero is refused.
     ///
     /// It ends in order: [`on_worker_exit`](Self::on_worker_exit) runs, for which it has two seconds. The fork server stays, with what
-    /// [`preload`](Self::preload) has loaded, and when pieces wait again it forks as many workers as there is work for, each in a fraction of a millisecond and the time
+    /// [`preload`](Self::preload) has loaded, and when pieces wait again it forks as many workers as there is work for, each in about a millisecond and the time
     /// of [`on_worker_start`](Self::on_worker_start). A piece that comes while all workers are ending waits for the first of them. What a worker keeps from
     /// piece to piece, such as a connection, ends with it.
     ///
