@@ -6,7 +6,7 @@
 mod support;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use multicore::{ErrorKind, Pool, Sink, Task};
+use multicore::{ErrorKind, Pool, Sink, Task, WorkerState};
 use std::io::{Read, Write};
 use std::sync::{Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
@@ -177,6 +177,8 @@ fn a_record_comes_while_its_piece_runs() {
         wait_for("the record comes", || seen(&tag).len() == 1);
         door.open();
         assert_eq!(of.get().unwrap(), [7]);
+        // Its log is read each 20 ms for a while; then the worker has to signal the next record. Nothing tells which of both is so.
+        std::thread::sleep(Duration::from_millis(80));
     }
     assert_well(pool);
 }
@@ -248,8 +250,21 @@ fn the_level_of_the_program_holds_from_the_next_piece_on() {
         assert!(of.get().unwrap().iter().all(|&told| told == (*level as u32, is_on)), "{level}");
         assert_eq!(seen(&tag).len(), if is_on { 21 } else { 0 }, "{level}");
     }
-    log::set_max_level(LevelFilter::Debug);
     assert_well(pool);
+    // A worker that ran nothing since the level changed has it when it leaves.
+    log::set_max_level(LevelFilter::Off);
+    let exit = |_: ()| log::info!("level at the end");
+    let pool = Pool::builder().workers(2).on_worker_exit_with(exit, ()).build().unwrap();
+    workers(&pool);
+    wait_for("both are ready", || pool.stats().workers.iter().all(|worker| worker.state == WorkerState::Idle));
+    log::set_max_level(LevelFilter::Info);
+    // One of them gets it.
+    let of = task::<u64>(&pool);
+    of.run(add, 1, 2);
+    of.get().unwrap();
+    pool.shutdown();
+    assert_eq!(seen("level at the end").len(), 2);
+    log::set_max_level(LevelFilter::Debug);
 }
 
 fn floods(tag: String, count: u64) -> u64 {
@@ -360,6 +375,43 @@ fn a_logger_that_hangs_holds_each_result_for_a_second_and_no_longer() {
         assert!(rest.is_none_or(|of| of.completed() < 299), "it came before the others");
     }
     door.open();
+    assert_well(pool);
+}
+
+fn writes_and_talks_for_long(tag: String, parts: u64, sink: &mut Sink) {
+    for part in 0..parts {
+        std::thread::sleep(Duration::from_millis(20));
+        log::info!("{tag} {part}");
+        sink.write_all(&[part as u8; 1000]).unwrap();
+        sink.flush().unwrap();
+    }
+}
+
+/// The parts of one piece, which goes on to log.
+#[test]
+fn a_logger_that_hangs_holds_a_part_for_a_second_and_no_longer() {
+    let _watch = watchdog();
+    let _level = LEVEL.read().unwrap();
+    begin();
+    let pool = pool(2);
+    let door = Door::closed();
+    let of = task::<u64>(&pool);
+    of.run(
+        |door: String, _: u64| {
+            log::info!("wait at {door}");
+            0
+        },
+        door.path(),
+        0,
+    );
+    let written = task::<Vec<u8>>(&pool);
+    written.run_into(writes_and_talks_for_long, "slow part".to_string(), 200);
+    let mut reader = written.reader();
+    reader.read_exact(&mut [0]).unwrap();
+    assert!(pool.stats().workers.iter().any(|worker| worker.pieces_held > 0), "the piece still writes");
+    assert!(texts("slow part").is_empty());
+    door.open();
+    drop((reader, of));
     assert_well(pool);
 }
 
@@ -600,6 +652,21 @@ fn a_lost_piece_of_a_detached_task_is_told() {
         all.into_iter().filter(ours).collect::<Vec<_>>()
     };
     wait_for("both are told", || told().len() == 2);
+    // One alone, of which nothing else tells the pool.
+    let of = task::<u64>(&pool);
+    let door = Door::closed();
+    let waits = |door: String, _: u64| {
+        wait_at(&door);
+        panic!("in silence")
+    };
+    of.run(waits, door.path(), 2);
+    of.detach();
+    // Until the pool's own thread sleeps: what it did before would make it look. Nothing tells that it does.
+    std::thread::sleep(Duration::from_millis(300));
+    door.open();
+    wait_for("it is told, too", || {
+        seen("a piece of a detached task has failed").iter().any(|seen| seen.text.contains("in silence"))
+    });
     let [lost, panicked] = &told()[..] else { unreachable!("they were counted") };
     assert!(lost.text.contains("piece 1 (logs::talks_and_dies") && lost.text.contains("SIGABRT"), "{lost:?}");
     assert!(
@@ -629,7 +696,7 @@ fn a_process_without_a_pool_says_so_once() {
     unsafe { std::env::set_var("MULTICORE_FORK_SERVER", "forged") };
     begin();
     for _ in 0..3 {
-        assert!(Task::<u64>::new().is_none());
+        assert!(Task::<u64>::new().is_none() && Task::<u64>::try_new().is_err());
         let of = Task::<u64>::new_or_inline();
         of.run(add, 1, 2);
         assert_eq!(of.get().unwrap(), [3]);

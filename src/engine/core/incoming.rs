@@ -207,9 +207,10 @@ impl Core {
                 Added::Nothing => return,
                 Added::Look => {
                     self.look_for_lane();
-                    return if is_named {
-                        self.note_waiting(key)
-                    };
+                    if is_named {
+                        self.note_waiting(key);
+                    }
+                    return;
                 }
                 Added::Dispatch { wake_supervisor: wake } => wake_supervisor = wake,
             }
