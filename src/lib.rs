@@ -60,7 +60,8 @@
 //! | `signal`    | `PoolBuilder::recycle_on_signal`                                              | 2 |
 //! | `bytemuck`  | [`Shared`] slices of every `bytemuck::Pod`                                    | 1 |
 //! | `log`       | what pieces log comes to this program's logger: [`guide::logs`]                  | 1 |
-//! | `cli`       | the program `multicore`, as GNU parallel, with a journal                      | 30 |
+//! | `status`    | `multicore::status`: looks at the pools of another process                    | 0 |
+//! | `cli`       | the program `multicore`: as GNU parallel, with a journal; `top`, `stats`, `svg` | 30 |
 //!
 //! One of the two binary formats is needed; with both it is bincode's. bincode is no longer maintained (RUSTSEC-2025-0141). For a
 //! `cargo deny` without exceptions, write `default-features = false, features = ["postcard"]`: all else is the same, and two numbers take
@@ -126,6 +127,13 @@ mod pool;
 mod protocol;
 mod sharing;
 mod stats;
+#[cfg(all(
+    feature = "status",
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(any(miri, loom))
+))]
+pub mod status;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom)))),
     path = "sys/unsupported.rs"

@@ -39,6 +39,6 @@ mod supervisor;
 mod travel;
 mod unpark;
 mod wait;
-mod wire;
+pub(crate) mod wire;
 
 pub(crate) use self::start::start;

@@ -18,6 +18,7 @@ use super::gone_tables::GoneTables;
 use super::logs::Logs;
 use super::policy::pace;
 use super::unpark::Wake;
+use super::wire::status;
 use crate::backend::counts::Last;
 use crate::backend::waking::Until;
 use crate::backend::{
@@ -52,9 +53,6 @@ const BATCH_ADDED: usize = 64;
 /// Results of this size that nobody read go back to the system when their task is dropped. glibc keeps up to 64 MiB of freed memory
 /// at the end of its heap, and all that lies before something in use; a task that left less is not worth the walk over the heap.
 const TRIM_BYTES: usize = 32 * 1024 * 1024;
-
-/// A pool can be resized to this many workers, however few it was built with.
-const LEAST_ROOM: usize = 256;
 
 /// Where the host has closed our descriptors, a supervisor that is awake answers within a millisecond, and one that sleeps
 /// in its epoll never.
@@ -139,7 +137,7 @@ impl Shared {
             memory_kills,
             host,
             workers: AtomicUsize::new(workers),
-            room: LEAST_ROOM.max(2 * workers),
+            room: status::rows(workers) - 1,
             limits_queue,
             gone,
             owner: process::number(),
@@ -508,7 +506,8 @@ impl Workers for Shared {
         let most = self.room;
         if !(1..=most).contains(&workers) {
             let message = format!(
-                "a pool cannot be resized to {workers} workers: give 1 to {most}, the larger of {LEAST_ROOM} and twice the number that it was built with"
+                "a pool cannot be resized to {workers} workers: give 1 to {most}, the larger of {} and twice the number that it was built with",
+                status::LEAST_ROOM
             );
             return Err(Error::new(ErrorKind::Config, message));
         }

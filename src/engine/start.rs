@@ -52,7 +52,7 @@ pub(crate) fn start(
     let limits = LifeLimits { pieces: pool.max_pieces_per_worker, age_ns: pool.max_worker_age_ns };
     let core = Core::new((workers, machine::cpus()), epolls.clone(), Arc::clone(&kick_supervisor), buffers);
     let news = pool.on_memory.map(news::start).transpose()?;
-    let mut core = set_up(core.with_limits(limits, pool.memory, news), pool)?;
+    let mut core = set_up(core.with_limits(limits, pool.memory, news), pool, workers)?;
     let host = Arc::new(HostReader::open());
     let mut server = start_server(&launcher, &mut core, &host, workers)?;
     // Both read files, which may not be done later under the lock. The fork server needs longer to answer.
@@ -90,10 +90,11 @@ pub(crate) fn start(
 }
 
 /// What the pool's settings ask of its scheduler beside the limits.
-fn set_up(core: Core, pool: &PoolSettings) -> Result<Core, Error> {
+fn set_up(core: Core, pool: &PoolSettings, workers: usize) -> Result<Core, Error> {
     let mut core = core.with_queue(pool.max_queued_bytes, pool.max_pieces_waiting);
     core.sample_pieces(!pool.unsampled);
     core.keep_timeline(pool.timeline)?;
+    core.keep_status(workers)?;
     core.end_idle_after(pool.idle_timeout_ns);
     Ok(core)
 }

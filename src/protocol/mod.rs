@@ -7,6 +7,7 @@ pub(crate) mod claim;
 pub(crate) mod copy;
 pub(crate) mod lead;
 pub(crate) mod ring;
+pub(crate) mod seqlock;
 pub(crate) mod sleep;
 pub(crate) mod sync;
 pub(crate) mod told;

@@ -98,6 +98,21 @@ pub(crate) fn map_read_only(fd: impl AsFd, bytes: usize) -> io::Result<MmapRaw> 
     MmapOptions::new().len(bytes).map_raw_read_only(&fd.as_fd())
 }
 
+/// The length of shared memory that nobody can shorten or lengthen; `None` for any other file. A mapping of it outlives whatever its maker does.
+#[cfg(any(test, feature = "status"))]
+pub(crate) fn sealed_length(fd: impl AsFd) -> io::Result<Option<usize>> {
+    assert_may_sleep();
+    let seals = match rustix::fs::fcntl_get_seals(&fd) {
+        Ok(seals) => seals,
+        // No memfd.
+        Err(Errno::INVAL) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let is_sealed = seals.contains(SealFlags::SHRINK | SealFlags::GROW);
+    let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).ok();
+    Ok(length.filter(|_| is_sealed))
+}
+
 /// A memfd with these bytes, for another process to read. (It has no seals: no worker gets it.)
 pub(crate) fn file_of(name: &str, bytes: &[u8]) -> io::Result<Descriptor> {
     assert_may_sleep();

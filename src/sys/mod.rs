@@ -22,6 +22,8 @@ pub(crate) mod machine;
 pub(crate) mod may_sleep;
 pub(crate) mod meminfo;
 pub(crate) mod memory;
+#[cfg(feature = "status")]
+pub(crate) mod observed;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod random;

@@ -6,8 +6,11 @@
 use super::closure;
 use crate::sys::executable::Reader;
 use crate::sys::image::image;
+#[cfg(feature = "status")]
+use object::ObjectSegment;
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
 use std::collections::BTreeMap;
+use std::io::{Read, Seek};
 use std::sync::{Arc, Mutex};
 
 pub(crate) use super::closure::{AROUND as AROUND_CLOSURE, CLOSURE};
@@ -64,18 +67,23 @@ impl Kept {
 
 /// `None` if the executable cannot be read.
 fn find_names(addresses: &[usize]) -> Option<Vec<Name>> {
-    // The cache reads only the parts that are needed, not the debug information that is most of the file.
-    let cache = ReadCache::new(Reader::open()?);
-    let file = object::File::parse(&cache).ok()?;
     let base = image().base;
     let wanted: Vec<u64> = addresses.iter().map(|address| address.wrapping_sub(base) as u64).collect();
-    let mut names: Vec<Option<String>> = vec![None; addresses.len()];
+    names_in(Reader::open()?, &wanted)
+}
+
+/// The names of the functions that begin at these addresses of an object, as its file counts them. `None` if it cannot be read.
+pub(crate) fn names_in(object: impl Read + Seek, wanted: &[u64]) -> Option<Vec<Name>> {
+    // The cache reads only the parts that are needed, not the debug information that is most of the file.
+    let cache = ReadCache::new(object);
+    let file = object::File::parse(&cache).ok()?;
+    let mut names: Vec<Option<String>> = vec![None; wanted.len()];
     for symbol in file.symbols().chain(file.dynamic_symbols()) {
         if symbol.kind() != SymbolKind::Text || !wanted.contains(&symbol.address()) {
             continue;
         }
         let Ok(name) = symbol.name().map(rustc_demangle::demangle) else { continue };
-        for (name_of, _) in names.iter_mut().zip(&wanted).filter(|(_, wanted)| **wanted == symbol.address()) {
+        for (name_of, _) in names.iter_mut().zip(wanted).filter(|(_, wanted)| **wanted == symbol.address()) {
             // Without the hash that the compiler adds.
             name_of.get_or_insert_with(|| of_closure(format!("{name:#}")));
         }
@@ -84,7 +92,7 @@ fn find_names(addresses: &[usize]) -> Option<Vec<Name>> {
         }
     }
     let mut functions = None;
-    for (name, &address) in names.iter_mut().zip(&wanted) {
+    for (name, &address) in names.iter_mut().zip(wanted) {
         if let Some(name) = name.as_mut().filter(|name| *name == closure::AROUND) {
             let functions = functions.get_or_insert_with(|| closure::Functions::read(&file, &cache));
             // Else the place where it was handed out tells which closure it is.
@@ -92,6 +100,18 @@ fn find_names(addresses: &[usize]) -> Option<Vec<Name>> {
         }
     }
     Some(names.into_iter().map(|name| name.map(Arc::from)).collect())
+}
+
+/// The address, as an object counts it, of what lies at this place of its file.
+#[cfg(feature = "status")]
+pub(crate) fn address_in(object: impl Read + Seek, place: u64) -> Option<u64> {
+    let cache = ReadCache::new(object);
+    let file = object::File::parse(&cache).ok()?;
+    file.segments().find_map(|segment| {
+        let (start, length) = segment.file_range();
+        let within = place.checked_sub(start).filter(|within| *within < length)?;
+        segment.address().checked_add(within)
+    })
 }
 
 /// A closure is called through a function of the trait `FnOnce`. In the compiler's newer scheme of names that function's name has the

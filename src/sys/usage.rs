@@ -128,6 +128,13 @@ fn anonymous_pages(text: &str) -> Option<u64> {
     (resident > 0).then(|| resident.saturating_sub(of_files))
 }
 
+/// The anonymous memory that is resident of the process with this number in /proc, with what it shares. `None` once it has ended.
+#[cfg(feature = "status")]
+pub(super) fn anonymous_bytes_of(number: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{number}/statm")).ok()?;
+    anonymous_pages(&text)?.checked_mul(rustix::param::page_size() as u64)
+}
+
 /// The pages that are resident, and how many of them are of files and of shared memory.
 fn resident_pages(text: &str) -> Option<(u64, u64)> {
     let mut fields = text.split_ascii_whitespace().skip(1);

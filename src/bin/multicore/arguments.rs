@@ -21,6 +21,7 @@ Examples:
   multicore run gzip ::: *.log                              one gzip for each file, one for each CPU at a time
   multicore run --journal done -a ids.txt -- ./migrate      started again, it goes on where it stopped
   multicore journal show done                               what has run, when, and how it ended
+  multicore top 4711                                        what the workers of a running program do
 
 `multicore run --help` has all about running commands.";
 
@@ -33,6 +34,36 @@ pub enum Action {
         #[command(subcommand)]
         action: JournalAction,
     },
+    /// Show what the workers of a running program do, again each second
+    #[command(after_help = TOP_HELP)]
+    Top {
+        /// The program's process: of one that forks, the process that made the pool
+        #[arg(value_parser = values::process)]
+        pid: u32,
+        /// Print it once, as text
+        #[arg(long)]
+        once: bool,
+    },
+    /// Print what the workers of a running program do
+    #[command(after_help = STATS_HELP)]
+    Stats {
+        /// The program's process: of one that forks, the process that made the pool
+        #[arg(value_parser = values::process)]
+        pid: u32,
+        /// One JSON object, for other programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw a timeline that a program has written, as an SVG picture
+    #[command(after_help = SVG_HELP)]
+    Svg {
+        /// A file of `Timeline::write_chrome`
+        #[arg(value_hint = ValueHint::FilePath)]
+        trace: PathBuf,
+        /// Write the picture to FILE [default: standard output]
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
     /// Print the completions for a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions { shell: Shell },
@@ -44,6 +75,69 @@ pub enum Action {
         page: String,
     },
 }
+
+/// What `top` and `stats` tell.
+macro_rules! columns {
+    () => {
+        "\
+Any program that uses the crate multicore can be looked at, by its user or by root. It neither notices nor
+wakes, so this works while it hangs or is stopped.
+
+Columns:
+  STATE     starting, idle, busy, late (has not begun what it was given), leaving, resting (ended because
+            it was idle), lost (has ended, and how is yet to be told), vacant (to be started)
+  AGE       the time since this was written: of a busy worker, how long nothing has come from it
+  PIECE     the number in its task of the piece that it runs, or is to run next
+  MEMORY    what it has written or allocated, with what it shares with its fork server
+  DONE      pieces that this process has answered
+  RESTARTS  workers that were here before it, and why the last of them was replaced
+  FUNCTION  what the piece calls; a number where the program has no symbols
+  *         the program was stopped while it wrote this line: it is shown as last read"
+    };
+}
+
+const TOP_HELP: &str = concat!(
+    columns!(),
+    "
+
+Keys: q or Ctrl-C leaves; the arrows, Page Up and Page Down move.
+Where standard output is no terminal, it prints a table each second.
+
+Examples:
+  multicore top 4711
+  multicore top $(pgrep -o myserver) --once
+
+Exit code:
+  0    it was left, or the program has ended, which it says
+  255  there is no such process, it may not be looked at, it has no pool, or it tells its status in
+       another version"
+);
+
+const STATS_HELP: &str = concat!(
+    columns!(),
+    "
+
+Examples:
+  multicore stats 4711
+  multicore stats 4711 --json | jq '.pools[].workers[] | select(.state == \"busy\" and .age > 60)'
+
+Exit code:
+  0    it was printed
+  255  there is no such process, it may not be looked at, it has no pool, or it tells its status in
+       another version"
+);
+
+const SVG_HELP: &str = "\
+A row for each worker, a box for each piece that ran, by the name of its task or function; a line where a
+worker was lost. Boxes of failed pieces have a red edge. Pieces that are narrower than the picture can show
+are drawn as one. Rest the pointer on a box to read more.
+
+Example:
+  multicore svg trace.json -o trace.svg
+
+Exit code:
+  0    the picture was written
+  255  the file cannot be read, or is no timeline";
 
 const COMPLETIONS_HELP: &str = "\
 Examples:
@@ -234,7 +328,7 @@ pub fn help(error: &clap::Error) -> String {
 /// What is wrong with a command line, in one line.
 pub fn one_line(error: &clap::Error) -> String {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "give one of run, journal, completions and man; see --help".to_string();
+        return "give one of run, journal, top, stats, svg, completions and man; see --help".to_string();
     }
     let text = error.render().to_string();
     let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));

@@ -1,4 +1,4 @@
-//! The program `multicore`: runs commands by a pool of processes, and reads journals.
+//! The program `multicore`: runs commands by a pool of processes, reads journals, and shows what the pools of other programs do.
 //!
 //! It uses the crate's public interface alone, as its first user.
 
@@ -18,6 +18,7 @@ mod interrupt;
 mod job;
 mod joblog;
 mod journal;
+mod look;
 mod output;
 mod parcels;
 mod program;
@@ -28,9 +29,13 @@ mod results;
 mod run;
 mod set_up;
 mod shell;
+mod stats;
 mod summary;
+mod svg;
 mod tell;
 mod template;
+mod top;
+mod trace;
 mod values;
 
 use crate::arguments::{Action, Cli};
@@ -63,16 +68,23 @@ fn main() -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err(refusal) => refuse("multicore journal", &refusal),
         },
+        Action::Top { pid, once } => done("multicore top", top::run(pid, once)),
+        Action::Stats { pid, json } => done("multicore stats", stats::run(pid, json)),
+        Action::Svg { trace, output } => done("multicore svg", svg::run(&trace, output.as_deref())),
         Action::Completions { shell } => {
             match generate::completions(shell, &mut stdout).and_then(|()| stdout.flush()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => refuse("multicore", &format!("cannot print the completions: {error}")),
             }
         }
-        Action::Man { page } => match generate::manual_page(&page, &mut stdout) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(refusal) => refuse("multicore", &refusal),
-        },
+        Action::Man { page } => done("multicore", generate::manual_page(&page, &mut stdout)),
+    }
+}
+
+fn done(who: &str, result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => refuse(who, &refusal),
     }
 }
 

@@ -26,6 +26,14 @@ pub fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The number of a process.
+pub fn process(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("give the number of a process, such as 4711".to_string()),
+    }
+}
+
 pub fn clusters(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(0) => Err("there would be nothing to run; give 1 or more".to_string()),

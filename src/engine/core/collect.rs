@@ -120,6 +120,9 @@ fn read_by<T>(
     if let Some(key) = last_task {
         to.work.offer_unless_full(key);
         learn_pace(worker, to.work, key, count, &earlier);
+        if let Work { status: Some(told), tasks, .. } = &mut *to.work {
+            told.answered(seat, worker, tasks);
+        }
     }
     result.map(|read| (read, count))
 }

@@ -286,6 +286,9 @@ pub(crate) fn feed(worker: &mut WorkerHandle, work: &mut Work, hold: &mut Hold, 
         let is_single = feeding.given == 1 && task.is_some_and(|task| task.len() == 1 && !task.is_named());
         let is_measured = !is_single || worker.link.is_cost_wanted();
         worker.measured = is_measured.then(|| Measured::FromIdle(clock::now_ns(), first));
+        if let Work { status: Some(told), tasks, .. } = &mut *work {
+            told.fed(worker, tasks);
+        }
     } else if worker.measured.is_none() {
         worker.measured = Some(Measured::FromReply(clock::now_ns()));
     }

@@ -187,7 +187,9 @@ impl Core {
         }
         worker.link.revoke_task(key);
         self.work.trash.add_all(worker.link.take_unwanted());
-        worker.link.holds_piece_of(key)
+        let holds_others = worker.link.holds_piece_of(key);
+        self.tell_seat(seat);
+        holds_others
     }
 
     /// Kills a worker if it runs a piece of this task, and no other piece with it: the rest is revoked
@@ -207,6 +209,7 @@ impl Core {
         if let Some(worker) = seats.worker_mut(seat) {
             hold.spend_pieces(dispatch::revoke_all(worker, work));
         }
+        self.tell_seat(seat);
     }
 
     /// The same for all pieces but the oldest.

@@ -8,7 +8,7 @@ use super::seat::Measured;
 use super::{Core, Phase, ending};
 use crate::backend::{Site, TaskKey};
 use crate::codec::bytes::Handed;
-use crate::codec::tables::table::{Holder, Tables};
+use crate::codec::tables::table::{Holder, TableId, Tables};
 use crate::engine::policy::pace::LOOK_AHEAD_NS;
 use crate::engine::travel;
 use crate::error::{Error, ErrorKind};
@@ -75,6 +75,16 @@ impl Core {
             task.release(number);
             task.drop_released(&mut self.work.trash);
         }
+    }
+
+    /// Nobody in this process has these tables any more: workers let go of them.
+    #[cold]
+    pub(crate) fn forget_tables(&mut self, gone: &[TableId]) {
+        for table in gone {
+            self.tables.remove(table);
+            self.seats.workers_mut().for_each(|worker| worker.link.forget_table(*table));
+        }
+        self.seats.workers_mut().for_each(|worker| worker.link.forget_on());
     }
 
     /// The host has closed what these pieces share.

@@ -179,6 +179,7 @@ impl Core {
         }
         let limits = self.recycling.next_limits();
         let mut worker = WorkerHandle::new(link, memory, limits, now_ns);
+        worker.seat = seat;
         if self.watched.limits().any() {
             worker.memory.must_be_opened();
         }

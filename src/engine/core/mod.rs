@@ -58,6 +58,7 @@ pub(crate) mod seat;
 mod seats;
 mod server_link;
 mod shortage;
+mod status;
 mod task_state;
 mod tasks;
 mod timeline;
@@ -344,16 +345,6 @@ impl Core {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
-    }
-
-    /// Nobody in this process has these tables any more: workers let go of them.
-    #[cold]
-    pub(crate) fn forget_tables(&mut self, gone: &[TableId]) {
-        for table in gone {
-            self.tables.remove(table);
-            self.seats.workers_mut().for_each(|worker| worker.link.forget_table(*table));
-        }
-        self.seats.workers_mut().for_each(|worker| worker.link.forget_on());
     }
 
     /// The caller that leads looks.

@@ -6,7 +6,7 @@
 //! Invariant: a seat that is not in [`Set::Touched`] is in exactly the sets that its [`Traits`] name. A method that lets its caller
 //! change a worker touches the seat first, and one that reads a set sorts the touched seats in before (`Seats::sorted`).
 
-/// The sets that there are: each is a union of seats with certain [`Traits`], but for the last two.
+/// The sets that there are: each is a union of seats with certain [`Traits`], but for the last three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Set {
@@ -30,13 +30,15 @@ pub(crate) enum Set {
     Retired,
     /// Seats that may have changed since they were sorted in.
     Touched,
+    /// Seats whose sets have changed since that was told to those who look from outside (`core/status.rs`).
+    Untold,
 }
 
 /// The number of sets that traits name: the first ones.
 const OF_TRAITS: usize = Set::Retired as usize;
 
 impl Set {
-    const COUNT: usize = OF_TRAITS + 2;
+    const COUNT: usize = OF_TRAITS + 3;
 
     /// The set as a bit of a mask.
     const fn bit(self) -> u8 {
@@ -217,6 +219,7 @@ impl Roster {
             *word ^= u64::from(changed >> set & 1) << place;
         }
         row[Set::Retired as usize] |= u64::from(before & !now & Set::Busy.bit()) << place;
+        row[Set::Untold as usize] |= 1 << place;
         let is_in = |sets: u8, mask: u8| usize::from(sets & mask != 0);
         self.hungry_workers = self.hungry_workers + is_in(now, TAKING) - is_in(before, TAKING);
         self.busy_workers = self.busy_workers + is_in(now, Set::Busy.bit()) - is_in(before, Set::Busy.bit());
@@ -232,6 +235,13 @@ impl Roster {
             }
         }
         None
+    }
+
+    /// Takes a seat whose sets have changed.
+    pub(crate) fn take_untold(&mut self) -> Option<usize> {
+        let seat = self.first(Set::Untold)?;
+        self.rows.get_mut(seat / 64)?[Set::Untold as usize] &= !(1 << (seat % 64));
+        Some(seat)
     }
 }
 
@@ -313,6 +323,19 @@ mod tests {
         assert_eq!(roster.next_touched(), None);
         roster.touch(1);
         assert_eq!(roster.next_touched(), Some(1));
+    }
+
+    #[test]
+    fn seats_whose_sets_change_are_to_be_told_once_each_time() {
+        let mut roster = Roster::new(70);
+        let busy = Traits { is_busy: true, works: true, ..Traits::default() };
+        let told = |roster: &mut Roster| std::iter::from_fn(|| roster.take_untold()).collect::<Vec<_>>();
+        [69, 3].map(|seat| roster.sort_in(seat, busy));
+        assert_eq!((told(&mut roster), told(&mut roster)), (vec![3, 69], vec![]));
+        roster.sort_in(3, busy);
+        assert!(told(&mut roster).is_empty(), "it is as before");
+        roster.sort_in(3, Traits { is_laden: true, ..busy });
+        assert_eq!(told(&mut roster), [3]);
     }
 
     #[test]

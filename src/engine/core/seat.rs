@@ -89,6 +89,8 @@ pub(crate) enum Measured {
 #[derive(Debug)]
 pub(crate) struct WorkerHandle {
     pub(crate) link: Link,
+    /// Where it sits.
+    pub(crate) seat: usize,
     process: Process,
     duty: Duty,
     kill: Kill,
@@ -131,6 +133,7 @@ impl WorkerHandle {
     ) -> Self {
         WorkerHandle {
             link,
+            seat: 0,
             process: Process::Ordered,
             duty: Duty::Works,
             kill: Kill::NotRequested,

@@ -98,6 +98,11 @@ impl Seats {
         self.seats.get_mut(index)?.worker_mut()
     }
 
+    /// A seat for one who changes nothing that the sets depend on.
+    pub(crate) fn see_mut(&mut self, index: usize) -> Option<&mut Seat> {
+        self.seats.get_mut(index)
+    }
+
     /// The same for one who only reads.
     #[inline]
     pub(crate) fn worker(&self, index: usize) -> Option<&WorkerHandle> {

@@ -37,6 +37,7 @@ mod recycle;
 mod resize;
 mod samples;
 mod spread;
+mod status;
 mod stops;
 mod timed;
 mod turns;
@@ -74,6 +75,7 @@ impl PlayedPool {
         let callers = Arc::clone(&epolls.callers);
         let buffers = Buffers::new(ResultLimit::new(Some(1 << 30)));
         let mut core = Core::new((workers, cpus), epolls, Arc::clone(&kick_supervisor), buffers);
+        core.keep_status(workers).unwrap();
         let played = (0..workers).map(|seat| Played::make().sit_down(core.seats.get_mut(seat).unwrap())).collect();
         let (orders, received) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared::new(

@@ -32,6 +32,9 @@ impl Core {
 
     /// Something has happened to the worker in a seat.
     pub(super) fn note_worker(&mut self, seat: usize, pid: Option<u32>, what: What) {
+        if let (Some(told), What::Lost(cause)) = (&mut self.work.status, &what) {
+            told.lost(seat, *cause);
+        }
         if let Some(timeline) = &mut self.work.timeline {
             timeline.happened(seat, pid, what);
         }

@@ -8,6 +8,7 @@ use super::names::Names;
 use super::queue::Queue;
 use super::ready_queue::ReadyQueue;
 use super::reason::Reason;
+use super::status::Told;
 use super::tasks::Tasks;
 use super::timeline::Timeline;
 use super::trash::Trash;
@@ -29,6 +30,8 @@ pub(crate) struct Work {
     pub(crate) names: Names,
     /// What pieces did, if somebody asked for that.
     pub(crate) timeline: Option<Box<Timeline>>,
+    /// What those are told who look from outside; `None` only before the pool has started.
+    pub(crate) status: Option<Box<Told>>,
     /// Pieces that can go to no worker, since the host has closed what they share. They fail before the lock is released.
     pub(crate) unsendable: Vec<(TaskKey, WaitingPiece)>,
 }

@@ -56,6 +56,12 @@ impl Link {
         oldest.held == Held::Begun
     }
 
+    /// True if the parent has seen that the worker has begun its oldest piece. It does not look.
+    #[inline]
+    pub(crate) fn oldest_has_begun(&self) -> bool {
+        self.ledger.oldest().is_some_and(|oldest| oldest.held == Held::Begun)
+    }
+
     /// Revokes the oldest piece, but leaves it with this worker, which is about to be killed: it is certain then that the
     /// worker does not begin it in its last moment. False if it has begun it.
     #[must_use]

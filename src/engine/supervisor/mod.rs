@@ -267,6 +267,7 @@ impl Supervisor {
         };
         if core.is_over() {
             core.close(true);
+            core.tell_status();
             shared.release(core);
             return None;
         }
@@ -292,6 +293,7 @@ impl Supervisor {
             memory: core.memory_questions(),
             gate: core.gate_question(),
         };
+        core.tell_status();
         let turn = Turn {
             server,
             unallocated: core.unallocated(),

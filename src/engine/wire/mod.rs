@@ -7,3 +7,4 @@ pub(crate) mod message;
 pub(crate) mod pair;
 pub(crate) mod record;
 pub(crate) mod result_limit;
+pub(crate) mod status;

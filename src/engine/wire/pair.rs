@@ -267,7 +267,7 @@ fn word32(memory: &MmapRaw, offset: usize) -> &AtomicU32 {
     unsafe { &*memory.as_ptr().add(offset).cast::<AtomicU32>() }
 }
 
-fn words(memory: &MmapRaw, offset: usize, count: usize) -> &[AtomicU64] {
+pub(super) fn words(memory: &MmapRaw, offset: usize, count: usize) -> &[AtomicU64] {
     assert!(offset.is_multiple_of(8) && offset + count * 8 <= memory.len());
     // SAFETY: as in `word32`.
     unsafe { std::slice::from_raw_parts(memory.as_ptr().add(offset).cast(), count) }
