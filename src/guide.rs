@@ -233,6 +233,51 @@ pub mod commands {}
 /// # #[cfg(not(feature = "log"))]
 /// # fn main() {}
 /// ```
+///
+/// What a piece tells `tracing`, by its feature `log`:
+///
+/// ```
+/// # #[cfg(feature = "log")]
+/// # mod page {
+/// # use log::{LevelFilter, Log, Metadata, Record};
+/// # use std::sync::Mutex;
+/// # struct Keeps(Mutex<Vec<String>>);
+/// # static LOGGER: Keeps = Keeps(Mutex::new(Vec::new()));
+/// # impl Log for Keeps {
+/// #     fn enabled(&self, _: &Metadata<'_>) -> bool {
+/// #         true
+/// #     }
+/// #     fn log(&self, record: &Record<'_>) {
+/// #         self.0.lock().unwrap().push(format!("{}: {}", record.level(), record.args()));
+/// #     }
+/// #     fn flush(&self) {}
+/// # }
+/// fn half(number: u64, _: ()) -> u64 {
+///     if number % 2 == 1 {
+///         tracing::warn!(number, "odd");
+///     }
+///     number / 2
+/// }
+///
+/// # pub
+/// fn main() -> Result<(), multicore::Error> {
+///     // The logger of the program above; no subscriber is set.
+///     log::set_logger(&LOGGER).expect("it is set once");
+///     log::set_max_level(LevelFilter::Info);
+///     let task = multicore::Pool::global()?.try_task()?;
+///     task.run_all(half, [(2, ()), (3, ()), (4, ())]);
+///     assert_eq!(task.get()?, [1, 1, 2]);
+///     assert_eq!(*LOGGER.0.lock().unwrap(), ["WARN: odd number=3"]);
+///     Ok(())
+/// }
+/// # }
+/// # #[cfg(feature = "log")]
+/// # fn main() -> Result<(), multicore::Error> {
+/// #     page::main()
+/// # }
+/// # #[cfg(not(feature = "log"))]
+/// # fn main() {}
+/// ```
 pub mod logs {}
 
 #[doc = include_str!("../docs/workers.md")]

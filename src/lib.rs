@@ -60,6 +60,7 @@
 //! | `signal`    | `PoolBuilder::recycle_on_signal`                                              | 2 |
 //! | `bytemuck`  | [`Shared`] slices of every `bytemuck::Pod`                                    | 1 |
 //! | `log`       | what pieces log comes to this program's logger: [`guide::logs`]                  | 1 |
+//! | `tracing`   | a span for each task, and events of its pieces and of the workers: [`guide::logs`] | 4 |
 //! | `status`    | `multicore::status`: looks at the pools of another process                    | 0 |
 //! | `cli`       | the program `multicore`: as GNU parallel, with a journal; `top`, `stats`, `svg` | 30 |
 //!

@@ -6,6 +6,8 @@
 //! reach by a thread-local variable.
 
 use crate::backend::numbered::Numbered;
+#[cfg(feature = "tracing")]
+use crate::backend::traced::{Event, Listener, Traced, What};
 use crate::backend::waking::Until;
 use crate::backend::{
     Backend, Counts, Feeding, Finished, Outcomes, PAST_DEADLINE, ReadOrder, Settled, Site, Stop, TaskKey, TaskSettings,
@@ -138,9 +140,17 @@ impl Inline {
         drop(pieces);
         let mut ran = Ran::default();
         let outcome = scope::given(tables, || attempts.run(arguments, &mut result, &mut ran));
+        #[cfg(feature = "tracing")]
+        let kind = outcome.as_ref().err().map(|(kind, _)| *kind);
         let mut pieces = self.pieces.lock();
         pieces.result = result;
         pieces.settle(number, outcome, ran);
+        #[cfg(feature = "tracing")]
+        {
+            let traced = pieces.settings.traced.clone();
+            drop(pieces);
+            tell_done(&traced, number, ran, kind);
+        }
     }
 
     /// Takes the outcome of a piece. Runs the pieces before it, and the piece itself, if they have
@@ -277,6 +287,23 @@ impl Backend for Inline {
         // A canceller may hold the backend for longer.
         *self.pieces.lock() = Pieces::default();
     }
+}
+
+/// The subscriber of the task's span hears of a piece that has run.
+#[cfg(feature = "tracing")]
+fn tell_done(traced: &Traced, piece: usize, ran: Ran, kind: Option<ErrorKind>) {
+    if !traced.hears_of_pieces || ran.attempts == 0 {
+        return;
+    }
+    let outcome = match kind {
+        None => "done",
+        Some(ErrorKind::Failed) => "failed",
+        Some(ErrorKind::Panicked) => "panicked",
+        Some(ErrorKind::TimedOut) => "timed out",
+        Some(_) => "not carried",
+    };
+    let what = What::PieceDone { piece, attempts: ran.attempts, busy_ns: ran.took_ns, outcome };
+    Event { span: traced.span(), worker: None, pid: Some(std::process::id()), what }.tell(&Listener::default());
 }
 
 impl Pieces {

@@ -10,6 +10,8 @@ pub(crate) mod counts;
 pub(crate) mod inline;
 pub(crate) mod numbered;
 pub(crate) mod priority;
+#[cfg(feature = "tracing")]
+pub(crate) mod traced;
 pub(crate) mod waking;
 
 pub(crate) use self::counts::Counts;
@@ -61,6 +63,9 @@ pub(crate) struct TaskSettings {
     pub(crate) retry_failures: bool,
     /// Each outcome that is [taken as it finished](Backend::take_finished) tells how long its piece ran.
     pub(crate) is_timed: bool,
+    /// Its span, for who tells of its pieces.
+    #[cfg(feature = "tracing")]
+    pub(crate) traced: self::traced::Traced,
 }
 
 /// What a piece calls, and where it was handed out. Most pieces of a task share one site.

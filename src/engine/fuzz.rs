@@ -9,7 +9,7 @@ use crate::codec::value::Value;
 use crate::codec::{self, Format};
 use crate::engine::link::{Arrival, Buffers, Left, Link};
 #[cfg(feature = "log")]
-use crate::engine::logs::Lane;
+use crate::engine::outbox::Lane;
 use crate::engine::piece::{Function, Given, Terms};
 use crate::engine::policy::sampling::Experience;
 use crate::engine::wire::marker::Marker;

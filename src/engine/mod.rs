@@ -11,7 +11,7 @@
 //! | `core`       | the scheduler, under the lock                                                 |
 //! | `policy`     | decisions: numbers in, verdicts out                                           |
 //! | `link`       | one worker as the parent sees it: its rings and the pieces that it holds      |
-//! | `unpark`, `piece`, `travel`, `observe`, `logs` | small things that these share                       |
+//! | `unpark`, `piece`, `travel`, `observe`, `outbox`, `logs` | small things that these share                       |
 //! | `child`      | what runs in the fork server and in the workers                               |
 //! | `wire`       | what lies between the processes: memory, messages, limits                     |
 
@@ -23,12 +23,14 @@ pub(crate) mod fuzz;
 mod gone_tables;
 mod launch;
 mod link;
-#[cfg(feature = "log")]
+#[cfg(any(feature = "log", feature = "tracing"))]
 mod log_thread;
 #[cfg(feature = "log")]
 mod logs;
 mod lost_descriptors;
 mod observe;
+#[cfg(any(feature = "log", feature = "tracing"))]
+mod outbox;
 mod piece;
 mod policy;
 mod poll;

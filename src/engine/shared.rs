@@ -14,8 +14,8 @@
 
 use super::core::{Closed, Core, NextFinished, Want};
 use super::gone_tables::GoneTables;
-#[cfg(feature = "log")]
-use super::logs::Logs;
+#[cfg(any(feature = "log", feature = "tracing"))]
+use super::outbox::Outbox;
 use super::policy::pace;
 use super::unpark::Wake;
 use super::wire::status;
@@ -86,8 +86,8 @@ pub(crate) struct Shared {
     room: usize,
     limits_queue: bool,
     gone: Arc<GoneTables>,
-    #[cfg(feature = "log")]
-    pub(super) logs: Arc<Logs>,
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    pub(super) outbox: Arc<Outbox>,
     /// The process that made it. In a child that was forked from it everything here is a copy.
     owner: process::Number,
 }
@@ -126,8 +126,8 @@ impl Shared {
     ) -> Self {
         let gone = Arc::new(GoneTables::new(Arc::clone(&kick_supervisor)));
         Shared {
-            #[cfg(feature = "log")]
-            logs: Arc::clone(core.logs()),
+            #[cfg(any(feature = "log", feature = "tracing"))]
+            outbox: Arc::clone(core.outbox()),
             core: Mutex::new(core),
             callers,
             kick,
@@ -156,19 +156,19 @@ impl Shared {
     /// Releases the lock; then wakes the waiters that have something to look at, and drops what nobody needs.
     #[inline]
     pub(super) fn release(&self, mut core: Guard<'_>) {
-        #[cfg(feature = "log")]
-        let wakes_logger = core.wakes_log_thread();
-        #[cfg(not(feature = "log"))]
-        let wakes_logger = false;
-        if !core.wakes().is_empty() || !core.trash().is_empty() || core.hold().is_spent() || wakes_logger {
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        let wakes_outbox = core.wakes_outbox();
+        #[cfg(not(any(feature = "log", feature = "tracing")))]
+        let wakes_outbox = false;
+        if !core.wakes().is_empty() || !core.trash().is_empty() || core.hold().is_spent() || wakes_outbox {
             self.release_with_rest(core);
         }
     }
 
     fn release_with_rest(&self, mut core: Guard<'_>) {
         let (wakes, trash, was_long) = (core.wakes().take(), core.trash().take(), core.hold().is_spent());
-        #[cfg(feature = "log")]
-        let logs = core.take_wake_of_log_thread();
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        let outbox = core.take_wake_of_outbox();
         let Guard { core, _held } = core;
         if was_long {
             // This thread may want the lock again at once. Others who wait for it get it first.
@@ -178,9 +178,9 @@ impl Shared {
         }
         drop(_held);
         wakes.unpark_all(&self.kick);
-        #[cfg(feature = "log")]
-        if let Some(logs) = logs {
-            logs.wake_thread();
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        if let Some(outbox) = outbox {
+            outbox.wake_thread();
         }
         trash.clear_out();
     }
@@ -564,6 +564,8 @@ impl Workers for Shared {
             return;
         }
         while self.with(Core::sweep) == Some(true) {}
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        self.outbox.ends_pool();
         let (done, wait) = crossbeam_channel::bounded(1);
         // If that fails, the leader finds out why when it looks: each second.
         let _ = self.kick.signal();

@@ -175,7 +175,7 @@ impl Timeline {
 }
 
 impl Ended {
-    fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Ended::Done => "done",
             Ended::Failed => "failed",

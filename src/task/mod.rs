@@ -34,6 +34,8 @@ use self::early::Early;
 use self::progress::Reporter;
 use self::refusal::Refusal;
 use self::watch::Watched;
+#[cfg(feature = "tracing")]
+use crate::backend::traced::TaskSpan;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
@@ -115,6 +117,9 @@ pub struct Task<R> {
     reporter: Option<Box<Reporter>>,
     #[cfg(feature = "journal")]
     journalled: journalled::Journalled,
+    /// What a subscriber of `tracing` knows of it, if there is one.
+    #[cfg(feature = "tracing")]
+    span: Option<Arc<TaskSpan>>,
     /// All that is not `Sync` in one cell, so that the compiler's message to a program that shares a task between threads is one, too.
     cells: RefCell<OfOneThread>,
     result: PhantomData<fn() -> R>,
@@ -137,7 +142,7 @@ struct OfOneThread {
 impl<R> Task<R> {
     /// A task that was just opened in the backend, with the default settings.
     pub(crate) fn opened(backend: Arc<dyn Backend>, key: TaskKey) -> Self {
-        Task {
+        let task = Task {
             backend,
             key,
             settings: TaskSettings::default(),
@@ -148,9 +153,23 @@ impl<R> Task<R> {
             reporter: None,
             #[cfg(feature = "journal")]
             journalled: Default::default(),
+            #[cfg(feature = "tracing")]
+            span: TaskSpan::begin(),
             cells: RefCell::default(),
             result: PhantomData,
+        };
+        #[cfg(feature = "tracing")]
+        let task = task.traced();
+        task
+    }
+
+    /// Its backend knows its span.
+    #[cfg(feature = "tracing")]
+    fn traced(mut self) -> Self {
+        if let Some(traced) = self.span.as_ref().map(TaskSpan::traced) {
+            self.configure(|settings| settings.traced = traced);
         }
+        self
     }
 
     fn configure(&mut self, change: impl FnOnce(&mut TaskSettings)) {
@@ -488,6 +507,10 @@ impl<R> Drop for Task<R> {
         self.end_progress();
         self.end_watch();
         self.close(self.kills_on_drop);
+        #[cfg(feature = "tracing")]
+        if let Some(span) = self.span.take() {
+            span.end(self.len());
+        }
     }
 }
 

@@ -16,6 +16,10 @@ impl<R> Task<R> {
     /// executable. It may be set at any time; a journal needs it before `journal`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         let name: Arc<str> = Arc::from(name.into());
+        #[cfg(feature = "tracing")]
+        if let Some(span) = &self.span {
+            span.name(&name);
+        }
         self.configure(|settings| settings.name = Some(name));
         self
     }

@@ -4,6 +4,8 @@ use super::delayed::Delayed;
 use super::functions::Sampled;
 #[cfg(feature = "log")]
 use super::logs::CoreLogs;
+#[cfg(feature = "tracing")]
+use super::outgoing::TracedPiece;
 use super::seat::{Measured, WorkerHandle};
 use super::task_state::TaskState;
 use super::timeline::Ran;
@@ -15,9 +17,9 @@ use crate::codec::tables::table::Tables;
 #[cfg(feature = "log")]
 use crate::engine::link::LogsRead;
 use crate::engine::link::{Arrival, Arrivals, Buffers, Left, Link, Read, Told};
-#[cfg(feature = "log")]
-use crate::engine::logs::Lane;
 use crate::engine::observe::Counts;
+#[cfg(feature = "log")]
+use crate::engine::outbox::Lane;
 use crate::engine::piece::WaitingPiece;
 use crate::engine::policy::pace::MAX_COST_NS;
 use crate::engine::unpark::{Wake, Wakes};
@@ -181,10 +183,11 @@ impl Arrivals for Look<'_, '_> {
     #[cfg(feature = "log")]
     fn logged(&mut self, piece: Option<(TaskKey, usize)>, lane: &Arc<Lane>, read: Option<LogsRead>) {
         if let Some(read) = read {
-            self.to.logs.add(read);
+            self.to.work.outgoing.add_logs(read);
         }
         if let Some(piece) = piece {
-            self.to.logs.hold(piece, self.to.work.tasks.get_mut(piece.0), lane);
+            let Work { tasks, outgoing, .. } = &mut *self.to.work;
+            self.to.logs.hold(piece, tasks.get_mut(piece.0), lane, outgoing);
         }
     }
 
@@ -211,6 +214,11 @@ impl Arrivals for Look<'_, '_> {
         }
         if let Some(task) = self.to.work.tasks.get_mut(piece.task) {
             task.note_time(piece.number, took_ns);
+            #[cfg(feature = "tracing")]
+            {
+                let piece = TracedPiece { task, number: piece.number, seat: self.seat, pid: self.pid };
+                self.to.work.outgoing.piece_done(piece, took_ns, Ended::of(outcome));
+            }
         }
         if outcome == Outcome::Result {
             return self.result(piece.task, piece.number, bytes);

@@ -49,7 +49,7 @@ impl Core {
             let Some(task) = self.work.tasks.get_mut(key) else { continue };
             task.drop_taken(&mut self.work.trash);
             #[cfg(feature = "log")]
-            self.logs.tell_unseen(task);
+            self.work.outgoing.tell_unseen(task);
             if task.done() < task.len() {
                 self.detached.tasks.push_back(key);
                 continue;

@@ -1,11 +1,12 @@
 //! The logs of a pool's workers, as the scheduler keeps them: which are noisy, and which tasks wait for the program's logger.
 //!
-//! Invariant: each task with a piece that is held is in `waiting`, once, and `Logs::awaited` is set while there is one.
+//! Invariant: each task with a piece that is held is in `waiting`, once, and `Outbox::awaited` is set while there is one.
 
+use super::outgoing::Outgoing;
 use super::task_state::TaskState;
 use crate::backend::TaskKey;
 use crate::engine::link::{Link, LogsRead};
-use crate::engine::logs::{Added, Lane, Logs, PATIENCE_NS};
+use crate::engine::outbox::{Lane, PATIENCE_NS};
 use crate::sys::clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ const NOT_TOLD: u32 = u32::MAX;
 /// The logs of a pool's workers.
 #[derive(Debug, Default)]
 pub(super) struct CoreLogs {
-    pub(super) way: Arc<Logs>,
     /// The level that the workers were told.
     pub(super) level: u32,
     /// The seats of those that are noisy.
@@ -28,15 +28,11 @@ pub(super) struct CoreLogs {
     pub(super) waiting: Vec<TaskKey>,
     /// Until then a piece is held at most that was held just now.
     pub(super) due_ns: Option<u64>,
-    /// The thread sleeps, and is to be woken once the lock is released.
-    pub(super) wakes_thread: bool,
-    /// The supervisor is to start the thread.
-    pub(super) needs_thread: bool,
 }
 
-impl CoreLogs {
-    /// Adds what was read.
-    pub(super) fn add(&mut self, read: LogsRead) {
+impl Outgoing {
+    /// Adds what was read of a worker's log.
+    pub(super) fn add_logs(&mut self, read: LogsRead) {
         let added = self.way.add(&read.lane, read.records, read.lost);
         self.note(added);
     }
@@ -49,21 +45,24 @@ impl CoreLogs {
             self.note(added);
         }
     }
+}
 
-    fn note(&mut self, added: Added) {
-        self.needs_thread |= added == Added::NeedsThread;
-        self.wakes_thread |= added != Added::Nothing;
-    }
-
+impl CoreLogs {
     /// What comes next of this piece comes after what was logged.
-    pub(super) fn hold(&mut self, (key, piece): (TaskKey, usize), task: Option<&mut TaskState>, lane: &Arc<Lane>) {
+    pub(super) fn hold(
+        &mut self,
+        (key, piece): (TaskKey, usize),
+        task: Option<&mut TaskState>,
+        lane: &Arc<Lane>,
+        outgoing: &Outgoing,
+    ) {
         let (Some(mark), Some(task)) = (lane.mark(), task) else { return };
         let until_ns = clock::now_ns().saturating_add(PATIENCE_NS);
         if task.await_logs(piece, mark, until_ns) {
             self.waiting.push(key);
         }
         self.due_ns.get_or_insert(until_ns);
-        self.way.await_delivery();
+        outgoing.way.await_delivery();
     }
 
     /// A worker gets a seat.

@@ -3,6 +3,8 @@
 //! Invariant: a piece whose worker lives on (nobody can kill it) does not start again.
 
 use super::Core;
+#[cfg(feature = "tracing")]
+use super::outgoing::TracedPiece;
 use super::seat::{Measured, WorkerHandle};
 use super::timeline::Ran;
 use super::work::Work;
@@ -90,6 +92,12 @@ impl Core {
         let failures = task.failures();
         let limit = task.settings().limit_ns.map(|limit| Duration::from_nanos(limit.get()));
         let pid = worker.pid();
+        #[cfg(feature = "tracing")]
+        {
+            let again = arguments.is_some() && worker.given_up().is_none() && task.starts_again(number);
+            let piece = TracedPiece { task, number, seat, pid };
+            self.work.outgoing.piece_lost(piece, (task.attempts(number), again), how.cause(limit, cause));
+        }
         let error = |label, attempts| {
             let error = match worker.given_up() {
                 Some(reason) => How::given_up(limit.filter(|_| how == How::Overran), reason),
@@ -134,6 +142,16 @@ enum How {
 }
 
 impl How {
+    /// The cause, as a subscriber of `tracing` is told it.
+    #[cfg(feature = "tracing")]
+    fn cause(self, limit: Option<Duration>, cause: Cause) -> String {
+        match (self, limit) {
+            (How::Overran, Some(limit)) => format!("it ran longer than its limit of {limit:?}"),
+            (How::TooLarge, _) => "its worker had too much memory".to_string(),
+            _ => cause.to_string(),
+        }
+    }
+
     /// The error of a piece whose worker lives on; with the limit that it ran over.
     fn given_up(limit: Option<Duration>, reason: &str) -> Error {
         match limit {

@@ -41,6 +41,7 @@ mod loss;
 mod memory;
 mod names;
 mod open_results;
+mod outgoing;
 mod overdue;
 mod phase;
 mod polled;
@@ -569,8 +570,8 @@ impl Core {
         if let Some(due_ns) = delayed.next_ns() {
             alarm.wake_by(due_ns);
         }
-        #[cfg(feature = "log")]
-        self.act_on_logs();
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        self.act_on_told();
         if let Some(kill_by) = kill_by {
             self.see_to_kill(seat, kill_by);
         }

@@ -11,10 +11,9 @@
 
 use super::Core;
 use super::logs::level;
+use super::work::Work;
 use crate::backend::TaskKey;
-use crate::engine::logs::Logs;
 use crate::sys::clock;
-use std::sync::Arc;
 
 /// How often a noisy log is read. With a tenth, the supervisor would wake up 500 times a second for it; with ten times, a worker that writes
 /// 100,000 records a second would fill its ring in between.
@@ -30,11 +29,6 @@ enum Read {
 }
 
 impl Core {
-    /// What is on its way to the logger.
-    pub(crate) fn logs(&self) -> &Arc<Logs> {
-        &self.logs.way
-    }
-
     /// Workers take the level for what they begin from now on.
     #[inline]
     pub(super) fn follow_log_level(&mut self) {
@@ -89,7 +83,7 @@ impl Core {
             Ok(read) => {
                 let read = read?;
                 let has_more = read.has_more;
-                self.logs.add(read);
+                self.work.outgoing.add_logs(read);
                 self.act_on_logs();
                 Some(has_more)
             }
@@ -104,23 +98,10 @@ impl Core {
     /// The supervisor starts the thread, if it is needed, and is awake when the first piece has been held for long enough.
     #[inline]
     pub(super) fn act_on_logs(&mut self) {
-        if std::mem::take(&mut self.logs.needs_thread) {
-            self.alarm.wake_now();
-        }
+        self.act_on_outgoing();
         if let Some(due_ns) = self.logs.due_ns.take() {
             self.alarm.wake_by(due_ns);
         }
-    }
-
-    /// True once if the thread is to be woken, without the lock.
-    #[inline]
-    pub(crate) fn wakes_log_thread(&mut self) -> bool {
-        self.logs.wakes_thread
-    }
-
-    /// The same, and from now on it is woken.
-    pub(crate) fn take_wake_of_log_thread(&mut self) -> Option<Arc<Logs>> {
-        std::mem::take(&mut self.logs.wakes_thread).then(|| Arc::clone(&self.logs.way))
     }
 
     /// A worker has ended: its last records come before the error of the piece that it ran.
@@ -129,7 +110,8 @@ impl Core {
         while self.take_some_logs_of(seat) == Some(true) {}
         let Some(link) = self.seats.worker(seat).map(|worker| &worker.link) else { return };
         if let (Some(lane), Some(piece)) = (link.lane().cloned(), link.oldest_piece()) {
-            self.logs.hold(piece, self.work.tasks.get_mut(piece.0), &lane);
+            let Work { tasks, outgoing, .. } = &mut self.work;
+            self.logs.hold(piece, tasks.get_mut(piece.0), &lane, outgoing);
             self.act_on_logs();
         }
         self.logs.noisy.remove(&seat);
@@ -193,7 +175,7 @@ impl Core {
             return None;
         }
         // First, so that what is delivered after the look below is told.
-        self.logs.way.await_delivery();
+        self.work.outgoing.way.await_delivery();
         let now_ns = clock::now_ns();
         let mut next_ns = None;
         let Core { logs, work, wakes, .. } = self;
@@ -219,7 +201,7 @@ impl Core {
     #[cold]
     fn count_by_logs(&mut self, key: TaskKey, from: usize) -> Option<usize> {
         let task = self.work.tasks.get_mut(key)?;
-        if self.logs.way.is_own_thread() {
+        if self.work.outgoing.way.is_own_thread() {
             // The logger itself collects.
             task.hold_no_piece();
         }

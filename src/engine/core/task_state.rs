@@ -263,6 +263,8 @@ impl TaskState {
     pub(crate) fn configure(&mut self, settings: TaskSettings) {
         self.keeps_times = settings.is_timed;
         let is_timed = settings.is_timed || self.is_traced;
+        #[cfg(feature = "tracing")]
+        let is_timed = is_timed || settings.traced.hears_of_pieces;
         self.settings = TaskSettings { is_timed, ..settings };
         self.update_direct();
     }

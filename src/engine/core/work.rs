@@ -5,6 +5,8 @@
 
 use super::functions::Functions;
 use super::names::Names;
+#[cfg(any(feature = "log", feature = "tracing"))]
+use super::outgoing::Outgoing;
 use super::queue::Queue;
 use super::ready_queue::ReadyQueue;
 use super::reason::Reason;
@@ -34,6 +36,9 @@ pub(crate) struct Work {
     pub(crate) status: Option<Box<Told>>,
     /// Pieces that can go to no worker, since the host has closed what they share. They fail before the lock is released.
     pub(crate) unsendable: Vec<(TaskKey, WaitingPiece)>,
+    /// What the program's logger and its subscriber of `tracing` are to hear.
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    pub(crate) outgoing: Outgoing,
 }
 
 impl Work {

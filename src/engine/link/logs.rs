@@ -8,7 +8,8 @@
 //! and `log_level` here alone.
 
 use super::{Arrivals, Link};
-use crate::engine::logs::{Lane, LogRecord};
+use crate::engine::logs::LogRecord;
+use crate::engine::outbox::Lane;
 use crate::engine::policy::hold::PIECE_COST;
 use crate::engine::wire::log::{Lead, MAX_BYTES};
 use crate::engine::wire::pair::LOG_RING_BYTES;

@@ -21,7 +21,7 @@ use super::{Answered, Arrival, Link};
 use crate::backend::TaskKey;
 use crate::codec::bytes::{REPLY_INLINE_BYTES, Reply};
 #[cfg(feature = "log")]
-use crate::engine::logs::Lane;
+use crate::engine::outbox::Lane;
 use crate::engine::policy::hold::PIECE_COST;
 use crate::engine::wire::pair::{CHUNK_BYTES, READY};
 use crate::engine::wire::record::{self, Outcome};

@@ -197,8 +197,8 @@ impl Supervisor {
                 break;
             }
         }
-        #[cfg(feature = "log")]
-        self.shared.close_logs();
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        self.shared.close_outbox();
         let reaped = self.shared.lock().take_reaped();
         // All resources are freed before `done` is dropped. An unread order is dropped with the channel, which also
         // ends the wait.
@@ -213,8 +213,8 @@ impl Supervisor {
     /// dropped that would close a number, which may be another's now.
     fn lose_descriptors(self) {
         self.shared.lose_descriptors();
-        #[cfg(feature = "log")]
-        self.shared.close_logs();
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        self.shared.close_outbox();
         let closing = match (self.closing, self.orders.recv()) {
             (Some(done), _) => Some(done),
             (None, Ok(Command::Close { done })) => Some(done),
@@ -357,7 +357,7 @@ impl Supervisor {
             due_ns,
         } = turn;
         drop(dropped);
-        #[cfg(feature = "log")]
+        #[cfg(any(feature = "log", feature = "tracing"))]
         self.shared.start_log_thread();
         overdue.into_iter().for_each(|task| self.shared.stop_task(task, true));
         let freed_bytes = self.shared.take_freed_bytes();

@@ -6,7 +6,7 @@
 //! Invariant: `order` has the number of each held piece, and may have others; their times follow each other.
 
 use super::TaskState;
-use crate::engine::logs::Mark;
+use crate::engine::outbox::Mark;
 use crate::engine::unpark::Wake;
 use crate::error::Error;
 use std::collections::{BTreeMap, VecDeque};

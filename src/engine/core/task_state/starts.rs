@@ -34,6 +34,13 @@ impl TaskState {
         self.lost_starts.get(&number).copied().unwrap_or(0).saturating_add(1)
     }
 
+    /// True if a piece starts again whose start is lost now.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn starts_again(&self, number: usize) -> bool {
+        let retries = if self.is_cancelled { 0 } else { self.settings.retries };
+        self.is_open(number) && matches!(restart::after_loss(self.attempts(number), retries), Loss::Again { .. })
+    }
+
     /// A worker was killed because it did not begin this piece. True if that is taken for a start that was lost.
     #[must_use]
     pub(crate) fn counts_as_start(&mut self, number: usize) -> bool {

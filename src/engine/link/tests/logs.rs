@@ -1,7 +1,7 @@
 //! What a worker logs, read by the parent: as it was written, within bounds, and nothing that no worker writes.
 
 use super::*;
-use crate::engine::logs::Lane;
+use crate::engine::outbox::Lane;
 use crate::engine::wire::log::{Lead, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 use crate::engine::wire::pair::LOG_RING_BYTES;
 use crate::engine::wire::record::LOG;
