@@ -503,6 +503,24 @@ mod tests {
     }
 
     #[test]
+    fn a_build_id_is_found_among_other_notes() {
+        let note = |name: &[u8], kind: u32, text: &[u8]| {
+            let filled = |bytes: &[u8]| [bytes, &[0; 4][..bytes.len().next_multiple_of(4) - bytes.len()]].concat();
+            let head = [name.len() as u32, text.len() as u32, kind].map(u32::to_ne_bytes).concat();
+            [head, filled(name), filled(text)].concat()
+        };
+        let (id, property, other) =
+            (note(b"GNU\0", 3, &[7; 20]), note(b"GNU\0", 5, &[1; 7]), note(b"stapsdt\0", 3, b"x"));
+        for (notes, expected) in
+            [(vec![&id], true), (vec![&property, &other, &id], true), (vec![&property, &other], false), (vec![], false)]
+        {
+            assert_eq!(has_build_id(&notes.into_iter().flatten().copied().collect::<Vec<u8>>()), expected);
+        }
+        // Lengths that go beyond the end.
+        assert!(!has_build_id(&note(b"GNU\0", 5, &[1; 8])[..16]) && !has_build_id(&[0xff; 24]));
+    }
+
+    #[test]
     fn this_process_was_loaded_after_its_start() {
         // The start is told in ticks, so it lies up to one of them before the true one.
         assert!(load_ns().is_some_and(|load_ns| load_ns < raw::boot_time_ns()));

@@ -161,6 +161,10 @@ impl SharedObject {
         match self.compare() {
             Ok(true) => Ok(()),
             Ok(false) => Err(NotPreloadable::Replaced(self.path.clone())),
+            // It is shorter than its headers say, or than any.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(NotPreloadable::Replaced(self.path.clone()))
+            }
             Err(error) => Err(NotPreloadable::NotOpened(self.path.clone(), error)),
         }
     }

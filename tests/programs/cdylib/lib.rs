@@ -17,6 +17,40 @@ pub extern "C" fn plug_in_check() -> i32 {
     }
 }
 
+/// Makes a pool, and kills its fork server once `change` has been called. Prints what becomes of a piece then.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub extern "C" fn plug_in_lose_server(change: extern "C" fn()) {
+    let said = || -> Result<String, multicore::Error> {
+        let pool = Pool::builder().workers(1).build()?;
+        let ask = || {
+            let task = pool.try_task::<u32>()?;
+            task.call(|()| std::os::unix::process::parent_id(), ());
+            task.get().map(|results| results[0])
+        };
+        let server = ask()?;
+        change();
+        // SAFETY: the fork server is there until it is killed.
+        unsafe { libc::kill(server as i32, libc::SIGKILL) };
+        // Until its death is known, a piece may run in a worker that is about to die, or be lost with it.
+        loop {
+            match ask() {
+                Ok(parent) if parent == server => {}
+                Ok(_) => return Ok("another fork server".to_string()),
+                Err(error) if error.kind() == ErrorKind::WorkerLost => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    println!("{}", said().unwrap_or_else(|error| format!("{:?}: {error}", error.kind())));
+}
+
+#[cfg(needs_a_function)]
+unsafe extern "C" {
+    /// Another library has it.
+    safe fn only_the_host_has() -> i32;
+}
+
 fn check() -> Result<(), (i32, String)> {
     let failed = |number: i32| move |error: multicore::Error| (number, format!("{:?}: {error}", error.kind()));
     let is = |number: i32, found: String, expected: &str| {
@@ -50,7 +84,27 @@ fn check() -> Result<(), (i32, String)> {
         format!("{:?} {:?}", error.kind(), error.function().map(|name| name.rsplit("::").next())),
         r#"Panicked Some(Some("named_in_the_object"))"#,
     )?;
-    is(10, format!("{}", error.kind() == ErrorKind::Panicked), "true")
+    // A function of the C library.
+    let foreign = pool.try_task::<i32>().map_err(failed(10))?;
+    foreign.run(other_objects_function(), 0, 0);
+    let error = foreign.get().err().ok_or((10, "it ran".to_string()))?;
+    is(10, format!("{}", error.kind() == ErrorKind::Unsupported), "true")?;
+    #[cfg(needs_a_function)]
+    {
+        let needy = pool.try_task::<i32>().map_err(failed(11))?;
+        needy.call(|()| only_the_host_has(), ());
+        is(11, format!("{:?}", needy.get().map_err(failed(11))?), "[7]")?;
+    }
+    Ok(())
+}
+
+/// An address in another object, as a function; it is never called.
+fn other_objects_function() -> fn(i32, i32) -> i32 {
+    unsafe extern "C" {
+        fn abs(number: i32) -> i32;
+    }
+    // SAFETY: a pointer to code, which is not null; a pool refuses to call it.
+    unsafe { std::mem::transmute::<*const (), fn(i32, i32) -> i32>(abs as *const ()) }
 }
 
 fn named_in_the_object(_: ()) {
