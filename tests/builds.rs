@@ -1,5 +1,5 @@
-//! Pools in programs of every build: profiles, C libraries, linkers, C++ statics. Shared objects that link the crate load,
-//! and no pool can run in them.
+//! Pools in programs of every build: profiles, C libraries, linkers, C++ statics. Shared objects have tests of their own
+//! (`objects.rs`).
 #![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 
 mod run;
@@ -111,30 +111,6 @@ fn constructors_of_cpp_statics_have_run_once_in_workers() {
     }
     // The sums of the early and the late static, the calls of a plain constructor, and which static saw the marker.
     outcome.assert_said("in main: [42, 42, 1, 0, 0]\nin preload: [42, 42, 1, 1, 0]\nin a worker: [42, 42, 1, 1, 0]\n");
-}
-
-/// In a shared object the symbols at the ends of the array of constructors are missing (GNU ld) or are the object's own
-/// (lld). Neither are those of the executable.
-#[test]
-fn a_shared_object_that_links_the_crate_loads_and_has_no_pool() {
-    for linker in ["bfd", "lld"] {
-        let name = format!("multicore_cdylib_{linker}");
-        let object = build(&["-p", &name]).remove(&name).expect("just built");
-        assert_linked_by(linker, &object);
-        let mut plugged = command(&program("host"), &["load"]);
-        plugged.arg(&object);
-        run(plugged).assert_said("before: Ok\nplug-in: 0\nafter: Ok\n");
-        // The object's constructors run before the program's. They must not intercept the program's child process.
-        let mut preloaded = command(&program("answers"), &[]);
-        preloaded.env("LD_PRELOAD", &object);
-        run(preloaded).assert_said(ANSWERS);
-    }
-}
-
-#[test]
-fn a_proc_macro_that_links_the_crate_loads_and_has_no_pool() {
-    let program = build(&["-p", "multicore_macro_user"]).remove("multicore_macro_user").expect("just built");
-    check(&program, "in the compiler: Unsupported, [42]\nin the program: Ok\n");
 }
 
 /// The second version is a copy of this one with another version number.

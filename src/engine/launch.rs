@@ -22,10 +22,12 @@ use crate::sys::executable::{self, NotProven};
 use crate::sys::image::image;
 use crate::sys::launch::{self, Launch};
 use crate::sys::raw::{self, StandardStream};
+use crate::sys::shared_object::{NotPreloadable, SharedObject};
 use crate::sys::{process, random, socket};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
 /// Workers that are ordered before the fork server is there to read it: their messages fit into the socket.
 pub(crate) const ORDERED_AHEAD: usize = 8;
@@ -100,8 +102,9 @@ impl Launcher {
             ));
         }
         let Theirs { socket, nonce, output } = theirs;
-        let marker = Marker { entry: entry::offset(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
+        let marker = Marker { entry: entry::mark(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
         let program = executable::open(self.launch.first_beyond_passed()).map_err(not_proven)?;
+        self.launch.preload().map_or(Ok(()), SharedObject::prove).map_err(not_preloadable)?;
         let (_, pidfd) = launch::start_image(&self.launch, &program, marker.to_variable(), socket.as_fd(), &output)
             .map_err(cannot_start)?;
         failpoint!("parent-server-started");
@@ -148,6 +151,40 @@ pub(super) fn not_proven(why: NotProven) -> Error {
              pool while it is there",
         ),
         NotProven::Unknown(error) => Error::system("cannot open this program's own file by /proc", error),
+    }
+}
+
+/// Says why the shared object that holds this crate must not be preloaded.
+pub(super) fn not_preloadable(why: NotPreloadable) -> Error {
+    let object = |path: &Path, why: &str| format!("the crate lies in the shared object {}, {why}", path.display());
+    let unsupported = |why: &str| Error::new(ErrorKind::Unsupported, format!("no pool can run here: {why}"));
+    match why {
+        NotPreloadable::Deleted(path) => unsupported(&object(
+            &path,
+            "whose file was deleted or replaced since it was loaded, so that it cannot be loaded by a worker; start the \
+             program again, and make the first pool before the file changes",
+        )),
+        NotPreloadable::Replaced(path) => unsupported(&object(
+            &path,
+            "and that file is another one now, so that a worker would not have the same code; start the program again",
+        )),
+        NotPreloadable::NotOpened(path, error) => {
+            unsupported(&object(&path, &format!("which cannot be opened for a worker: {error}")))
+        }
+        NotPreloadable::NotPinned(path, reason) => {
+            unsupported(&object(&path, &format!("and the loader cannot keep it loaded: {reason}")))
+        }
+        NotPreloadable::Unknown(error) => {
+            unsupported(&format!("the kernel does not tell which shared object holds the crate: {error}"))
+        }
+        NotPreloadable::StaticHost => unsupported(
+            "the crate lies in a shared object, and the program that loaded it is static, so that nothing can be preloaded",
+        )
+        .for_good(),
+        NotPreloadable::NotDescribed => unsupported(
+            "the crate lies in a shared object whose linker did not say where it begins (the symbol __ehdr_start)",
+        )
+        .for_good(),
     }
 }
 

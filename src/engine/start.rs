@@ -2,9 +2,9 @@
 
 use super::child::{entry, worker};
 use super::core::{Core, Epolls, ServerLink, number};
-use super::launch::{ForkServerHandle, Launcher, ORDERED_AHEAD, not_proven, prepare_workers};
+use super::launch::{ForkServerHandle, Launcher, ORDERED_AHEAD, not_preloadable, not_proven, prepare_workers};
 use super::link::Buffers;
-use super::policy::patience::{self, Activity, ServerStep};
+use super::policy::patience::{self, Activity, ServerStage, ServerStep};
 use super::policy::recycle::LifeLimits;
 use super::shared::Shared;
 #[cfg(feature = "signal")]
@@ -24,9 +24,11 @@ use crate::sys::event::{Epoll, Kick};
 use crate::sys::host::HostReader;
 use crate::sys::image;
 use crate::sys::launch::Launch;
+use crate::sys::shared_object::SharedObject;
 use crate::sys::signals::BlockedSignals;
-use crate::sys::{clock, descriptors, executable, machine, memory, process, socket};
+use crate::sys::{clock, descriptors, executable, machine, memory, process, shared_object, socket};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ pub(crate) fn start(
     let signals = RecycleSignals::watch(&pool.recycle_signals, &kick_supervisor)?;
     let launch = Launch::capture(marker::NAME.to_str().unwrap_or_default(), passed)
         .map_err(failed("cannot keep a descriptor for the workers"))?;
+    let object = shared_object::open(launch.first_beyond_passed()).map_err(not_preloadable)?;
+    let launch = launch.with_preload(object);
     let launcher =
         Launcher { launch, settings: settings_file(pool)?, epolls: epolls.clone(), load_ns: image::load_ns() };
     let buffers = Buffers::new(ResultLimit::new(pool.max_result_bytes));
@@ -61,7 +65,7 @@ pub(crate) fn start(
         ResultLimit::read_memory();
     }
     // If a kill is refused, here and below: the end of its socket ends it.
-    await_answer(&mut core, &server, launcher.load_ns).inspect_err(|_| _ = process::kill(&server.pidfd))?;
+    await_answer(&mut core, &server, &launcher).inspect_err(|_| _ = process::kill(&server.pidfd))?;
     failpoint!("parent-server-answered");
     server.output = None;
     let (orders, received) = crossbeam_channel::unbounded();
@@ -116,10 +120,8 @@ fn check_environment() -> Result<(), Error> {
     if std::env::var_os(marker::NAME.to_str().unwrap_or_default()).is_some() {
         return unsupported("this process was started as a fork server and not stopped before its main function");
     }
-    if !entry::is_in_executable() {
-        return unsupported(
-            "the crate lies in a shared library, and only the executable's own code is the same in a worker",
-        );
+    if !entry::can_intercept() {
+        return unsupported("the constructor of the crate is missing among those of its image");
     }
     executable::prove_once().map_err(not_proven)
 }
@@ -150,7 +152,7 @@ fn hook(hook: &Option<Hook>) -> Result<Option<message::Hook>, Error> {
         Some(call) => Ok(Some(message::Hook { call, value: value.clone() })),
         None => Err(Error::new(
             ErrorKind::Unsupported,
-            "a hook must be a function of the executable, not of a shared library",
+            "a hook must be a function of the executable or the shared object that holds this crate, not of another object",
         )),
     }
 }
@@ -189,7 +191,8 @@ fn prepare(core: &mut Core, workers: usize) -> std::io::Result<()> {
 }
 
 /// Waits until the fork server is ready, or has said why it will not be, or is dead, or hangs.
-fn await_answer(core: &mut Core, server: &ForkServerHandle, load_ns: Option<u64>) -> Result<(), Error> {
+fn await_answer(core: &mut Core, server: &ForkServerHandle, launcher: &Launcher) -> Result<(), Error> {
+    let object = launcher.launch.preload().map(SharedObject::path);
     let began_ns = clock::now_ns();
     let mut looked = None;
     loop {
@@ -213,29 +216,24 @@ fn await_answer(core: &mut Core, server: &ForkServerHandle, load_ns: Option<u64>
                 looked = Some(activity(&server.pidfd));
                 continue;
             }
-            ServerStep::Kill { .. } => return Err(never_heard_of(server, now_ns - began_ns, load_ns)),
+            ServerStep::Kill { .. } => return Err(never_heard_of(server, now_ns - began_ns, launcher.load_ns)),
         };
         let until = Duration::from_nanos(until_ns.saturating_sub(now_ns));
         let ServerLink::Connected { socket, .. } = core.server() else { return Ok(()) };
         if descriptors::wait_readable(&[socket.as_fd(), server.pidfd.as_fd()], Some(until)) {
-            hear(core, server)?;
+            hear(core, server, object)?;
         }
     }
 }
 
-/// Takes in what the fork server said, or its death.
-fn hear(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error> {
-    let ServerLink::Connected { socket, .. } = core.server() else { return Ok(()) };
+/// Takes in what the fork server said, or its death. `object` is what was preloaded into it.
+fn hear(core: &mut Core, server: &ForkServerHandle, object: Option<&Path>) -> Result<(), Error> {
+    let ServerLink::Connected { socket, stage } = core.server() else { return Ok(()) };
+    let was_intercepted = matches!(stage, ServerStage::Preparing | ServerStage::Serving { .. });
     let received = match socket::receive(socket, false) {
         Ok(Some(received)) => received,
         Err(rustix::io::Errno::AGAIN) if !process::has_ended(&server.pidfd, Duration::ZERO) => return Ok(()),
-        _ => {
-            let message = match server.printed() {
-                Some(printed) => format!("the fork server ended while it loaded, and printed: {printed}"),
-                None => "the fork server ended before it was ready (a constructor or preload ended it?)".to_string(),
-            };
-            return Err(Error::new(ErrorKind::System, message));
-        }
+        _ => return Err(ended(object, was_intercepted, server.printed())),
     };
     match message::decode(&received) {
         Ok(FromServer::Intercepted) => {
@@ -252,6 +250,26 @@ fn hear(core: &mut Core, server: &ForkServerHandle) -> Result<(), Error> {
         }
         _ => Err(Error::new(ErrorKind::System, "the fork server said what none says before it is ready")),
     }
+}
+
+/// Says what is known of a fork server that has ended before it was ready.
+fn ended(object: Option<&Path>, was_intercepted: bool, printed: Option<String>) -> Error {
+    let printed = printed.map(|printed| format!("printed: {printed}"));
+    if let Some(object) = object.filter(|_| !was_intercepted) {
+        let message = format!(
+            "no pool can run here: this program was started once more, with the shared object {} preloaded, and ended \
+             before that was loaded{}. It may need symbols that only this process provides, as by a dlopen with \
+             RTLD_GLOBAL, or its loader may preload nothing",
+            object.display(),
+            printed.map_or(String::new(), |printed| format!("; it {printed}"))
+        );
+        return Error::new(ErrorKind::Unsupported, message);
+    }
+    let message = match printed {
+        Some(printed) => format!("the fork server ended while it loaded, and {printed}"),
+        None => "the fork server ended before it was ready (a constructor or preload ended it?)".to_string(),
+    };
+    Error::new(ErrorKind::System, message)
 }
 
 /// Says what is known of a fork server that has not reported in `waited_ns`.

@@ -3,7 +3,7 @@
 //! The file that the kernel executed is not always the program that runs: it may be the loader (`ld.so ./program`) or
 //! an emulator. Started once more, such a file would take this program's first argument for a program. So nothing is
 //! executed but a descriptor, and a descriptor is kept only after a proof: the kernel's own record of what it executed,
-//! whose file /proc/self/exe is, has its entry point in the code of this program. (The loader changes the copy of that
+//! whose file /proc/self/exe is, has its entry point in the code of this process's executable. (The loader changes the copy of that
 //! record which getauxval(3) reads, so that copy proves nothing.)
 //!
 //! The descriptor is opened at the first start and kept until the process ends. So a later start finds the program
@@ -12,13 +12,13 @@
 //! one that was proven: while the program runs, no other file has its device and inode.
 
 use super::descriptors::above_standard_streams;
-use super::image::image;
+use super::image;
 use super::may_sleep::assert_may_sleep;
 use super::raw::Published;
 use crate::sys::descriptors::Descriptor;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -80,40 +80,6 @@ fn duplicate(kept: &Executable, from: RawFd) -> Result<Executable, Errno> {
     if file == kept.file { Ok(Executable { fd, file }) } else { Err(Errno::BADF) }
 }
 
-/// Reads the executable. The descriptor shares its position in the file with its duplicates, so this has its own.
-#[derive(Debug)]
-pub(super) struct Reader {
-    fd: Descriptor,
-    position: u64,
-}
-
-impl Reader {
-    /// `None` where the executable is not known.
-    pub(super) fn open() -> Option<Self> {
-        Some(Reader { fd: open(0).ok()?.fd, position: 0 })
-    }
-}
-
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = rustix::io::pread(&self.fd, buffer, self.position)?;
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
-impl Seek for Reader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
-            SeekFrom::End(offset) => (rustix::fs::fstat(&self.fd)?.st_size as u64).checked_add_signed(offset),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
-}
-
 /// Opens the file that the kernel executed, if that is this program.
 fn prove() -> Result<Descriptor, NotProven> {
     let open = |folder: &Descriptor, name, flags| {
@@ -136,7 +102,7 @@ fn prove() -> Result<Descriptor, NotProven> {
     let address = address.or_else(|| start_of_code(&read("stat").ok()?));
     match address {
         None => Err(NotProven::Unknown(Errno::NOENT)),
-        Some(address) if image().has_code(address) => Ok(executable),
+        Some(address) if image::executable().has_code(address) => Ok(executable),
         Some(_) => {
             let path = rustix::fs::readlinkat(&folder, "exe", Vec::new()).map(|path| path.into_bytes());
             let path = path.unwrap_or_else(|_| b"another program".to_vec());
@@ -206,28 +172,11 @@ mod tests {
     fn both_records_prove_this_program() {
         let auxv = entry_in_auxv(&std::fs::read("/proc/self/auxv").unwrap()).unwrap();
         let stat = start_of_code(&std::fs::read("/proc/self/stat").unwrap()).unwrap();
-        assert!(image().has_code(auxv) && image().has_code(stat));
+        assert!(image::executable().has_code(auxv) && image::executable().has_code(stat));
         let (one, other) = (open(0).unwrap(), open(200).unwrap());
         assert!(one.file == other.file && other.fd.as_raw_fd() >= 200);
         let running = std::fs::File::open("/proc/self/exe").unwrap();
         assert_eq!(FileId::of(&running).unwrap(), one.file);
-    }
-
-    #[test]
-    fn a_reader_reads_from_its_own_position() {
-        let (mut one, mut other) = (Reader::open().unwrap(), Reader::open().unwrap());
-        let mut head = [0; 4];
-        for _ in 0..2 {
-            one.seek(SeekFrom::Start(0)).unwrap();
-            one.read_exact(&mut head).unwrap();
-            assert_eq!(&head, b"\x7fELF");
-            other.seek(SeekFrom::Current(100)).unwrap();
-        }
-        let end = other.seek(SeekFrom::End(0)).unwrap();
-        assert_eq!(end, std::fs::metadata("/proc/self/exe").unwrap().len());
-        assert_eq!(other.read(&mut head).unwrap(), 0);
-        assert_eq!(other.seek(SeekFrom::Current(-1)).unwrap(), end - 1);
-        other.seek(SeekFrom::End(i64::MIN)).unwrap_err();
     }
 
     /// A host that closes all descriptors above 2, as daemons do, and then opens files: one of these could be started.

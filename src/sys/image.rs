@@ -1,122 +1,16 @@
-//! The running program's own image: its code, its identity, its constructors.
+//! The image that holds this crate: its code, its identity, its constructors. It is the program's executable, or a shared
+//! object that the program has loaded, such as an extension of an interpreter.
 
 #![allow(unsafe_code)]
 
 use super::proc;
 use super::raw::{self, Published};
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 type Header = libc::Elf64_Phdr;
-
-/// A constructor, as the C runtime calls it.
-pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const u8, *const *const u8);
-
-/// The executable as it lies in memory.
-#[derive(Debug)]
-pub(crate) struct Image {
-    /// The number that the loader added to every address.
-    pub(crate) base: usize,
-    code: Vec<Range<usize>>,
-    /// The loader that the executable asks for; `None` if it is static.
-    pub(crate) loader: Option<String>,
-    /// A hash that is equal in two processes only if they run the same image.
-    pub(crate) identity: u64,
-}
-
-/// The executable of this process; read once.
-pub(crate) fn image() -> &'static Image {
-    static IMAGE: Published<Image> = Published::new();
-    match IMAGE.get() {
-        Some(image) => image,
-        None => IMAGE.publish(None, read()),
-    }
-}
-
-impl Image {
-    /// True for an address in the executable's own code, not in a shared library's.
-    pub(crate) fn has_code(&self, address: usize) -> bool {
-        self.code.iter().any(|code| code.contains(&address))
-    }
-}
-
-/// Reads the program headers, where the auxiliary vector says that they are. (dl_iterate_phdr(3) would take the
-/// loader's lock, which another thread may hold when this process is forked, and which the child then waits for.)
-fn read() -> Image {
-    // SAFETY: reads the auxiliary vector, which is never written.
-    let (table, count) = unsafe { (libc::getauxval(libc::AT_PHDR) as usize, libc::getauxval(libc::AT_PHNUM) as usize) };
-    let headers: &[Header] = match table {
-        0 => &[],
-        // SAFETY: the kernel, or a loader that was started with this program's name, gives the address of as many
-        // headers, in a segment that is mapped for reading as long as the program runs.
-        _ => unsafe { std::slice::from_raw_parts(table as *const Header, count) },
-    };
-    let base = base(table, headers);
-    let mut image = Image { base, code: Vec::new(), loader: None, identity: 0 };
-    let mut hash = Fnv::new();
-    for header in headers {
-        let start = base.wrapping_add(header.p_vaddr as usize);
-        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
-            image.code.push(start..start + header.p_memsz as usize);
-        }
-        if matches!(header.p_type, libc::PT_NOTE | libc::PT_INTERP) {
-            // SAFETY: such a segment (the build id is a note) lies in a segment that is loaded for reading.
-            let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
-            hash.add(bytes);
-            if header.p_type == libc::PT_INTERP {
-                image.loader = Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_string());
-            }
-        }
-        for number in [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_memsz] {
-            hash.add(&number.to_ne_bytes());
-        }
-    }
-    image.identity = hash.0;
-    image
-}
-
-/// When this process came to the crate's constructor, by the clock that /proc tells a process's start by; 0: not yet.
-static LOADED_NS: AtomicU64 = AtomicU64::new(0);
-
-/// Called by the crate's constructor in every program: neither takes a lock nor allocates.
-pub(crate) fn note_loaded() {
-    // Relaxed: there is one thread.
-    LOADED_NS.store(raw::boot_time_ns(), Relaxed);
-}
-
-/// How long this process took from its start to the crate's constructor: to load. `None` where /proc cannot tell, and in
-/// a child that was forked after that: it started later.
-pub(crate) fn load_ns() -> Option<u64> {
-    let loaded_ns = LOADED_NS.load(Relaxed);
-    loaded_ns.checked_sub(proc::start_ns()?)
-}
-
-/// What was added to every address of an image whose program headers lie at `table`.
-fn base(table: usize, headers: &[Header]) -> usize {
-    if let Some(own) = headers.iter().find(|header| header.p_type == libc::PT_PHDR) {
-        return table.wrapping_sub(own.p_vaddr as usize);
-    }
-    // A static program may have no header for the table itself: there the table follows the file's own header.
-    let first = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_offset == 0);
-    first.map_or(0, |first| table.wrapping_sub(size_of::<libc::Elf64_Ehdr>()).wrapping_sub(first.p_vaddr as usize))
-}
-
-/// The hash FNV-1a: equal in every process and every run, which std's hash does not promise.
-struct Fnv(u64);
-
-impl Fnv {
-    fn new() -> Self {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-}
 
 /// The address of a symbol of this image, 0 if it is not there. The reference is weak and goes through the GOT: otherwise an
 /// image without the symbol would not be linked, or not load.
@@ -148,9 +42,271 @@ macro_rules! weak_address {
     }};
 }
 
-/// Where the array of constructors of this image begins and ends; both are null in a shared object that
-/// GNU ld made.
+/// A constructor, as the C runtime calls it.
+pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const u8, *const *const u8);
+
+/// An image as it lies in memory.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// The number that the loader added to every address.
+    pub(crate) base: usize,
+    pub(super) code: Vec<Range<usize>>,
+    /// The loader that an executable asks for; `None` if it is static, and for a shared object.
+    pub(crate) loader: Option<String>,
+    /// A hash that is equal in two processes only if they run the same image.
+    pub(crate) identity: u64,
+    /// It is a shared object; the file that it comes from is [`shared_object`](super::shared_object)'s.
+    pub(crate) is_object: bool,
+    /// The notes have an identity that the linker made of all of the image (`--build-id`).
+    pub(super) has_build_id: bool,
+    /// Where a shared object has its array of constructors.
+    constructors: Option<Range<usize>>,
+}
+
+/// The image that holds this crate; read once.
+#[inline]
+pub(crate) fn image() -> &'static Image {
+    static IMAGE: Published<Image> = Published::new();
+    match IMAGE.get() {
+        Some(image) => image,
+        None => IMAGE.publish(None, read()),
+    }
+}
+
+/// The executable of this process, which holds this crate or has loaded the object that does.
+pub(super) fn executable() -> Image {
+    read_executable()
+}
+
+impl Image {
+    /// True for an address in the image's own code, not in another object's.
+    pub(crate) fn has_code(&self, address: usize) -> bool {
+        self.code.iter().any(|code| code.contains(&address))
+    }
+
+    /// True if these bytes lie there. It is an address of the image's code, with as many bytes behind it.
+    pub(super) fn has_bytes(&self, address: usize, bytes: &[u8]) -> bool {
+        assert!(self.code.iter().any(|code| code.contains(&address) && bytes.len() <= code.end - address));
+        // SAFETY: code of this image, as just asserted, which is loaded for reading and which nothing writes.
+        bytes == unsafe { std::slice::from_raw_parts(address as *const u8, bytes.len()) }
+    }
+
+    /// A number for a place in this image, by which no copy of the crate in another image takes it for its own.
+    pub(crate) fn mark(&self, offset: u64) -> u64 {
+        let mut hash = Fnv(self.identity);
+        hash.add(&offset.to_ne_bytes());
+        hash.0
+    }
+}
+
+/// An address of the code of this crate.
+pub(super) fn own_code() -> usize {
+    read as fn() -> Image as usize
+}
+
+fn read() -> Image {
+    let executable = read_executable();
+    if executable.has_code(own_code()) { executable } else { read_object() }
+}
+
+/// Reads the shared object that holds this code: its header lies where the linker says. (To ask the loader would take its
+/// lock, as below.) Where there is no header, no code is the image's.
+fn read_object() -> Image {
+    let start = weak_address!("__ehdr_start");
+    let mut image = Image::new(0);
+    image.is_object = true;
+    if start == 0 {
+        return image;
+    }
+    // SAFETY: the linker puts the symbol at the first byte of the file's header, in a segment that is loaded for reading.
+    let header = unsafe { &*(start as *const libc::Elf64_Ehdr) };
+    let table = start + header.e_phoff as usize;
+    // SAFETY: as many headers lie there, in the same segment: the loader has used them.
+    let headers = unsafe { std::slice::from_raw_parts(table as *const Header, usize::from(header.e_phnum)) };
+    let first = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_offset == 0);
+    image.base = first.map_or(0, |first| start.wrapping_sub(first.p_vaddr as usize));
+    // SAFETY: the bytes of the file's header, as above.
+    let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, size_of::<libc::Elf64_Ehdr>()) };
+    image.read_headers(headers, bytes);
+    let dynamic = headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC);
+    image.constructors = dynamic.and_then(|dynamic| {
+        let count = dynamic.p_memsz as usize / size_of::<[u64; 2]>();
+        // SAFETY: pairs of a tag and a value, in a segment that is loaded for reading.
+        let pairs = unsafe { std::slice::from_raw_parts(image.at(dynamic) as *const [u64; 2], count) };
+        let value = |tag| pairs.iter().find(|pair| pair[0] == tag).map(|pair| pair[1] as usize);
+        let start = image.base.wrapping_add(value(DT_INIT_ARRAY)?);
+        Some(start..start + value(DT_INIT_ARRAYSZ)?)
+    });
+    image
+}
+
+/// Of elf(5): where the array of constructors lies, and how many bytes it has.
+const DT_INIT_ARRAY: u64 = 25;
+const DT_INIT_ARRAYSZ: u64 = 27;
+
+/// Reads the program headers of the executable, where the auxiliary vector says that they are. (dl_iterate_phdr(3) would take
+/// the loader's lock, which another thread may hold when this process is forked, and which the child then waits for.)
+fn read_executable() -> Image {
+    // SAFETY: reads the auxiliary vector, which is never written.
+    let (table, count) = unsafe { (libc::getauxval(libc::AT_PHDR) as usize, libc::getauxval(libc::AT_PHNUM) as usize) };
+    let headers: &[Header] = match table {
+        0 => &[],
+        // SAFETY: the kernel, or a loader that was started with this program's name, gives the address of as many
+        // headers, in a segment that is mapped for reading as long as the program runs.
+        _ => unsafe { std::slice::from_raw_parts(table as *const Header, count) },
+    };
+    let mut image = Image::new(base(table, headers));
+    image.read_headers(headers, &[]);
+    image
+}
+
+impl Image {
+    fn new(base: usize) -> Self {
+        Image {
+            base,
+            code: Vec::new(),
+            loader: None,
+            identity: 0,
+            is_object: false,
+            has_build_id: false,
+            constructors: None,
+        }
+    }
+
+    /// Where a segment begins.
+    fn at(&self, header: &Header) -> usize {
+        self.base.wrapping_add(header.p_vaddr as usize)
+    }
+
+    /// Reads what the headers describe, for an image that is loaded at its base and whose file begins with `first`, as far as
+    /// that counts.
+    fn read_headers(&mut self, headers: &[Header], first: &[u8]) {
+        let mut identity = Identity::new(first);
+        for header in headers {
+            let start = self.at(header);
+            if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
+                self.code.push(start..start + header.p_memsz as usize);
+            }
+            if Identity::needs_bytes_of(header) {
+                // SAFETY: such a segment (the build id is a note) lies in a segment that is loaded for reading.
+                let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
+                identity.add_bytes(header, bytes);
+                if header.p_type == libc::PT_INTERP {
+                    self.loader = Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_string());
+                }
+            }
+            identity.add(header);
+        }
+        (self.identity, self.has_build_id) = (identity.hash.0, identity.has_build_id);
+    }
+}
+
+/// What makes an image the same as another one: the numbers of its headers, its notes, and its loader. In memory and in the
+/// file they are equal.
+pub(super) struct Identity {
+    hash: Fnv,
+    has_build_id: bool,
+}
+
+impl Identity {
+    /// `first`: what the file begins with, where that counts.
+    pub(super) fn new(first: &[u8]) -> Self {
+        let mut hash = Fnv::new();
+        hash.add(first);
+        Identity { hash, has_build_id: false }
+    }
+
+    /// True if [`add_bytes`](Self::add_bytes) must come before [`add`](Self::add).
+    pub(super) fn needs_bytes_of(header: &Header) -> bool {
+        matches!(header.p_type, libc::PT_NOTE | libc::PT_INTERP)
+    }
+
+    pub(super) fn add_bytes(&mut self, header: &Header, bytes: &[u8]) {
+        self.hash.add(bytes);
+        self.has_build_id |= header.p_type == libc::PT_NOTE && has_build_id(bytes);
+    }
+
+    pub(super) fn add(&mut self, header: &Header) {
+        for number in [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_memsz] {
+            self.hash.add(&number.to_ne_bytes());
+        }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.hash.0
+    }
+}
+
+/// True if there is a build id among these notes: each has the lengths of its name and of its text, its kind, and both, each
+/// of these filled up to words of 4 bytes.
+fn has_build_id(mut notes: &[u8]) -> bool {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    while let Some((head, rest)) = notes.split_first_chunk::<12>() {
+        let word = |index: usize| u32::from_ne_bytes([head[index], head[index + 1], head[index + 2], head[index + 3]]);
+        let (name, text) = (word(0) as usize, word(4) as usize);
+        if word(8) == NT_GNU_BUILD_ID && rest.starts_with(b"GNU\0") {
+            return true;
+        }
+        match rest.get(name.next_multiple_of(4) + text.next_multiple_of(4)..) {
+            Some(next) => notes = next,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// When this process came to the crate's constructor, by the clock that /proc tells a process's start by; 0: not yet.
+static LOADED_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Called by the crate's constructor in every program: neither takes a lock nor allocates.
+pub(crate) fn note_loaded() {
+    // Relaxed: there is one thread.
+    LOADED_NS.store(raw::boot_time_ns(), Relaxed);
+}
+
+/// How long this process took from its start to the crate's constructor: to load. `None` where /proc cannot tell, in
+/// a child that was forked after that, since it started later, and in a shared object, which may have been loaded at any time.
+pub(crate) fn load_ns() -> Option<u64> {
+    if image().is_object {
+        return None;
+    }
+    let loaded_ns = LOADED_NS.load(Relaxed);
+    loaded_ns.checked_sub(proc::start_ns()?)
+}
+
+/// What was added to every address of an image whose program headers lie at `table`.
+fn base(table: usize, headers: &[Header]) -> usize {
+    if let Some(own) = headers.iter().find(|header| header.p_type == libc::PT_PHDR) {
+        return table.wrapping_sub(own.p_vaddr as usize);
+    }
+    // A static program may have no header for the table itself: there the table follows the file's own header.
+    let first = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_offset == 0);
+    first.map_or(0, |first| table.wrapping_sub(size_of::<libc::Elf64_Ehdr>()).wrapping_sub(first.p_vaddr as usize))
+}
+
+/// The hash FNV-1a: equal in every process and every run, which std's hash does not promise.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+/// Where the array of constructors of this image begins and ends. In a shared object the linker's symbols are missing (GNU ld),
+/// or are the object's own (lld): there its dynamic section tells.
 fn constructor_bounds() -> (*const Constructor, *const Constructor) {
+    let image = image();
+    if image.is_object {
+        let bounds = image.constructors.clone().unwrap_or_default();
+        return (bounds.start as *const Constructor, bounds.end as *const Constructor);
+    }
     let (start, end) = (weak_address!("__init_array_start"), weak_address!("__init_array_end"));
     (start as *const Constructor, end as *const Constructor)
 }
@@ -179,7 +335,7 @@ fn gcov_writer() -> usize {
 /// Calls a function when the program ends in order, after `main` or by exit(3), if it [`writes_counts`].
 pub(crate) fn call_before_last_counts(function: extern "C" fn()) {
     if writes_counts() {
-        // SAFETY: a function of this program lives as long as it. (In a shared object there is no pool, which would call this.)
+        // SAFETY: a function of this program lives as long as it. (A shared object that has a pool is never unloaded.)
         unsafe { libc::atexit(function) };
     }
 }
@@ -244,14 +400,13 @@ pub(crate) fn write_counts() {
     }
 }
 
-/// The constructors that stand after `own` in the executable's array; `None` where this code is in
-/// a shared object, or `own` is not in the array.
+/// The constructors that stand after `own` in the array of this image; `None` if `own` is not in it.
 pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
     let (start, end) = constructor_bounds();
     if start.is_null() || end.is_null() || end < start {
         return None;
     }
-    // SAFETY: the linker defines both symbols as the bounds of one array.
+    // SAFETY: the linker defines both as the bounds of one array.
     let length = unsafe { end.offset_from(start) } as usize;
     // SAFETY: as above; the loader relocates the entries before it calls any of them, and does not write
     // them later.
@@ -260,6 +415,61 @@ pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
     let after = array[position + 1..].iter().filter(|&&entry| entry != 0 && entry != usize::MAX);
     // SAFETY: each remaining entry is a constructor that the loader itself would call.
     Some(after.map(|&entry| unsafe { std::mem::transmute::<usize, Constructor>(entry) }).collect())
+}
+
+/// True if this shared object was loaded before the C library, so by a preload: then no code of the program has run, but that of
+/// libraries. For an object that the program loads later it is false.
+pub(crate) fn is_preloaded(_: &raw::BeforeMain) -> bool {
+    #[derive(Default)]
+    struct Order {
+        own: Option<usize>,
+        c_library: Option<usize>,
+        count: usize,
+    }
+    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, data: *mut c_void) -> c_int {
+        // SAFETY: the loader passes a valid description, and the caller its own `Order`.
+        let (info, order) = unsafe { (&*info, &mut *data.cast::<Order>()) };
+        // SAFETY: the headers of an object that is loaded.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+        let has = |address: usize| {
+            headers.iter().filter(|header| header.p_type == libc::PT_LOAD).any(|header| {
+                let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+                (start..start + header.p_memsz as usize).contains(&address)
+            })
+        };
+        if has(own_code()) {
+            order.own.get_or_insert(order.count);
+        }
+        if has(libc::__errno_location as *const () as usize) {
+            order.c_library.get_or_insert(order.count);
+        }
+        order.count += 1;
+        0
+    }
+    let mut order = Order::default();
+    // SAFETY: the callback has the type that is asked for, and `order` outlives the call. The loader's lock is this thread's
+    // while it runs constructors, and may be taken again by it. (musl's is not held then.)
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut order).cast()) };
+    matches!((order.own, order.c_library), (Some(own), Some(c_library)) if own < c_library)
+}
+
+/// Has the loader keep the shared object that holds this crate until the process ends.
+pub(super) fn keep_loaded() -> Result<(), String> {
+    // SAFETY: a valid value of the type, which the next call writes.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: reads what the loader knows of the object, which is loaded while this code runs.
+    if unsafe { libc::dladdr(own_code() as *const c_void, &mut info) } == 0 {
+        return Err("it does not know it".to_string());
+    }
+    // By the name that the loader knows it by, it is found among those that are loaded, wherever its file is by now.
+    // SAFETY: the name is the loader's. Nothing is loaded, so no constructor runs; that it is kept changes nothing for others.
+    let kept = unsafe { libc::dlopen(info.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
+    if !kept.is_null() {
+        return Ok(());
+    }
+    // SAFETY: null, or a text that is this thread's until its next such call.
+    let reason = unsafe { libc::dlerror().as_ref().map(|text| CStr::from_ptr(text)) };
+    Err(reason.map_or_else(|| "it does not say why".to_string(), |text| text.to_string_lossy().into_owned()))
 }
 
 /// True if the program has more rights than the user that started it.
@@ -290,6 +500,24 @@ mod tests {
         assert_eq!(image().base, expected);
         assert!(image().has_code(first as *const () as usize) && !image().has_code(libc::getpid as *const () as usize));
         assert!(image().loader.as_deref().is_none_or(|loader| std::path::Path::new(loader).exists()));
+    }
+
+    #[test]
+    fn a_build_id_is_found_among_other_notes() {
+        let note = |name: &[u8], kind: u32, text: &[u8]| {
+            let filled = |bytes: &[u8]| [bytes, &[0; 4][..bytes.len().next_multiple_of(4) - bytes.len()]].concat();
+            let head = [name.len() as u32, text.len() as u32, kind].map(u32::to_ne_bytes).concat();
+            [head, filled(name), filled(text)].concat()
+        };
+        let (id, property, other) =
+            (note(b"GNU\0", 3, &[7; 20]), note(b"GNU\0", 5, &[1; 7]), note(b"stapsdt\0", 3, b"x"));
+        for (notes, expected) in
+            [(vec![&id], true), (vec![&property, &other, &id], true), (vec![&property, &other], false), (vec![], false)]
+        {
+            assert_eq!(has_build_id(&notes.into_iter().flatten().copied().collect::<Vec<u8>>()), expected);
+        }
+        // Lengths that go beyond the end.
+        assert!(!has_build_id(&note(b"GNU\0", 5, &[1; 8])[..16]) && !has_build_id(&[0xff; 24]));
     }
 
     #[test]

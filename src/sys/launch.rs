@@ -17,6 +17,7 @@ use super::may_sleep::assert_may_sleep;
 use super::process;
 use super::raw;
 use super::rights::Rights;
+use super::shared_object::SharedObject;
 use super::signals::BlockedSignals;
 use crate::failpoint::failpoint;
 use crate::sys::descriptors::Descriptor;
@@ -44,7 +45,13 @@ pub(crate) struct Launch {
     /// Descriptors for the workers, with the numbers that they will have there. They are kept above all of
     /// these numbers, so that none takes another's place.
     passed: Vec<(RawFd, Descriptor)>,
+    /// The shared object that holds this crate.
+    preload: Option<SharedObject>,
 }
+
+/// What a host is started with whose `main` is never to run: if it runs all the same, since its loader did not preload, it ends
+/// with a word on its usage. Its own arguments would have it do its work once more.
+const OF_AN_OBJECT: &CStr = c"--multicore-fork-server";
 
 impl Launch {
     /// The properties of this process as it is now. `without` is a variable to leave out.
@@ -58,13 +65,34 @@ impl Launch {
             .collect();
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         let directory = rustix::fs::open(".", flags, Mode::empty()).and_then(above_standard_streams).ok();
-        let mut launch = Launch { arguments, environment, directory, mask: OnceLock::new(), passed: Vec::new() };
+        let mut launch =
+            Launch { arguments, environment, directory, mask: OnceLock::new(), passed: Vec::new(), preload: None };
         let beyond = passed.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
         let keep = |(number, fd): (RawFd, OwnedFd)| {
             Ok((number, Descriptor::from(rustix::io::fcntl_dupfd_cloexec(&fd, beyond)?)))
         };
         launch.passed = passed.into_iter().map(keep).collect::<rustix::io::Result<_>>()?;
         Ok(launch)
+    }
+
+    /// The image is to have this object, whose constructor comes before everything of the host's own.
+    pub(crate) fn with_preload(mut self, object: Option<SharedObject>) -> Self {
+        if let Some(object) = &object {
+            object.add_to(&mut self.environment);
+            // musl tells a shared object no arguments.
+            self.arguments.truncate(1);
+            if self.arguments.is_empty() {
+                self.arguments.push(c"multicore".to_owned());
+            }
+            self.arguments.push(OF_AN_OBJECT.to_owned());
+        }
+        self.preload = object;
+        self
+    }
+
+    /// The shared object that holds this crate; `None` where that is the executable.
+    pub(crate) fn preload(&self) -> Option<&SharedObject> {
+        self.preload.as_ref()
     }
 
     /// The same descriptor under a number that no passed one needs.
@@ -82,6 +110,7 @@ impl Launch {
 /// What the intermediate process and the new image read, and what they report.
 struct ImageStart<'a> {
     executable: &'a Executable,
+    preload: Option<&'a SharedObject>,
     /// Arguments and environment: arrays of strings that end with a null pointer.
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -122,6 +151,7 @@ pub(crate) fn start_image(
     let top = unsafe { middle.add(STACK_BYTES) };
     let mut start = ImageStart {
         executable,
+        preload: launch.preload(),
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         directory: launch.directory.as_ref().map(AsFd::as_fd),
@@ -223,13 +253,14 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
         unsafe { libc::dup2(kept.as_raw_fd(), *number) };
     }
     failpoint!("image-ready");
-    start.error = execute(start.executable, start.arguments, start.environment);
+    start.error = execute((start.executable, start.preload), start.arguments, start.environment);
     raw::exit_now(127)
 }
 
 /// What a worker that is started by exec reads before that, and what it reports.
 struct WorkerImage<'a> {
     executable: &'a Executable,
+    preload: Option<&'a SharedObject>,
     /// As in [`ImageStart`].
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -258,7 +289,9 @@ pub(crate) fn start_worker(
     // SAFETY: the end of the mapping, which lives until the process has left it.
     let top = unsafe { stack.as_ptr().add(STACK_BYTES) }.cast_mut().cast();
     let (arguments, environment) = (arguments.as_ptr(), environment.as_ptr());
-    let mut start = WorkerImage { executable, arguments, environment, socket, output, rights, pidfd: -1, error: 0 };
+    let preload = launch.preload();
+    let mut start =
+        WorkerImage { executable, preload, arguments, environment, socket, output, rights, pidfd: -1, error: 0 };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let pidfd = &raw mut start.pidfd;
     let signals = BlockedSignals::new();
@@ -297,7 +330,7 @@ extern "C" fn worker_image(start: *mut c_void) -> c_int {
     }
     start.output.replace_standard_error();
     start.error = match rustix::io::fcntl_setfd(start.socket, FdFlags::empty()) {
-        Ok(()) => execute(start.executable, start.arguments, start.environment),
+        Ok(()) => execute((start.executable, start.preload), start.arguments, start.environment),
         Err(error) => error.raw_os_error(),
     };
     raw::exit_now(127)
@@ -305,12 +338,24 @@ extern "C" fn worker_image(start: *mut c_void) -> c_int {
 
 /// Becomes the program, or gives the error number. This process has a table of descriptors of its own, so what is
 /// compared here is what is executed, whatever the host does with its own table meanwhile.
-fn execute(executable: &Executable, arguments: *const *const c_char, environment: *const *const c_char) -> c_int {
+fn execute(
+    (executable, preload): (&Executable, Option<&SharedObject>),
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) -> c_int {
     let Executable { fd, file } = executable;
-    match FileId::of(fd) {
-        Ok(found) if found == *file => {}
-        Ok(_) => return libc::EBADF,
-        Err(error) => return error.raw_os_error(),
+    let held = preload.map(|object| (&object.fd, &object.id));
+    for (fd, id) in [(fd, file)].into_iter().chain(held) {
+        match FileId::of(fd) {
+            Ok(found) if found == *id => {}
+            Ok(_) => return libc::EBADF,
+            Err(error) => return error.raw_os_error(),
+        }
+    }
+    if let Some(object) = preload
+        && let Err(error) = rustix::io::fcntl_setfd(&object.fd, FdFlags::empty())
+    {
+        return error.raw_os_error();
     }
     // SAFETY: an empty path, and two arrays that the caller's parent made and keeps until this process has its own memory.
     unsafe {

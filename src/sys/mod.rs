@@ -24,6 +24,7 @@ pub(crate) mod meminfo;
 pub(crate) mod memory;
 #[cfg(feature = "status")]
 pub(crate) mod observed;
+mod own_file;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod random;
@@ -32,6 +33,7 @@ pub(crate) mod raw;
 pub(crate) mod record_file;
 pub(crate) mod rights;
 pub(crate) mod sealed;
+pub(crate) mod shared_object;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spin;

@@ -42,10 +42,14 @@ pub(crate) fn variable<'a>(_: &'a BeforeMain, name: &CStr) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(value) }.to_bytes())
 }
 
-/// Removes a variable from the environment.
-pub(crate) fn unset_variable(_: &BeforeMain, name: &CStr) {
-    // SAFETY: the name ends in NUL, and nothing else uses the environment meanwhile (the token).
-    unsafe { libc::unsetenv(name.as_ptr()) };
+/// Sets a variable of the environment, or removes it.
+pub(crate) fn set_variable(_: &BeforeMain, name: &CStr, value: Option<&CStr>) {
+    match value {
+        // SAFETY: both end in NUL, and nothing else uses the environment meanwhile (the token).
+        Some(value) => unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) },
+        // SAFETY: as above.
+        None => unsafe { libc::unsetenv(name.as_ptr()) },
+    };
 }
 
 /// A descriptor that may have been inherited under this number, to look at; `None` if there is none,

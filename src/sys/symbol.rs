@@ -4,8 +4,8 @@
 //! two equal functions it may have kept one of them, under the name of either.
 
 use super::closure;
-use crate::sys::executable::Reader;
 use crate::sys::image::image;
+use crate::sys::own_file::Reader;
 #[cfg(feature = "status")]
 use object::ObjectSegment;
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};

@@ -2,7 +2,8 @@
 //!
 //! Every program that links the crate runs [`entry`] before `main`. Without the marker it returns
 //! at once. With a marker that is meant for this copy of the crate it never returns: it runs the constructors
-//! that would have come after it, then `preload`, and then serves as fork server (`server.rs`). Where constructors make
+//! that would have come after it, then `preload`, and then serves as fork server (`server.rs`). In a shared object it does so
+//! where that was preloaded, so before anything of the host but its libraries. Where constructors make
 //! threads, the fork server cannot fork: then each worker is started in the same way, by a marker of the fork server's.
 
 #![allow(unsafe_code)]
@@ -16,6 +17,7 @@ use crate::failpoint::failpoint;
 use crate::sys::descriptors::Descriptor;
 use crate::sys::image::{self, Constructor, image};
 use crate::sys::raw::{self, BeforeMain};
+use crate::sys::shared_object::{self, SharedObject};
 use crate::sys::{descriptors, early_output, process, socket};
 use std::ffi::c_int;
 
@@ -33,20 +35,20 @@ pub(crate) fn address() -> usize {
 }
 
 /// True if a child that this process starts will be stopped before its `main`.
-pub(crate) fn is_in_executable() -> bool {
+pub(crate) fn can_intercept() -> bool {
     image().has_code(address()) && image::constructors_after(entry).is_some()
 }
 
-/// The offset of the entry in the image, which tells two copies of the crate apart.
-pub(crate) fn offset() -> u64 {
-    (address() - image().base) as u64
+/// A number for the entry and its image, which tells two copies of the crate apart, also in two objects.
+pub(crate) fn mark() -> u64 {
+    image().mark((address() - image().base) as u64)
 }
 
 unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, environment: *const *const u8) {
     image::note_loaded();
     // SAFETY: the loader calls this constructor before `main`, and the token is gone when this statement ends.
     let intercepted = intercept(&unsafe { BeforeMain::new() });
-    let Some(Intercepted { socket, hello, mut fds, parent }) = intercepted else { return };
+    let Some(Intercepted { socket, hello, mut fds, parent, object }) = intercepted else { return };
     early_output::pass_on(if hello.has_errors() { fds.pop() } else { None });
     let identity = hello.known().identity;
     // SAFETY: the marker proved that the socket comes from the parent, or from its fork server. That the parent runs this
@@ -66,12 +68,12 @@ unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, e
             failpoint!("server-intercepted");
             let timer = server.death_timer();
             run_constructors();
-            let way = server.prepare(timer, calls, offset());
+            let way = server.prepare(timer, calls, (mark(), object));
             server.serve(calls, way)
         }
         Hello::Worker { worker, rights, signals, .. } => {
-            // Nothing comes by it any more.
-            drop(socket);
+            // Nothing comes by them any more.
+            drop((socket, object));
             if identity != image().identity {
                 process::exit_now(1);
             }
@@ -90,6 +92,8 @@ struct Intercepted {
     fds: Vec<Descriptor>,
     /// The process that started it.
     parent: u32,
+    /// This shared object, as it was preloaded.
+    object: Option<SharedObject>,
 }
 
 /// The socket and the first message, if there is a marker that is true and meant for this copy of the crate.
@@ -103,7 +107,7 @@ fn intercept(before_main: &BeforeMain) -> Option<Intercepted> {
     failpoint!("server-entered");
     let verdict = judge(before_main, value);
     if !matches!(verdict, Verdict::AnotherCopys) {
-        raw::unset_variable(before_main, marker::NAME);
+        raw::set_variable(before_main, marker::NAME, None);
     }
     match verdict {
         Verdict::Ours(intercepted) => Some(*intercepted),
@@ -125,7 +129,11 @@ fn judge(before_main: &BeforeMain, value: &[u8]) -> Verdict {
     if socket::maker(socket) != Some(marker.parent) {
         return Verdict::Nobodys;
     }
-    if !is_of_this_version || marker.entry != offset() || image::constructors_after(entry).is_none() {
+    if !is_of_this_version || marker.entry != mark() || image::constructors_after(entry).is_none() {
+        return Verdict::AnotherCopys;
+    }
+    // The loader did not preload it: `main` runs, and has loaded it. The marker stays, so that no pool is made there.
+    if image().is_object && !image::is_preloaded(before_main) {
         return Verdict::AnotherCopys;
     }
     let Ok(Some(received)) = socket::receive(socket, false) else { return Verdict::Nobodys };
@@ -139,5 +147,11 @@ fn judge(before_main: &BeforeMain, value: &[u8]) -> Verdict {
     // SAFETY: the nonce shows that the parent made the socket for this copy of the crate alone.
     let socket = unsafe { raw::take_inherited(socket) }.into();
     let fds = received.fds;
-    Verdict::Ours(Box::new(Intercepted { socket, hello, fds, parent: marker.parent }))
+    let taken = if image().is_object { shared_object::take_back(before_main) } else { None };
+    let object = taken.and_then(|(number, name)| {
+        // SAFETY: as above, so the parent made the environment, too, and opened this descriptor for this process alone.
+        let fd = unsafe { raw::take_inherited(raw::inherited(before_main, number)?) };
+        SharedObject::preloaded(fd.into(), name)
+    });
+    Verdict::Ours(Box::new(Intercepted { socket, hello, fds, parent: marker.parent, object }))
 }

@@ -22,6 +22,7 @@ use crate::sys::launch::{self, Launch};
 use crate::sys::process::{self, Forked, LastWait, Lowered, NotConfirmed, SingleThreaded};
 use crate::sys::raw::{self, StandardStream};
 use crate::sys::rights::{Need, Rights};
+use crate::sys::shared_object::SharedObject;
 use crate::sys::signals::{self, DeathTimer};
 use crate::sys::{executable, random, socket};
 use rustix::io::Errno;
@@ -110,19 +111,27 @@ impl ForkServer {
     }
 
     /// Finds out how workers can be started, while the timer runs. If they are forked, `preload` runs here. `entry` is the
-    /// offset of the crate's own constructor.
-    pub(crate) fn prepare(&self, timer: Option<DeathTimer<'_>>, calls: ParentCalls, entry: u64) -> Way {
+    /// mark of the crate's own constructor, `object` the shared object that has it.
+    pub(crate) fn prepare(
+        &self,
+        timer: Option<DeathTimer<'_>>,
+        calls: ParentCalls,
+        (entry, object): (u64, Option<SharedObject>),
+    ) -> Way {
         // Whether workers can have it. This process keeps its own, so that it tells of deaths in time.
         if let Err(reason) = self.lower_niceness() {
             self.refuse(&reason);
         }
         let way = match SingleThreaded::confirm() {
-            Ok(_) => Way::Fork(self.preload(timer, calls)),
+            Ok(_) => {
+                drop(object);
+                Way::Fork(self.preload(timer, calls))
+            }
             // A constructor made them, as that of a library that is linked or preloaded.
             Err(NotConfirmed::Threads(_)) => {
                 drop(timer);
                 match Launch::capture(marker::NAME.to_str().unwrap_or_default(), Vec::new()) {
-                    Ok(launch) => Way::Execute { launch, entry },
+                    Ok(launch) => Way::Execute { launch: Box::new(launch.with_preload(object)), entry },
                     Err(error) => self.refuse(&format!("it has threads, and cannot start workers by exec: {error}")),
                 }
             }
@@ -347,6 +356,7 @@ impl ForkServer {
         let parent = order.server.as_raw_nonzero().get() as u32;
         let marker = Marker { entry, nonce, socket: theirs.as_raw_fd(), parent };
         let program = executable::open(0).map_err(|_| io::Error::from(Errno::NOEXEC))?;
+        launch.preload().map_or(Ok(()), SharedObject::prove).map_err(|_| io::Error::from(Errno::STALE))?;
         let rights = rights.map(|rights| (&self.own, rights));
         // With the host's rights, or after its exec, the worker may not be able to take it.
         let _lowered = self.lower_niceness().map_err(io::Error::other)?;
@@ -398,8 +408,8 @@ pub(crate) enum Way {
     /// By exec, each as this process was: constructors have made threads, whose locks and state a forked worker would
     /// inherit without the threads.
     Execute {
-        launch: Launch,
-        /// For the marker: the offset of the crate's own constructor.
+        launch: Box<Launch>,
+        /// For the marker: that of the crate's own constructor.
         entry: u64,
     },
 }

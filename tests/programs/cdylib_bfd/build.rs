@@ -2,5 +2,7 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(needs_a_function)");
     println!("cargo::rustc-link-arg-cdylib=-fuse-ld=bfd");
+    println!("cargo::rustc-link-arg-cdylib=-Wl,--build-id");
 }
