@@ -5,6 +5,7 @@
 //! |------------------------------------------------------------------|------|
 //! | a server under axum, tokio or another executor                   | [`servers`] |
 //! | a library in somebody else's program                             | [`libraries`] |
+//! | an extension for Python or Node.js, a plug-in                    | [`extensions`] |
 //! | an import, a migration                                           | [`imports`] |
 //! | C code or an interpreter that allows one thread, leaks or crashes | [`c_libraries`] |
 //! | rayon                                                            | [`rayon`] |
@@ -71,6 +72,15 @@ pub mod servers {}
 /// [`ErrorKind`](crate::ErrorKind), [`Value`](crate::Value), [`call_ref`](crate::Task::call_ref), [`Pool`](crate::Pool),
 /// [`ranges`](crate::ranges()).
 pub mod libraries {}
+
+#[doc = include_str!("../docs/extensions.md")]
+///
+/// # The items
+///
+/// [`Task::new`](crate::Task::new), [`try_new`](crate::Task::try_new), [`new_or_inline`](crate::Task::new_or_inline),
+/// [`get_flat`](crate::Task::get_flat), [`write_to`](crate::Task::write_to), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported),
+/// [`Stats::start`](crate::Stats::start).
+pub mod extensions {}
 
 #[doc = include_str!("../docs/imports.md")]
 ///

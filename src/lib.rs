@@ -80,7 +80,8 @@
 //! connections and start no threads: all workers would share them. [`guide::workers`] has the rest.
 //!
 //! A function that travels is a function of the executable itself, or a closure that captures
-//! nothing; one of a shared library ends in [`Unsupported`](ErrorKind::Unsupported).
+//! nothing; one of a shared library ends in [`Unsupported`](ErrorKind::Unsupported). Where the crate itself lies in a shared object, as
+//! in an extension of Python, the functions of that object travel: [`guide::extensions`].
 //!
 //! # What it costs
 //!
@@ -93,8 +94,8 @@
 //!   percent of its time in the long run.
 //! - An exit or crash in a piece becomes an error and costs a new worker: a fraction of a
 //!   millisecond. Processes that a piece started end with its worker.
-//! - Linux, on x86-64 or 64-bit Arm, and there in the executable, not in a shared library. Anywhere
-//!   else [`Task::new`] gives `None`, and [`Task::new_or_inline`] runs the pieces in the caller.
+//! - Linux, on x86-64 or 64-bit Arm. Anywhere else [`Task::new`] gives `None`, and [`Task::new_or_inline`] runs the pieces
+//!   in the caller.
 //!
 //! # The environment
 //!
