@@ -330,7 +330,7 @@ mod tests {
         let mut roster = Roster::new(70);
         let busy = Traits { is_busy: true, works: true, ..Traits::default() };
         let told = |roster: &mut Roster| std::iter::from_fn(|| roster.take_untold()).collect::<Vec<_>>();
-        [69, 3].map(|seat| roster.sort_in(seat, busy));
+        [69, 3].into_iter().for_each(|seat| roster.sort_in(seat, busy));
         assert_eq!((told(&mut roster), told(&mut roster)), (vec![3, 69], vec![]));
         roster.sort_in(3, busy);
         assert!(told(&mut roster).is_empty(), "it is as before");
