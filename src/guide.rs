@@ -14,6 +14,7 @@
 //! | GNU parallel, `xargs` or a loop in a shell                       | [`commands`] |
 //! | a piece that behaves otherwise than the same call in `main`      | [`workers`] |
 //! | a question what a piece did: its logs                            | [`logs`] |
+//! | a program that stands still                                      | [`looking`] |
 //! | a value that is refused, a table for all pieces, a long result   | [`values`] |
 //! | a doubt whether it holds when processes are killed               | [`faults`] |
 //! | a question about time or memory                                  | [`numbers`] |
@@ -289,6 +290,14 @@ pub mod commands {}
 /// # fn main() {}
 /// ```
 pub mod logs {}
+
+#[doc = include_str!("../docs/looking.md")]
+///
+/// # The items
+///
+/// From outside, with the feature `status`: `multicore::status`. From inside: [`Pool::stats`](crate::Pool::stats),
+/// [`WorkerStats`](crate::WorkerStats), [`Pool::timeline`](crate::Pool::timeline), [`Task::watch`](crate::Task::watch).
+pub mod looking {}
 
 #[doc = include_str!("../docs/workers.md")]
 ///

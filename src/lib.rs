@@ -42,7 +42,7 @@
 //! - [`Shared`] is one large read-only value for all pieces, of which only a number travels.
 //! - [`guide`] has pages for those who come with a question: [servers](guide::servers), [libraries](guide::libraries),
 //!   [imports](guide::imports), [C libraries](guide::c_libraries), [memory that stays bounded](guide::memory),
-//!   [large tables and long results](guide::values), [faults](guide::faults), and for people who come from [rayon](guide::rayon),
+//!   [large tables and long results](guide::values), [faults](guide::faults), [a program that stands still](guide::looking), and for people who come from [rayon](guide::rayon),
 //!   [Python's pools](guide::python) or [GNU parallel](guide::commands).
 //!
 //! # Features
@@ -62,7 +62,7 @@
 //! | `log`       | what pieces log comes to this program's logger: [`guide::logs`]                  | 1 |
 //! | `tracing`   | a span for each task, and events of its pieces and of the workers: [`guide::logs`] | 4 |
 //! | `status`    | `multicore::status`: looks at the pools of another process                    | 0 |
-//! | `cli`       | the program `multicore`: as GNU parallel, with a journal; `top`, `stats`, `svg` | 30 |
+//! | `cli`       | the program `multicore`: as GNU parallel, with a journal; `top`, `stats`, `svg` | 69 |
 //!
 //! One of the two binary formats is needed; with both it is bincode's. bincode is no longer maintained (RUSTSEC-2025-0141). For a
 //! `cargo deny` without exceptions, write `default-features = false, features = ["postcard"]`: all else is the same, and two numbers take

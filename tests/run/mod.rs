@@ -88,6 +88,7 @@ const PLAIN: &[&str] = &[
     "late",
     "leaver",
     "limited",
+    "looked",
     "niceness",
     "preloaded",
     "printer",

@@ -291,6 +291,7 @@ impl Core {
         self.lane.use_seat(None);
         self.begin_sweep(Sweep::new(Reason::shut_down(), kill, true));
         self.wake_all();
+        self.tell_status();
     }
 
     /// What waits fails, and the pool goes on.

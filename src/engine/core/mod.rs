@@ -62,6 +62,7 @@ mod shortage;
 mod status;
 mod task_state;
 mod tasks;
+mod telling;
 mod timeline;
 mod traced;
 mod trash;

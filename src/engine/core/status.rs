@@ -4,7 +4,7 @@
 //! |----------------------------------------|-------------------------------------------|--------------------------------------|
 //! | after a look that found answers        | [`Told::answered`], in `core/collect.rs`   | of that look if it has one, else of the last tick |
 //! | as an idle worker is given pieces      | [`Told::fed`], in `core/dispatch.rs`       | likewise                             |
-//! | where anything else has changed        | [`Core::tell_status`], in turns of the supervisor | of the last tick               |
+//! | where anything else has changed        | [`Told::tell_all`], in turns of the supervisor (`core/telling.rs`) | of the last tick               |
 //!
 //! So no piece costs a call of the clock, and where many pieces are answered in one look they cost one row. What a turn of the supervisor visits are
 //! the seats whose sets have changed (`Set::Untold`), and those whose rows say something that ends by itself, such as a start.
@@ -12,14 +12,14 @@
 //! Invariant: a row says what its worker did when it was written, as far as this process knew. It is written under the lock, in the process that
 //! made the pool: a child that is forked has the memory, and takes no lock of it.
 
-use super::Core;
 use super::phase::Phase;
 use super::seat::{Measured, Seat, WorkerHandle};
+use super::seats::Seats;
 use super::tasks::Tasks;
 use crate::engine::child::entry;
 use crate::engine::policy::patience::Duty;
 use crate::engine::wire::status::{self, Owner, State, Status};
-use crate::error::{Cause, Error};
+use crate::error::Cause;
 use crate::protocol::seqlock;
 use crate::sys::clock;
 use crate::sys::descriptors::Descriptor;
@@ -59,7 +59,7 @@ const UNUSED: status::Told = status::Told {
 };
 
 impl Told {
-    fn new(workers: usize) -> std::io::Result<Told> {
+    pub(super) fn new(workers: usize) -> std::io::Result<Told> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Relaxed: a number that no other pool has.
         let number = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
@@ -128,8 +128,26 @@ impl Told {
         }
     }
 
+    /// Tells the pool's phase, and of the seats that may have changed, that of the direct lane among them.
+    pub(super) fn tell_all(&mut self, phase: &Phase, seats: &mut Seats, lane: Option<usize>, tasks: &Tasks) {
+        let phase = match phase {
+            Phase::Open => status::Phase::Open,
+            Phase::Failed(_) => status::Phase::Failed,
+            Phase::Closing => status::Phase::Closing,
+            Phase::Closed => status::Phase::Closed,
+        };
+        self.status.tell_pool(phase, seats.len());
+        let mut passing = std::mem::take(&mut self.passing);
+        passing.extend(std::iter::from_fn(|| seats.sorted().take_untold()));
+        passing.extend(lane);
+        passing.sort_unstable();
+        passing.dedup();
+        passing.retain(|&seat| self.tell(seat, seats.see_mut(seat), tasks));
+        self.passing = passing;
+    }
+
     /// Tells of a seat, if that has changed. True if it says something that ends by itself.
-    fn tell(&mut self, number: usize, seat: Option<&mut Seat>, tasks: &Tasks) -> bool {
+    pub(super) fn tell(&mut self, number: usize, seat: Option<&mut Seat>, tasks: &Tasks) -> bool {
         let Some(own) = self.seats.get_mut(number) else { return false };
         let before = own.told;
         let Some(seat) = seat else { return false };
@@ -189,42 +207,5 @@ fn state_of(seat: &mut Seat) -> State {
         Duty::Suspect => State::Late,
         Duty::Works if worker.link.is_idle() => State::Idle,
         Duty::Works => State::Busy,
-    }
-}
-
-impl Core {
-    /// From now on those who look from outside are told what workers do.
-    pub(crate) fn keep_status(&mut self, workers: usize) -> Result<(), Error> {
-        let told = Told::new(workers).map_err(|error| Error::system("cannot make the memory of the status", error))?;
-        self.work.status = Some(Box::new(told));
-        Ok(())
-    }
-
-    /// Tells what has changed beside what looks tell.
-    pub(crate) fn tell_status(&mut self) {
-        self.seats.sorted();
-        let Some(told) = &mut self.work.status else { return };
-        let phase = match self.phase {
-            Phase::Open => status::Phase::Open,
-            Phase::Failed(_) => status::Phase::Failed,
-            Phase::Closing => status::Phase::Closing,
-            Phase::Closed => status::Phase::Closed,
-        };
-        told.status.tell_pool(phase, self.seats.len());
-        let mut passing = std::mem::take(&mut told.passing);
-        passing.extend(std::iter::from_fn(|| self.seats.sorted().take_untold()));
-        passing.extend(self.lane.seat());
-        passing.sort_unstable();
-        passing.dedup();
-        passing.retain(|&seat| told.tell(seat, self.seats.see_mut(seat), &self.work.tasks));
-        told.passing = passing;
-    }
-
-    /// The same for one seat, at once.
-    #[cold]
-    pub(super) fn tell_seat(&mut self, seat: usize) {
-        if let Some(told) = &mut self.work.status {
-            told.tell(seat, self.seats.see_mut(seat), &self.work.tasks);
-        }
     }
 }

@@ -267,7 +267,6 @@ impl Supervisor {
         };
         if core.is_over() {
             core.close(true);
-            core.tell_status();
             shared.release(core);
             return None;
         }
@@ -293,7 +292,6 @@ impl Supervisor {
             memory: core.memory_questions(),
             gate: core.gate_question(),
         };
-        core.tell_status();
         let turn = Turn {
             server,
             unallocated: core.unallocated(),
@@ -427,8 +425,9 @@ fn logs_due_ns(core: &mut Core) -> Option<u64> {
     }
 }
 
-/// The thread that sleeps now is signalled of what it needs.
+/// The thread that sleeps now is signalled of what it needs. Before that, those who look from outside are told of this turn.
 fn pay_attention(core: &mut Core) {
+    core.tell_status();
     if core.waiters().has_leader() {
         core.keep_attention();
     } else {

@@ -24,8 +24,8 @@
 //! | 6    | when this was written: the monotonic clock, in nanoseconds | | | | |
 //! | 7    | pieces that it has answered | | | | |
 //!
-//! The memory is sealed against another length and other writers once it is mapped. So whoever reads it, also one that has more rights, cannot be
-//! killed by a shorter file.
+//! The memory is sealed against another length and other writers once it is mapped. So a reader, also one that has more rights, cannot
+//! be killed by a shorter file.
 //!
 //! Invariant: there are numbers alone, and what they say of a piece is no more than its place in its task and its function.
 

@@ -99,7 +99,6 @@ fn seats_that_are_added_are_told_and_the_end_is_too() {
     assert_eq!(phase(&pool), Phase::Open);
     let mut core = pool.shared.lock();
     core.close(true);
-    core.tell_status();
     drop(core);
     assert_eq!(phase(&pool), Phase::Closed);
 }

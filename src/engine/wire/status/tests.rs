@@ -73,7 +73,7 @@ fn a_reader_sees_what_the_owner_wrote() {
     assert_eq!((rows(1), rows(128), rows(129)), (257, 257, 259));
 }
 
-/// Whoever opens it anew by /proc, as the same user may, writes nothing; and its owner goes on.
+/// One who opens it anew by /proc, as the same user may, writes nothing; and its owner goes on.
 #[test]
 fn the_seals_hold_for_all_but_the_owner() {
     let (status, file) = Status::create(rows(1), OWNER).unwrap();

@@ -1,0 +1,31 @@
+//! When those who look from outside are told of what looks at the workers do not tell.
+//!
+//! Invariant: after a turn of the supervisor each row says what is so, but for what workers have done since they were looked at.
+
+use super::Core;
+use super::status::Told;
+use crate::error::Error;
+
+impl Core {
+    /// From now on those who look from outside are told what workers do.
+    pub(crate) fn keep_status(&mut self, workers: usize) -> Result<(), Error> {
+        let told = Told::new(workers).map_err(|error| Error::system("cannot make the memory of the status", error))?;
+        self.work.status = Some(Box::new(told));
+        Ok(())
+    }
+
+    /// Tells what has changed.
+    pub(crate) fn tell_status(&mut self) {
+        if let Some(told) = &mut self.work.status {
+            told.tell_all(&self.phase, &mut self.seats, self.lane.seat(), &self.work.tasks);
+        }
+    }
+
+    /// The same for one seat, at once.
+    #[cold]
+    pub(super) fn tell_seat(&mut self, seat: usize) {
+        if let Some(told) = &mut self.work.status {
+            told.tell(seat, self.seats.see_mut(seat), &self.work.tasks);
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! `multicore stats`, `top` and `svg`: programs that are looked at while they work, hang, are stopped and end, and pictures of timelines.
+#![cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+
+mod run;
+
+use run::{Outcome, Run, comes_true, command, program, run, skipped};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const SIGSTOP: i32 = 19;
+const SIGCONT: i32 = 18;
+
+fn multicore(arguments: &[&str]) -> Command {
+    command(Path::new(env!("CARGO_BIN_EXE_multicore")), arguments)
+}
+
+/// A program of `looked` that has said that it is ready.
+#[track_caller]
+fn looked(arguments: &[&str]) -> Run {
+    let host = Run::start(command(&program("looked"), arguments));
+    host.wait_for_line("ready");
+    host
+}
+
+/// The program comes to its end, and so do all its processes.
+#[track_caller]
+fn end(mut host: Run) -> Outcome {
+    host.say("end");
+    host.finish()
+}
+
+#[track_caller]
+fn stats(pid: u32) -> Value {
+    let outcome = run(multicore(&["stats", &pid.to_string(), "--json"]));
+    assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
+}
+
+/// Refused: one line on standard error, nothing else, 255.
+#[track_caller]
+fn assert_refused(outcome: &Outcome, words: &str) {
+    assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(255), ""), "{outcome:?}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+    assert!(outcome.stderr.contains(words), "{outcome:?} should contain {words:?}");
+}
+
+/// Both commands refuse it.
+#[track_caller]
+fn check_refused(pid: &str, words: &str) {
+    for arguments in [&["stats", pid, "--json"][..], &["top", pid], &["top", pid, "--once"]] {
+        assert_refused(&run(multicore(arguments)), words);
+    }
+}
+
+/// The workers of a program's only pool, by what they do.
+#[track_caller]
+fn check_mixed(pid: u32) -> f64 {
+    let told = stats(pid);
+    assert_eq!((&told["process"], told["pools"].as_array().map(Vec::len)), (&Value::from(pid), Some(1)), "{told}");
+    let pool = &told["pools"][0];
+    assert_eq!((pool["phase"].as_str(), pool["pool"].as_u64()), (Some("open"), Some(1)), "{pool}");
+    let workers = pool["workers"].as_array().expect("a list");
+    assert_eq!(workers.len(), 3, "{pool}");
+    let find = |fits: &dyn Fn(&Value) -> bool| {
+        let mut fitting = workers.iter().filter(|worker| fits(worker));
+        let one = fitting.next().unwrap_or_else(|| panic!("there is none: {pool}"));
+        assert!(fitting.next().is_none(), "there is one: {pool}");
+        one
+    };
+    let busy = find(&|worker| worker["state"] == "busy");
+    assert_eq!((&busy["function"], &busy["piece"]), (&Value::from("looked::hang"), &Value::from(0)), "{busy}");
+    assert!(busy["pieces_held"] == 1 && busy["offset"].is_i64() && busy["torn"] == false, "{busy}");
+    let restarted = find(&|worker| worker["restarts"] == 1);
+    assert_eq!(restarted["last_replaced"], "died", "{restarted}");
+    assert!(restarted["cause"].as_str().is_some_and(|cause| cause.contains("SIGABRT")), "{restarted}");
+    for worker in workers {
+        let (own, idle) = (worker["pid"].as_u64().unwrap(), worker["state"] == "idle");
+        assert!(Path::new(&format!("/proc/{own}")).exists(), "{worker}");
+        assert!(worker["memory"].as_u64().is_some_and(|bytes| bytes > 4096), "{worker}");
+        assert_eq!(worker["piece"].is_null(), idle, "{worker}");
+    }
+    busy["age"].as_f64().expect("a number of seconds")
+}
+
+#[test]
+fn stats_tell_of_a_busy_an_idle_and_a_restarted_worker_also_while_the_program_is_stopped() {
+    let host = looked(&["mixed"]);
+    let first = check_mixed(host.pid());
+    host.signal(host.pid(), SIGSTOP);
+    assert!(comes_true(|| fs::read_to_string(format!("/proc/{}/stat", host.pid())).unwrap().contains(") T ")));
+    let (second, stopped) = (check_mixed(host.pid()), Instant::now());
+    assert!(second > first, "{second} s are more than {first} s");
+    assert!(comes_true(|| stopped.elapsed() > Duration::from_millis(300)));
+    let third = check_mixed(host.pid());
+    assert!(third >= second + 0.3, "{third} s after {second} s: nothing is written meanwhile");
+    let table = run(multicore(&["stats", &host.pid().to_string()]));
+    assert!(table.stdout.starts_with("pool 1: 3 workers, 1 with pieces\nWORKER"), "{table:?}");
+    assert!(table.stdout.contains("looked::hang") && table.stdout.contains("1 (died: killed by SIGABRT"), "{table:?}");
+    let once = run(multicore(&["top", &host.pid().to_string(), "--once"]));
+    assert_eq!((once.status.code(), once.stdout.lines().count()), (Some(0), 5), "{once:?}");
+    host.signal(host.pid(), SIGCONT);
+    assert_eq!(end(host).status.code(), Some(0));
+}
+
+#[test]
+fn a_forked_child_has_none_of_its_parents_pools() {
+    let mut host = looked(&["mixed"]);
+    host.say("fork");
+    let child = host.wait_for_line("child ");
+    check_refused(&child, "has no pool");
+    check_mixed(host.pid());
+    host.forgive(child.parse().unwrap());
+    end(host);
+}
+
+#[test]
+fn all_pools_of_a_program_are_shown_while_they_are_there() {
+    let mut host = looked(&["mixed"]);
+    let sizes = |pid: u32| -> Vec<(u64, usize)> {
+        let told = stats(pid);
+        let pools = told["pools"].as_array().unwrap().clone();
+        pools.iter().map(|pool| (pool["pool"].as_u64().unwrap(), pool["workers"].as_array().unwrap().len())).collect()
+    };
+    assert_eq!(sizes(host.pid()), [(1, 3)]);
+    // One that was started before the second pool finds it.
+    let top = Run::start(multicore(&["top", &host.pid().to_string()]));
+    top.wait_for_line("pool 1: 3 workers");
+    host.say("two");
+    host.wait_for_line("made");
+    assert_eq!(sizes(host.pid()), [(1, 3), (2, 2)]);
+    top.wait_for_line("pool 2: 2 workers");
+    host.say("close");
+    host.wait_for_line("closed");
+    assert_eq!(sizes(host.pid()), [(1, 3)]);
+    let pid = host.pid();
+    end(host);
+    let outcome = top.finish();
+    assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
+    assert!(outcome.stdout.ends_with(&format!("process {pid} has ended\n")), "{outcome:?}");
+    check_refused(&pid.to_string(), "there is no process");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_told_in_one_sentence() {
+    check_refused("2147483647", "there is no process 2147483647");
+    for wrong in ["abc", "0", "99999999999", "1.5", ""] {
+        check_refused(wrong, "give the number of a process");
+    }
+    let host = looked(&["none"]);
+    check_refused(&host.pid().to_string(), "has no pool");
+    end(host);
+    let host = looked(&["forged", "99"]);
+    check_refused(&host.pid().to_string(), "in version 99, and this program reads version 1");
+    end(host);
+}
+
+#[test]
+fn another_users_program_may_not_be_looked_at() {
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !is_root {
+        return check_refused("1", "may not be looked at");
+    }
+    // Where only root may go, nobody else can start the program.
+    let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let own = folder.path().join("multicore");
+    fs::copy(env!("CARGO_BIN_EXE_multicore"), &own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
+    let host = looked(&["mixed"]);
+    for arguments in [["stats", "--json"], ["top", "--once"]] {
+        let mut looker = command(&own, &[arguments[0], &host.pid().to_string(), arguments[1]]);
+        looker.uid(65534).gid(65534).current_dir("/");
+        assert_refused(&run(looker), "may not be looked at: it is another user's");
+    }
+    end(host);
+}
+
+/// The same user can open it for writing, and gains nothing.
+#[test]
+fn nobody_but_the_program_writes_its_status() {
+    let host = looked(&["mixed"]);
+    let entries = fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap();
+    let is_status = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.as_os_str() == "/memfd:multicore-status (deleted)")
+    };
+    let path = entries.map(|entry| entry.unwrap().path()).find(is_status).expect("it has one");
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    assert!(file.write_at(b"forged", 0).is_err() && file.set_len(0).is_err() && file.set_len(1 << 20).is_err());
+    check_mixed(host.pid());
+    end(host);
+}
+
+/// A terminal of tmux in which a line of the shell runs.
+struct Terminal {
+    folder: tempfile::TempDir,
+}
+
+impl Terminal {
+    /// `None`, and a message, where there is no tmux.
+    fn open(line: &str) -> Option<Terminal> {
+        if Command::new("tmux").arg("-V").output().is_err() {
+            skipped("top in a terminal", "tmux is not installed");
+            return None;
+        }
+        let terminal = Terminal { folder: tempfile::tempdir().unwrap() };
+        // What is on the screen when the line has ended stays.
+        let line = format!("{line}; echo left $?; read nothing");
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "140", "-y", "16", &line]);
+        Some(terminal)
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let mut tmux = Command::new("tmux");
+        tmux.arg("-S").arg(self.folder.path().join("socket")).args(arguments);
+        let output = tmux.env_remove("TMUX").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    #[track_caller]
+    fn wait_for(&self, words: &[&str]) -> String {
+        let mut screen = String::new();
+        let came = comes_true(|| {
+            screen = self.screen();
+            words.iter().all(|word| screen.contains(word))
+        });
+        assert!(came, "{words:?} never came: {screen}");
+        screen
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let mut tmux = Command::new("tmux");
+        let _ = tmux.arg("-S").arg(self.folder.path().join("socket")).arg("kill-server").output();
+    }
+}
+
+fn age_of(screen: &str) -> Option<f64> {
+    let line = screen.lines().find(|line| line.contains("looked::hang"))?;
+    line.split_whitespace().nth(3)?.strip_suffix('s')?.parse().ok()
+}
+
+#[test]
+fn top_in_a_terminal_follows_a_program_that_hangs_and_leaves_the_terminal_as_it_was() {
+    let host = looked(&["mixed"]);
+    let line = format!("{} top {}", env!("CARGO_BIN_EXE_multicore"), host.pid());
+    for key in ["q", "C-c"] {
+        let Some(terminal) = Terminal::open(&line) else { break };
+        let title = format!("multicore: process {}", host.pid());
+        let screen = terminal.wait_for(&[&title, "WORKER", "looked::hang", "busy", "idle", "1 (died", "q: leave"]);
+        host.signal(host.pid(), SIGSTOP);
+        let before = age_of(&screen).unwrap_or_else(|| panic!("no age: {screen}"));
+        assert!(comes_true(|| age_of(&terminal.screen()).is_some_and(|age| age > before)), "it is shown anew");
+        host.signal(host.pid(), SIGCONT);
+        terminal.tmux(&["send-keys", key]);
+        let left = terminal.wait_for(&["left 0"]);
+        assert!(!left.contains("looked::hang"), "{key}: {left}");
+    }
+    let terminal = Terminal::open(&line);
+    if let Some(terminal) = &terminal {
+        terminal.wait_for(&["looked::hang"]);
+    }
+    let pid = host.pid();
+    end(host);
+    if let Some(terminal) = terminal {
+        terminal.wait_for(&[&format!("process {pid} has ended"), "left 0"]);
+    }
+}
+
+#[test]
+fn top_in_a_low_terminal_moves_by_keys() {
+    let host = looked(&["busy", "20"]);
+    let line = format!("{} top {}", env!("CARGO_BIN_EXE_multicore"), host.pid());
+    if let Some(terminal) = Terminal::open(&line) {
+        let is_shown = |screen: &str, worker: &str| {
+            screen.lines().any(|line| line.split_whitespace().next() == Some(worker) && line.contains("looked::hang"))
+        };
+        let shows = |worker: &str| comes_true(|| is_shown(&terminal.screen(), worker));
+        assert!(shows("0") && !is_shown(&terminal.screen(), "19"), "{}", terminal.screen());
+        terminal.tmux(&["send-keys", "End"]);
+        assert!(shows("19") && !is_shown(&terminal.screen(), "0"), "{}", terminal.screen());
+        terminal.tmux(&["send-keys", "Home"]);
+        assert!(shows("0"), "{}", terminal.screen());
+        terminal.tmux(&["send-keys", "q"]);
+        terminal.wait_for(&["left 0"]);
+    }
+    end(host);
+}
+
+fn switches(folder: &str) -> u64 {
+    let of_thread = |thread: fs::DirEntry| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap();
+        let count =
+            |line: &str| line.split_once("ctxt_switches:").map(|(_, count)| count.trim().parse::<u64>().unwrap());
+        status.lines().filter_map(count).sum::<u64>()
+    };
+    fs::read_dir(folder).unwrap().map(|thread| of_thread(thread.unwrap())).sum()
+}
+
+/// What a process has used of the processors, in seconds.
+fn used(pid: u32) -> f64 {
+    let times = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    times.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
+/// Takes half a minute: `cargo test --release --features cli --test top -- --ignored --nocapture`.
+#[test]
+#[ignore = "it measures, for half a minute"]
+fn top_of_64_busy_workers_takes_little_and_wakes_nobody() {
+    let host = looked(&["busy", "64"]);
+    let line = format!("exec {} top {}", env!("CARGO_BIN_EXE_multicore"), host.pid());
+    let threads = format!("/proc/{}/task", host.pid());
+    const SECONDS: u64 = 10;
+    let pause = || {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(SECONDS) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let before = switches(&threads);
+    pause();
+    let alone = switches(&threads) - before;
+    let Some(terminal) = Terminal::open(&line) else { return drop(end(host)) };
+    terminal.wait_for(&["looked::hang"]);
+    let top: u32 = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]).trim().parse().unwrap();
+    let (before, used_before) = (switches(&threads), used(top));
+    pause();
+    let (watched, share) = (switches(&threads) - before, (used(top) - used_before) / SECONDS as f64);
+    eprintln!(
+        "top of 64 busy workers: {:.3} % of a core; the program was woken {watched} times, alone {alone}",
+        share * 100.0
+    );
+    drop(terminal);
+    end(host);
+    assert!(watched <= alone, "{watched} wake-ups while it is looked at, {alone} else");
+    assert!(share <= 0.005, "{share} of a core");
+}
+
+// Pictures.
+
+/// Checks that each tag is closed, and gives the number of boxes.
+#[track_caller]
+fn check_svg(text: &str) -> usize {
+    assert!(text.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\"") && text.ends_with("</svg>\n"), "{text}");
+    let mut open = Vec::new();
+    for tag in text.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').unwrap_or_else(|| panic!("{tag} is not closed"));
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        match (tag.strip_prefix('/'), tag.ends_with('/')) {
+            (Some(name), _) => assert_eq!(open.pop(), Some(name), "{tag}"),
+            (None, false) => open.push(tag.split_whitespace().next().unwrap()),
+            (None, true) => {}
+        }
+    }
+    assert_eq!(open, Vec::<&str>::new());
+    text.matches("<title>").count()
+}
+
+/// Folders with a trace, and what `multicore svg` makes of it.
+fn svg(trace: &str, arguments: &[&str]) -> (tempfile::TempDir, Outcome) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("trace.json"), trace).unwrap();
+    let mut command = multicore(&[&["svg", "trace.json"], arguments].concat());
+    command.current_dir(folder.path());
+    let outcome = run(command);
+    (folder, outcome)
+}
+
+fn square(number: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(20));
+    number * number
+}
+
+#[test]
+fn a_timeline_of_a_pool_is_drawn() {
+    let pool = multicore::Pool::builder().workers(2).timeline(1000).build().expect("a pool can run here");
+    let task = pool.try_task::<u64>().unwrap().name("squares <&>");
+    task.call_all(square, 0..6);
+    task.get().unwrap();
+    let failing = pool.try_task::<u64>().unwrap();
+    failing.call(|_: u64| -> u64 { std::process::abort() }, 1);
+    failing.get().unwrap_err();
+    let mut trace = Vec::new();
+    pool.timeline().write_chrome(&mut trace).unwrap();
+    let trace = String::from_utf8(trace).unwrap();
+    let (_folder, outcome) = svg(&trace, &[]);
+    assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
+    let text = &outcome.stdout;
+    // Six squares, one that was lost if it is wide enough, and the worker's end.
+    assert!((7..=8).contains(&check_svg(text)), "{text}");
+    for words in
+        [">worker 0<", ">worker 1<", ">squares &lt;&amp;&gt;<", "piece 5: 2", "#d00", "worker lost: killed by SIGABRT"]
+    {
+        assert!(text.contains(words), "{words:?} is missing: {text}");
+    }
+    let (folder, outcome) = svg(&trace, &["--output", "trace.svg"]);
+    outcome.assert_said("");
+    assert_eq!(&fs::read_to_string(folder.path().join("trace.svg")).unwrap(), text);
+}
+
+#[test]
+fn what_is_no_timeline_is_told_with_its_place() {
+    let sound = "{\"traceEvents\":[\n{\"ph\":\"X\",\"name\":\"a\",\"tid\":1,\"ts\":1,\"dur\":2,\"args\":{}}]}\n";
+    let (_folder, outcome) = svg(sound, &[]);
+    assert_eq!(outcome.status.code(), Some(0), "{outcome:?}");
+    assert_eq!(check_svg(&outcome.stdout), 1);
+    for (trace, words) in [
+        ("", "line 1 column 0"),
+        ("no JSON", "line 1 column 2"),
+        (&sound[..60], "line 2 column "),
+        ("[]", "the object of a timeline"),
+        ("{\"a\":1}", "missing field `traceEvents` at line 1 column 7"),
+        ("{\"traceEvents\":7}", "a list of events at line 1"),
+        ("{\"traceEvents\":[\n{\"ph\":\"X\",\"tid\":1}]}", "an event without a time at line 2 column"),
+        ("{\"traceEvents\":[\n{\"ph\":\"X\",\"tid\":1,\"ts\":5}]}", "a piece without a duration at line 2"),
+        ("{\"traceEvents\":[{\"ph\":\"X\",\"tid\":-1}]}", "line 1 column"),
+        ("{\"traceEvents\":[]}", "has no pieces"),
+        (&format!("{sound}more"), "trailing characters at line 3 column 1"),
+    ] {
+        let (_folder, outcome) = svg(trace, &[]);
+        assert_refused(&outcome, words);
+    }
+    let mut missing = multicore(&["svg", "missing.json"]);
+    missing.current_dir("/");
+    assert_refused(&run(missing), "missing.json cannot be read: No such file");
+    let (_folder, outcome) = svg(sound, &["-o", "no/folder.svg"]);
+    assert_refused(&outcome, "no/folder.svg cannot be written");
+}
