@@ -69,8 +69,8 @@ fn ends() -> (OwnedFd, OwnedFd) {
 fn send_hello(socket: &OwnedFd, nonce: u64, descriptors: usize) {
     // That of a fork server, not of a worker.
     let kind = 0_u32.to_le_bytes();
-    // Without a standard error.
-    let message = [&kind[..], &nonce.to_le_bytes(), &1_u64.to_le_bytes(), &[0]].concat();
+    // Without a standard error, and without a preload.
+    let message = [&kind[..], &nonce.to_le_bytes(), &1_u64.to_le_bytes(), &[0, 0]].concat();
     // Settings with no hooks, no memory to keep warm, and no limits or rights of their own.
     let mut settings = tempfile::tempfile().unwrap();
     settings.write_all(&[0; 17]).unwrap();

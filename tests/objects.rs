@@ -122,6 +122,18 @@ fn what_lies_beside_the_object_is_found_for_workers_too() {
     run(place.host("plain", &[&copy])).assert_said(WELL);
 }
 
+/// The host takes the address of a function of the C library in code that is not position-independent, or has preloaded the C
+/// library itself: then neither tells where the object stands in the loader's list.
+#[test]
+fn a_pool_runs_in_a_host_that_changes_where_the_c_library_lies() {
+    let (place, object) = (Place::new(), object("bfd"));
+    place.compile("host.c", "host", &["-no-pie", "-fno-pic", "-DTAKES_AN_ADDRESS"]);
+    run(place.host("plain", &[&object])).assert_said(WELL);
+    let mut host = place.host("plain", &[&object]);
+    host.env("LD_PRELOAD", "libc.so.6");
+    run(host).assert_said(WELL);
+}
+
 /// A preload of the user's own stays, and comes first. With one that makes threads, workers are started by exec.
 #[test]
 fn other_preloads_stay() {
@@ -213,6 +225,11 @@ fn a_file_that_is_replaced_while_a_pool_runs_is_not_preloaded() {
     let text = place.path("text");
     fs::write(&text, "no object").unwrap();
     refused(later("z.so", "bfd", &text));
+    // An upgrade that is under way.
+    let bytes = fs::read(object("bfd")).unwrap();
+    let half = place.path("half");
+    fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
+    refused(later("v.so", "bfd", &half));
     // Without a build id the code decides: the last byte of it is another one.
     let mut bytes = fs::read(object("lld")).unwrap();
     let end = end_of_code(&bytes);
@@ -220,6 +237,70 @@ fn a_file_that_is_replaced_while_a_pool_runs_is_not_preloaded() {
     let changed = place.path("changed");
     fs::write(&changed, bytes).unwrap();
     refused(later("w.so", "lld", &changed));
+}
+
+/// The loader of a later fork server would look for the object in a /proc that is not there, or that anybody has made.
+#[test]
+fn in_another_root_nothing_more_is_started() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("an object in another root", "this test needs root");
+    }
+    let place = Place::new();
+    let copy = place.copy(&object("bfd"), "x.so");
+    let mut host = place.host("later", &[&copy, Path::new("root")]);
+    host.current_dir(place.folder.path());
+    let Outcome { stdout, stderr, status } = run(host);
+    assert_eq!((stderr.as_str(), status.code()), ("", Some(0)), "{stdout}");
+    let said = stdout.strip_prefix(BEGUN).unwrap();
+    let reason = format!("a worker would not find the shared object {}", copy.display());
+    assert!(said.starts_with("System: ") && said.contains(&reason), "{said}");
+}
+
+/// A fresh copy of it would get rights that the host has given up, and be told to distrust its environment: the loader would leave
+/// the preload out.
+#[test]
+fn a_host_whose_file_gives_rights_that_it_has_given_up_is_not_started_again() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("hosts with setuid or capabilities", "this test needs root");
+    }
+    let (place, object) = (Place::new(), object("bfd"));
+    fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = place.copy(&object, "x.so");
+    let host = place.path("host");
+    run(place.host("dropped", &[&copy])).assert_said(WELL);
+    for mode in [0o4755, 0o2755] {
+        fs::set_permissions(&host, fs::Permissions::from_mode(mode)).unwrap();
+        check_refused(&run(place.host("dropped", &[&copy])), &["setuid, setgid or file capabilities"]);
+        // It has these rights still.
+        run(place.host("plain", &[&copy])).assert_said(WELL);
+    }
+    fs::set_permissions(&host, fs::Permissions::from_mode(0o755)).unwrap();
+    // Version 2, effective: to bind low ports.
+    let capabilities = [0x0200_0001_u32, 1 << 10, 0, 0, 0].map(u32::to_le_bytes).concat();
+    let name = "security.capability";
+    if let Err(error) = rustix::fs::setxattr(&host, name, &capabilities, rustix::fs::XattrFlags::empty()) {
+        return skipped("hosts with file capabilities", &error.to_string());
+    }
+    check_refused(&run(place.host("dropped", &[&copy])), &["setuid, setgid or file capabilities"]);
+    run(place.host("plain", &[&copy])).assert_said(WELL);
+}
+
+/// Tools that change a linked file may move its headers to the end, where they are not loaded.
+#[test]
+fn an_object_whose_headers_are_not_loaded_has_no_pool() {
+    let place = Place::new();
+    let mut bytes = fs::read(object("bfd")).unwrap();
+    let (table, count) = (u64::from_le_bytes(bytes[32..40].try_into().unwrap()) as usize, usize::from(bytes[56]));
+    let headers = bytes[table..table + count * 56].to_vec();
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    let end = bytes.len() as u64;
+    bytes[32..40].copy_from_slice(&end.to_le_bytes());
+    bytes.extend(headers);
+    let moved = place.path("moved.so");
+    fs::write(&moved, bytes).unwrap();
+    let said = "1: Unsupported: no pool can run here: the crate lies in a shared object whose linker did not say where it begins";
+    let outcome = run(place.host("plain", &[&moved]));
+    assert!(outcome.status.success() && outcome.stdout.contains(said), "{outcome:?}");
 }
 
 /// Where the code of a shared object ends in its file.
@@ -253,8 +334,12 @@ fn a_preload_that_is_left_out_ends_in_a_usage_error() {
     fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o400)).unwrap();
     let reasons = [copy.to_str().unwrap(), "cannot be preloaded", "usage: host SITUATION OBJECT [OTHER]"];
-    let outcome = run(place.host("rights", &[&copy]));
-    check_refused(&without_the_second(outcome, ""), &reasons);
+    // Nor does it read what its user types.
+    let input = place.path("input");
+    fs::write(&input, "for the first").unwrap();
+    let mut host = place.host("rights", &[&copy]);
+    host.stdin(fs::File::open(&input).unwrap());
+    check_refused(&without_the_second(run(host), ""), &reasons);
     // If its `main` does its work all the same, and loads the object then, that neither serves nor starts another one.
     let readable = place.copy(&object, "y.so");
     let mut host = place.host("rights", &[&copy]);

@@ -22,7 +22,7 @@ use crate::sys::executable::{self, NotProven};
 use crate::sys::image::image;
 use crate::sys::launch::{self, Launch};
 use crate::sys::raw::{self, StandardStream};
-use crate::sys::shared_object::{NotPreloadable, SharedObject};
+use crate::sys::shared_object::{NOT_FOUND, NotPreloadable, SharedObject};
 use crate::sys::{process, random, socket};
 use rustix::io::Errno;
 use std::io;
@@ -41,6 +41,11 @@ pub(crate) struct ForkServerHandle {
 }
 
 impl ForkServerHandle {
+    /// It has not come to this crate's constructor.
+    pub(super) fn has_not_loaded(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| !output.is_taken())
+    }
+
     /// What it printed, if it ended while it loaded.
     pub(super) fn printed(&self) -> Option<String> {
         self.output.as_ref()?.printed()
@@ -85,7 +90,11 @@ impl Launcher {
         let output = EarlyOutput::new(self.launch.first_beyond_passed())
             .map_err(failed("cannot make shared memory (memfd_create)"))?;
         let errors = raw::standard_stream(StandardStream::Error);
-        let hello = Hello::Server { known: Known { nonce, identity: image().identity }, has_errors: errors.is_some() };
+        let hello = Hello::Server {
+            known: Known { nonce, identity: image().identity },
+            has_errors: errors.is_some(),
+            preload: self.launch.preload().map(SharedObject::told),
+        };
         let fds: Vec<_> = [parent.as_fd(), self.settings.as_fd()].into_iter().chain(errors).collect();
         message::send(&ours, &hello, &fds).map_err(|error| Error::system("cannot write to the fork server", error))?;
         Ok(Connection { ours, theirs: Theirs { socket: theirs, nonce, output } })
@@ -104,9 +113,17 @@ impl Launcher {
         let Theirs { socket, nonce, output } = theirs;
         let marker = Marker { entry: entry::mark(), nonce, socket: socket.as_raw_fd(), parent: std::process::id() };
         let program = executable::open(self.launch.first_beyond_passed()).map_err(not_proven)?;
-        self.launch.preload().map_or(Ok(()), SharedObject::prove).map_err(not_preloadable)?;
-        let (_, pidfd) = launch::start_image(&self.launch, &program, marker.to_variable(), socket.as_fd(), &output)
-            .map_err(cannot_start)?;
+        if program.would_gain_rights(process::user_and_group()) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "no pool can run here: the program's file gives rights to who starts it (setuid, setgid or file capabilities) that \
+                 this process does not have any more; a program that is started with them runs its main function",
+            ));
+        }
+        let preload = self.launch.preload().map(SharedObject::prove).transpose().map_err(not_preloadable)?;
+        let files = (&program, preload.as_ref());
+        let (_, pidfd) = launch::start_image(&self.launch, files, marker.to_variable(), socket.as_fd(), &output)
+            .map_err(|error| cannot_start(error, self.launch.preload().map(SharedObject::path)))?;
         failpoint!("parent-server-started");
         Ok(ForkServerHandle { pidfd, output: Some(output) })
     }
@@ -124,9 +141,19 @@ impl Launcher {
 }
 
 /// Says why the kernel did not start this program once more.
-fn cannot_start(error: io::Error) -> Error {
+fn cannot_start(error: io::Error, object: Option<&Path>) -> Error {
+    if let Some(object) = object.filter(|_| error.raw_os_error() == Some(NOT_FOUND.raw_os_error())) {
+        return Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "no pool can run here: a worker would not find the shared object {}, which holds the crate, by /proc/self/fd: is \
+                 /proc not there, or is this another root directory than at the object's start?",
+                object.display()
+            ),
+        );
+    }
     let what = "cannot start this program once more as fork server";
-    match (&image().loader, error.kind()) {
+    match (executable::loader(), error.kind()) {
         // The file itself is held by a descriptor, so only its loader can be missing.
         (Some(loader), io::ErrorKind::NotFound) => Error::new(
             ErrorKind::System,
@@ -160,7 +187,7 @@ pub(super) fn not_preloadable(why: NotPreloadable) -> Error {
     let unsupported = |why: &str| Error::new(ErrorKind::Unsupported, format!("no pool can run here: {why}"));
     match why {
         NotPreloadable::Deleted(path) => unsupported(&object(
-            &path,
+            if path.as_os_str().is_empty() { Path::new("without a name") } else { &path },
             "whose file was deleted or replaced since it was loaded, so that it cannot be loaded by a worker; start the \
              program again, and make the first pool before the file changes",
         )),
@@ -187,6 +214,24 @@ pub(super) fn not_preloadable(why: NotPreloadable) -> Error {
         .for_good(),
     }
 }
+
+/// Says that a fork server was to have this shared object preloaded, and did not come to its constructor. If it printed something, or ran on,
+/// its `main` may have run, so this is not tried again. (Else it may have been killed as any process.)
+pub(super) fn left_out(object: &Path, end: &str, printed: Option<String>) -> Error {
+    let for_good = printed.is_some() || end != ENDED;
+    let printed = printed.map_or(String::new(), |printed| format!("; it printed: {}", printed.trim_end_matches('.')));
+    let message = format!(
+        "no pool can run here: this program was started once more, with the shared object {} preloaded, and {end} before that was \
+         loaded{printed}. The object may need symbols that only this process provides, as by a dlopen with RTLD_GLOBAL, or the loader \
+         left it out and ran the program's main function",
+        object.display()
+    );
+    let error = Error::new(ErrorKind::Unsupported, message);
+    if for_good { error.for_good() } else { error }
+}
+
+/// How a fork server ended, for [`left_out`].
+pub(super) const ENDED: &str = "ended";
 
 /// Makes what one further worker needs before it can be ordered.
 pub(super) fn prepare_worker() -> io::Result<Prepared> {

@@ -2,7 +2,9 @@
 
 use super::child::{entry, worker};
 use super::core::{Core, Epolls, ServerLink, number};
-use super::launch::{ForkServerHandle, Launcher, ORDERED_AHEAD, not_preloadable, not_proven, prepare_workers};
+use super::launch::{
+    ENDED, ForkServerHandle, Launcher, ORDERED_AHEAD, left_out, not_preloadable, not_proven, prepare_workers,
+};
 use super::link::Buffers;
 use super::policy::patience::{self, Activity, ServerStage, ServerStep};
 use super::policy::recycle::LifeLimits;
@@ -120,6 +122,7 @@ fn check_environment() -> Result<(), Error> {
     if std::env::var_os(marker::NAME.to_str().unwrap_or_default()).is_some() {
         return unsupported("this process was started as a fork server and not stopped before its main function");
     }
+    shared_object::can_be_described().map_err(not_preloadable)?;
     if !entry::can_intercept() {
         return unsupported("the constructor of the crate is missing among those of its image");
     }
@@ -216,7 +219,14 @@ fn await_answer(core: &mut Core, server: &ForkServerHandle, launcher: &Launcher)
                 looked = Some(activity(&server.pidfd));
                 continue;
             }
-            ServerStep::Kill { .. } => return Err(never_heard_of(server, now_ns - began_ns, launcher.load_ns)),
+            ServerStep::Kill { .. } => {
+                return Err(match (object, stage) {
+                    (Some(object), ServerStage::Starting { .. } | ServerStage::Overdue { .. }) => {
+                        left_out(object, "was killed, since it ran on", server.printed())
+                    }
+                    _ => never_heard_of(server, now_ns - began_ns, launcher.load_ns),
+                });
+            }
         };
         let until = Duration::from_nanos(until_ns.saturating_sub(now_ns));
         let ServerLink::Connected { socket, .. } = core.server() else { return Ok(()) };
@@ -254,19 +264,11 @@ fn hear(core: &mut Core, server: &ForkServerHandle, object: Option<&Path>) -> Re
 
 /// Says what is known of a fork server that has ended before it was ready.
 fn ended(object: Option<&Path>, was_intercepted: bool, printed: Option<String>) -> Error {
-    let printed = printed.map(|printed| format!("printed: {printed}"));
     if let Some(object) = object.filter(|_| !was_intercepted) {
-        let message = format!(
-            "no pool can run here: this program was started once more, with the shared object {} preloaded, and ended \
-             before that was loaded{}. It may need symbols that only this process provides, as by a dlopen with \
-             RTLD_GLOBAL, or its loader may preload nothing",
-            object.display(),
-            printed.map_or(String::new(), |printed| format!("; it {printed}"))
-        );
-        return Error::new(ErrorKind::Unsupported, message);
+        return left_out(object, ENDED, printed);
     }
     let message = match printed {
-        Some(printed) => format!("the fork server ended while it loaded, and {printed}"),
+        Some(printed) => format!("the fork server ended while it loaded, and printed: {printed}"),
         None => "the fork server ended before it was ready (a constructor or preload ended it?)".to_string(),
     };
     Error::new(ErrorKind::System, message)

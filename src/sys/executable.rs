@@ -53,6 +53,37 @@ pub(crate) struct Executable {
     pub(super) file: FileId,
 }
 
+impl Executable {
+    /// True if a process with this effective user and group that executes it gets rights that it has not: it would be told to distrust its
+    /// environment (AT_SECURE), so it would ignore our marker and run its `main`.
+    pub(crate) fn would_gain_rights(&self, (user, group): (u32, u32)) -> bool {
+        if rustix::thread::no_new_privs().unwrap_or(false) {
+            return false;
+        }
+        let Ok(stat) = rustix::fs::fstat(&self.fd) else { return true };
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        let sets_user = mode.contains(Mode::SUID) && stat.st_uid != user;
+        let sets_group = mode.contains(Mode::SGID | Mode::XGRP) && stat.st_gid != group;
+        sets_user || sets_group || user != 0 && self.has_capabilities()
+    }
+
+    fn has_capabilities(&self) -> bool {
+        // The largest is of 24 bytes.
+        let mut value = [0; 64];
+        let of_file = rustix::fs::fgetxattr(&self.fd, "security.capability", &mut value[..]);
+        match of_file {
+            // A descriptor of a file that may not be read: by the path it is the same file, as was proven.
+            Err(Errno::BADF) => rustix::fs::getxattr("/proc/self/exe", "security.capability", &mut value[..]).is_ok(),
+            other => other.is_ok_and(|bytes| bytes > 0),
+        }
+    }
+}
+
+/// The loader that the executable asks for; `None` if it is static.
+pub(crate) fn loader() -> Option<String> {
+    image::executable().loader
+}
+
 static KEPT: Published<Executable> = Published::new();
 
 /// Makes sure that [`open`] has something to open: what can never be proven is told before anything else is made.

@@ -51,12 +51,14 @@ pub(crate) struct Image {
     /// The number that the loader added to every address.
     pub(crate) base: usize,
     pub(super) code: Vec<Range<usize>>,
-    /// The loader that an executable asks for; `None` if it is static, and for a shared object.
+    /// The loader that it asks for: an executable that is not static does.
     pub(crate) loader: Option<String>,
     /// A hash that is equal in two processes only if they run the same image.
     pub(crate) identity: u64,
     /// It is a shared object; the file that it comes from is [`shared_object`](super::shared_object)'s.
     pub(crate) is_object: bool,
+    /// Its code may be read.
+    pub(super) is_readable: bool,
     /// The notes have an identity that the linker made of all of the image (`--build-id`).
     pub(super) has_build_id: bool,
     /// Where a shared object has its array of constructors.
@@ -86,6 +88,7 @@ impl Image {
 
     /// True if these bytes lie there. It is an address of the image's code, with as many bytes behind it.
     pub(super) fn has_bytes(&self, address: usize, bytes: &[u8]) -> bool {
+        assert!(self.is_readable);
         assert!(self.code.iter().any(|code| code.contains(&address) && bytes.len() <= code.end - address));
         // SAFETY: code of this image, as just asserted, which is loaded for reading and which nothing writes.
         bytes == unsafe { std::slice::from_raw_parts(address as *const u8, bytes.len()) }
@@ -120,8 +123,13 @@ fn read_object() -> Image {
     }
     // SAFETY: the linker puts the symbol at the first byte of the file's header, in a segment that is loaded for reading.
     let header = unsafe { &*(start as *const libc::Elf64_Ehdr) };
+    // A tool may have moved the table to the file's end, which need not be loaded.
+    let size = usize::from(header.e_phnum) * size_of::<Header>();
+    if (header.e_phoff as usize).checked_add(size).is_none_or(|end| end > SMALLEST_PAGE) {
+        return image;
+    }
     let table = start + header.e_phoff as usize;
-    // SAFETY: as many headers lie there, in the same segment: the loader has used them.
+    // SAFETY: the table lies in the file's first page, as its header does, which is loaded as a whole.
     let headers = unsafe { std::slice::from_raw_parts(table as *const Header, usize::from(header.e_phnum)) };
     let first = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_offset == 0);
     image.base = first.map_or(0, |first| start.wrapping_sub(first.p_vaddr as usize));
@@ -139,6 +147,9 @@ fn read_object() -> Image {
     });
     image
 }
+
+/// Pages are at least this large.
+const SMALLEST_PAGE: usize = 4096;
 
 /// Of elf(5): where the array of constructors lies, and how many bytes it has.
 const DT_INIT_ARRAY: u64 = 25;
@@ -168,6 +179,7 @@ impl Image {
             loader: None,
             identity: 0,
             is_object: false,
+            is_readable: true,
             has_build_id: false,
             constructors: None,
         }
@@ -186,10 +198,11 @@ impl Image {
             let start = self.at(header);
             if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
                 self.code.push(start..start + header.p_memsz as usize);
+                self.is_readable &= header.p_flags & libc::PF_R != 0;
             }
-            if Identity::needs_bytes_of(header) {
-                // SAFETY: such a segment (the build id is a note) lies in a segment that is loaded for reading.
-                let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
+            if Identity::needs_bytes_of(header, headers) {
+                // SAFETY: it lies in a segment that is loaded for reading.
+                let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, header.p_filesz as usize) };
                 identity.add_bytes(header, bytes);
                 if header.p_type == libc::PT_INTERP {
                     self.loader = Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_string());
@@ -216,9 +229,17 @@ impl Identity {
         Identity { hash, has_build_id: false }
     }
 
-    /// True if [`add_bytes`](Self::add_bytes) must come before [`add`](Self::add).
-    pub(super) fn needs_bytes_of(header: &Header) -> bool {
-        matches!(header.p_type, libc::PT_NOTE | libc::PT_INTERP)
+    /// True if [`add_bytes`](Self::add_bytes) must come before [`add`](Self::add): it is one of these headers, and what it describes is loaded
+    /// for reading. (The build id is a note.)
+    pub(super) fn needs_bytes_of(header: &Header, headers: &[Header]) -> bool {
+        let holds = |segment: &&Header| {
+            let within = header.p_vaddr.checked_sub(segment.p_vaddr);
+            let left = within.and_then(|within| segment.p_filesz.checked_sub(within));
+            segment.p_type == libc::PT_LOAD
+                && segment.p_flags & libc::PF_R != 0
+                && left.is_some_and(|left| header.p_filesz <= left)
+        };
+        matches!(header.p_type, libc::PT_NOTE | libc::PT_INTERP) && headers.iter().any(|segment| holds(&segment))
     }
 
     pub(super) fn add_bytes(&mut self, header: &Header, bytes: &[u8]) {
@@ -227,7 +248,7 @@ impl Identity {
     }
 
     pub(super) fn add(&mut self, header: &Header) {
-        for number in [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_memsz] {
+        for number in [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_filesz, header.p_memsz] {
             self.hash.add(&number.to_ne_bytes());
         }
     }
@@ -417,13 +438,14 @@ pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
     Some(after.map(|&entry| unsafe { std::mem::transmute::<usize, Constructor>(entry) }).collect())
 }
 
-/// True if this shared object was loaded before the C library, so by a preload: then no code of the program has run, but that of
-/// libraries. For an object that the program loads later it is false.
-pub(crate) fn is_preloaded(_: &raw::BeforeMain) -> bool {
+/// True if this shared object stands before the loader in its list, so was preloaded, or is linked to the executable: then no code
+/// of the program has run, but that of libraries. For an object that the program loads later it is false. Called by the crate's
+/// constructor, in the thread that loads it.
+pub(crate) fn is_preloaded() -> bool {
     #[derive(Default)]
     struct Order {
         own: Option<usize>,
-        c_library: Option<usize>,
+        loader: Option<usize>,
         count: usize,
     }
     unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: libc::size_t, data: *mut c_void) -> c_int {
@@ -440,8 +462,9 @@ pub(crate) fn is_preloaded(_: &raw::BeforeMain) -> bool {
         if has(own_code()) {
             order.own.get_or_insert(order.count);
         }
-        if has(libc::__errno_location as *const () as usize) {
-            order.c_library.get_or_insert(order.count);
+        // SAFETY: reads the auxiliary vector, which is never written.
+        if has(unsafe { libc::getauxval(libc::AT_BASE) } as usize) {
+            order.loader.get_or_insert(order.count);
         }
         order.count += 1;
         0
@@ -450,11 +473,14 @@ pub(crate) fn is_preloaded(_: &raw::BeforeMain) -> bool {
     // SAFETY: the callback has the type that is asked for, and `order` outlives the call. The loader's lock is this thread's
     // while it runs constructors, and may be taken again by it. (musl's is not held then.)
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut order).cast()) };
-    matches!((order.own, order.c_library), (Some(own), Some(c_library)) if own < c_library)
+    matches!((order.own, order.loader), (Some(own), Some(loader)) if own < loader)
 }
 
-/// Has the loader keep the shared object that holds this crate until the process ends.
+/// Has the loader keep the shared object that holds this crate until the process ends. musl's never unloads one.
 pub(super) fn keep_loaded() -> Result<(), String> {
+    if cfg!(target_env = "musl") {
+        return Ok(());
+    }
     // SAFETY: a valid value of the type, which the next call writes.
     let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
     // SAFETY: reads what the loader knows of the object, which is loaded while this code runs.

@@ -15,9 +15,9 @@ use super::early_output::EarlyOutput;
 use super::executable::{Executable, FileId};
 use super::may_sleep::assert_may_sleep;
 use super::process;
-use super::raw;
+use super::raw::{self, StandardStream};
 use super::rights::Rights;
-use super::shared_object::SharedObject;
+use super::shared_object::{Proven, SharedObject};
 use super::signals::BlockedSignals;
 use crate::failpoint::failpoint;
 use crate::sys::descriptors::Descriptor;
@@ -76,8 +76,8 @@ impl Launch {
     }
 
     /// The image is to have this object, whose constructor comes before everything of the host's own.
-    pub(crate) fn with_preload(mut self, object: Option<SharedObject>) -> Self {
-        if let Some(object) = &object {
+    pub(crate) fn with_preload(mut self, mut object: Option<SharedObject>) -> Self {
+        if let Some(object) = &mut object {
             object.add_to(&mut self.environment);
             // musl tells a shared object no arguments.
             self.arguments.truncate(1);
@@ -110,7 +110,7 @@ impl Launch {
 /// What the intermediate process and the new image read, and what they report.
 struct ImageStart<'a> {
     executable: &'a Executable,
-    preload: Option<&'a SharedObject>,
+    preload: Option<&'a Proven<'a>>,
     /// Arguments and environment: arrays of strings that end with a null pointer.
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -118,6 +118,8 @@ struct ImageStart<'a> {
     mask: Option<Mode>,
     socket: BorrowedFd<'a>,
     output: &'a EarlyOutput,
+    /// What it reads, where its `main` could run by mistake.
+    nothing: Option<BorrowedFd<'a>>,
     passed: &'a [(RawFd, Descriptor)],
     /// The upper end of the new image's stack.
     stack: *mut c_void,
@@ -136,7 +138,7 @@ const STACK_BYTES: usize = 64 * 1024;
 /// pidfd.
 pub(crate) fn start_image(
     launch: &Launch,
-    executable: &Executable,
+    (executable, preload): (&Executable, Option<&Proven<'_>>),
     variable: CString,
     socket: BorrowedFd<'_>,
     output: &EarlyOutput,
@@ -149,15 +151,17 @@ pub(crate) fn start_image(
     let middle = unsafe { stacks.as_ptr().add(STACK_BYTES) }.cast_mut();
     // SAFETY: the end of the same mapping.
     let top = unsafe { middle.add(STACK_BYTES) };
+    let nothing = preload.and_then(|_| std::fs::File::open("/dev/null").ok());
     let mut start = ImageStart {
         executable,
-        preload: launch.preload(),
+        preload,
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
         directory: launch.directory.as_ref().map(AsFd::as_fd),
         mask: launch.mask.get().copied(),
         socket,
         output,
+        nothing: nothing.as_ref().map(AsFd::as_fd),
         passed: &launch.passed,
         stack: middle.cast(),
         pidfd: -1,
@@ -245,6 +249,9 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
         let _ = rustix::process::fchdir(directory);
     }
     start.output.replace_standard_error();
+    if let Some(nothing) = start.nothing {
+        raw::replace_standard_stream(StandardStream::Input, nothing);
+    }
     close_all_at_exec();
     let _ = rustix::io::fcntl_setfd(start.socket, FdFlags::empty());
     for (number, kept) in start.passed {
@@ -260,7 +267,7 @@ extern "C" fn new_image(start: *mut c_void) -> c_int {
 /// What a worker that is started by exec reads before that, and what it reports.
 struct WorkerImage<'a> {
     executable: &'a Executable,
-    preload: Option<&'a SharedObject>,
+    preload: Option<&'a Proven<'a>>,
     /// As in [`ImageStart`].
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -277,7 +284,7 @@ struct WorkerImage<'a> {
 /// `variable` added to the environment, `socket` open under the same number, and `output` as its standard error. It inherits what is not closed at exec.
 pub(crate) fn start_worker(
     launch: &Launch,
-    executable: &Executable,
+    (executable, preload): (&Executable, Option<&Proven<'_>>),
     variable: CString,
     (socket, output): (BorrowedFd<'_>, &EarlyOutput),
     rights: Option<(&Rights, &Rights)>,
@@ -289,7 +296,6 @@ pub(crate) fn start_worker(
     // SAFETY: the end of the mapping, which lives until the process has left it.
     let top = unsafe { stack.as_ptr().add(STACK_BYTES) }.cast_mut().cast();
     let (arguments, environment) = (arguments.as_ptr(), environment.as_ptr());
-    let preload = launch.preload();
     let mut start =
         WorkerImage { executable, preload, arguments, environment, socket, output, rights, pidfd: -1, error: 0 };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
@@ -339,22 +345,17 @@ extern "C" fn worker_image(start: *mut c_void) -> c_int {
 /// Becomes the program, or gives the error number. This process has a table of descriptors of its own, so what is
 /// compared here is what is executed, whatever the host does with its own table meanwhile.
 fn execute(
-    (executable, preload): (&Executable, Option<&SharedObject>),
+    (executable, preload): (&Executable, Option<&Proven<'_>>),
     arguments: *const *const c_char,
     environment: *const *const c_char,
 ) -> c_int {
     let Executable { fd, file } = executable;
-    let held = preload.map(|object| (&object.fd, &object.id));
-    for (fd, id) in [(fd, file)].into_iter().chain(held) {
-        match FileId::of(fd) {
-            Ok(found) if found == *id => {}
-            Ok(_) => return libc::EBADF,
-            Err(error) => return error.raw_os_error(),
-        }
+    match FileId::of(fd) {
+        Ok(found) if found == *file => {}
+        Ok(_) => return libc::EBADF,
+        Err(error) => return error.raw_os_error(),
     }
-    if let Some(object) = preload
-        && let Err(error) = rustix::io::fcntl_setfd(&object.fd, FdFlags::empty())
-    {
+    if let Err(error) = preload.map_or(Ok(()), Proven::is_found) {
         return error.raw_os_error();
     }
     // SAFETY: an empty path, and two arrays that the caller's parent made and keeps until this process has its own memory.

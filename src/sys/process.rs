@@ -93,6 +93,12 @@ pub(crate) fn would_be_distrusted() -> bool {
     real_user != effective_user || real_group != effective_group
 }
 
+/// The effective user and group of this thread.
+pub(crate) fn user_and_group() -> (u32, u32) {
+    let ([_, user, _], [_, group, _]) = (raw::user_ids(), raw::group_ids());
+    (user, group)
+}
+
 /// True in the first thread of this process.
 pub(crate) fn is_first_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()

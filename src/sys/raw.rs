@@ -23,7 +23,7 @@ pub(crate) struct BeforeMain(PhantomData<*const ()>);
 
 impl BeforeMain {
     /// # Safety
-    /// Only a constructor of the executable may make one, and it must drop it before it calls other
+    /// Only a constructor of the executable, or of an object that is loaded before it, may make one, and it must drop it before it calls other
     /// constructors or returns.
     pub(crate) unsafe fn new() -> Self {
         BeforeMain(PhantomData)
@@ -40,6 +40,12 @@ pub(crate) fn variable<'a>(_: &'a BeforeMain, name: &CStr) -> Option<&'a [u8]> {
     // SAFETY: not null, so it is a string of the environment block, which ends in NUL and is not freed
     // or changed while the token lives (`unset_variable` only removes the pointer to it).
     Some(unsafe { CStr::from_ptr(value) }.to_bytes())
+}
+
+/// True if there is such a variable; the answer of getenv(3), which other threads may keep from being true.
+pub(crate) fn has_variable(name: &CStr) -> bool {
+    // SAFETY: the name ends in NUL.
+    !unsafe { libc::getenv(name.as_ptr()) }.is_null()
 }
 
 /// Sets a variable of the environment, or removes it.

@@ -191,6 +191,11 @@ impl Rights {
         real_user != effective_user || real_group != effective_group
     }
 
+    /// The effective user and group.
+    pub(crate) fn user_and_group(&self) -> (u32, u32) {
+        (self.users[1], self.groups[1])
+    }
+
     /// These rights, without capabilities that a process with `own` lacks: an exec has taken them from it.
     pub(crate) fn within(&self, own: &Rights) -> Rights {
         let (permitted, inheritable) = (self.permitted & own.permitted, self.inheritable & own.inheritable);

@@ -46,6 +46,11 @@ pub(crate) fn mark() -> u64 {
 
 unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, environment: *const *const u8) {
     image::note_loaded();
+    // An object that `main` has loaded serves nobody, and leaves the marker there, by which no pool is made. (If the marker is ours,
+    // the loader did not preload the object.)
+    if raw::has_variable(marker::NAME) && image().is_object && !image::is_preloaded() {
+        return;
+    }
     // SAFETY: the loader calls this constructor before `main`, and the token is gone when this statement ends.
     let intercepted = intercept(&unsafe { BeforeMain::new() });
     let Some(Intercepted { socket, hello, mut fds, parent, object }) = intercepted else { return };
@@ -132,12 +137,8 @@ fn judge(before_main: &BeforeMain, value: &[u8]) -> Verdict {
     if !is_of_this_version || marker.entry != mark() || image::constructors_after(entry).is_none() {
         return Verdict::AnotherCopys;
     }
-    // The loader did not preload it: `main` runs, and has loaded it. The marker stays, so that no pool is made there.
-    if image().is_object && !image::is_preloaded(before_main) {
-        return Verdict::AnotherCopys;
-    }
     let Ok(Some(received)) = socket::receive(socket, false) else { return Verdict::Nobodys };
-    let Ok(hello) = message::decode::<Hello>(&received) else { return Verdict::Nobodys };
+    let Ok(mut hello) = message::decode::<Hello>(&received) else { return Verdict::Nobodys };
     if hello.known().nonce != marker.nonce || received.fds.len() != hello.descriptors() {
         return Verdict::Nobodys;
     }
@@ -147,9 +148,9 @@ fn judge(before_main: &BeforeMain, value: &[u8]) -> Verdict {
     // SAFETY: the nonce shows that the parent made the socket for this copy of the crate alone.
     let socket = unsafe { raw::take_inherited(socket) }.into();
     let fds = received.fds;
-    let taken = if image().is_object { shared_object::take_back(before_main) } else { None };
-    let object = taken.and_then(|(number, name)| {
-        // SAFETY: as above, so the parent made the environment, too, and opened this descriptor for this process alone.
+    let object = hello.take_preload().and_then(|(number, name, former)| {
+        raw::set_variable(before_main, shared_object::PRELOAD, former.as_deref());
+        // SAFETY: as above: the parent opened this descriptor for this process alone.
         let fd = unsafe { raw::take_inherited(raw::inherited(before_main, number)?) };
         SharedObject::preloaded(fd.into(), name)
     });

@@ -22,7 +22,7 @@ use crate::sys::launch::{self, Launch};
 use crate::sys::process::{self, Forked, LastWait, Lowered, NotConfirmed, SingleThreaded};
 use crate::sys::raw::{self, StandardStream};
 use crate::sys::rights::{Need, Rights};
-use crate::sys::shared_object::SharedObject;
+use crate::sys::shared_object::{NOT_FOUND, SharedObject};
 use crate::sys::signals::{self, DeathTimer};
 use crate::sys::{executable, random, socket};
 use rustix::io::Errno;
@@ -280,10 +280,13 @@ impl ForkServer {
     fn follow(&mut self, rights: &Rights, streams: [bool; 2], fds: Vec<Descriptor>, way: &Way) {
         descriptors::replace_streams(streams, fds);
         self.need = self.own.need(rights);
-        if matches!((way, &self.need), (Way::Execute { .. }, Need::Take(_))) && rights.are_distrusted_at_exec() {
+        let gains = || executable::open(0).is_ok_and(|program| program.would_gain_rights(rights.user_and_group()));
+        if matches!((way, &self.need), (Way::Execute { .. }, Need::Take(_)))
+            && (rights.are_distrusted_at_exec() || gains())
+        {
             self.need = Need::Impossible(
                 "this process has changed its rights since its pool was made: its effective user or group is not its real \
-                 one, and no worker can be started by exec with both"
+                 one, or its file is setuid or has capabilities, and no worker can be started by exec without gaining rights"
                     .to_string(),
             );
         }
@@ -343,6 +346,7 @@ impl ForkServer {
         let hello = Hello::Worker {
             known: Known { nonce, identity: image().identity },
             has_errors: errors.is_some(),
+            preload: launch.preload().map(SharedObject::told),
             worker: order.seat,
             rights: rights.cloned(),
             signals: HostSignals { host: socket::maker(&self.socket), ignores_children: self.ignores_children },
@@ -356,12 +360,17 @@ impl ForkServer {
         let parent = order.server.as_raw_nonzero().get() as u32;
         let marker = Marker { entry, nonce, socket: theirs.as_raw_fd(), parent };
         let program = executable::open(0).map_err(|_| io::Error::from(Errno::NOEXEC))?;
-        launch.preload().map_or(Ok(()), SharedObject::prove).map_err(|_| io::Error::from(Errno::STALE))?;
+        let preload = launch.preload().map(SharedObject::prove).transpose().map_err(|_| io::Error::from(NOT_FOUND))?;
         let rights = rights.map(|rights| (&self.own, rights));
         // With the host's rights, or after its exec, the worker may not be able to take it.
         let _lowered = self.lower_niceness().map_err(io::Error::other)?;
-        let (pid, pidfd) =
-            launch::start_worker(launch, &program, marker.to_variable(), (theirs.as_fd(), &output), rights)?;
+        let (pid, pidfd) = launch::start_worker(
+            launch,
+            (&program, preload.as_ref()),
+            marker.to_variable(),
+            (theirs.as_fd(), &output),
+            rights,
+        )?;
         Ok((pid, pidfd, Some(output)))
     }
 

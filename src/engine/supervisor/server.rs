@@ -2,7 +2,7 @@
 
 use super::{Observed, Supervisor};
 use crate::engine::core::{Core, ServerLink};
-use crate::engine::launch::{ForkServerHandle, ORDERED_AHEAD, prepare_workers};
+use crate::engine::launch::{ENDED, ForkServerHandle, ORDERED_AHEAD, left_out, prepare_workers};
 use crate::engine::policy::patience::{self, ServerStage, ServerStep};
 use crate::engine::policy::restart::RETRY_NS;
 use crate::error::{Cause, Error, ErrorKind};
@@ -106,17 +106,22 @@ impl Supervisor {
         for pidfd in workers {
             process::has_ended(pidfd, wait.left());
         }
-        let mut printed = None;
+        let (mut printed, mut was_left_out) = (None, false);
         if let Some(server) = self.server.take() {
             self.epoll.remove(&server.pidfd);
             printed = server.printed();
+            // Without a word it may have been killed as any process.
+            was_left_out = server.has_not_loaded() && printed.is_some();
         }
         failpoint!("parent-server-lost");
         let mut core = self.shared.lock();
         let was_useful = core.counts().pieces_done > self.done_before_server;
         let may_restart = self.server_deaths.may_restart(was_useful);
         core.server_lost(clock::now_ns());
-        if !may_restart && core.is_open() {
+        let object = self.launcher.launch.preload().filter(|_| was_left_out);
+        if let Some(object) = object.filter(|_| core.is_open()) {
+            core.fail(left_out(object.path(), ENDED, printed).with_cause(Cause::ForkServerLost));
+        } else if !may_restart && core.is_open() {
             let printed = printed.map_or(String::new(), |printed| format!("; while it loaded it printed: {printed}"));
             let message = format!("the pool ended: its fork server died again and again{printed}");
             core.fail(Error::new(ErrorKind::System, message).with_cause(Cause::ForkServerLost));

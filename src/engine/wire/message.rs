@@ -19,6 +19,7 @@ use crate::sys::descriptors::Descriptor;
 use crate::sys::memory;
 use crate::sys::process::Ending;
 use crate::sys::rights::Rights;
+use crate::sys::shared_object::Told;
 use crate::sys::socket::{self, Received};
 use rustix::fd::{AsFd, BorrowedFd};
 use serde::de::DeserializeOwned;
@@ -30,9 +31,16 @@ use std::io;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Hello {
     /// To a fork server.
-    Server { known: Known, has_errors: bool },
+    Server { known: Known, has_errors: bool, preload: Option<Told> },
     /// To a worker that is started by exec.
-    Worker { known: Known, has_errors: bool, worker: u32, rights: Option<Rights>, signals: HostSignals },
+    Worker {
+        known: Known,
+        has_errors: bool,
+        preload: Option<Told>,
+        worker: u32,
+        rights: Option<Rights>,
+        signals: HostSignals,
+    },
 }
 
 /// How the host stands to signals, for a worker that is started by exec.
@@ -62,6 +70,13 @@ impl Hello {
     pub(crate) fn has_errors(&self) -> bool {
         match *self {
             Hello::Server { has_errors, .. } | Hello::Worker { has_errors, .. } => has_errors,
+        }
+    }
+
+    /// The shared object that was preloaded, which holds the crate.
+    pub(crate) fn take_preload(&mut self) -> Option<Told> {
+        match self {
+            Hello::Server { preload, .. } | Hello::Worker { preload, .. } => preload.take(),
         }
     }
 

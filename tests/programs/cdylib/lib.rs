@@ -17,7 +17,7 @@ pub extern "C" fn plug_in_check() -> i32 {
     }
 }
 
-/// Makes a pool, and kills its fork server once `change` has been called. Prints what becomes of a piece then.
+/// Makes a pool, and kills its fork server once `change` has been called. Prints the outcome of a piece then.
 // SAFETY: as above.
 #[unsafe(no_mangle)]
 pub extern "C" fn plug_in_lose_server(change: extern "C" fn()) {

@@ -3,6 +3,7 @@
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,13 @@
 __attribute__((constructor)) static void constructor(void) {
     write(1, "constructor\n", 12);
 }
+
+#ifdef TAKES_AN_ADDRESS
+/* In code that is not position-independent, a function of the C library has an address in this program then. */
+int *(*address_of_errno(void))(void) {
+    return &__errno_location;
+}
+#endif
 
 static void *load(const char *path, int flags) {
     void *object = dlopen(path, RTLD_NOW | flags);
@@ -43,8 +51,13 @@ static int keep_one_right(void) {
 
 static char **arguments_of_main;
 
-static void replace(void) {
-    rename(arguments_of_main[3], arguments_of_main[2]);
+static void change(void) {
+    if (strcmp(arguments_of_main[3], "root") == 0) {
+        char folder[4096];
+        if (getcwd(folder, sizeof folder) == NULL || chroot(folder) != 0) printf("cannot change the root\n");
+    } else {
+        rename(arguments_of_main[3], arguments_of_main[2]);
+    }
 }
 
 int main(int count, char **arguments) {
@@ -55,6 +68,9 @@ int main(int count, char **arguments) {
         if (getenv("ONCE_MORE") != NULL) {
             check(load(getenv("ONCE_MORE"), RTLD_LOCAL));
         }
+        char byte;
+        if (read(0, &byte, 1) > 0) printf("took input\n");
+        fflush(stdout);
         fprintf(stderr, "usage: host SITUATION OBJECT [OTHER]\n");
         return 2;
     }
@@ -71,13 +87,15 @@ int main(int count, char **arguments) {
         if (chdir("/") != 0) return 4;
     } else if (strcmp(situation, "rights") == 0) {
         if (keep_one_right() != 0) return 5;
+    } else if (strcmp(situation, "dropped") == 0) {
+        if (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0) return 6;
     } else if (strcmp(situation, "other") == 0) {
         check(load(arguments[3], RTLD_LOCAL));
     }
     if (strcmp(situation, "later") == 0) {
         arguments_of_main = arguments;
         void (*lose)(void (*)(void)) = (void (*)(void (*)(void)))dlsym(object, "plug_in_lose_server");
-        lose(replace);
+        lose(change);
         return 0;
     }
     check(object);
