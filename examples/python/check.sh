@@ -44,7 +44,7 @@ for interpreter in $tested; do
 done
 [ -n "$wheel" ] || missing "no Python can make a virtual environment"
 
-for interpreter in "$HOME"/.pyenv/versions/*/bin/python3; do
+for interpreter in "${HOME:-}"/.pyenv/versions/*/bin/python3; do
   found=$(executable "$interpreter")
   if [ -n "$found" ] && ! is_among "$found" "$tested"; then
     PYTHONPATH=$target/plain "$found" -m fastjson.bench --records 20000 --rounds 2
