@@ -40,11 +40,11 @@ for interpreter in $tested; do
   "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "$wheel"
   echo "under $interpreter:"
   timeout 180 "$environment/bin/python" -m pytest --quiet
-  "$environment/bin/python" -m fastjson.bench --records 20000 --rounds 2
+  "$environment/bin/python" -m fastjson.bench --rounds 3
 done
 [ -n "$wheel" ] || missing "no Python can make a virtual environment"
 
-for interpreter in "$HOME"/.pyenv/versions/*/bin/python3; do
+for interpreter in "${HOME:-}"/.pyenv/versions/*/bin/python3; do
   found=$(executable "$interpreter")
   if [ -n "$found" ] && ! is_among "$found" "$tested"; then
     PYTHONPATH=$target/plain "$found" -m fastjson.bench --records 20000 --rounds 2

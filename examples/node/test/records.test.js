@@ -56,7 +56,7 @@ test('the event loop goes on meanwhile', async (t) => {
     clearInterval(timer);
     // The call itself only hands the work over.
     assert.ok(called < took / 4, `the call took ${called} of ${took} ms`);
-    assert.ok(ticks >= 5, `${ticks} ticks in ${took} ms`);
+    assert.ok(ticks >= Math.min(5, took / 10), `${ticks} ticks in ${took} ms`);
   }
 });
 

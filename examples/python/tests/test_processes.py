@@ -71,6 +71,30 @@ def test_a_process_that_forks_itself(table, json_of_table, first):
     assert outcome == [f"child {len(json_of_table)} None", f"parent {len(json_of_table)} None"]
 
 
+FORK_MEANWHILE = """
+import os, sys, threading, fastjson
+table, expected = sys.argv[1], int(sys.argv[2])
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        assert len(fastjson.dumps_file(table)) == expected
+thread = threading.Thread(target=work)
+thread.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        right = len(fastjson.dumps_file(table)) == expected and fastjson.why_no_pool() is None
+        os._exit(0 if right else 1)
+    print(os.waitpid(child, 0)[1])
+stop.set()
+thread.join()
+"""
+
+
+def test_a_process_may_fork_at_any_time(table, json_of_table):
+    assert run(FORK_MEANWHILE, table, len(json_of_table)).split() == ["0"] * 20
+
+
 COUNTED = """
 import sys
 with open(sys.argv[2], "a") as file:

@@ -90,9 +90,10 @@ def test_other_threads_go_on_meanwhile(tmp_path):
             start = time.monotonic()
             function(path)
             end = time.monotonic()
-            # Were the lock of the interpreter held, there would be none but at the start and the end.
+            # Were the lock of the interpreter held, there would be none but at the start and the end. Many cores may take less than these.
             inside = [at for at in ticks if start + 0.01 < at < end - 0.01]
-            assert len(inside) >= 3, f"{len(inside)} ticks in {end - start:.3f} s"
+            assert len(inside) >= 3 or end - start < 0.05, f"{len(inside)} ticks in {end - start:.3f} s"
+        assert end - start > 0.05, "the serial code takes long enough to tell"
     finally:
         stop.set()
         thread.join()

@@ -6,10 +6,10 @@ use crate::table::Table;
 use multicore::{Error, ErrorKind, Iter, Pool, Ranges, Sink, Task};
 use std::path::Path;
 
-/// The most bytes of a piece: one or two milliseconds of work. What is not longer than this is read in this process.
-const PIECE_BYTES: usize = 128 << 10;
+/// The most bytes of a piece: about a millisecond of work. What is not longer than this is read in this process.
+const PIECE_BYTES: usize = 64 << 10;
 /// The least bytes of a piece: with less, sending it costs more than reading it.
-const LEAST_PIECE_BYTES: usize = 32 << 10;
+const LEAST_PIECE_BYTES: usize = 16 << 10;
 
 /// All records of a file as one JSON array. With `in_parallel` it is made by the workers of the global pool, if a pool can run here.
 ///

@@ -66,6 +66,20 @@ fn workers_give_the_records_of_the_file() {
     }
 }
 
+/// Then some ranges have no record.
+#[test]
+fn a_record_may_be_longer_than_a_piece() {
+    let row = |headsign: &str| format!("t,8:00:00,8:00:00,s,1,{headsign},0.5\n");
+    let long = row(&"x".repeat(500_000));
+    for rows in [[row("a"), long.clone(), row("b")], [long.clone(), row("a"), long.clone()]] {
+        let (_folder, path) = file(format!("{HEADER}\n{}", rows.concat()));
+        let json = dump(&path, true).unwrap();
+        assert_eq!(serde_json::from_slice::<Vec<Value>>(&json).unwrap(), expected(&path));
+        assert_eq!(text(dump(&path, false).unwrap()), text(json.clone()));
+        assert_eq!(text(parts(&path).unwrap().flat_map(Result::unwrap).collect()), text(json));
+    }
+}
+
 #[test]
 fn each_record_is_in_one_range_wherever_the_file_is_cut() {
     let rows = ["a,8:00:00,,s,1,,", "b,25:00:01,25:00:59,\"s, t\",2,\"say \"\"x\"\"\",1.5", "", "c,,,s,3,Ø,"];
