@@ -2,8 +2,8 @@
 //!
 //! Invariant: a row that is torn says what was read of it last, if it was ever read whole.
 
+use super::data::{Doing, PieceStatus, PoolPhase, PoolStatus, WorkerStatus};
 use super::names::Names;
-use super::{Doing, PieceStatus, PoolPhase, PoolStatus, WorkerStatus};
 use crate::engine::wire::status::{Content, Owner, Phase, Status, Told};
 use crate::protocol::seqlock::{self, Read};
 use crate::stats::Replaced;

@@ -1,6 +1,6 @@
 //! `multicore top`: what the workers of a running program do, again each second, until it ends.
 //!
-//! Invariant: the terminal is as it was before when this ends, also by a signal.
+//! Invariant: the terminal is as it was before when this ends, also by a signal. Where it is gone, this ends too.
 
 use crate::look::{self, HEADS};
 use crate::stats;
@@ -11,6 +11,8 @@ use ratatui::layout::{Alignment, Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +39,7 @@ enum End {
 pub fn run(pid: u32, once: bool) -> Result<(), String> {
     let mut observer = Observer::of(pid).map_err(|error| error.to_string())?;
     let is_ended = ended_by_signals()?;
-    let end = match io::stdout().is_terminal() && !once {
+    let end = match io::stdin().is_terminal() && io::stdout().is_terminal() && !once {
         true => on_terminal(pid, &mut observer, &is_ended)?,
         false => as_text(&mut observer, once, &is_ended)?,
     };
@@ -48,10 +50,10 @@ pub fn run(pid: u32, once: bool) -> Result<(), String> {
     }
 }
 
-/// True once a signal wants this program to end.
+/// True once a signal wants this program to end. SIGHUP ends it at once: then there is no terminal to be put in order.
 fn ended_by_signals() -> Result<Arc<AtomicBool>, String> {
     let is_ended = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         let registered = signal_hook::flag::register(signal, Arc::clone(&is_ended));
         registered.map_err(|error| format!("cannot watch signals: {error}"))?;
     }
@@ -131,23 +133,48 @@ fn wait_for_key(until: Instant, is_ended: &AtomicBool) -> io::Result<Option<Key>
             return Ok(Some(Key::End));
         }
         let left = until.saturating_duration_since(Instant::now());
-        let has_event = match event::poll(left.min(SLICE)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        if has_event {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if let Some(key) = meaning_of(key) {
-                        return Ok(Some(key));
+        match wait_for_input(left.min(SLICE))? {
+            Input::Gone => return Ok(Some(Key::End)),
+            // As by a change of the size.
+            Input::Interrupted => return Ok(Some(Key::Other)),
+            Input::None if Instant::now() >= until => return Ok(None),
+            Input::None => {}
+            Input::Some => {
+                while event::poll(Duration::ZERO)? {
+                    match event::read()? {
+                        Event::Key(key) if key.kind != KeyEventKind::Release => {
+                            if let Some(key) = meaning_of(key) {
+                                return Ok(Some(key));
+                            }
+                        }
+                        Event::Resize(..) => return Ok(Some(Key::Other)),
+                        _ => {}
                     }
                 }
-                Event::Resize(..) => return Ok(Some(Key::Other)),
-                _ => {}
             }
-        } else if Instant::now() >= until {
-            return Ok(None);
         }
+    }
+}
+
+enum Input {
+    Some,
+    None,
+    Interrupted,
+    /// Its terminal was closed.
+    Gone,
+}
+
+/// Waits for a key without reading it: the library that reads keys would read a terminal that is gone for ever.
+fn wait_for_input(within: Duration) -> io::Result<Input> {
+    let stdin = io::stdin();
+    let mut terminal = [PollFd::new(&stdin, PollFlags::IN)];
+    let within = Timespec { tv_sec: within.as_secs() as i64, tv_nsec: i64::from(within.subsec_nanos()) };
+    match poll(&mut terminal, Some(&within)) {
+        Err(Errno::INTR) => Ok(Input::Interrupted),
+        Err(error) => Err(error.into()),
+        Ok(_) if terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => Ok(Input::Gone),
+        Ok(0) => Ok(Input::None),
+        Ok(_) => Ok(Input::Some),
     }
 }
 
