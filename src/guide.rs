@@ -280,6 +280,13 @@ pub mod commands {}
 /// ```
 pub mod logs {}
 
+#[doc = include_str!("../docs/profiling.md")]
+///
+/// # The items
+///
+/// [`Pool::stats`](crate::Pool::stats), [`Pool::timeline`](crate::Pool::timeline), [`WorkerStats`](crate::WorkerStats).
+pub mod profiling {}
+
 #[doc = include_str!("../docs/workers.md")]
 ///
 /// # The items
