@@ -8,6 +8,7 @@ use super::seats::Seats;
 use super::work::Work;
 use crate::engine::policy::pace::{self, LOOK_AHEAD_NS};
 use crate::engine::policy::placement::WORTH_STARTING_NS;
+use crate::failpoint::failpoint;
 use crate::sys::clock;
 
 /// Pieces wait, and the worker that would get them is not there: as many seats are to be filled as there is work for. True if
@@ -44,6 +45,7 @@ fn call_up_to(seats: &mut Seats, mut coming: usize, wanted: usize) -> bool {
         && let Some(seat) = seats.get_mut(seat)
     {
         seat.call();
+        failpoint!("parent-resting-called");
         (coming, any) = (coming + 1, true);
     }
     any
