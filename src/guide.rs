@@ -299,6 +299,13 @@ pub mod logs {}
 /// [`WorkerStats`](crate::WorkerStats), [`Pool::timeline`](crate::Pool::timeline), [`Task::watch`](crate::Task::watch).
 pub mod looking {}
 
+#[doc = include_str!("../docs/profiling.md")]
+///
+/// # The items
+///
+/// [`Pool::stats`](crate::Pool::stats), [`Pool::timeline`](crate::Pool::timeline), [`WorkerStats`](crate::WorkerStats).
+pub mod profiling {}
+
 #[doc = include_str!("../docs/workers.md")]
 ///
 /// # The items

@@ -3,7 +3,7 @@
 
 mod run;
 
-use run::{build_with, command, run, skipped};
+use run::{build_library_with, build_with, command, run, skipped};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -60,6 +60,17 @@ fn workers_write_their_counts_in_whatever_way_the_pool_ends() {
         let files = counted(&program, way, name);
         let found = (files.len(), files_with(PIECES, &files), files_with(PRELOADED, &files));
         assert_eq!(found, expected, "{way}, {name:?}");
+    }
+}
+
+/// `cargo llvm-cov` and `RUSTFLAGS` build all crates so, this one too. It did not compile: each module that counts defines the name of the file, to which
+/// the library referred weakly.
+#[test]
+fn the_library_itself_can_be_built_to_count() {
+    let _built = BUILT.lock();
+    match build_library_with(&["-Cinstrument-coverage"]) {
+        Err(error) if error.contains("profiler") => skipped("coverage", "this toolchain has no profiler runtime"),
+        built => built.unwrap_or_else(|error| panic!("{error}")),
     }
 }
 

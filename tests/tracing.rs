@@ -485,6 +485,12 @@ fn pieces_without_a_pool_are_told_by_their_own_thread() {
         assert!(!event.has("worker") && event.thread.as_deref() == std::thread::current().name(), "{event:?}");
     }
     assert!(told.0.closed.lock().unwrap().contains(&id));
+    // What never ran is not told.
+    let of = told.hears(inline);
+    of.run(add, 1, 2);
+    of.canceller().cancel();
+    assert!(of.get_each()[0].is_err());
+    assert_eq!(told.events("piece.done").len(), 2);
 }
 
 /// A task whose pieces run here: this pool takes no more.

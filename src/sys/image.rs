@@ -389,26 +389,43 @@ fn is_continuous() -> bool {
 /// it gets another spelling of the same path.
 fn rename_counts() {
     let address = weak_address!("__llvm_profile_set_filename");
-    let Some(pattern) = counts_pattern().filter(|_| address != 0) else { return };
-    let prefix = if pattern.starts_with(b"/") { "/" } else { "./" };
-    let Ok(pattern) = CString::new([prefix.as_bytes(), &pattern].concat()) else { return };
+    let Some(name) = counts_name().filter(|_| address != 0) else { return };
+    let prefix = if name.starts_with(b"/") { "/" } else { "./" };
+    let Ok(name) = CString::new([prefix.as_bytes(), &name].concat()) else { return };
     // SAFETY: the address of a C function of this type, by its name.
     let set = unsafe { std::mem::transmute::<usize, extern "C" fn(*const c_char)>(address) };
-    set(pattern.as_ptr());
+    set(name.as_ptr());
     // The runtime may keep the pointer.
-    std::mem::forget(pattern);
+    std::mem::forget(name);
 }
 
-/// The pattern of the file's name, by the environment or by the compiler, if it contains the process's number.
-fn counts_pattern() -> Option<Vec<u8>> {
-    let by_compiler = || {
-        let address = weak_address!("__llvm_profile_filename") as *const c_char;
-        // SAFETY: not null, so it is the variable of this name, a string that nobody changes.
-        (!address.is_null()).then(|| unsafe { CStr::from_ptr(address) }.to_bytes().to_vec())
-    };
-    let set = std::env::var_os("LLVM_PROFILE_FILE").map(|pattern| pattern.into_vec());
-    let pattern = set.filter(|pattern| !pattern.is_empty()).or_else(by_compiler)?;
-    pattern.windows(2).any(|pair| pair == b"%p").then_some(pattern)
+/// The pattern of the file's name by the environment, or its name by the compiler, if the process's number is in it.
+fn counts_name() -> Option<Vec<u8>> {
+    match std::env::var_os("LLVM_PROFILE_FILE").map(|pattern| pattern.into_vec()) {
+        Some(pattern) if !pattern.is_empty() => pattern.windows(2).any(|pair| pair == b"%p").then_some(pattern),
+        _ => counts_name_by_compiler(),
+    }
+}
+
+/// The name by the compiler, as it is for this process: what it gave stands in a variable of each module, which therefore cannot be referred to
+/// weakly from one of them. So this takes the name that the runtime made of it in this process's parent.
+fn counts_name_by_compiler() -> Option<Vec<u8>> {
+    const ENDING: &str = ".profraw";
+    let address = weak_address!("__llvm_profile_get_filename");
+    if address == 0 {
+        return None;
+    }
+    // SAFETY: the address of a C function of this type, by its name.
+    let get = unsafe { std::mem::transmute::<usize, extern "C" fn() -> *const c_char>(address) };
+    let name = get();
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so it is a string, which is this caller's; it is never freed.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let parent = rustix::process::getppid()?;
+    let before = name.strip_suffix(format!("_{}{ENDING}", parent.as_raw_nonzero()).as_bytes())?;
+    Some([before, format!("_{}{ENDING}", std::process::id()).as_bytes()].concat())
 }
 
 /// Writes the counts of this process to their file, at its end.

@@ -77,6 +77,13 @@ pub fn build_with(program: &str, rustc: &[&str]) -> Result<PathBuf, String> {
     built.remove(program).ok_or_else(|| "cargo named no program".to_string())
 }
 
+/// Builds the library with arguments for the compiler.
+#[allow(dead_code)] // Most programs need it as it is.
+pub fn build_library_with(rustc: &[&str]) -> Result<(), String> {
+    let rustc: Vec<&str> = ["--"].iter().chain(rustc).copied().collect();
+    cargo(root(), &["rustc", "-p", "multicore", "--lib"], &rustc).map(drop)
+}
+
 /// The programs that need no special build.
 #[rustfmt::skip]
 const PLAIN: &[&str] = &[

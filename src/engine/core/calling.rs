@@ -7,6 +7,8 @@ use super::seat::Seat;
 use super::seats::Seats;
 use super::work::Work;
 use crate::engine::policy::pace::{self, LOOK_AHEAD_NS};
+use crate::engine::policy::placement::WORTH_STARTING_NS;
+use crate::failpoint::failpoint;
 use crate::sys::clock;
 
 /// Pieces wait, and the worker that would get them is not there: as many seats are to be filled as there is work for. True if
@@ -15,7 +17,7 @@ use crate::sys::clock;
 pub(super) fn call(seats: &mut Seats, work: &Work) -> bool {
     let (waiting_ns, pieces, coming) = (work.waiting_ns(), work.waiting_pieces(), coming(seats));
     let share_ns = pace::share(waiting_ns, seats.sorted().hungry_workers() + coming, LOOK_AHEAD_NS);
-    let wanted = waiting_ns.div_ceil(share_ns.max(1)).min(pieces as u64) as usize;
+    let wanted = waiting_ns.div_ceil(share_ns.max(WORTH_STARTING_NS)).min(pieces as u64) as usize;
     call_up_to(seats, coming, wanted.max(1))
 }
 
@@ -43,6 +45,7 @@ fn call_up_to(seats: &mut Seats, mut coming: usize, wanted: usize) -> bool {
         && let Some(seat) = seats.get_mut(seat)
     {
         seat.call();
+        failpoint!("parent-resting-called");
         (coming, any) = (coming + 1, true);
     }
     any

@@ -215,7 +215,10 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
         }
         let words = link.newest_words();
         let Some(idle) = idle_with_room(seats, words) else {
-            gave.is_cut |= calling::call_one(seats);
+            match seats.starts_none_until_ns(fullest) {
+                None => gave.is_cut |= calling::call_one(seats),
+                until_ns => gave.stays_until_ns = until_ns,
+            }
             return gave;
         };
         let Some(fullest) = seats.worker_mut(fullest) else { return gave };

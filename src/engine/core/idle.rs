@@ -13,6 +13,7 @@
 
 use super::{Core, Phase};
 use crate::engine::policy::restart::RETRY_NS;
+use crate::failpoint::failpoint;
 use crate::sys::clock;
 
 /// The looks in the time that a worker may be idle: it ends at most a quarter of that later. One look would let it be idle for twice
@@ -76,6 +77,7 @@ impl Core {
             // It has not read yet what was taken back, and does not signal when it has.
             self.alarm.wake_by(now_ns + RETRY_NS);
         }
+        failpoint!("parent-idle-dismissed");
     }
 
     /// True if a worker would be started for pieces that wait: one is prepared ahead, since that takes longer than all else.

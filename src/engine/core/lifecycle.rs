@@ -238,6 +238,10 @@ impl Core {
         let now_ns = clock::now_ns();
         self.shortage.failed(reason, self.seats.has_process(), now_ns);
         self.alarm.wake_by(now_ns + RETRY_NS);
+        if self.work.queue.is_full() {
+            // Callers that wait for room wait for no worker now.
+            self.wake_all();
+        }
     }
 
     /// Fails what waits if there has been no worker for too long. Gives the moment to look again.

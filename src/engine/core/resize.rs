@@ -13,6 +13,7 @@
 use super::Core;
 use super::seat::Seat;
 use crate::error::Error;
+use crate::failpoint::failpoint;
 
 impl Core {
     /// The pool has this many workers from now on, at least one.
@@ -49,6 +50,7 @@ impl Core {
                 seat.leave_set();
             }
             self.retire(seat);
+            failpoint!("parent-resize-retired");
         }
         self.forget_due(surplus);
         self.end_shortage_if_all_are_filled();

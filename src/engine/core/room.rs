@@ -12,7 +12,13 @@ impl Core {
             || !matches!(self.phase, Phase::Open)
             || self.work.ready.is_empty()
             || self.is_gate_closed()
-            || !self.seats.has_process() && !self.seats.any_rests()
+            || !self.seats.has_process() && !self.expects_worker()
+    }
+
+    /// True if a worker comes that can take some of it: one rests, and is called when a piece waits, or is about to be started. While none could be
+    /// started for some reason, nobody waits for that.
+    fn expects_worker(&self) -> bool {
+        self.seats.any_rests() || self.shortage.is_none() && self.seats.any_comes()
     }
 
     /// After pieces ceased to wait: callers that wait for room look again.

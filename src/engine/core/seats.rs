@@ -133,6 +133,13 @@ impl Seats {
         (clock::now_ns() < until_ns).then_some(until_ns)
     }
 
+    /// Until when no worker is started for what another one holds: it is less work than a start, and that one has just said something. `None`: now.
+    pub(crate) fn starts_none_until_ns(&self, seat: usize) -> Option<u64> {
+        let worker = self.worker(seat).filter(|worker| worker.link.backlog_ns() < placement::WORTH_STARTING_NS)?;
+        let until_ns = worker.quick_since_ns()? + placement::SILENT_NS;
+        (clock::now_ns() < until_ns).then_some(until_ns)
+    }
+
     /// True if fewer workers hold pieces than there are CPUs.
     pub(crate) fn leaves_core(&mut self) -> bool {
         self.sorted().busy_workers() < self.cpus
@@ -176,6 +183,14 @@ impl Seats {
     /// True if a worker would be started for pieces that wait.
     pub(crate) fn any_rests(&self) -> bool {
         self.iter().any(|(_, seat)| seat.rests())
+    }
+
+    /// True if a worker is to be started, or was ordered and is not known to run.
+    pub(crate) fn any_comes(&self) -> bool {
+        self.iter().any(|(_, seat)| match seat.worker() {
+            Some(worker) => !worker.has_process(),
+            None => seat.vacant_until_ns().is_some(),
+        })
     }
 
     // Walks over those that matter.

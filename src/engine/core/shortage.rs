@@ -28,6 +28,11 @@ impl Shortage {
         self.state = Some((since_ns, reason));
     }
 
+    /// True if the last start, as far as is known, was none that failed.
+    pub(crate) fn is_none(&self) -> bool {
+        self.state.is_none()
+    }
+
     /// A worker was started.
     pub(crate) fn end(&mut self) {
         self.state = None;

@@ -40,6 +40,9 @@ pub(crate) fn choose(candidates: impl Iterator<Item = Candidate>, is_tiny: bool)
 /// would wake one worker more, which makes it longer; with ten times, pieces could wait 0.1 s behind a long one.
 pub(crate) const SILENT_NS: u64 = 10_000_000;
 
+/// Work for which a worker is started, in place of one that ended because it was idle. A fork alone takes about as long.
+pub(crate) const WORTH_STARTING_NS: u64 = 100_000;
+
 /// How long quick pieces stay with the workers that are awake, if these are `busy` ones and as many as there are CPUs: one more
 /// would share a core with them, which makes no piece quicker, and would cost its wake-up. But one that says nothing for
 /// longer may sleep in a long piece, and others would wait behind that.

@@ -191,3 +191,56 @@ fn a_worker_that_was_well_and_left_ends_a_row_of_early_deaths() {
     assert_eq!(resting(&pool), 1);
     assert_ne!(dies_early(&pool), Refill::Never, "the last one was no early death");
 }
+
+/// Until the fork server told of the first worker, all that came was let in, however much waited.
+#[test]
+fn callers_wait_for_room_while_workers_that_were_called_come() {
+    let (mut pool, _socket) = all_ended(1);
+    pool.shared.lock().work.queue = Queue::new(Some(100), None);
+    let task = pool.task::<u64>();
+    let has_room = |pool: &PlayedPool| pool.shared.lock().has_room_in_queue();
+    for number in 0..8 {
+        task.run(add, number, 0);
+    }
+    assert_eq!((called(&pool), resting(&pool), has_room(&pool)), (1, 0, false));
+    // Where none can be started, nobody waits for it.
+    let mut core = pool.shared.lock();
+    core.start_failed("as it said".to_string());
+    pool.shared.release(core);
+    assert!(has_room(&pool));
+    pool.shared.lock().shortage.end();
+    assert!(!has_room(&pool));
+    pool.called_come();
+    while pool.work(usize::MAX) > 0 || pool.shared.lock().collect() {}
+    assert!(has_room(&pool));
+    assert!(task.get().unwrap().into_iter().eq(0..8));
+}
+
+/// A caller that was about to sleep had a worker started for microseconds of work.
+#[test]
+fn no_worker_is_started_for_less_work_than_a_start() {
+    for (cost_ns, expected) in [(1_000, 1), (40_000, 2)] {
+        let (mut pool, _socket) = all_ended(2);
+        let mut core = pool.shared.lock();
+        let key = core.open_task().unwrap();
+        // What is learnt of a task at most halves.
+        (0..10).for_each(|_| core.task(key).unwrap().learn_cost(cost_ns));
+        pool.shared.release(core);
+        let site = Site { call: Call::of_pair(add), location: std::panic::Location::caller() };
+        for _ in 0..6 {
+            pool.shared.add_piece(key, site, Handed::Lent(&[1; 16]));
+        }
+        assert_eq!(called(&pool), expected, "{cost_ns}");
+        if expected == 2 {
+            continue;
+        }
+        pool.called_come();
+        assert_eq!(held(&pool).iter().max(), Some(&6));
+        let mut core = pool.shared.lock();
+        let _ = core.attend(Observer::CallerParks, true);
+        let due_ns = core.take_stays_until_ns();
+        pool.shared.release(core);
+        assert_eq!(called(&pool), 0, "one more would cost more than all that waits");
+        assert!(due_ns.is_some(), "it is looked at again: the worker may sleep in a long piece");
+    }
+}
