@@ -455,6 +455,12 @@ pub(crate) fn constructors_after(own: Constructor) -> Option<Vec<Constructor>> {
     Some(after.map(|&entry| unsafe { std::mem::transmute::<usize, Constructor>(entry) }).collect())
 }
 
+/// True if there is such a variable; the answer of getenv(3), which other threads may keep from being true.
+pub(crate) fn has_variable(name: &CStr) -> bool {
+    // SAFETY: the name ends in NUL.
+    !unsafe { libc::getenv(name.as_ptr()) }.is_null()
+}
+
 /// True if this shared object stands before the loader in its list, so was preloaded, or is linked to the executable: then no code
 /// of the program has run, but that of libraries. For an object that the program loads later it is false. Called by the crate's
 /// constructor, in the thread that loads it.

@@ -42,12 +42,6 @@ pub(crate) fn variable<'a>(_: &'a BeforeMain, name: &CStr) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(value) }.to_bytes())
 }
 
-/// True if there is such a variable; the answer of getenv(3), which other threads may keep from being true.
-pub(crate) fn has_variable(name: &CStr) -> bool {
-    // SAFETY: the name ends in NUL.
-    !unsafe { libc::getenv(name.as_ptr()) }.is_null()
-}
-
 /// Sets a variable of the environment, or removes it.
 pub(crate) fn set_variable(_: &BeforeMain, name: &CStr, value: Option<&CStr>) {
     match value {

@@ -48,7 +48,7 @@ unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, e
     image::note_loaded();
     // An object that `main` has loaded serves nobody, and leaves the marker there, by which no pool is made. (If the marker is ours,
     // the loader did not preload the object.)
-    if raw::has_variable(marker::NAME) && image().is_object && !image::is_preloaded() {
+    if image::has_variable(marker::NAME) && image().is_object && !image::is_preloaded() {
         return;
     }
     // SAFETY: the loader calls this constructor before `main`, and the token is gone when this statement ends.
