@@ -9,7 +9,7 @@ use crate::error::Error;
 impl Core {
     /// From now on those who look from outside are told what workers do.
     pub(crate) fn keep_status(&mut self, workers: usize) -> Result<(), Error> {
-        let told = Told::new(workers).map_err(|error| Error::system("cannot make the memory of the status", error))?;
+        let told = Told::new(workers).map_err(|error| Error::system("cannot make shared memory", error))?;
         self.work.status = Some(Box::new(told));
         Ok(())
     }
