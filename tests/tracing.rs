@@ -356,24 +356,25 @@ fn a_subscriber_that_hangs_holds_up_nobody_and_what_is_left_out_is_counted() {
     door.open();
     let left_out = told.wait_for("events.left_out", 1);
     let count = left_out[0].number("count");
+    // Workers have started, too, and that may be among what was left out. Another test of this program may have had them replaced.
+    let heard = told.events("piece.done").len();
+    let started: u64 = pool.stats().workers.iter().map(|worker| u64::from(worker.generation)).sum();
+    assert_eq!((heard + told.events("worker.started").len()) as u64 + count, PIECES + 100 + started);
     // A MiB at 128 bytes each.
-    let heard = PIECES + 100 - count;
     assert!((8000..10_000).contains(&heard), "{heard}");
-    assert_eq!(told.events("piece.done").len() as u64, heard);
     // What comes now is heard.
     told.hears(|| {
         let of = task::<u64>(&pool);
         of.run(add, 1, 2);
         of.get().unwrap();
     });
-    told.wait_for("piece.done", heard as usize + 1);
+    told.wait_for("piece.done", heard + 1);
     assert_well(pool);
 }
 
 #[test]
 fn a_subscriber_that_panics_harms_nothing() {
     let _watch = watchdog();
-    support::be_silent();
     let calls = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&calls);
     let told = Told::of(Level::TRACE, move |_| {
@@ -533,6 +534,7 @@ fn a_forked_child_of_the_host_tells_nothing_and_ends() {
         of.run(add, 1, 2);
         of
     });
+    wait_for("the reply is read", || of.completed() == 1);
     told.wait_for("piece.done", 1);
     // SAFETY: no other thread of this test holds a lock of the subscriber now; the child leaves by `_exit`.
     let child = unsafe { libc::fork() };

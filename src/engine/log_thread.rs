@@ -28,19 +28,15 @@ impl Shared {
     pub(super) fn close_outbox(self: &Arc<Self>) {
         // Its workers have ended, and not all of them were reaped.
         #[cfg(feature = "log")]
-        self.take_rest_of_logs();
+        {
+            let mut next = Some(0);
+            while let Some(seat) = next {
+                next = self.with(|core| core.take_rest_of_logs(seat)).flatten();
+            }
+        }
         self.start_log_thread();
         self.outbox.close();
         #[cfg(feature = "log")]
         self.with(Core::give_up_logs);
-    }
-
-    /// Reads what workers have logged last.
-    #[cfg(feature = "log")]
-    pub(super) fn take_rest_of_logs(&self) {
-        let mut next = Some(0);
-        while let Some(seat) = next {
-            next = self.with(|core| core.take_rest_of_logs(seat)).flatten();
-        }
     }
 }

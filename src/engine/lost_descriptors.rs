@@ -10,21 +10,14 @@ impl Shared {
     /// The host has closed our descriptors, as a program does that closes all that it does not know. Whatever has their
     /// numbers now is another's: the pool ends, and nothing is closed any more.
     pub(super) fn lose_descriptors(&self) {
-        // What workers have logged lies in memory that is there still, and is lost with their seats.
-        #[cfg(feature = "log")]
-        self.take_rest_of_logs();
         let mut core = self.lock();
         core.lose_descriptors();
         #[cfg(feature = "log")]
         core.give_up_logs();
         self.release(core);
-        // The supervisor may sleep for ever.
         #[cfg(any(feature = "log", feature = "tracing"))]
-        {
-            // Nobody waits for a record any more.
-            self.outbox.start_thread(|| {});
-            self.outbox.close_soon();
-        }
+        self.outbox.close_soon();
+        // The supervisor may sleep for ever.
         while self.with(Core::sweep) == Some(true) {}
         // They are never dropped, so they close nothing. The epolls keep those alive that wake them.
         std::mem::forget((Arc::clone(&self.callers), Arc::clone(&self.host)));
