@@ -1,4 +1,4 @@
-//! `Pool::timeline`: what its file says, by the rules of Chrome's trace event format, and whether that is true.
+//! `Pool::timeline`: what its file says, by the rules of Chrome's trace event format (a table here, since nobody publishes a schema), and whether that is true.
 
 #![cfg(target_os = "linux")]
 
@@ -34,17 +34,64 @@ fn nanoseconds(value: &Value) -> u64 {
     (micros * 1000.0).round() as u64
 }
 
-/// Reads the pool's file, and checks it as a tool reads it.
+/// A field of Chrome's trace event format: its name, whether each event has it, and what it is.
+type Field = (&'static str, bool, fn(&Value) -> bool);
+
+const NUMBER: fn(&Value) -> bool = |value| value.as_f64().is_some_and(|number| number >= 0.0);
+const COUNT: fn(&Value) -> bool = |value| value.is_u64();
+const TEXT: fn(&Value) -> bool = |value| value.is_string();
+const OBJECT: fn(&Value) -> bool = |value| value.is_object();
+const LIST: fn(&Value) -> bool = |value| value.is_array();
+
+/// The rules of that format, as far as it is used here: of the whole, and of an event by its phase. Times are microseconds, which may have fractions.
+const WHOLE: &[Field] = &[
+    ("displayTimeUnit", true, |unit| unit == "ms" || unit == "ns"),
+    ("otherData", false, OBJECT),
+    ("traceEvents", true, LIST),
+];
+const OF_ALL: &[Field] = &[
+    ("name", true, TEXT),
+    ("ph", true, TEXT),
+    ("pid", true, COUNT),
+    ("tid", true, COUNT),
+    ("ts", true, NUMBER),
+    ("args", true, OBJECT),
+];
+const OF_COMPLETE: &[Field] = &[("dur", true, NUMBER), ("cat", false, TEXT)];
+const OF_INSTANT: &[Field] = &[("s", true, |scope| scope == "t" || scope == "p" || scope == "g"), ("cat", false, TEXT)];
+
+/// Each field that must be there is, each that is there may be, and is what it is to be.
+#[track_caller]
+fn check_fields(object: &Value, fields: &[&[Field]]) {
+    let told = object.as_object().unwrap_or_else(|| panic!("no object: {object}"));
+    let find = |name: &str| fields.iter().copied().flatten().find(|field| field.0 == name);
+    for (name, value) in told {
+        let field = find(name).unwrap_or_else(|| panic!("{name} is no field of the format: {object}"));
+        assert!((field.2)(value), "{name} is {value} in {object}");
+    }
+    for (name, _, _) in fields.iter().copied().flatten().filter(|field| field.1) {
+        assert!(told.contains_key(*name), "{name} is missing in {object}");
+    }
+}
+
+/// Reads the pool's file, and checks it by the format's rules and ours.
 #[track_caller]
 fn read(pool: &Pool) -> (Vec<Event>, u64) {
     let timeline = pool.timeline();
     let mut file = Vec::new();
     timeline.write_chrome(&mut file).unwrap();
     let file: Value = serde_json::from_slice(&file).unwrap_or_else(|error| panic!("no JSON: {error}"));
+    check_fields(&file, &[WHOLE]);
     let lost = file["otherData"]["events_lost"].as_u64().unwrap();
     assert_eq!(lost, timeline.lost());
     let (mut events, mut names, mut ends, mut last) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), 0);
     for event in file["traceEvents"].as_array().expect("a list of events") {
+        let own: &[Field] = match event["ph"].as_str() {
+            Some("X") => OF_COMPLETE,
+            Some("i") => OF_INSTANT,
+            _ => &[],
+        };
+        check_fields(event, &[OF_ALL, own]);
         let text = |key: &str| event[key].as_str().unwrap_or_else(|| panic!("no text {key} in {event}")).to_string();
         let number = |key: &str| event[key].as_u64().unwrap_or_else(|| panic!("no number {key} in {event}"));
         let (phase, name, thread) = (text("ph"), text("name"), number("tid"));

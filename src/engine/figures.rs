@@ -46,6 +46,10 @@ impl Shared {
             // What was overwritten meanwhile is lost, too.
             timeline.lost = first - timeline.events.len() as u64;
             timeline.began_ns = began_ns;
+            if timeline.events.is_empty() {
+                // Once for all: a list that grows by doubling would take twice as much.
+                timeline.events.reserve_exact((end - first) as usize);
+            }
             timeline.events.extend(events);
             next = rest.filter(|&next| next < end);
         }

@@ -9,6 +9,7 @@ impl PoolBuilder {
     /// with 0: none, and no piece is timed.
     ///
     /// An event takes up to 100 bytes of this program's memory, which is reserved at once and used as events come: a million of them 100 MB.
+    /// [`Pool::timeline`] makes a copy, which takes as much again while it is there.
     /// Beyond `events` the oldest are overwritten. Each piece is timed, which costs some looks at the clock: so this is for finding out, and
     /// not for tiny pieces in production.
     ///
