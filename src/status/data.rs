@@ -10,7 +10,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PoolStatus {
-    /// Which of the pools that its process has made it is, from 1.
+    /// Which of the pools that its process has made it is, from 1. One that could not be started has a number too, and a child that was forked goes
+    /// on with its parent's numbers.
     pub pool: u32,
     /// Whether it lives.
     pub phase: PoolPhase,
@@ -45,11 +46,13 @@ pub struct WorkerStatus {
     pub pid: Option<u32>,
     /// The piece that it runs, or is to run next: the oldest that it holds.
     pub piece: Option<PieceStatus>,
-    /// Pieces that it holds: that one, and those that were given to it in advance.
+    /// Pieces that it holds: that one, and those that were given to it in advance. What is given to it or taken back while it is at work is told
+    /// with its next answer.
     pub pieces_held: u32,
     /// Pieces that this process has answered.
     pub pieces_done: u64,
-    /// How long ago this was written: since then nothing has changed that its program knows of.
+    /// How long this has been so. Of a worker that holds pieces: since its program read an answer of it last, or gave it the first of them. Of
+    /// any other: since it does what it does.
     pub age: Duration,
     /// Its anonymous memory, in bytes, with what it shares with its fork server. `None` where the system does not tell.
     pub memory: Option<u64>,
@@ -70,7 +73,7 @@ pub struct WorkerStatus {
 pub struct PieceStatus {
     /// Its number in its task, from 0.
     pub number: u64,
-    /// The name of its function; `None` where the program has no symbols.
+    /// The name of its function, without control characters, and cut after 1000; `None` where the program has no symbols.
     pub function: Option<String>,
     /// Where its function begins in the program's code, as a distance from the crate's entry there.
     pub offset: i32,

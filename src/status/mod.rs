@@ -36,14 +36,18 @@ mod pool;
 pub use self::data::{Doing, PieceStatus, PoolPhase, PoolStatus, WorkerStatus};
 
 use self::names::Names;
-use self::pool::Seen;
-use crate::engine::wire::status::read::NotReadable;
+use self::pool::{Patience, Seen};
+use crate::engine::wire::status::read::{MOST_ROOM, NotReadable};
 use crate::engine::wire::status::{NAME, Phase, Status, VERSION};
 use crate::error::{Error, ErrorKind};
 use crate::sys::observed::{NotSeen, Process};
+use std::collections::BTreeSet;
 
 /// New pools of the process are looked for in each look with this number: to list its descriptors takes longer than all else.
 const LOOKS_A_SEARCH: u64 = 5;
+
+/// More pools than any process has.
+const MOST_POOLS: usize = 1000;
 
 /// Looks at the pools of a process, now and again.
 #[derive(Debug)]
@@ -68,6 +72,9 @@ impl Observer {
         let mut observer =
             Observer { number: pid, process, pools: Vec::new(), names: Names::default(), unreadable: 0, looks: 0 };
         let versions = observer.search().map_err(|why| not_seen(pid, &why))?;
+        if observer.process.has_ended() {
+            return Err(not_seen(pid, &NotSeen::Missing));
+        }
         match (observer.pools.is_empty(), versions.first()) {
             (false, _) => Ok(observer),
             (true, Some(version)) => Err(other_version(pid, *version)),
@@ -92,7 +99,18 @@ impl Observer {
         }
         self.looks += 1;
         let Observer { process, pools, names, .. } = self;
-        Ok(Some(pools.iter_mut().map(|pool| pool.look(process, names)).collect()))
+        if pools.iter().map(Seen::used).sum::<usize>() > MOST_ROOM {
+            return Err(too_many(self.number));
+        }
+        // The numbers of rows may change meanwhile.
+        let (mut patience, mut most) = (Patience::new(), MOST_ROOM);
+        let look = |pool: &mut Seen| {
+            let told = pool.look(most, process, names, &mut patience);
+            most = most.saturating_sub(pool.used());
+            told
+        };
+        let told = pools.iter_mut().map(look).collect();
+        Ok((!process.has_ended()).then_some(told))
     }
 
     /// The number of pools whose status is of another version of this crate, and so cannot be read.
@@ -103,25 +121,35 @@ impl Observer {
 
     /// Finds the pools that there are now. Gives the versions of those that cannot be read.
     fn search(&mut self) -> Result<Vec<u64>, NotSeen> {
-        let found = self.process.memfds(NAME)?;
-        self.pools.retain(|pool| found.iter().any(|(inode, _)| *inode == pool.inode()));
-        let mut versions = Vec::new();
-        for (inode, file) in found {
-            if self.pools.iter().any(|pool| pool.inode() == inode) {
-                continue;
+        let Observer { process, pools, .. } = self;
+        let (mut present, mut versions, mut failed) = (BTreeSet::new(), Vec::new(), None);
+        process.each_memfd(NAME, |inode, open| {
+            if !present.insert(inode) || pools.iter().any(|pool| pool.inode() == inode) {
+                return Ok(());
             }
-            match Status::open(&file)? {
-                // An ancestor's, whose descriptors this process has as well.
-                Ok((_, owner)) if owner.pid != self.process.own_number() => {}
-                Ok((status, owner)) => self.pools.push(Seen::new(inode, status, owner)),
-                Err(NotReadable::Version(version)) => versions.push(version),
+            match open().and_then(|file| Status::open(&file)) {
+                // A child has its ancestors' descriptors as well.
+                Ok(Ok((_, owner))) if !process.is(owner.pid, owner.namespace) => {}
+                Ok(Ok(_)) if pools.len() == MOST_POOLS => {
+                    let too_many = format!("it tells of more than {MOST_POOLS} pools, and no program has as many");
+                    return Err(NotSeen::Failed(std::io::Error::other(too_many)));
+                }
+                Ok(Ok((status, owner))) => pools.push(Seen::new(inode, status, owner)),
+                Ok(Err(NotReadable::Version(version))) => versions.push(version),
                 // Anybody may call a file so.
-                Err(NotReadable::Foreign) => {}
+                Ok(Err(NotReadable::Foreign)) => {}
+                // So it may also be one that cannot be opened, or is too long to be mapped.
+                Err(error) => failed = Some(error),
             }
-        }
-        self.pools.sort_by_key(Seen::number);
+            Ok(())
+        })?;
+        pools.retain(|pool| present.contains(&pool.inode()));
+        pools.sort_by_key(Seen::number);
         self.unreadable = versions.len();
-        Ok(versions)
+        match failed {
+            Some(error) if self.pools.is_empty() && versions.is_empty() => Err(error.into()),
+            _ => Ok(versions),
+        }
     }
 }
 
@@ -144,6 +172,13 @@ fn no_pool(pid: u32) -> Error {
     let message = format!(
         "process {pid} has no pool: it has made none yet or has ended it, or has closed descriptors that it does not know; of a program \
          that forks, give the process that made the pool"
+    );
+    Error::new(ErrorKind::Unsupported, message)
+}
+
+fn too_many(pid: u32) -> Error {
+    let message = format!(
+        "process {pid} tells of more than {MOST_ROOM} workers, and no program has as many: what it tells is not this crate's"
     );
     Error::new(ErrorKind::Unsupported, message)
 }

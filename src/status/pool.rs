@@ -4,8 +4,8 @@
 
 use super::data::{Doing, PieceStatus, PoolPhase, PoolStatus, WorkerStatus};
 use super::names::Names;
-use crate::engine::wire::status::{Content, Owner, Phase, Status, Told};
-use crate::protocol::seqlock::{self, Read};
+use crate::engine::wire::status::{CONTENT, Content, Owner, Phase, Status, Told};
+use crate::protocol::seqlock::{self, Read, Row};
 use crate::stats::Replaced;
 use crate::sys::clock;
 use crate::sys::observed::Process;
@@ -16,6 +16,32 @@ const PATIENCE_NS: u64 = 10_000_000;
 
 /// Between two looks at a row that is being written.
 const PAUSE: Duration = Duration::from_micros(100);
+
+/// How long a look still waits for rows that are being written, all rows together: a pool has one writer, and so one such row.
+#[derive(Debug)]
+pub(super) struct Patience {
+    left_ns: u64,
+}
+
+impl Patience {
+    pub(super) fn new() -> Patience {
+        Patience { left_ns: PATIENCE_NS }
+    }
+
+    /// Reads a row until it is whole, while there is patience.
+    fn read(&mut self, row: Row<'_, CONTENT>) -> Read<CONTENT> {
+        let mut found = seqlock::read(row);
+        let mut before_ns = None;
+        while matches!(found, Read::Torn(_)) && self.left_ns > 0 {
+            let now_ns = clock::now_ns();
+            self.left_ns = self.left_ns.saturating_sub(now_ns - before_ns.unwrap_or(now_ns));
+            before_ns = Some(now_ns);
+            std::thread::sleep(PAUSE);
+            found = seqlock::read(row);
+        }
+        found
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -43,10 +69,23 @@ impl Seen {
         self.status.told_pool().0
     }
 
-    pub(super) fn look(&mut self, process: &Process, names: &mut Names) -> PoolStatus {
+    /// The rows in use.
+    pub(super) fn used(&self) -> usize {
+        self.status.told_pool().1
+    }
+
+    /// What its first rows say, at most this number of them.
+    pub(super) fn look(
+        &mut self,
+        most: usize,
+        process: &Process,
+        names: &mut Names,
+        patience: &mut Patience,
+    ) -> PoolStatus {
         let (phase, used) = self.status.told_pool();
+        let used = used.min(most);
         self.last.resize(used, None);
-        let rows: Vec<(usize, Told, bool)> = (0..used).filter_map(|row| self.read(row)).collect();
+        let rows: Vec<(usize, Told, bool)> = (0..used).filter_map(|row| self.read(row, patience)).collect();
         names.learn(process, self.owner.anchor, rows.iter().filter_map(|(_, told, _)| offset_of(told)));
         let now_ns = clock::now_ns();
         let workers = rows.into_iter().filter_map(|(worker, told, is_torn)| {
@@ -76,19 +115,10 @@ impl Seen {
     }
 
     /// A row, and whether it is torn. `None` for one that says nothing.
-    fn read(&mut self, row: usize) -> Option<(usize, Told, bool)> {
-        let found = self.status.row(row)?;
-        let mut until_ns = None;
-        let (content, is_torn) = loop {
-            let words = match seqlock::read(found) {
-                Read::Whole(content) => break (content, false),
-                Read::Torn(words) => words,
-            };
-            let now_ns = clock::now_ns();
-            if now_ns >= *until_ns.get_or_insert(now_ns + PATIENCE_NS) {
-                break (self.last[row].unwrap_or(words), true);
-            }
-            std::thread::sleep(PAUSE);
+    fn read(&mut self, row: usize, patience: &mut Patience) -> Option<(usize, Told, bool)> {
+        let (content, is_torn) = match patience.read(self.status.row(row)?) {
+            Read::Whole(content) => (content, false),
+            Read::Torn(words) => (self.last[row].unwrap_or(words), true),
         };
         if !is_torn {
             self.last[row] = Some(content);
@@ -117,11 +147,32 @@ mod tests {
     use crate::engine::wire::status::State;
     use crate::protocol::sync::Relaxed;
 
+    const OWNER: Owner = Owner { pid: 1, namespace: 0, anchor: 0, number: 1 };
+
+    /// A file with 3000 such rows once took 30 s a look, and one with all that there was room for half a day.
+    #[test]
+    fn many_torn_rows_take_the_patience_of_one() {
+        const ROWS: usize = 3000;
+        let (own, file) = Status::create(ROWS, OWNER).unwrap();
+        own.tell_pool(Phase::Open, ROWS);
+        let busy = Told { state: State::Busy, ..Told::of(&[0; 7]).unwrap() };
+        for row in 0..ROWS {
+            seqlock::write(own.row(row).unwrap(), &busy.content());
+            own.row(row).unwrap().sequence.store(1, Relaxed);
+        }
+        let (status, owner) = Status::open(&file).unwrap().unwrap();
+        let process = Process::open(std::process::id()).unwrap();
+        let (mut seen, mut names) = (Seen::new(1, status, owner), Names::default());
+        let (mut patience, start) = (Patience::new(), std::time::Instant::now());
+        let workers = seen.look(ROWS, &process, &mut names, &mut patience).workers;
+        assert!(workers.len() == ROWS && workers.iter().all(|worker| worker.is_torn));
+        assert!(start.elapsed() < Duration::from_secs(5) && patience.left_ns == 0, "{:?}", start.elapsed());
+    }
+
     /// As a process that was stopped in the middle of a write.
     #[test]
     fn a_torn_row_is_shown_as_it_was_read_last_and_marked() {
-        let owner = Owner { pid: std::process::id(), anchor: 0, number: 1 };
-        let (own, file) = Status::create(2, owner).unwrap();
+        let (own, file) = Status::create(2, OWNER).unwrap();
         let (status, owner) = Status::open(&file).unwrap().unwrap();
         let (mut seen, mut names) = (Seen::new(1, status, owner), Names::default());
         let process = Process::open(std::process::id()).unwrap();
@@ -129,7 +180,7 @@ mod tests {
         own.tell_pool(Phase::Open, 2);
         (0..2).for_each(|row| seqlock::write(own.row(row).unwrap(), &busy.content()));
         let mut look = || {
-            let workers = seen.look(&process, &mut names).workers;
+            let workers = seen.look(2, &process, &mut names, &mut Patience::new()).workers;
             workers.iter().map(|it| (it.doing, it.pieces_done, it.is_torn)).collect::<Vec<_>>()
         };
         assert_eq!(look(), [(Doing::Busy, 5, false), (Doing::Busy, 5, false)]);
@@ -139,7 +190,8 @@ mod tests {
         assert_eq!(look(), [(Doing::Busy, 5, false), (Doing::Busy, 5, true)]);
         // A reader that comes now has nothing to go back to.
         let (status, owner) = Status::open(&file).unwrap().unwrap();
-        let first = Seen::new(1, status, owner).look(&process, &mut Names::default());
+        let first = Seen::new(1, status, owner);
+        let first = { first }.look(2, &process, &mut Names::default(), &mut Patience::new());
         assert_eq!((first.workers[1].pieces_done, first.workers[1].is_torn), (6, true));
         seqlock::write(own.row(1).unwrap(), &Told { done: 7, ..busy }.content());
         assert_eq!(look()[1], (Doing::Busy, 7, false));

@@ -1,19 +1,26 @@
 //! Another process, as it is looked at from outside: by /proc and a pidfd, which neither stop nor wake it.
 //!
+//! Its descriptors, names of files and mounts are its own to arrange. So a file is opened in two steps: as a place alone (`O_PATH`), which reaches no
+//! driver and waits for no writer, and for reading once it is seen to be a regular file, of the kind that is looked for.
+//!
 //! Invariant: what is read is the process's that was asked for. Its number may be another one's after its end, so what was read counts only
-//! while its pidfd says that it lives.
+//! while its pidfd says that it lives. Nothing but a regular file is ever opened for reading.
 
 use super::may_sleep::assert_may_sleep;
-use super::{process, symbol, usage};
+use super::own_file::Reader;
+use super::{proc, process, symbol, usage};
 use crate::sys::descriptors::{Descriptor, above_standard_streams};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
+
+/// From statfs(2): the file system of memfds, but for those of huge pages.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// A process that is looked at.
 #[derive(Debug)]
@@ -22,6 +29,9 @@ pub(crate) struct Process {
     pidfd: Descriptor,
     /// As it knows itself: its number in its own namespace of processes.
     own_number: u32,
+    namespace: u64,
+    /// Its numbers of processes are those of this process, and of /proc.
+    shares_numbers: bool,
 }
 
 /// Why a process cannot be looked at.
@@ -46,7 +56,7 @@ impl From<io::Error> for NotSeen {
 /// A place in the file of an object that a process has loaded.
 #[derive(Debug)]
 pub(crate) struct Place {
-    path: PathBuf,
+    file: Descriptor,
     /// Where the bytes of an address lie in it.
     offset: u64,
 }
@@ -57,16 +67,28 @@ impl Process {
         let pidfd = process::pidfd_of(pid).map_err(|errno| match errno {
             // A thread's number is none of a process.
             Errno::SRCH | Errno::INVAL => NotSeen::Missing,
-            other => NotSeen::from(io::Error::from(other)),
+            // It asks for no right: this is a sandbox around the looker, or a kernel before 5.3.
+            other => NotSeen::Failed(io::Error::new(io::Error::from(other).kind(), format!("pidfd_open: {other}"))),
         })?;
-        let mut seen = Process { number, pidfd, own_number: number };
+        // In a container, /proc may be another one's, with other numbers.
+        let asked = number;
+        let number = proc::number_of(&pidfd).unwrap_or(asked);
+        let namespace = process::namespace_of(&number.to_string());
+        let mut seen = Process { number, pidfd, own_number: number, namespace, shares_numbers: false };
         if seen.has_ended() {
             return Err(NotSeen::Missing);
         }
-        let status = fs::read_to_string(format!("/proc/{number}/status")).map_err(|error| seen.explain(error))?;
+        let status =
+            fs::read_to_string(format!("/proc/{number}/status")).map_err(|error| match seen.explain(error) {
+                // It lives, and /proc hides it (`hidepid`), unless /proc has nothing at all.
+                NotSeen::Failed(error) if is_missing(&error) && Path::new("/proc/self").exists() => NotSeen::NotAllowed,
+                why => why,
+            })?;
         // Kernels before 4.1 have no such line.
         let own = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         seen.own_number = own.and_then(|own| own.split_whitespace().next_back()?.parse().ok()).unwrap_or(number);
+        seen.shares_numbers =
+            asked == number && number == seen.own_number && namespace == process::namespace_of("self");
         Ok(seen)
     }
 
@@ -74,9 +96,11 @@ impl Process {
         process::has_ended(&self.pidfd, Duration::ZERO)
     }
 
-    /// The number by which it knows itself.
-    pub(crate) fn own_number(&self) -> u32 {
-        self.own_number
+    /// True if it is the process that knows itself by this number, in this namespace of processes. A child that is forked into a namespace of
+    /// its own may have its parent's number there. 0 is a namespace that is not known.
+    pub(crate) fn is(&self, own_number: u32, namespace: u64) -> bool {
+        let is_same = namespace == self.namespace || namespace == 0 || self.namespace == 0;
+        self.own_number == own_number && is_same
     }
 
     /// A file of it could not be read: because of its end, or for the reason that is given.
@@ -84,47 +108,68 @@ impl Process {
         if self.has_ended() { NotSeen::Missing } else { NotSeen::from(error) }
     }
 
-    /// The memfds of this name that it has, each once: inode and descriptor, opened anew for reading.
-    pub(crate) fn memfds(&self, name: &str) -> Result<Vec<(u64, Descriptor)>, NotSeen> {
+    /// The folder of /proc that tells of it: that of another thread where the first one has ended, and so has no memory and no descriptors.
+    fn folder(&self) -> String {
+        let own = format!("/proc/{}", self.number);
+        let lives = |folder: &String| !fs::read_link(format!("{folder}/exe")).is_err_and(|error| is_missing(&error));
+        if lives(&own) {
+            return own;
+        }
+        let threads = fs::read_dir(format!("{own}/task")).into_iter().flatten().flatten();
+        let folders = threads.map(|thread| format!("{own}/task/{}", thread.file_name().to_string_lossy()));
+        folders.into_iter().find(lives).unwrap_or(own)
+    }
+
+    /// Shows each memfd of this name that it has, some of them more than once: its inode, and how it is opened for reading. What only is called so,
+    /// as anything can be, is passed over.
+    pub(crate) fn each_memfd(
+        &self,
+        name: &str,
+        mut see: impl FnMut(u64, &dyn Fn() -> io::Result<Descriptor>) -> Result<(), NotSeen>,
+    ) -> Result<(), NotSeen> {
         assert_may_sleep();
         let target = format!("/memfd:{name} (deleted)");
-        let folder = format!("/proc/{}/fd", self.number);
-        let mut found: Vec<(u64, Descriptor)> = Vec::new();
+        let folder = format!("{}/fd", self.folder());
         for entry in fs::read_dir(&folder).map_err(|error| self.explain(error))? {
             // One that was closed meanwhile.
             let Ok(entry) = entry else { continue };
             if fs::read_link(entry.path()).is_ok_and(|link| link == Path::new(&target)) {
-                // Any file can have such a name: one that would make this wait is not waited for.
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-                let fd = match rustix::fs::open(entry.path(), flags, Mode::empty()) {
-                    Ok(fd) => above_standard_streams(fd).map_err(io::Error::from)?,
+                let (file, told) = match place(CWD, &entry.path(), None) {
+                    Ok(found) => found,
                     Err(Errno::NOENT) => continue,
                     Err(error) => return Err(self.explain(error.into())),
                 };
-                let inode = rustix::fs::fstat(&fd).map_err(io::Error::from)?.st_ino;
-                if !found.iter().any(|(own, _)| *own == inode) {
-                    found.push((inode, fd));
+                if is_memfd(&file, &told) {
+                    see(told.st_ino, &|| Ok(for_reading(&file)?))?;
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Where the object lies that it has loaded at this address: its executable or a shared object. `None` where that cannot be told.
     pub(crate) fn place_of(&self, address: u64) -> Option<Place> {
         assert_may_sleep();
-        let maps = fs::read_to_string(format!("/proc/{}/maps", self.number)).ok()?;
-        let (offset, inode, name) = maps.lines().find_map(|line| mapped_at(line, address))?;
+        let folder = self.folder();
+        let maps = BufReader::new(fs::File::open(format!("{folder}/maps")).ok()?);
+        let lines = maps.split(b'\n').map_while(Result::ok).filter_map(|line| String::from_utf8(line).ok());
+        let Mapped { offset, device, inode, name } = lines.into_iter().find_map(|line| mapped_at(&line, address))?;
         // The executable is there although its file was deleted or replaced; another object is looked for where the process finds it.
-        let paths = [format!("/proc/{}/exe", self.number), format!("/proc/{}/root{name}", self.number)];
-        let is_it = |path: &String| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
-        let path = paths.into_iter().find(is_it)?.into();
-        (!self.has_ended()).then_some(Place { path, offset })
+        let executable = place(CWD, Path::new(&format!("{folder}/exe")), None);
+        let root = rustix::fs::open(format!("{folder}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let object = root.and_then(|root| place(root, Path::new(&name), Some(ResolveFlags::IN_ROOT)));
+        let mut found: Vec<(OwnedFd, Stat)> = [executable, object].into_iter().flatten().collect();
+        found.retain(|(_, told)| is_regular(told) && told.st_ino == inode);
+        // Some file systems tell other numbers of the device than maps do. So the same one counts first, and then any.
+        let is_same = |told: &Stat| (rustix::fs::major(told.st_dev), rustix::fs::minor(told.st_dev)) == device;
+        found.sort_by_key(|(_, told)| !is_same(told));
+        let file = for_reading(&found.first()?.0).ok()?;
+        (!self.has_ended()).then_some(Place { file, offset })
     }
 
     /// The anonymous memory of a process that this one calls by this number. `None` where numbers mean other processes here.
     pub(crate) fn memory_of(&self, number: u32) -> Option<u64> {
-        if self.own_number == self.number { usage::anonymous_bytes_of(number) } else { None }
+        if self.shares_numbers { usage::anonymous_bytes_of(number) } else { None }
     }
 }
 
@@ -132,64 +177,69 @@ impl Place {
     /// The names of functions, by their distances from this place.
     pub(crate) fn names_at(&self, distances: &[i64]) -> Option<Vec<Option<String>>> {
         assert_may_sleep();
-        let open = || fs::File::open(&self.path).ok();
-        let here = symbol::address_in(open()?, self.offset)?;
+        let here = symbol::address_in(Reader::of(&self.file), self.offset)?;
         let wanted: Vec<u64> = distances.iter().map(|distance| here.wrapping_add_signed(*distance)).collect();
-        let names = symbol::names_in(open()?, &wanted)?;
+        let names = symbol::names_in(Reader::of(&self.file), &wanted)?;
         Some(names.into_iter().map(|name| name.map(|name| name.to_string())).collect())
     }
 }
 
-/// Offset in the file, inode and name, in a line of a `maps` file, if it is about this address.
-fn mapped_at(line: &str, address: u64) -> Option<(u64, u64, &str)> {
+/// A file as a place, which is not opened yet, and what it is; with `resolve` by openat2(2), which kernels before 5.6 lack.
+fn place(folder: impl AsFd, path: &Path, resolve: Option<ResolveFlags>) -> Result<(OwnedFd, Stat), Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = match resolve {
+        Some(resolve) => rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)?,
+        None => rustix::fs::openat(folder, path, flags, Mode::empty())?,
+    };
+    let told = rustix::fs::fstat(&file)?;
+    Ok((file, told))
+}
+
+fn is_regular(told: &Stat) -> bool {
+    FileType::from_raw_mode(told.st_mode) == FileType::RegularFile
+}
+
+/// A regular file without a name, in memory.
+fn is_memfd(file: impl AsFd, told: &Stat) -> bool {
+    let is_in_memory = || rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type as u64 == TMPFS_MAGIC);
+    is_regular(told) && told.st_nlink == 0 && is_in_memory()
+}
+
+/// Opens a regular file that is held as a place.
+fn for_reading(place: &OwnedFd) -> Result<Descriptor, Errno> {
+    // A lease of its owner would make it wait.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    above_standard_streams(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// A line of a `maps` file.
+#[derive(Debug, PartialEq, Eq)]
+struct Mapped {
+    /// Where the bytes of the address lie in the file.
+    offset: u64,
+    device: (u32, u32),
+    inode: u64,
+    name: String,
+}
+
+/// What a line of a `maps` file says, if it is about this address.
+fn mapped_at(line: &str, address: u64) -> Option<Mapped> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let number = |text| u64::from_str_radix(text, 16).ok();
     let (start, end) = (number(start)?, number(end)?);
-    let (offset, inode) = (number(fields.nth(1)?)?, fields.nth(1)?.parse().ok()?);
-    let name = fields.next().unwrap_or_default().trim_start();
-    (start..end).contains(&address).then(|| (address - start + offset, inode, name))
+    let (offset, device) = (number(fields.nth(1)?)?, fields.next()?.split_once(':')?);
+    let device = (number(device.0)? as u32, number(device.1)? as u32);
+    let inode = fields.next()?.parse().ok()?;
+    let name = fields.next().unwrap_or_default().trim_start().to_string();
+    let offset = address.checked_sub(start)?.checked_add(offset)?;
+    (address < end).then_some(Mapped { offset, device, inode, name })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_maps_tells_the_place_in_the_file() {
-        let line = "55d0-5600 r-xp 00001000 08:01 77                         /opt/my app";
-        for (address, expected) in [
-            (0x55cf, None),
-            (0x55d0, Some((0x1000, 77, "/opt/my app"))),
-            (0x55ff, Some((0x102f, 77, "/opt/my app"))),
-            (0x5600, None),
-        ] {
-            assert_eq!(mapped_at(line, address), expected, "{address:x}");
-        }
-        assert_eq!(mapped_at("1000-2000 rw-p 00000000 00:00 0", 0x1800), Some((0x800, 0, "")));
-        assert_eq!(mapped_at("garbage", 0), None);
-    }
-
-    #[test]
-    fn a_function_of_this_process_is_named_from_outside() {
-        fn named() {}
-        let seen = Process::open(std::process::id()).unwrap();
-        let address = named as fn() as usize as u64;
-        let place = seen.place_of(address).unwrap();
-        let expected = format!("{}::a_function_of_this_process_is_named_from_outside::named", module_path!());
-        assert_eq!(place.names_at(&[0, i64::MAX]).unwrap(), [Some(expected), None]);
-        assert!(seen.memory_of(std::process::id()).unwrap() > 0);
-        assert!(seen.place_of(0).is_none());
-    }
-
-    #[test]
-    fn what_is_no_process_is_told() {
-        for number in [0, u32::MAX, i32::MAX as u32] {
-            assert!(matches!(Process::open(number), Err(NotSeen::Missing)), "{number}");
-        }
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let seen = Process::open(child.id());
-        child.wait().unwrap();
-        assert!(!seen.is_ok_and(|seen| !seen.has_ended()), "it has ended");
-    }
-}
+mod tests;

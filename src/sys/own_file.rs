@@ -1,19 +1,20 @@
-//! The file of the image that holds this crate, for reading: that of the executable, or of the shared object.
+//! The file of the image that holds this crate, for reading: that of the executable, or of the shared object. Or any other, by its descriptor.
 
 use super::image::image;
 use super::{executable, shared_object};
 use crate::sys::descriptors::Descriptor;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
 
-/// Reads the file of the image that holds this crate. The descriptor shares its position in the file with its duplicates, so this has its own.
+/// Reads a file. The descriptor shares its position in the file with its duplicates, so this has its own.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    fd: Descriptor,
+pub(crate) struct Reader<F = Descriptor> {
+    fd: F,
     position: u64,
 }
 
 impl Reader {
-    /// `None` where the file is not known.
+    /// The file of the image that holds this crate. `None` where that is not known.
     pub(crate) fn open() -> Option<Self> {
         let fd = match image().is_object {
             true => shared_object::own_file()?,
@@ -23,7 +24,14 @@ impl Reader {
     }
 }
 
-impl Read for Reader {
+#[cfg(feature = "status")]
+impl<F: AsFd> Reader<F> {
+    pub(super) fn of(fd: F) -> Self {
+        Reader { fd, position: 0 }
+    }
+}
+
+impl<F: AsFd> Read for Reader<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = rustix::io::pread(&self.fd, buffer, self.position)?;
         self.position += count as u64;
@@ -31,7 +39,7 @@ impl Read for Reader {
     }
 }
 
-impl Seek for Reader {
+impl<F: AsFd> Seek for Reader<F> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),

@@ -8,6 +8,7 @@ use crate::sys::descriptors::Descriptor;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::CString;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -79,6 +80,12 @@ fn take_number(own: &AtomicU32) -> Number {
 /// This process.
 pub(crate) fn own_pid() -> Pid {
     rustix::process::getpid()
+}
+
+/// The namespace of processes of the process that is called so in /proc, as a number; 0 if that cannot be told.
+pub(crate) fn namespace_of(process: &str) -> u64 {
+    assert_may_sleep();
+    std::fs::metadata(format!("/proc/{process}/ns/pid")).map_or(0, |told| told.ino())
 }
 
 /// True if this process is a child of `parent`, which has not ended then.

@@ -8,15 +8,27 @@ use crate::sys::image::image;
 use crate::sys::own_file::Reader;
 #[cfg(feature = "status")]
 use object::ObjectSegment;
-use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
-use std::collections::BTreeMap;
+use object::{Object, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use super::closure::{AROUND as AROUND_CLOSURE, CLOSURE};
 
 /// How the name of a closure begins in the compiler's newer scheme; its number follows, and a brace.
 const NUMBERED: &str = "{closure#";
+
+/// The most bytes of a file that are kept while its names are looked up. The symbols of the largest programs take half of it. A file that tells of
+/// more has no names: it may be another program's, which has made it for the one that looks.
+const MOST_KEPT: u64 = 256 << 20;
+
+/// The most bytes that are looked through meanwhile: all code is, for a closure that has no other name.
+const MOST_READ: u64 = 1 << 30;
+
+/// A name that is read counts as this.
+const NAME_BYTES: u64 = 4096;
 
 /// `None` where the executable has no name.
 type Name = Option<Arc<str>>;
@@ -72,41 +84,85 @@ fn find_names(addresses: &[usize]) -> Option<Vec<Name>> {
     names_in(Reader::open()?, &wanted)
 }
 
+/// A file as the parser of objects reads it. A cache reads only the parts that are needed, not the debug information that is most of the file.
+///
+/// Invariant: no length in the file makes this process keep or read more than the limits above.
+struct Limited<R: Read + Seek> {
+    cache: ReadCache<R>,
+    kept: RefCell<BTreeSet<(u64, u64)>>,
+    may_keep: Cell<u64>,
+    may_read: Cell<u64>,
+}
+
+impl<R: Read + Seek> Limited<R> {
+    fn new(object: R) -> Self {
+        let (may_keep, may_read) = (Cell::new(MOST_KEPT), Cell::new(MOST_READ));
+        Limited { cache: ReadCache::new(object), kept: RefCell::default(), may_keep, may_read }
+    }
+
+    fn take(of: &Cell<u64>, bytes: u64) -> Result<(), ()> {
+        of.set(of.get().checked_sub(bytes).ok_or(())?);
+        Ok(())
+    }
+}
+
+impl<'data, R: Read + Seek> ReadRef<'data> for &'data Limited<R> {
+    fn len(self) -> Result<u64, ()> {
+        (&self.cache).len()
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'data [u8], ()> {
+        Limited::<R>::take(&self.may_read, size)?;
+        if !self.kept.borrow().contains(&(offset, size)) {
+            Limited::<R>::take(&self.may_keep, size)?;
+            self.kept.borrow_mut().insert((offset, size));
+        }
+        (&self.cache).read_bytes_at(offset, size)
+    }
+
+    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'data [u8], ()> {
+        Limited::<R>::take(&self.may_read, NAME_BYTES)?;
+        (&self.cache).read_bytes_at_until(range, delimiter)
+    }
+}
+
 /// The names of the functions that begin at these addresses of an object, as its file counts them. `None` if it cannot be read.
 pub(crate) fn names_in(object: impl Read + Seek, wanted: &[u64]) -> Option<Vec<Name>> {
-    // The cache reads only the parts that are needed, not the debug information that is most of the file.
-    let cache = ReadCache::new(object);
-    let file = object::File::parse(&cache).ok()?;
-    let mut names: Vec<Option<String>> = vec![None; wanted.len()];
+    let limited = Limited::new(object);
+    let file = object::File::parse(&limited).ok()?;
+    let mut found: BTreeMap<u64, Option<String>> = wanted.iter().map(|&address| (address, None)).collect();
+    let mut missing = found.len();
     for symbol in file.symbols().chain(file.dynamic_symbols()) {
-        if symbol.kind() != SymbolKind::Text || !wanted.contains(&symbol.address()) {
+        if missing == 0 {
+            break;
+        }
+        let Some(name_of) = found.get_mut(&symbol.address()) else { continue };
+        if symbol.kind() != SymbolKind::Text || name_of.is_some() {
             continue;
         }
-        let Ok(name) = symbol.name().map(rustc_demangle::demangle) else { continue };
-        for (name_of, _) in names.iter_mut().zip(wanted).filter(|(_, wanted)| **wanted == symbol.address()) {
+        if let Ok(name) = symbol.name().map(rustc_demangle::demangle) {
             // Without the hash that the compiler adds.
-            name_of.get_or_insert_with(|| of_closure(format!("{name:#}")));
-        }
-        if names.iter().all(Option::is_some) {
-            break;
+            *name_of = Some(of_closure(format!("{name:#}")));
+            missing -= 1;
         }
     }
     let mut functions = None;
-    for (name, &address) in names.iter_mut().zip(wanted) {
+    for (&address, name) in &mut found {
         if let Some(name) = name.as_mut().filter(|name| *name == closure::AROUND) {
-            let functions = functions.get_or_insert_with(|| closure::Functions::read(&file, &cache));
+            let functions = functions.get_or_insert_with(|| closure::Functions::read(&file, &limited));
             // Else the place where it was handed out tells which closure it is.
             *name = functions.name_around(address).unwrap_or_else(|| closure::CLOSURE.to_string());
         }
     }
-    Some(names.into_iter().map(|name| name.map(Arc::from)).collect())
+    let found: BTreeMap<u64, Name> = found.into_iter().map(|(address, name)| (address, name.map(Arc::from))).collect();
+    Some(wanted.iter().map(|address| found.get(address).cloned().flatten()).collect())
 }
 
 /// The address, as an object counts it, of what lies at this place of its file.
 #[cfg(feature = "status")]
 pub(crate) fn address_in(object: impl Read + Seek, place: u64) -> Option<u64> {
-    let cache = ReadCache::new(object);
-    let file = object::File::parse(&cache).ok()?;
+    let limited = Limited::new(object);
+    let file = object::File::parse(&limited).ok()?;
     file.segments().find_map(|segment| {
         let (start, length) = segment.file_range();
         let within = place.checked_sub(start).filter(|within| *within < length)?;
@@ -138,6 +194,7 @@ fn of_closure(name: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::SeekFrom;
 
     /// Each error of a thousand read the executable anew.
     #[test]
@@ -162,6 +219,61 @@ mod tests {
         // As in a process that was forked while another thread held the lock.
         let _held = kept.0.lock().unwrap();
         assert_eq!(kept.or_find(&[1, 2], find), [name(&1), None]);
+    }
+
+    /// A file of 16 KiB once made the program that looked at it take 2.4 GB, and more than 40 s: it said so of its symbols, in a hole.
+    #[test]
+    fn a_length_in_a_file_makes_nobody_read_it() {
+        let mut file = std::fs::File::open("/proc/self/exe").unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        fn named() {}
+        let address = (named as fn() as usize).wrapping_sub(image().base) as u64;
+        let names = |bytes: Vec<u8>, length: u64| names_in(Lengthened { bytes, length, at: 0 }, &[address]);
+        let length = bytes.len() as u64;
+        assert!(names(bytes.clone(), length).unwrap()[0].as_ref().unwrap().ends_with("::named"));
+        // The header of the table of symbols: its place and size.
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let (headers, count) = (word(0x28) as usize, u16::from_le_bytes(bytes[0x3c..0x3e].try_into().unwrap()));
+        let header = (0..usize::from(count)).map(|number| headers + 64 * number);
+        let header = header.into_iter().find(|at| bytes[at + 4..at + 8] == [2, 0, 0, 0]).expect("it has symbols");
+        for (more, is_read) in [(MOST_KEPT - (16 << 20), true), (24 * 100_000_000, false), (1 << 50, false)] {
+            let mut lying = bytes.clone();
+            lying[header + 24..header + 32].copy_from_slice(&length.next_multiple_of(8).to_le_bytes());
+            lying[header + 32..header + 40].copy_from_slice(&(more / 24 * 24).to_le_bytes());
+            let found = names(lying, length + more + 64);
+            assert_eq!(found.is_some(), is_read, "{more} bytes");
+        }
+    }
+
+    /// A file with a hole behind its bytes.
+    struct Lengthened {
+        bytes: Vec<u8>,
+        length: u64,
+        at: u64,
+    }
+
+    impl Read for Lengthened {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let left = self.length.saturating_sub(self.at).min(buffer.len() as u64) as usize;
+            buffer[..left].fill(0);
+            let own = self.bytes.get(self.at as usize..).unwrap_or_default();
+            let count = own.len().min(left);
+            buffer[..count].copy_from_slice(&own[..count]);
+            self.at += left as u64;
+            Ok(left)
+        }
+    }
+
+    impl Seek for Lengthened {
+        fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+            self.at = match to {
+                SeekFrom::Start(at) => at,
+                SeekFrom::End(by) => self.length.checked_add_signed(by).unwrap(),
+                SeekFrom::Current(by) => self.at.checked_add_signed(by).unwrap(),
+            };
+            Ok(self.at)
+        }
     }
 
     #[test]

@@ -6,8 +6,12 @@
 //! | as an idle worker is given pieces      | [`Told::fed`], in `core/dispatch.rs`       | likewise                             |
 //! | where anything else has changed        | [`Told::tell_all`], in turns of the supervisor (`core/telling.rs`) | of the last tick               |
 //!
-//! So no piece costs a call of the clock, and where many pieces are answered in one look they cost one row. What a turn of the supervisor visits are
-//! the seats whose sets have changed (`Set::Untold`), and those whose rows say something that ends by itself, such as a start.
+//! So a piece that is alone in its pool costs two rows and two reads of the coarse clock, and where many pieces are answered in one look they cost one
+//! row. What a turn of the supervisor visits are the seats whose sets have changed (`Set::Untold`), and those whose rows say something that ends by
+//! itself, such as a start.
+//!
+//! The time in a row is that of its writing, but for one case: a turn of the supervisor keeps that of a worker that holds pieces and has answered nothing
+//! since. So the row of a worker that hangs says for how long, whatever happens to others, and to the pieces behind its own.
 //!
 //! Invariant: a row says what its worker did when it was written, as far as this process knew. It is written under the lock, in the process that
 //! made the pool: a child that is forked has the memory, and takes no lock of it.
@@ -23,6 +27,7 @@ use crate::error::Cause;
 use crate::protocol::seqlock;
 use crate::sys::clock;
 use crate::sys::descriptors::Descriptor;
+use crate::sys::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A pool's status as its owner keeps it.
@@ -63,7 +68,12 @@ impl Told {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Relaxed: a number that no other pool has.
         let number = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
-        let owner = Owner { pid: std::process::id(), anchor: entry::address() as u64, number };
+        let owner = Owner {
+            pid: std::process::id(),
+            namespace: process::namespace_of("self"),
+            anchor: entry::address() as u64,
+            number,
+        };
         let rows = status::rows(workers);
         let (status, file) = Status::create(rows, owner)?;
         let own = Own { told: UNUSED, lost: None };
@@ -165,7 +175,9 @@ impl Told {
             }
         }
         if own.told != before {
-            own.told.at_ns = clock::coarse_ns();
+            if !own.goes_on_from(&before) {
+                own.told.at_ns = clock::coarse_ns();
+            }
             own.write(&self.status, number);
         }
         !matches!(own.told.state, State::Unused | State::Idle | State::Busy | State::Resting)
@@ -173,6 +185,13 @@ impl Told {
 }
 
 impl Own {
+    /// True if nothing has come from the worker since that was told, and it is at work as it was then.
+    fn goes_on_from(&self, before: &status::Told) -> bool {
+        let now = &self.told;
+        let is_at_work = now.held > 0 && before.held > 0 && (now.pid, now.done) == (before.pid, before.done);
+        is_at_work && before.state != State::Starting && now.state != State::Lost
+    }
+
     /// The pieces that its worker holds, and the oldest of them.
     #[inline]
     fn tell_pieces(&mut self, worker: &WorkerHandle, tasks: &Tasks) {

@@ -1,6 +1,7 @@
 //! When those who look from outside are told of what looks at the workers do not tell.
 //!
-//! Invariant: after a turn of the supervisor each row says what is so, but for what workers have done since they were looked at.
+//! Invariant: after a turn of the supervisor each row has its worker's process, state and end as they are known. What it says of pieces is from the last
+//! look that found answers, or from the last change of its state: what is given to a worker that is at work, or taken back from it, changes no row.
 
 use super::Core;
 use super::status::Told;

@@ -77,6 +77,7 @@ impl PlayedPool {
         let mut core = Core::new((workers, cpus), epolls, Arc::clone(&kick_supervisor), buffers);
         core.keep_status(workers).unwrap();
         let played = (0..workers).map(|seat| Played::make().sit_down(core.seats.get_mut(seat).unwrap())).collect();
+        (0..workers).for_each(|seat| core.seats.worker_mut(seat).unwrap().seat = seat);
         let (orders, received) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared::new(
             core,

@@ -10,6 +10,7 @@
 //! | 64     | 1     | which of the process's pools it is, from 1        | likewise |
 //! | 72     | 1     | the pool's [`Phase`]                              | in its supervisor's turns |
 //! | 80     | 1     | the number of rows in use                         | likewise |
+//! | 88     | 1     | the owner's namespace of processes, 0 if unknown  | before anybody sees it |
 //! | 128    | 8 each | a row for each seat                              | by `protocol/seqlock.rs`, under the pool's lock |
 //!
 //! A row is a line of the cache: the sequence, and seven words of content.
@@ -21,7 +22,7 @@
 //! | 3    | the function, as it travels (`Call::to_word`); 0 for none | | | | |
 //! | 4    | the number of the piece in its task | | | | |
 //! | 5    | pieces that it holds (0 to 31) | | | | |
-//! | 6    | when this was written: the monotonic clock, in nanoseconds | | | | |
+//! | 6    | since when this is so: the monotonic clock, in nanoseconds (`core/status.rs`) | | | | |
 //! | 7    | pieces that it has answered | | | | |
 //!
 //! The memory is sealed against another length and other writers once it is mapped. So a reader, also one that has more rights, cannot
@@ -66,10 +67,11 @@ const OF_ANCHOR: usize = 7;
 const OF_NUMBER: usize = 8;
 const OF_PHASE: usize = 9;
 const OF_USED: usize = 10;
+const OF_NAMESPACE: usize = 11;
 const HEADER: usize = ROWS_AT / WORD;
 
 const _: () = assert!(ROW_BYTES == 64 && ROWS_AT.is_multiple_of(ROW_BYTES));
-const _: () = assert!(OF_USED < HEADER && OF_NUMBER * WORD == 64 && OF_PHASE * WORD == 72);
+const _: () = assert!(OF_NAMESPACE < HEADER && OF_NUMBER * WORD == 64 && OF_PHASE * WORD == 72);
 
 /// What a seat's worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +179,8 @@ pub(crate) fn rows(workers: usize) -> usize {
 pub(crate) struct Owner {
     /// As it knows itself.
     pub(crate) pid: u32,
+    /// Its namespace of processes; 0 if that is not known.
+    pub(crate) namespace: u64,
     /// The address of the crate's entry in it.
     pub(crate) anchor: u64,
     /// Which of its pools it is.
@@ -204,6 +208,7 @@ impl Status {
             (OF_OWNER, u64::from(owner.pid)),
             (OF_ANCHOR, owner.anchor),
             (OF_NUMBER, u64::from(owner.number)),
+            (OF_NAMESPACE, owner.namespace),
             (OF_VERSION, VERSION),
             // Last: a file without it is none yet.
             (0, MAGIC),

@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::child::entry;
 use crate::engine::wire::status::{Phase, State, Told};
 use crate::stats::Replaced;
+use crate::sys::clock;
 
 /// A pool that tells its status, as its supervisor has told it first.
 fn pool(workers: usize) -> PlayedPool {
@@ -85,6 +86,50 @@ fn what_else_changes_is_told_in_the_next_turn() {
     let at_ns = row.at_ns;
     pool.shared.lock().tell_status();
     assert_eq!(rows(&pool)[1].at_ns, at_ns);
+}
+
+/// The death of one worker once made another one, that hung for hours, look as if it had answered a moment ago.
+#[test]
+fn the_age_of_a_worker_that_hangs_is_not_reset_by_what_others_do() {
+    let pool = pool(2);
+    let task = pool.task::<u64>();
+    (0..4).for_each(|piece| task.run(add, piece, 1));
+    pool.shared.lock().collect();
+    let busy = rows(&pool)[0];
+    assert!(busy.state == State::Busy && busy.held > 0, "{busy:?}");
+    assert_eq!((busy.piece, rows(&pool)[1].piece, rows(&pool)[1].state), (0, 1, State::Busy));
+    let later = || {
+        let start = clock::coarse_ns();
+        while clock::coarse_ns() <= start {
+            std::hint::spin_loop();
+        }
+    };
+    later();
+    // It is late, and then not any more: both are what its program thinks of it.
+    pool.shared.lock().seats.worker_mut(0).unwrap().become_suspect(1);
+    pool.shared.lock().tell_status();
+    let late = rows(&pool)[0];
+    assert_eq!((late.state, late.at_ns), (State::Late, busy.at_ns));
+    later();
+    let mut core = pool.shared.lock();
+    core.seats.worker_mut(0).unwrap().become_trusted();
+    let generation = core.seats.get_mut(1).unwrap().generation();
+    core.died(1, generation);
+    core.died_of(1, generation, Cause::Signal(9));
+    core.tell_status();
+    drop(core);
+    let (hanging, dead) = (rows(&pool)[0], rows(&pool)[1]);
+    assert_eq!((hanging.state, hanging.at_ns), (State::Busy, busy.at_ns));
+    assert!(dead.state == State::Vacant && dead.at_ns > busy.at_ns, "its own end is new: {dead:?}");
+    // Its own end is told with its own time, and so is an answer.
+    later();
+    let mut core = pool.shared.lock();
+    let generation = core.seats.get_mut(0).unwrap().generation();
+    core.died(0, generation);
+    core.tell_status();
+    drop(core);
+    let lost = rows(&pool)[0];
+    assert!(lost.state == State::Lost && lost.at_ns > dead.at_ns, "{lost:?}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Invariant: nothing in the file is believed before it was compared with the file's length.
 
 use super::{
-    Content, MAGIC, OF_ANCHOR, OF_NUMBER, OF_OWNER, OF_PHASE, OF_ROOM, OF_ROW_BYTES, OF_ROWS_AT, OF_USED, OF_VERSION,
-    Owner, Phase, ROW_BYTES, ROWS_AT, State, Status, Told, VERSION, why,
+    Content, MAGIC, OF_ANCHOR, OF_NAMESPACE, OF_NUMBER, OF_OWNER, OF_PHASE, OF_ROOM, OF_ROW_BYTES, OF_ROWS_AT, OF_USED,
+    OF_VERSION, Owner, Phase, ROW_BYTES, ROWS_AT, State, Status, Told, VERSION, why,
 };
 use crate::error::Cause;
 use crate::protocol::sync::Relaxed;
@@ -13,8 +13,8 @@ use crate::sys::descriptors::Descriptor;
 use crate::sys::memory;
 use std::io;
 
-/// More rows than any machine has processes: a status that tells more is none.
-const MOST_ROOM: usize = 1 << 22;
+/// Eight times the room of the largest pool: a status that tells more is none.
+pub(crate) const MOST_ROOM: usize = 1 << 16;
 
 /// Why a file is no status that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,8 @@ impl Status {
         if !is_laid_out || room > MOST_ROOM || ROWS_AT + room * ROW_BYTES > bytes {
             return Ok(Err(NotReadable::Foreign));
         }
-        let owner = Owner { pid: get(OF_OWNER) as u32, anchor: get(OF_ANCHOR), number: get(OF_NUMBER) as u32 };
+        let (pid, namespace) = (get(OF_OWNER) as u32, get(OF_NAMESPACE));
+        let owner = Owner { pid, namespace, anchor: get(OF_ANCHOR), number: get(OF_NUMBER) as u32 };
         status.room = room;
         Ok(Ok((status, owner)))
     }

@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 
-const OWNER: Owner = Owner { pid: 77, anchor: 0x5555_0000, number: 3 };
+const OWNER: Owner = Owner { pid: 77, namespace: 5, anchor: 0x5555_0000, number: 3 };
 
 const TOLD: Told = Told {
     state: State::Busy,
