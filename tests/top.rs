@@ -6,10 +6,11 @@ mod run;
 use run::{Outcome, Run, comes_true, command, program, run, skipped};
 use serde_json::Value;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SIGSTOP: i32 = 19;
@@ -194,6 +195,80 @@ fn nobody_but_the_program_writes_its_status() {
     end(host);
 }
 
+/// What is no pool of this process, and what no looker can read, has its sentence, and hides no pool.
+#[test]
+fn files_that_only_look_like_a_pool_are_passed_over() {
+    let host = looked(&["foreign"]);
+    check_mixed(host.pid());
+    end(host);
+    // A child that is forked into another namespace of processes may have the number of the pool's process there.
+    let host = looked(&["elsewhere"]);
+    check_refused(&host.pid().to_string(), "has no pool");
+    end(host);
+    let host = looked(&["rows", "100000"]);
+    check_refused(&host.pid().to_string(), "has no pool");
+    end(host);
+    let host = looked(&["many"]);
+    check_refused(&host.pid().to_string(), "tells of more than 65536 workers");
+    end(host);
+}
+
+#[test]
+fn a_program_whose_first_thread_has_ended_is_looked_at_all_the_same() {
+    let host = looked(&["without_main"]);
+    let told = stats(host.pid());
+    assert_eq!(told["pools"][0]["workers"].as_array().map(Vec::len), Some(2), "{told}");
+    end(host);
+}
+
+/// It once printed an empty line each second, for ever.
+#[test]
+fn the_end_of_the_last_pool_is_said_once() {
+    let mut host = looked(&["rows", "2"]);
+    let pid = host.pid();
+    let top = Run::start(multicore(&["top", &pid.to_string()]));
+    top.wait_for_line("pool 1: 2 workers");
+    host.say("close");
+    top.wait_for_line(&format!("process {pid} has no pool now"));
+    let said = Instant::now();
+    assert!(comes_true(|| said.elapsed() > Duration::from_millis(2500)), "two looks more");
+    end(host);
+    let outcome = top.finish();
+    let last: Vec<&str> = outcome.stdout.lines().rev().take(2).collect();
+    assert_eq!(last, [format!("process {pid} has ended"), format!("process {pid} has no pool now")], "{outcome:?}");
+    assert_eq!(outcome.stdout.matches("has no pool").count(), 1, "{outcome:?}");
+}
+
+/// Signals were flags alone, which nobody looked at while a reader took nothing.
+#[test]
+fn signals_end_top_while_nobody_reads_what_it_prints() {
+    const SIGINT: i32 = 2;
+    const SIGTERM: i32 = 15;
+    let host = looked(&["rows", "5000"]);
+    for signals in [&[SIGTERM][..], &[SIGTERM, SIGINT]] {
+        let mut top = multicore(&["top", &host.pid().to_string()]);
+        let top = top.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut top = Killed(top);
+        // What it prints is more than a pipe holds: from here on it cannot end its write.
+        top.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        signals.iter().for_each(|signal| host.signal(top.0.id(), *signal));
+        assert!(comes_true(|| top.0.try_wait().unwrap().is_some()), "{signals:?} do not end it");
+        let code = top.0.wait().unwrap().code();
+        assert!(code == Some(128 + SIGTERM) || (signals.len() == 2 && code == Some(128 + SIGINT)), "{code:?}");
+    }
+    end(host);
+}
+
+/// A program that is ended with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A terminal of tmux in which a line of the shell runs.
 struct Terminal {
     folder: tempfile::TempDir,
@@ -274,6 +349,25 @@ fn top_in_a_terminal_follows_a_program_that_hangs_and_leaves_the_terminal_as_it_
     if let Some(terminal) = terminal {
         terminal.wait_for(&[&format!("process {pid} has ended"), "left 0"]);
     }
+}
+
+/// SIGHUP and SIGQUIT once left a terminal that showed no cursor and no typed letter.
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let host = looked(&["rows", "2"]);
+    let line = format!("{} top {}; code=$?; stty -a; (exit $code)", env!("CARGO_BIN_EXE_multicore"), host.pid());
+    for (name, signal) in [("HUP", 1), ("INT", 2), ("QUIT", 3), ("TERM", 15)] {
+        let Some(terminal) = Terminal::open(&line) else { break };
+        terminal.wait_for(&["WORKER", "busy*"]);
+        let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
+        let shell = shell.trim();
+        let top = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+        host.signal(top.trim().parse().unwrap(), signal);
+        let left = terminal.wait_for(&["left 0", " icanon", " echo "]);
+        assert!(!left.contains("WORKER"), "SIG{name}: {left}");
+        assert_eq!(terminal.tmux(&["display-message", "-p", "#{cursor_flag} #{alternate_on}"]), "1 0\n", "SIG{name}");
+    }
+    end(host);
 }
 
 #[test]
@@ -424,8 +518,30 @@ fn a_timeline_of_a_pool_is_drawn() {
     assert_eq!(&fs::read_to_string(folder.path().join("trace.svg")).unwrap(), text);
 }
 
+/// 300 such events once took 552 MB.
+#[test]
+fn names_and_causes_of_any_length_make_a_small_picture() {
+    let long = "n".repeat(100_000);
+    let piece = |number: usize| {
+        let args = format!("\"outcome\":\"{long}\",\"cause\":\"{long}\"");
+        format!(
+            "{{\"ph\":\"X\",\"name\":\"{number}{long}\",\"tid\":1,\"ts\":{number},\"dur\":1,\"args\":{{{args}}}}},\n"
+        )
+    };
+    let name = format!("{{\"ph\":\"M\",\"name\":\"thread_name\",\"tid\":1,\"args\":{{\"name\":\"{long}\"}}}},\n");
+    let lost =
+        format!("{{\"ph\":\"i\",\"name\":\"worker lost\",\"tid\":1,\"ts\":9,\"args\":{{\"cause\":\"{long}\"}}}}");
+    let pieces: String = (0..30).map(piece).collect();
+    let (_folder, outcome) = svg(&format!("{{\"traceEvents\":[\n{name}{pieces}{lost}]}}"), &[]);
+    assert_eq!(outcome.status.code(), Some(0), "{outcome:?}");
+    assert_eq!(check_svg(&outcome.stdout), 31);
+    assert!(outcome.stdout.len() < 60_000, "{} bytes", outcome.stdout.len());
+}
+
 #[test]
 fn what_is_no_timeline_is_told_with_its_place() {
+    let piece =
+        |ts: &str, dur: &str| format!("{{\"traceEvents\":[\n{{\"ph\":\"X\",\"tid\":1,\"ts\":{ts},\"dur\":{dur}}}]}}");
     let sound = "{\"traceEvents\":[\n{\"ph\":\"X\",\"name\":\"a\",\"tid\":1,\"ts\":1,\"dur\":2,\"args\":{}}]}\n";
     let (_folder, outcome) = svg(sound, &[]);
     assert_eq!(outcome.status.code(), Some(0), "{outcome:?}");
@@ -440,12 +556,21 @@ fn what_is_no_timeline_is_told_with_its_place() {
         ("{\"traceEvents\":[\n{\"ph\":\"X\",\"tid\":1}]}", "an event without a time at line 2 column"),
         ("{\"traceEvents\":[\n{\"ph\":\"X\",\"tid\":1,\"ts\":5}]}", "a piece without a duration at line 2"),
         ("{\"traceEvents\":[{\"ph\":\"X\",\"tid\":-1}]}", "line 1 column"),
+        // The picture of such a time never came to its end.
+        (&piece("1e308", "1.7e308"), "a time beyond 1e15 microseconds (ts 1e308, dur 1.7e308) at line 2 column"),
+        (&piece("-1e308", "0"), "a time beyond 1e15 microseconds (ts -1e308, dur 0e0) at line 2 column"),
+        (&piece("1", "1e999"), "number out of range at line 2 column"),
+        (&format!("{{\"traceEvents\":[\n\"{}", "x".repeat(2 << 20)), "a text of more than 1 MiB at line 2"),
+        (&"[".repeat(1000), "more than 100 lists or objects in each other at line 1"),
         ("{\"traceEvents\":[]}", "has no pieces"),
         (&format!("{sound}more"), "trailing characters at line 3 column 1"),
     ] {
         let (_folder, outcome) = svg(trace, &[]);
         assert_refused(&outcome, words);
     }
+    let (folder, outcome) = svg(sound, &["-o", "./trace.json"]);
+    assert_refused(&outcome, "./trace.json is the timeline itself");
+    assert_eq!(fs::read_to_string(folder.path().join("trace.json")).unwrap(), sound);
     let mut missing = multicore(&["svg", "missing.json"]);
     missing.current_dir("/");
     assert_refused(&run(missing), "missing.json cannot be read: No such file");

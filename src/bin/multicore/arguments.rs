@@ -86,7 +86,8 @@ wakes, so this works while it hangs or is stopped.
 Columns:
   STATE     starting, idle, busy, late (has not begun what it was given), leaving, resting (ended because
             it was idle), lost (has ended, and how is yet to be told), vacant (to be started)
-  AGE       the time since this was written: of a busy worker, how long nothing has come from it
+  AGE       of a worker with pieces: since its program read an answer of it last, or gave it the first of
+            them; of any other: since it does what it does
   PIECE     the number in its task of the piece that it runs, or is to run next
   MEMORY    what it has written or allocated, with what it shares with its fork server
   DONE      pieces that this process has answered
@@ -101,7 +102,8 @@ const TOP_HELP: &str = concat!(
     "
 
 Keys: q or Ctrl-C leaves; the arrows, Page Up and Page Down move.
-Where standard output is no terminal, it prints a table each second.
+Where standard output is no terminal, it prints a table each second. When the last pool of the program has
+ended, it says so and waits for the next.
 
 Examples:
   multicore top 4711
@@ -109,6 +111,7 @@ Examples:
 
 Exit code:
   0    it was left, or the program has ended, which it says
+  128+N  a second signal N has ended it at once, or the first after 2 s without effect
   255  there is no such process, it may not be looked at, it has no pool, or it tells its status in
        another version"
 );
@@ -130,14 +133,15 @@ Exit code:
 const SVG_HELP: &str = "\
 A row for each worker, a box for each piece that ran, by the name of its task or function; a line where a
 worker was lost. Boxes of failed pieces have a red edge. Pieces that are narrower than the picture can show
-are drawn as one. Rest the pointer on a box to read more.
+are drawn as one. Rest the pointer on a box to read more. There are up to 1,024 rows, 100,000 boxes with a text,
+and 12 names with a colour of their own; names and causes are cut after 200 characters.
 
 Example:
   multicore svg trace.json -o trace.svg
 
 Exit code:
   0    the picture was written
-  255  the file cannot be read, or is no timeline";
+  255  the file cannot be read, is no timeline, or has more than 1,024 tracks";
 
 const COMPLETIONS_HELP: &str = "\
 Examples:

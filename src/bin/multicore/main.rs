@@ -10,6 +10,7 @@ mod arguments;
 mod bar;
 mod children;
 mod descriptors;
+mod ending;
 mod gate;
 mod generate;
 mod halt;

@@ -14,7 +14,7 @@ pub fn run(pid: u32, as_json: bool) -> Result<(), String> {
     let pools = pools.ok_or_else(|| format!("process {pid} has ended"))?;
     let text = match as_json {
         true => format!("{}\n", look::object(pid, &pools)),
-        false => look::table(&pools),
+        false => look::table(pid, &pools),
     };
     print(&text)?;
     note_unreadable(&observer);
@@ -34,6 +34,7 @@ pub fn print(text: &str) -> Result<(), String> {
 pub fn note_unreadable(observer: &Observer) {
     if observer.unreadable() > 0 {
         let count = observer.unreadable();
-        crate::tell::tell!("multicore: {count} pools more tell their status in another version, and are not shown");
+        let pools = if count == 1 { "pool more tells its" } else { "pools more tell their" };
+        crate::tell::tell!("multicore: {count} {pools} status in another version, which is not shown");
     }
 }

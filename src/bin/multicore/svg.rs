@@ -1,13 +1,14 @@
 //! `multicore svg`: a picture of a timeline. A row for each worker, a box for each piece.
 //!
 //! The file is read twice, since the scale must be known before the first box. What is kept is bounded by the picture, whatever
-//! the file's length: boxes of a column or more, no more than a row has room for, and one colour for each column of narrower ones.
+//! the file's length: boxes of a column or more, up to a number, one colour for each column of narrower ones, and names that are cut. The picture
+//! is written as it is made.
 
 use crate::trace::{self, Event};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The columns of the picture, each a pixel wide, beside the names of the rows.
@@ -22,8 +23,11 @@ const MAX_ROWS: usize = 1024;
 /// The boxes that a picture keeps: what comes beyond is drawn as columns. Viewers are slow with more.
 const MAX_BOXES: usize = 100_000;
 
-/// A longer name is cut.
-const MAX_NAME: usize = 200;
+/// The lost workers whose causes a picture keeps; the lines of others have none.
+const MAX_CAUSES: usize = 10_000;
+
+/// The latest time that can be, in microseconds, and the earliest below 0: 31 years. A double tells a microsecond there from the next.
+const MAX_TIME: f64 = 1e15;
 
 /// The names with a colour of their own; all others share one.
 const NAMED: usize = 12;
@@ -46,23 +50,35 @@ pub fn run(path: &Path, output: Option<&Path>) -> Result<(), String> {
         picture.see(event);
         Ok(())
     })?;
-    let text = picture.draw();
     match output {
         Some(target) => {
-            std::fs::write(target, text).map_err(|error| format!("{} cannot be written: {error}", target.display()))
+            let failed = |error: io::Error| format!("{} cannot be written: {error}", target.display());
+            if is_same_file(&file, target) {
+                return Err(format!("{} is the timeline itself: give another file for the picture", target.display()));
+            }
+            let mut out = BufWriter::new(File::create(target).map_err(failed)?);
+            picture.draw(&mut out).and_then(|()| out.flush()).map_err(failed)
         }
-        None => match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print it: {error}")),
-            _ => Ok(()),
-        },
+        None => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            match picture.draw(&mut out).and_then(|()| out.flush()) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print it: {error}")),
+                _ => Ok(()),
+            }
+        }
     }
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    let id = |told: std::fs::Metadata| (told.dev(), told.ino());
+    file.metadata().map(id).ok().is_some_and(|own| std::fs::metadata(path).map(id).is_ok_and(|other| other == own))
 }
 
 fn read(file: &mut File, path: &Path, see: impl FnMut(Event) -> Result<(), String>) -> Result<(), String> {
     let shown = path.display();
     let begun = file.seek(SeekFrom::Start(0));
     begun.map_err(|error| format!("{shown} cannot be read twice, as it must be: {error}; give a file"))?;
-    trace::read(BufReader::new(file), see).map_err(|error| match error.is_io() {
+    trace::read(file, see).map_err(|error| match error.is_io() {
         true => format!("{shown} cannot be read: {error}"),
         false => format!("{shown} is no timeline of multicore: {error}"),
     })
@@ -95,6 +111,9 @@ impl Span {
         }
         let begin = ts.ok_or("an event without a time")?;
         let took = if phase == "X" { dur.ok_or("a piece without a duration")?.max(0.0) } else { 0.0 };
+        if begin.abs() > MAX_TIME || took > MAX_TIME {
+            return Err(format!("a time beyond {MAX_TIME:e} microseconds (ts {begin:e}, dur {took:e})"));
+        }
         self.add_track(track, None)?;
         let (first, last) = self.times.unwrap_or((begin, begin));
         self.times = Some((first.min(begin), last.max(begin + took)));
@@ -111,7 +130,7 @@ impl Span {
 
     fn add_track(&mut self, track: u64, name: Option<String>) -> Result<(), String> {
         if !self.tracks.contains_key(&track) && self.tracks.len() == MAX_ROWS {
-            return Err(format!("more than {MAX_ROWS} workers do not fit into a picture"));
+            return Err(format!("more than {MAX_ROWS} tracks, which do not fit into a picture"));
         }
         let known = self.tracks.entry(track).or_insert_with(|| format!("track {track}"));
         if let Some(name) = name {
@@ -137,8 +156,8 @@ struct Lane {
     boxes: Vec<Box>,
     /// By column: the colour of narrower pieces and one more than it, and whether one of them failed.
     narrow: Vec<(u8, bool)>,
-    /// Columns in which a worker was lost.
-    lost: Vec<(usize, String)>,
+    /// Columns in which a worker was lost, and how.
+    lost: Vec<(usize, Option<String>)>,
 }
 
 struct Picture {
@@ -149,6 +168,7 @@ struct Picture {
     colors: BTreeMap<String, usize>,
     has_others: bool,
     boxes: usize,
+    causes: usize,
 }
 
 impl Picture {
@@ -163,7 +183,7 @@ impl Picture {
         let lane = |name| Lane { name, boxes: Vec::new(), narrow: vec![(0, false); COLUMNS], lost: Vec::new() };
         let lanes = span.tracks.into_iter().filter(|(track, _)| *track > 0).map(|(track, name)| (track, lane(name)));
         let scale = ((last - first) / COLUMNS as f64).max(1e-3);
-        Ok(Picture { first, scale, lanes: lanes.collect(), colors, has_others: false, boxes: 0 })
+        Ok(Picture { first, scale, lanes: lanes.collect(), colors, has_others: false, boxes: 0, causes: 0 })
     }
 
     fn see(&mut self, event: Event) {
@@ -172,7 +192,9 @@ impl Picture {
         let begin = ((ts - self.first) / self.scale).clamp(0.0, COLUMNS as f64);
         let column = (begin as usize).min(COLUMNS - 1);
         if phase == "i" && name == "worker lost" && lane.lost.len() < COLUMNS {
-            lane.lost.push((column, args.cause.unwrap_or(name)));
+            let cause = args.cause.filter(|_| self.causes < MAX_CAUSES);
+            self.causes += usize::from(cause.is_some());
+            lane.lost.push((column, cause));
             return;
         }
         let (Some(dur), "X") = (dur, phase.as_str()) else { return };
@@ -189,47 +211,47 @@ impl Picture {
             return;
         }
         self.boxes += 1;
-        let name: String = name.chars().take(MAX_NAME).collect();
         let piece = args.piece.map(|piece| format!(", piece {piece}")).unwrap_or_default();
         let cause = args.cause.map(|cause| format!(": {cause}")).unwrap_or_default();
         let title = format!("{name}{piece}: {}, {outcome}{cause}", time(dur));
         lane.boxes.push(Box { begin, width, color, has_failed, title });
     }
 
-    fn draw(self) -> String {
+    fn draw(self, out: &mut impl Write) -> io::Result<()> {
         let Picture { scale, lanes, colors, has_others, .. } = self;
         let bottom = TOP + lanes.len() * ROW;
         let mut legend: Vec<(&str, usize)> = colors.iter().map(|(name, color)| (name.as_str(), *color)).collect();
         legend.sort_by_key(|(_, color)| *color);
         legend.extend(has_others.then_some(("others", NAMED)));
         let (width, height) = (LEFT + COLUMNS + 20, bottom + 20 + legend.len() * 18);
-        let mut text = format!(
+        write!(
+            out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-        );
-        draw_axis(&mut text, scale, bottom);
+        )?;
+        draw_axis(out, scale, bottom)?;
         for (number, lane) in lanes.values().enumerate() {
-            lane.draw(&mut text, TOP + number * ROW);
+            lane.draw(out, TOP + number * ROW)?;
         }
         for (number, (name, color)) in legend.into_iter().enumerate() {
             let y = bottom + 14 + number * 18;
-            let _ = writeln!(
-                text,
+            writeln!(
+                out,
                 "<rect x=\"{LEFT}\" y=\"{y}\" width=\"12\" height=\"12\" fill=\"{}\"/><text x=\"{}\" y=\"{}\">{}</text>",
                 COLORS[color],
                 LEFT + 18,
                 y + 11,
                 escaped(name)
-            );
+            )?;
         }
-        text + "</svg>\n"
+        out.write_all(b"</svg>\n")
     }
 }
 
 impl Lane {
-    fn draw(&self, text: &mut String, y: usize) {
+    fn draw(&self, out: &mut impl Write, y: usize) -> io::Result<()> {
         let (middle, top, height) = (y + ROW - 7, y + 2, ROW - 4);
-        let _ = writeln!(text, "<text x=\"4\" y=\"{middle}\">{}</text>", escaped(&self.name));
+        writeln!(out, "<text x=\"4\" y=\"{middle}\">{}</text>", escaped(&self.name))?;
         let mut column = 0;
         while column < COLUMNS {
             let (color, has_failed) = self.narrow[column];
@@ -237,50 +259,51 @@ impl Lane {
             if let Some(color) = usize::from(color).checked_sub(1) {
                 let edge = if has_failed { " stroke=\"#d00\"" } else { "" };
                 let x = LEFT + column;
-                let _ = writeln!(
-                    text,
+                writeln!(
+                    out,
                     "<rect x=\"{x}\" y=\"{top}\" width=\"{same}\" height=\"{height}\" fill=\"{}\"{edge}/>",
                     COLORS[color]
-                );
+                )?;
             }
             column += same;
         }
         for Box { begin, width, color, has_failed, title } in &self.boxes {
             let edge = if *has_failed { "#d00\" stroke-width=\"2" } else { "white\" stroke-width=\"0.3" };
             let (x, color, title) = (LEFT as f64 + begin, COLORS[*color], escaped(title));
-            let _ = writeln!(
-                text,
+            writeln!(
+                out,
                 "<rect x=\"{x:.2}\" y=\"{top}\" width=\"{width:.2}\" height=\"{height}\" fill=\"{color}\" stroke=\"{edge}\">\
                  <title>{title}</title></rect>"
-            );
+            )?;
         }
         for (column, cause) in &self.lost {
             let x = LEFT + column;
-            let _ = writeln!(
-                text,
-                "<rect x=\"{x}\" y=\"{y}\" width=\"2\" height=\"{ROW}\" fill=\"#d00\"><title>worker lost: {}</title></rect>",
-                escaped(cause)
-            );
+            let cause = cause.as_ref().map(|cause| format!(": {}", escaped(cause))).unwrap_or_default();
+            writeln!(
+                out,
+                "<rect x=\"{x}\" y=\"{y}\" width=\"2\" height=\"{ROW}\" fill=\"#d00\"><title>worker lost{cause}</title></rect>"
+            )?;
         }
+        Ok(())
     }
 }
 
 /// Lines at round times: about ten of them.
-fn draw_axis(text: &mut String, scale: f64, bottom: usize) {
+fn draw_axis(out: &mut impl Write, scale: f64, bottom: usize) -> io::Result<()> {
     let all = scale * COLUMNS as f64;
     let step = round_step(all / 10.0);
-    let mut at = 0.0;
-    while at <= all {
+    for number in 0..=(all / step) as usize {
+        let at = number as f64 * step;
         let x = LEFT as f64 + at / scale;
-        let _ = writeln!(
-            text,
+        writeln!(
+            out,
             "<line x1=\"{x:.1}\" y1=\"{}\" x2=\"{x:.1}\" y2=\"{bottom}\" stroke=\"#ddd\"/><text x=\"{x:.1}\" y=\"16\" \
              text-anchor=\"middle\" fill=\"#555\">{}</text>",
             TOP - 8,
             time(at)
-        );
-        at += step;
+        )?;
     }
+    Ok(())
 }
 
 /// The least of 1, 2 and 5 times a power of ten that is as much.
@@ -332,6 +355,12 @@ mod tests {
         }
     }
 
+    fn drawn(picture: Picture) -> String {
+        let mut out = Vec::new();
+        picture.draw(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     /// A million pieces are a bounded picture.
     #[test]
     fn what_is_narrower_than_a_column_is_drawn_as_one() {
@@ -348,7 +377,7 @@ mod tests {
         let mut picture = Picture::new(span).unwrap();
         (0..pieces).for_each(|number| picture.see(event(number)));
         assert!(picture.lanes[&1].boxes.is_empty());
-        let text = picture.draw();
+        let text = drawn(picture);
         assert!(text.len() < 300_000, "{} bytes", text.len());
         assert!(text.contains(">others<") && !text.contains("NaN"));
     }

@@ -1,7 +1,9 @@
 //! `multicore top`: what the workers of a running program do, again each second, until it ends.
 //!
-//! Invariant: the terminal is as it was before when this ends, also by a signal. Where it is gone, this ends too.
+//! Invariant: the terminal is as it was before when this ends, also by the signals that ask for an end (TERM, INT, HUP, QUIT). Where it is gone,
+//! this ends too.
 
+use crate::ending;
 use crate::look::{self, HEADS};
 use crate::stats;
 use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -14,7 +16,6 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -38,10 +39,11 @@ enum End {
 /// A line for people: the process has no pool, or may not be looked at; or the terminal fails.
 pub fn run(pid: u32, once: bool) -> Result<(), String> {
     let mut observer = Observer::of(pid).map_err(|error| error.to_string())?;
-    let is_ended = ended_by_signals()?;
-    let end = match io::stdin().is_terminal() && io::stdout().is_terminal() && !once {
+    let has_terminal = io::stdin().is_terminal() && io::stdout().is_terminal() && !once;
+    let is_ended = ending::by_signals(has_terminal)?;
+    let end = match has_terminal {
         true => on_terminal(pid, &mut observer, &is_ended)?,
-        false => as_text(&mut observer, once, &is_ended)?,
+        false => as_text(pid, &mut observer, once, &is_ended)?,
     };
     stats::note_unreadable(&observer);
     match end {
@@ -50,26 +52,19 @@ pub fn run(pid: u32, once: bool) -> Result<(), String> {
     }
 }
 
-/// True once a signal wants this program to end. SIGHUP ends it at once: then there is no terminal to be put in order.
-fn ended_by_signals() -> Result<Arc<AtomicBool>, String> {
-    let is_ended = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        let registered = signal_hook::flag::register(signal, Arc::clone(&is_ended));
-        registered.map_err(|error| format!("cannot watch signals: {error}"))?;
-    }
-    Ok(is_ended)
-}
-
 fn look_at(observer: &mut Observer) -> Result<Option<Vec<PoolStatus>>, String> {
     observer.look().map_err(|error| error.to_string())
 }
 
-fn as_text(observer: &mut Observer, once: bool, is_ended: &AtomicBool) -> Result<End, String> {
+fn as_text(pid: u32, observer: &mut Observer, once: bool, is_ended: &AtomicBool) -> Result<End, String> {
+    let mut had_none = false;
     loop {
         let Some(pools) = look_at(observer)? else { return Ok(End::Process) };
-        let gap = if once { "" } else { "\n" };
-        let text = format!("{}{gap}", look::table(&pools));
-        let is_read = write_or_stop(&text)?;
+        let gap = if once || pools.is_empty() { "" } else { "\n" };
+        let text = format!("{}{gap}", look::table(pid, &pools));
+        // That it has none is said once.
+        let is_read = (had_none && pools.is_empty()) || write_or_stop(&text)?;
+        had_none = pools.is_empty();
         if once || !is_read {
             return Ok(End::Looker);
         }
@@ -114,8 +109,11 @@ fn on_terminal(pid: u32, observer: &mut Observer, is_ended: &AtomicBool) -> Resu
         }
     };
     let end = shown();
-    ratatui::try_restore().map_err(failed)?;
-    end
+    match ratatui::try_restore() {
+        // A terminal that is gone is in order.
+        Err(error) if !is_ended.load(Ordering::Relaxed) => Err(failed(error)),
+        _ => end,
+    }
 }
 
 enum Key {
@@ -227,7 +225,10 @@ fn draw(frame: &mut Frame<'_>, pid: u32, pools: &[PoolStatus], first: &mut usize
     let table = Table::new(shown, widths.into_iter().enumerate().map(constraint))
         .column_spacing(2)
         .header(Row::new(cells(heads)).style(reversed));
-    frame.render_widget(table, body);
+    match pools.is_empty() {
+        true => frame.render_widget(Paragraph::new(look::no_pool(pid)), body),
+        false => frame.render_widget(table, body),
+    }
 }
 
 fn drawn(row: [String; HEADS.len()]) -> Row<'static> {

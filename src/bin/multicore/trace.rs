@@ -1,11 +1,20 @@
 //! Reads a file of `Timeline::write_chrome`, event by event: it may be longer than memory.
 //!
-//! Invariant: one event is in memory at a time, and no text of it is longer than the file's line for it.
+//! Invariant: one event is in memory at a time, and no text of it is longer than [`MAX_TEXT`], whatever the file says.
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
-use std::io::Read;
+use std::io::{self, BufReader, Read};
+
+/// A longer text in the file is no name that anybody gave.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Objects and lists that lie in each other. A timeline has five.
+const MAX_DEPTH: usize = 100;
+
+/// A longer name or cause is cut.
+const MAX_SHOWN: usize = 200;
 
 /// An event, as far as the picture needs it.
 #[derive(Debug, Deserialize)]
@@ -39,9 +48,69 @@ pub struct Args {
 /// # Errors
 /// Where it stops to be such a file: with line and column.
 pub fn read(file: impl Read, mut see: impl FnMut(Event) -> Result<(), String>) -> Result<(), serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_reader(file);
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(Bounded::new(file)));
     json.deserialize_map(Whole(&mut see))?;
     json.end()
+}
+
+impl Event {
+    /// Cuts what is too long to be shown.
+    fn cut(&mut self) {
+        let Args { name, outcome, cause, .. } = &mut self.args;
+        for text in [Some(&mut self.name), name.as_mut(), outcome.as_mut(), cause.as_mut()].into_iter().flatten() {
+            if let Some((end, _)) = text.char_indices().nth(MAX_SHOWN) {
+                text.truncate(end);
+                // Its room counts too, where many are kept.
+                text.shrink_to_fit();
+            }
+        }
+    }
+}
+
+/// A file of JSON whose texts, and what lies in each other, are bounded: what reads it keeps one of them whole.
+struct Bounded<R> {
+    file: R,
+    line: usize,
+    depth: usize,
+    /// The bytes of the text in which the last read ended.
+    text: Option<usize>,
+    is_escaped: bool,
+}
+
+impl<R> Bounded<R> {
+    fn new(file: R) -> Bounded<R> {
+        Bounded { file, line: 1, depth: 0, text: None, is_escaped: false }
+    }
+
+    fn see(&mut self, byte: u8) -> io::Result<()> {
+        self.line += usize::from(byte == b'\n');
+        match (&mut self.text, byte) {
+            (Some(_), _) if self.is_escaped => self.is_escaped = false,
+            (Some(_), b'"') => self.text = None,
+            (Some(bytes), _) => {
+                self.is_escaped = byte == b'\\';
+                *bytes += 1;
+            }
+            (None, b'"') => self.text = Some(0),
+            (None, b'{' | b'[') => self.depth += 1,
+            (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+            (None, _) => {}
+        }
+        let wrong = match (self.text, self.depth) {
+            (Some(bytes), _) if bytes > MAX_TEXT => "a text of more than 1 MiB",
+            (_, depth) if depth > MAX_DEPTH => "more than 100 lists or objects in each other",
+            _ => return Ok(()),
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("{wrong} at line {}", self.line)))
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        buffer[..count].iter().try_for_each(|byte| self.see(*byte))?;
+        Ok(count)
+    }
 }
 
 /// The object that the file is.
@@ -87,7 +156,8 @@ impl<'de, F: FnMut(Event) -> Result<(), String>> Visitor<'de> for Events<'_, F> 
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut events: A) -> Result<(), A::Error> {
-        while let Some(event) = events.next_element::<Event>()? {
+        while let Some(mut event) = events.next_element::<Event>()? {
+            event.cut();
             (self.0)(event).map_err(A::Error::custom)?;
         }
         Ok(())
