@@ -69,6 +69,10 @@ impl TaskSpan {
         if TELLS.get() {
             return None;
         }
+        // Others may listen on other threads.
+        if dispatcher::get_default(|current| current.is::<NoSubscriber>()) {
+            return None;
+        }
         contained(|| {
             let span = info_span!(target: TARGET, "multicore::task", name = field::Empty, pieces = field::Empty);
             // By the level alone: a question to the subscriber without an event that follows has layers with filters of their own lose the
