@@ -147,9 +147,11 @@ impl Inline {
         pieces.settle(number, outcome, ran);
         #[cfg(feature = "tracing")]
         {
-            let traced = pieces.settings.traced.clone();
+            let traced = pieces.settings.traced.hears_of_pieces.then(|| pieces.settings.traced.clone());
             drop(pieces);
-            tell_done(&traced, number, ran, kind);
+            if let Some(traced) = traced {
+                tell_done(&traced, number, ran, kind);
+            }
         }
     }
 
@@ -292,7 +294,7 @@ impl Backend for Inline {
 /// The subscriber of the task's span hears of a piece that has run.
 #[cfg(feature = "tracing")]
 fn tell_done(traced: &Traced, piece: usize, ran: Ran, kind: Option<ErrorKind>) {
-    if !traced.hears_of_pieces || ran.attempts == 0 {
+    if ran.attempts == 0 {
         return;
     }
     let outcome = match kind {

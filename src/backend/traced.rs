@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use tracing::dispatcher::{self, Dispatch, WeakDispatch};
 use tracing::subscriber::NoSubscriber;
-use tracing::{Id, Level, Span, enabled, event, field, info_span, level_enabled};
+use tracing::{Id, Level, Span, event, field, info_span, level_enabled};
 
 /// The target of spans and events.
 const TARGET: &str = "multicore";
@@ -52,7 +52,8 @@ pub(crate) fn hears_of_losses() -> bool {
 #[derive(Debug)]
 pub(crate) struct TaskSpan {
     span: Option<Span>,
-    subscriber: Dispatch,
+    /// `None` at its end alone.
+    subscriber: Option<Dispatch>,
     hears_of_pieces: bool,
 }
 
@@ -68,18 +69,23 @@ impl TaskSpan {
         if TELLS.get() {
             return None;
         }
+        // Others may listen on other threads.
+        if dispatcher::get_default(|current| current.is::<NoSubscriber>()) {
+            return None;
+        }
         contained(|| {
             let span = info_span!(target: TARGET, "multicore::task", name = field::Empty, pieces = field::Empty);
-            let hears_of_pieces = enabled!(target: TARGET, Level::TRACE);
-            let hears_any = hears_of_pieces || !span.is_disabled() || enabled!(target: TARGET, Level::WARN);
-            let subscriber = dispatcher::get_default(Dispatch::clone);
-            hears_any.then(|| Arc::new(TaskSpan { span: Some(span), subscriber, hears_of_pieces }))
-        })?
+            // By the level alone: a question to the subscriber without an event that follows has layers with filters of their own lose the
+            // program's next event (tracing issue 2519).
+            let hears_of_pieces = level_enabled!(Level::TRACE);
+            let subscriber = Some(dispatcher::get_default(Dispatch::clone));
+            Arc::new(TaskSpan { span: Some(span), subscriber, hears_of_pieces })
+        })
     }
 
     /// What a backend knows of it.
     pub(crate) fn traced(self: &Arc<Self>) -> Traced {
-        Traced { span: Arc::downgrade(self), hears_of_pieces: self.hears_of_pieces }
+        Traced { span: Arc::downgrade(self), hears_of_losses: true, hears_of_pieces: self.hears_of_pieces }
     }
 
     fn record(&self, record: impl FnOnce(&Span)) {
@@ -95,16 +101,12 @@ impl TaskSpan {
     pub(crate) fn end(&self, pieces: usize) {
         self.record(|span| _ = span.record("pieces", pieces as u64));
     }
-
-    fn id(&self) -> Option<Id> {
-        self.span.as_ref().and_then(Span::id)
-    }
 }
 
 impl Drop for TaskSpan {
     fn drop(&mut self) {
-        let span = self.span.take();
-        contained(|| drop(span));
+        let last = (self.span.take(), self.subscriber.take());
+        contained(|| drop(last));
     }
 }
 
@@ -113,6 +115,8 @@ impl Drop for TaskSpan {
 pub(crate) struct Traced {
     /// Gone once its owner has let go of the task.
     span: Weak<TaskSpan>,
+    /// Somebody heard at this level when it was made, and it is none that a subscriber made.
+    pub(crate) hears_of_losses: bool,
     pub(crate) hears_of_pieces: bool,
 }
 
@@ -168,9 +172,11 @@ impl Event {
     /// without a lock.
     pub(crate) fn tell(self, of_pool: &Listener) {
         contained(|| {
-            match &self.span {
-                Some(span) => dispatcher::with_default(&span.subscriber, || self.emit(span.id())),
-                None => of_pool.with(|| self.emit(None)),
+            match self.span.as_deref() {
+                Some(TaskSpan { subscriber: Some(subscriber), span, .. }) => {
+                    dispatcher::with_default(subscriber, || self.emit(span.as_ref().and_then(Span::id)))
+                }
+                _ => of_pool.with(|| self.emit(None)),
             }
             drop(self);
         });
@@ -278,7 +284,7 @@ mod tests {
                 assert_eq!(begun.is_some(), has_any, "{level}");
                 let Some(span) = begun else { return };
                 assert_eq!(
-                    (span.id().is_some(), span.traced().hears_of_pieces),
+                    (span.span.as_ref().is_some_and(|span| !span.is_disabled()), span.traced().hears_of_pieces),
                     (has_span, hears_of_pieces),
                     "{level}"
                 );

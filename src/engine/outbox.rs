@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Both are user code, so neither a caller that leads nor the supervisor calls them. A piece's result waits for the records before it: a
-//! [`Mark`] of the lane, for at most [`PATIENCE_NS`]. Nothing waits for an event of `tracing`.
+//! [`Mark`] of the lane, for at most [`PATIENCE_NS`]. Nothing waits for an event of `tracing`, but a
+//! subscriber that is slow delays the records behind it.
 //!
 //! | word              | written by                       | meaning                                                     |
 //! |-------------------|----------------------------------|-------------------------------------------------------------|

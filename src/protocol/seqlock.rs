@@ -11,7 +11,7 @@
 //! | the writer stops for ever … | a reader sees                                                              |
 //! |-----------------------------|----------------------------------------------------------------------------|
 //! | before `sequence` is odd    | the former content, whole                                                   |
-//! | while `sequence` is odd     | [`Read::Torn`] each time: each word is whole, some are of the former content |
+//! | while `sequence` is odd     | `Read::Torn` each time: each word is whole, some are of the former content |
 //! | after it is even            | the new content, whole                                                      |
 //!
 //! A writer that goes on after another one stopped in the middle writes the row anew, and it is whole again.

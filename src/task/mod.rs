@@ -35,7 +35,7 @@ use self::progress::Reporter;
 use self::refusal::Refusal;
 use self::watch::Watched;
 #[cfg(feature = "tracing")]
-use crate::backend::traced::TaskSpan;
+use crate::backend::traced::{TaskSpan, Traced};
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
@@ -141,8 +141,10 @@ struct OfOneThread {
 
 impl<R> Task<R> {
     /// A task that was just opened in the backend, with the default settings.
+    #[inline]
     pub(crate) fn opened(backend: Arc<dyn Backend>, key: TaskKey) -> Self {
-        let task = Task {
+        #[cfg_attr(not(feature = "tracing"), expect(unused_mut, reason = "a span changes it"))]
+        let mut task = Task {
             backend,
             key,
             settings: TaskSettings::default(),
@@ -159,17 +161,17 @@ impl<R> Task<R> {
             result: PhantomData,
         };
         #[cfg(feature = "tracing")]
-        let task = task.traced();
+        if let Some(traced) = task.span.as_ref().map(TaskSpan::traced) {
+            task.tell_backend(traced);
+        }
         task
     }
 
     /// Its backend knows its span.
     #[cfg(feature = "tracing")]
-    fn traced(mut self) -> Self {
-        if let Some(traced) = self.span.as_ref().map(TaskSpan::traced) {
-            self.configure(|settings| settings.traced = traced);
-        }
-        self
+    #[cold]
+    fn tell_backend(&mut self, traced: Traced) {
+        self.configure(|settings| settings.traced = traced);
     }
 
     fn configure(&mut self, change: impl FnOnce(&mut TaskSettings)) {

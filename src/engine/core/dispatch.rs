@@ -215,10 +215,7 @@ pub(crate) fn rebalance(seats: &mut Seats, work: &mut Work, hold: &mut Hold, lea
         }
         let words = link.newest_words();
         let Some(idle) = idle_with_room(seats, words) else {
-            match seats.starts_none_until_ns(fullest) {
-                None => gave.is_cut |= calling::call_one(seats),
-                until_ns => gave.stays_until_ns = until_ns,
-            }
+            gave.is_cut |= calling::call_one(seats);
             return gave;
         };
         let Some(fullest) = seats.worker_mut(fullest) else { return gave };

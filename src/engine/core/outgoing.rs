@@ -53,7 +53,8 @@ impl Outgoing {
     /// A piece was lost with its worker. `again`: it starts again.
     #[cfg(feature = "tracing")]
     pub(super) fn piece_lost(&mut self, piece: TracedPiece<'_>, (attempts, again): (u32, bool), cause: String) {
-        if traced::hears_of_losses() {
+        if piece.task.settings().traced.hears_of_losses && traced::hears_of_losses() && piece.task.is_open(piece.number)
+        {
             self.add(piece, || What::PieceLost { piece: piece.number, attempts, again, cause });
         }
     }

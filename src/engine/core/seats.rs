@@ -133,13 +133,6 @@ impl Seats {
         (clock::now_ns() < until_ns).then_some(until_ns)
     }
 
-    /// Until when no worker is started for what another one holds: it is less work than a start, and that one has just said something. `None`: now.
-    pub(crate) fn starts_none_until_ns(&self, seat: usize) -> Option<u64> {
-        let worker = self.worker(seat).filter(|worker| worker.link.backlog_ns() < placement::WORTH_STARTING_NS)?;
-        let until_ns = worker.quick_since_ns()? + placement::SILENT_NS;
-        (clock::now_ns() < until_ns).then_some(until_ns)
-    }
-
     /// True if fewer workers hold pieces than there are CPUs.
     pub(crate) fn leaves_core(&mut self) -> bool {
         self.sorted().busy_workers() < self.cpus

@@ -36,6 +36,14 @@ pub(super) struct Held {
     is_listed: bool,
 }
 
+impl Held {
+    /// False if it is as a new one.
+    #[inline]
+    pub(super) fn was_used(&self) -> bool {
+        !self.order.is_empty() | !self.pieces.is_empty() | self.has_refused | self.is_listed
+    }
+}
+
 /// Of the errors that nobody takes, as many are told one by one between two looks; a program may lose thousands at once.
 const MOST_UNSEEN: usize = 16;
 
@@ -48,6 +56,12 @@ pub(super) struct Unseen {
 }
 
 impl Unseen {
+    /// False if it is as a new one.
+    #[inline]
+    pub(super) fn was_used(&self) -> bool {
+        !self.errors.is_empty() | (self.others > 0)
+    }
+
     pub(super) fn add(&mut self, error: Error) {
         if self.errors.len() < MOST_UNSEEN {
             self.errors.push(error);

@@ -86,7 +86,7 @@ impl TaskState {
         // To clear a list or a map costs something even if it is empty, and so does one question for each.
         let Self { earlier_sites, reasons, lost_starts, not_begun, times_ns, last, .. } = self;
         #[cfg(feature = "log")]
-        {
+        if self.held.was_used() || self.unseen.was_used() {
             self.held = Default::default();
             // Told before its task was closed.
             self.unseen = Default::default();

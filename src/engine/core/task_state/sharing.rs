@@ -115,6 +115,10 @@ impl TaskState {
     /// Nobody takes its outcomes, and somebody must hear of them: the end of its pieces gives memory back, or one that fails is to be told.
     pub(crate) fn is_heard_though_detached(&self) -> bool {
         let shares = || self.sharing.as_ref().is_some_and(|sharing| !sharing.runs.is_empty());
+        #[cfg(feature = "tracing")]
+        if self.is_detached && self.settings().traced.hears_of_pieces {
+            return true;
+        }
         self.is_detached && (cfg!(feature = "log") || shares())
     }
 }
