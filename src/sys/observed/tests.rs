@@ -66,7 +66,7 @@ fn only_a_regular_file_in_memory_without_a_name_counts_as_a_memfd() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let plain = folder.path().join("plain");
     fs::write(&plain, "text").unwrap();
-    let shared = Path::new("/dev/shm").join(format!("multicore-named-{}", std::process::id()));
+    let shared = Path::new("/dev/shm").join(format!("observed-{}", std::process::id()));
     fs::write(&shared, "text").unwrap();
     for (path, regular) in [
         (fifo.as_path(), false),
