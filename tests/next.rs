@@ -10,7 +10,7 @@ use multicore::{ErrorKind, Pool, Sink, Task};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use support::{Door, Marks, Process, assert_well, busy_pool, mark, pool, task, wait_at, wait_for, watchdog};
+use support::{Door, Marks, assert_well, busy_pool, mark, pool, task, wait_at, wait_for, watchdog};
 
 fn text(door: String, number: u64) -> String {
     if !door.is_empty() {
@@ -276,34 +276,6 @@ fn a_detached_task_runs_to_its_end() {
     it.run_all(marked, (10..15).map(|number| (marks.path(), number)));
     it.detach();
     assert_eq!(marks.numbers(), [10, 11, 12, 13, 14]);
-}
-
-#[test]
-fn the_results_of_a_detached_task_are_not_kept() {
-    let _watch = watchdog();
-    let (pool, marks) = (pool(2), Marks::new());
-    let own = Process::find(std::process::id()).unwrap();
-    let run = |pieces: u64| {
-        let done = marks.count();
-        let it = task::<Vec<u8>>(&pool);
-        it.run_all(|_: u64, _: ()| vec![1_u8; 50_000], (0..pieces).map(|number| (number, ())));
-        it.run_all(|_: u64, _: ()| Vec::new(), [(0, ())]);
-        it.run_all(
-            |marks: String, _: ()| {
-                mark(&marks, 1);
-                Vec::new()
-            },
-            [(marks.path(), ()), (marks.path(), ())],
-        );
-        it.detach();
-        marks.wait_for(done + 2);
-    };
-    run(500);
-    let before = own.resident_bytes();
-    // 400 MB.
-    run(8_000);
-    let more = own.resident_bytes().saturating_sub(before);
-    assert!(more < 50 << 20, "{more} bytes");
 }
 
 #[test]

@@ -280,15 +280,10 @@ impl ForkServer {
     fn follow(&mut self, rights: &Rights, streams: [bool; 2], fds: Vec<Descriptor>, way: &Way) {
         descriptors::replace_streams(streams, fds);
         self.need = self.own.need(rights);
-        let gains = || executable::open(0).is_ok_and(|program| program.would_gain_rights(rights.user_and_group()));
         if matches!((way, &self.need), (Way::Execute { .. }, Need::Take(_)))
-            && (rights.are_distrusted_at_exec() || gains())
+            && let Some(why) = why_not_executed(rights)
         {
-            self.need = Need::Impossible(
-                "this process has changed its rights since its pool was made: its effective user or group is not its real \
-                 one, or its file is setuid or has capabilities, and no worker can be started by exec without gaining rights"
-                    .to_string(),
-            );
+            self.need = Need::Impossible(format!("this process has changed its rights since its pool was made: {why}"));
         }
         if let Need::Impossible(reason) = &self.need {
             self.tell(&FromServer::CannotFollow(reason.clone()), &[]);
@@ -405,6 +400,17 @@ impl ForkServer {
         failpoint!("server-ended");
         process::end_with_group()
     }
+}
+
+/// Says why a worker that is executed with these rights would run its `main`, if so.
+fn why_not_executed(rights: &Rights) -> Option<&'static str> {
+    if rights.are_distrusted_at_exec() {
+        return Some("its effective user or group is not its real one, and no worker can be started by exec with both");
+    }
+    let gains = executable::open(0).is_ok_and(|program| program.would_gain_rights(rights.user_and_group()));
+    gains.then_some(
+        "its file is setuid or has capabilities, and a worker that is started by exec would have these rights again",
+    )
 }
 
 /// A worker that was started; see [`Child`].
