@@ -134,7 +134,7 @@ fn a_pool_runs_in_a_host_that_changes_where_the_c_library_lies() {
     run(host).assert_said(WELL);
 }
 
-/// A preload of the user's own stays, and comes first. With one that makes threads, workers are started by exec.
+/// A preload of the user's own stays, and comes first. One whose constructor would come later never runs it in a worker.
 #[test]
 fn other_preloads_stay() {
     let (place, object) = (Place::new(), object("bfd"));
@@ -154,6 +154,16 @@ fn other_preloads_stay() {
         let expected = ["checked: 0", "checked: 0", "checked: 0", "child: 0", "constructor", "main"];
         assert!(lines == expected && outcome.stderr.is_empty(), "{preload:?}: {outcome:?}");
     }
+}
+
+/// Then a forked worker would not be whole: each worker is started by exec, with the object preloaded.
+#[test]
+fn a_pool_runs_in_a_host_whose_library_makes_threads() {
+    let (place, object) = (Place::new(), object("bfd"));
+    let threads = place.compile("thread.c", "libthread.so", &["-shared", "-fPIC"]);
+    let path = format!("-Wl,-rpath,{}", place.folder.path().display());
+    place.compile("host.c", "host", &["-Wl,--no-as-needed", threads.to_str().unwrap(), &path]);
+    run(place.host("plain", &[&object])).assert_said(WELL);
 }
 
 #[test]
