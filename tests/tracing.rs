@@ -288,6 +288,35 @@ fn a_lost_piece_and_its_worker_are_told_with_the_cause() {
     assert!(told.events("piece.done").is_empty());
 }
 
+/// A routine cancel is no warning of a loss; nor is what happens to a task that was made where nobody listened, as one that a subscriber makes.
+#[test]
+fn pieces_that_are_settled_already_or_of_no_listener_are_no_losses() {
+    let _watch = watchdog();
+    let told = Told::new(Level::DEBUG);
+    let pool = told.hears(|| pool(1));
+    let unheard = task::<u64>(&pool);
+    unheard.run(|_: u64, _: u64| std::process::abort(), 0, 0);
+    assert!(unheard.get().is_err());
+    told.wait_for("worker.lost", 1);
+    let marks = support::Marks::new();
+    told.hears(|| {
+        let of = task::<u64>(&pool);
+        let runs_on = |marks: String, _: u64| {
+            support::mark(&marks, 0);
+            std::thread::sleep(Duration::from_secs(3600));
+            0
+        };
+        of.run(runs_on, marks.path(), 0);
+        marks.wait_for(1);
+        of.canceller().cancel();
+        told.wait_for("worker.lost", 2);
+        assert!(of.get().is_err());
+    });
+    drop(pool);
+    let lost = told.events("piece.lost");
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
 /// What comes at each level, in one row: a task with a piece that is done and one that is lost.
 #[test]
 fn a_subscriber_hears_what_it_asks_for_and_nothing_else() {
