@@ -10,6 +10,8 @@ pub(crate) mod counts;
 pub(crate) mod inline;
 pub(crate) mod numbered;
 pub(crate) mod priority;
+#[cfg(feature = "remote")]
+pub(crate) mod remote;
 #[cfg(feature = "tracing")]
 pub(crate) mod traced;
 pub(crate) mod waking;
@@ -222,6 +224,11 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// True if pieces run on the thread that takes their outcomes, and only while it does.
     fn runs_in_caller(&self) -> bool {
+        false
+    }
+
+    /// True if pieces run on other machines, which have nothing of this one's pool.
+    fn is_elsewhere(&self) -> bool {
         false
     }
 

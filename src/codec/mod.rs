@@ -18,6 +18,8 @@ mod bounded;
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod error;
+#[cfg(feature = "remote")]
+pub(crate) mod function;
 mod json;
 pub(crate) mod lent;
 pub(crate) mod messages;

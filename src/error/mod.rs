@@ -1,15 +1,19 @@
 //! What can go wrong. Each message names what happened, to what, with the numbers, and what the caller can do.
 
+#[cfg(feature = "remote")]
+mod bytes;
 mod failure;
 mod signal;
 
 pub use self::failure::Failure;
 
+#[cfg(feature = "remote")]
+use crate::codec::function;
 use crate::sys::symbol;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What kind of thing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +53,9 @@ pub enum ErrorKind {
     Journal,
     /// An earlier run has recorded the piece as done, and its result was not kept. The piece did not run again.
     AlreadyDone,
+    /// The server behind which other hosts run pieces is lost, has refused this program, or was away for longer than was waited for. Only
+    /// tasks over hosts have it.
+    Host,
 }
 
 /// Why a worker ended, as far as it is known.
@@ -122,6 +129,8 @@ struct Inner {
     note: Option<u64>,
     message: String,
     backtrace: Option<String>,
+    /// Where the piece has run, if not here.
+    host: Option<Arc<str>>,
     /// The reason cannot change while this process runs.
     for_good: bool,
 }
@@ -138,7 +147,7 @@ struct Piece {
 #[derive(Clone, Debug)]
 pub(crate) struct PieceLabel {
     pub(crate) number: usize,
-    pub(crate) name: Option<std::sync::Arc<str>>,
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) address: usize,
     pub(crate) location: &'static Location<'static>,
 }
@@ -154,17 +163,26 @@ impl PieceLabel {
 #[derive(Clone)]
 struct Function {
     /// The task's name, if the user set one.
-    given: Option<std::sync::Arc<str>>,
+    given: Option<Arc<str>>,
     address: usize,
     /// Looked up at the first use, since that reads the executable's symbol table.
-    found: OnceLock<Option<std::sync::Arc<str>>>,
+    found: OnceLock<Option<Arc<str>>>,
+}
+
+/// What the function at this address is called.
+fn name_of(address: usize) -> Option<Arc<str>> {
+    #[cfg(feature = "remote")]
+    if let Some(name) = function::name_of(address) {
+        return Some(Arc::from(name));
+    }
+    symbol::name_of(address)
 }
 
 impl Function {
     fn name(&self) -> Option<&str> {
         match &self.given {
             Some(name) => Some(name),
-            None => self.found.get_or_init(|| symbol::name_of(self.address)).as_deref(),
+            None => self.found.get_or_init(|| name_of(self.address)).as_deref(),
         }
     }
 }
@@ -181,6 +199,7 @@ impl Error {
             note: None,
             message: message.into(),
             backtrace: None,
+            host: None,
             for_good: false,
         }))
     }
@@ -307,6 +326,12 @@ impl Error {
         self.0.piece.as_ref().map(|piece| piece.location)
     }
 
+    /// The name of the other host on which the piece ended; `None` for one that ended on this machine, or did not begin.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.0.host.as_deref()
+    }
+
     /// The worker's number in its pool, from 0.
     #[must_use]
     pub fn worker(&self) -> Option<usize> {
@@ -357,9 +382,10 @@ impl Error {
         let piece = self.0.piece.as_ref()?;
         let (name, location) = (piece.function.name(), piece.location);
         let (file, line) = (location.file(), location.line());
+        let host = self.0.host.as_ref().map_or(String::new(), |host| format!(", on host {host}"));
         Some(match name {
-            Some(name) => format!("piece {} ({name} at {file}:{line})", piece.number),
-            None => format!("piece {} (at {file}:{line})", piece.number),
+            Some(name) => format!("piece {} ({name} at {file}:{line}{host})", piece.number),
+            None => format!("piece {} (at {file}:{line}{host})", piece.number),
         })
     }
 }

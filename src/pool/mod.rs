@@ -12,7 +12,7 @@ mod timeline;
 
 use self::gate::load::Gate;
 use self::ranges::Ranges;
-use crate::backend::{PoolSettings, Workers, inline};
+use crate::backend::{Backend, PoolSettings, TaskKey, Workers, inline};
 use crate::codec::state::StateType;
 use crate::codec::value::Value;
 use crate::error::Error;
@@ -77,6 +77,13 @@ impl Pool {
     /// [`Cancelled`](crate::ErrorKind::Cancelled) once the pool has been shut down, or the error that
     /// ended it.
     pub fn try_task<R: Value>(&self) -> Result<Task<R>, Error> {
+        let (backend, key) = self.open_task()?;
+        Ok(Task::opened(backend, key).with_state(self.state))
+    }
+
+    /// Opens a task, if nothing forbids it now.
+    #[inline]
+    pub(crate) fn open_task(&self) -> Result<(Arc<dyn Backend>, TaskKey), Error> {
         if let Some(gate) = &self.gate {
             // First, or a busy machine would hide that the pool is another process's.
             self.workers.check_process()?;
@@ -86,7 +93,7 @@ impl Pool {
             self.workers.check_memory()?;
         }
         let key = self.workers.open_task()?;
-        Ok(Task::opened(Arc::clone(&self.workers) as _, key).with_state(self.state))
+        Ok((Arc::clone(&self.workers) as _, key))
     }
 
     /// A task of this pool, or one whose pieces run in this process where

@@ -33,8 +33,14 @@ impl<R> Task<R> {
     }
 
     #[cold]
-    fn add_stateless(&self, site: Site, message: String) {
+    fn add_stateless(&self, site: Site, method: &str, message: String) {
         self.count(1);
+        if self.backend.is_elsewhere() {
+            let message = format!(
+                "never began: {method} needs a worker's state, and workers of other hosts have none: let the function make what it needs, and keep it in a thread-local"
+            );
+            return self.backend.add_failed(self.key, site, ErrorKind::Unsupported, message);
+        }
         self.backend.add_failed(self.key, site, ErrorKind::Config, message);
     }
 }
@@ -76,7 +82,7 @@ impl<R> Task<R> {
     {
         let site = Site { call: Call::of_argument_with_state(function), location: Location::caller() };
         match self.lacks_state::<S>() {
-            Some(message) => self.add_stateless(site, message),
+            Some(message) => self.add_stateless(site, "call_with", message),
             None => self.add_argument(site, argument),
         }
     }
@@ -107,7 +113,7 @@ impl<R> Task<R> {
     {
         let site = Site { call: Call::of_pair_with_state(function), location: Location::caller() };
         match self.lacks_state::<S>() {
-            Some(message) => self.add_stateless(site, message),
+            Some(message) => self.add_stateless(site, "run_with", message),
             None => self.add_pair(site, &(start, end)),
         }
     }

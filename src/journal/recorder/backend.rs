@@ -177,6 +177,10 @@ impl Backend for Recorder {
         self.inner.runs_in_caller()
     }
 
+    fn is_elsewhere(&self) -> bool {
+        self.inner.is_elsewhere()
+    }
+
     fn configure(&self, _: TaskKey, settings: TaskSettings) {
         if self.is_ours() {
             let mut state = self.state.lock();
