@@ -24,11 +24,11 @@ const PROGRAM: &str = "src/bin/multicore/";
 
 /// Places where a forbidden word may stand: file, word, reason.
 const WORD_EXCEPTIONS: [(&str, &str, &str); 6] = [
-    ("tests/scarcity.rs", "want of", "the name of a test"),
+    ("tests/hosts/scarcity.rs", "want of", "the name of a test"),
     ("tests/CASES.md", "want of", "that test's name"),
-    ("tests/pools.rs", "heed*", "the name of a test"),
+    ("tests/pools/pools.rs", "heed*", "the name of a test"),
     ("tests/CASES.md", "heed*", "that test's name"),
-    ("tests/hostile.rs", "scribbl*", "the name of an attack, `Act::Scribble`"),
+    ("tests/faults/hostile.rs", "scribbl*", "the name of an attack, `Act::Scribble`"),
     ("src/engine/link/tests.rs", "scribbl*", "the name of that attack"),
 ];
 

@@ -9,6 +9,7 @@ use multicore::{Pool, Task};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The longest wait for a fact. Nothing takes this long, even on a busy machine.
@@ -333,6 +334,63 @@ pub fn task<R: multicore::Value>(pool: &Pool) -> Task<R> {
     pool.try_task().expect("the pool is open")
 }
 
+/// The name of the test that this stands in, as the harness has it: with its modules.
+#[allow(unused_macros)]
+macro_rules! test_name {
+    () => {{
+        fn here() {}
+        $crate::support::name_of(std::any::type_name_of_val(&here))
+    }};
+}
+#[allow(unused_imports)]
+pub(crate) use test_name;
+
+pub fn name_of(place: &'static str) -> &'static str {
+    let name = place.split_once("::").and_then(|(_, path)| path.strip_suffix("::here"));
+    name.unwrap_or_else(|| panic!("{place} is no place in a test"))
+}
+
+/// Has the test that this stands in run in a process of its own: for one that measures its process, changes it, or counts what it has.
+/// The test goes on behind it in that process alone.
+#[allow(unused_macros)]
+macro_rules! alone {
+    () => {
+        if $crate::support::has_run_alone($crate::support::test_name!()) {
+            return;
+        }
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use alone;
+
+/// Tells a test that it is in a process of its own.
+const ALONE: &str = "MULTICORE_TEST_ALONE";
+
+/// Runs the test of this name once more, in a process in which nothing else runs. False in that process.
+#[track_caller]
+pub fn has_run_alone(test: &str) -> bool {
+    if std::env::var(ALONE).is_ok_and(|alone| alone == test) {
+        return false;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    run_test(command.env(ALONE, test), test);
+    true
+}
+
+/// Runs one test of this program by a command that ends with this program.
+#[track_caller]
+pub fn run_test(command: &mut Command, test: &str) {
+    let output = command.args(["--exact", test, "--nocapture"]).output().unwrap();
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // The harness finds nothing wrong with a name that no test has.
+    let has_passed = output.status.success() && told.contains("test result: ok. 1 passed");
+    assert!(has_passed, "{test}, in a process of its own: {}\n{told}{errors}", output.status);
+    for line in errors.lines().filter(|line| line.starts_with("SKIPPED")) {
+        // The harness captures what is printed, and nobody sees that of a test that passes.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
 /// A control group below that of this process, whose processes together may use some memory. It is removed at the end of
 /// the test.
 pub struct SmallGroup {
@@ -376,10 +434,9 @@ impl SmallGroup {
     #[track_caller]
     pub fn run(&self, folder: &Path, test: &str, variable: &str) {
         let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", script]).arg(folder).arg(std::env::current_exe().unwrap());
-        let output = command.args(["--exact", test, "--nocapture"]).env(variable, "1").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(folder).arg(std::env::current_exe().unwrap()).env(variable, "1");
+        run_test(&mut command, test);
     }
 }
 
