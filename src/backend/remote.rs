@@ -211,7 +211,7 @@ impl OfTask for Remote {
         let mut counted = 0;
         let mut state = self.state.lock();
         for (number, outcome) in outcomes {
-            if state.is_over || !state.pieces.is_drawn(number) {
+            if !state.pieces.is_drawn(number) {
                 continue;
             }
             counted += 1;

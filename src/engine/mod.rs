@@ -43,4 +43,8 @@ mod unpark;
 mod wait;
 pub(crate) mod wire;
 
+#[cfg(feature = "remote")]
+pub use self::child::entry::run_constructors_after;
+#[cfg(feature = "remote")]
+pub(crate) use self::start::check_process;
 pub(crate) use self::start::start;

@@ -105,8 +105,8 @@ fn set_up(core: Core, pool: &PoolSettings, workers: usize) -> Result<Core, Error
     Ok(core)
 }
 
-/// Says why no pool can run in this process, if so.
-fn check_environment() -> Result<(), Error> {
+/// Refuses a worker, which has no pool and no hosts.
+pub(crate) fn check_process() -> Result<(), Error> {
     if worker::is_worker() {
         let error = Error::new(
             ErrorKind::InWorker,
@@ -114,6 +114,12 @@ fn check_environment() -> Result<(), Error> {
         );
         return Err(error.for_good());
     }
+    Ok(())
+}
+
+/// Says why no pool can run in this process, if so.
+fn check_environment() -> Result<(), Error> {
+    check_process()?;
     let unsupported =
         |reason: &str| Err(Error::new(ErrorKind::Unsupported, format!("no pool can run here: {reason}")).for_good());
     if image::is_privileged() {

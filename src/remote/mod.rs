@@ -40,7 +40,9 @@ pub use crate::codec::function::{Function, Functions};
 use crate::backend::remote;
 use crate::codec::function;
 use crate::codec::value::Value;
-use crate::error::{Error, ErrorKind};
+use crate::engine;
+use crate::error::{Cause, Error, ErrorKind};
+use crate::sys::own_file::Reader;
 use crate::task::Task;
 use std::sync::Arc;
 
@@ -87,6 +89,34 @@ pub fn task<R: Value>(engine: Arc<dyn Engine>) -> Task<R> {
 pub fn error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message)
 }
+
+/// The same error with what ended a worker.
+#[must_use]
+pub fn with_cause(error: Error, cause: Cause) -> Error {
+    error.with_cause(cause)
+}
+
+/// The file that holds this crate, from its first byte: that of the program, or of the shared object inside another one. Two processes with the same
+/// file are of one build.
+///
+/// # Errors
+/// [`System`](ErrorKind::System) if it cannot be read, as where it was replaced.
+pub fn own_file() -> Result<impl std::io::Read, Error> {
+    let why = "the program's own file cannot be read: it was replaced or deleted, or /proc is not mounted";
+    Reader::open().ok_or_else(|| Error::new(ErrorKind::System, why))
+}
+
+/// Refuses a worker.
+///
+/// # Errors
+/// [`InWorker`](ErrorKind::InWorker) in a worker.
+pub fn check_process() -> Result<(), Error> {
+    engine::check_process()
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom))))]
+#[doc(hidden)]
+pub use crate::engine::run_constructors_after;
 
 /// What happened, as bytes for a process of the same build: kind, cause, worker, process id, starts, note, message and backtrace. Which
 /// piece it was is known where it was handed out.

@@ -24,7 +24,7 @@ pub(crate) mod meminfo;
 pub(crate) mod memory;
 #[cfg(feature = "status")]
 pub(crate) mod observed;
-mod own_file;
+pub(crate) mod own_file;
 pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod random;

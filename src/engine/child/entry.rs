@@ -44,6 +44,23 @@ pub(crate) fn mark() -> u64 {
     image().mark((address() - image().base) as u64)
 }
 
+/// Runs the constructors that stand after `own` in the array of this image, as the loader would next.
+///
+/// # Safety
+/// The loader must have called `own` with these arguments, and `own` must not return: the loader would run them once more.
+pub unsafe fn run_constructors_after(
+    own: Constructor,
+    argument_count: c_int,
+    arguments: *const *const u8,
+    environment: *const *const u8,
+) {
+    for constructor in image::constructors_after(own).unwrap_or_default() {
+        // SAFETY: the loader would call it now, with these arguments (musl passes none, and there
+        // no constructor reads any).
+        unsafe { constructor(argument_count, arguments, environment) };
+    }
+}
+
 unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, environment: *const *const u8) {
     image::note_loaded();
     // An object that `main` has loaded serves nobody, and leaves the marker there, by which no pool is made. (If the marker is ours,
@@ -60,13 +77,8 @@ unsafe extern "C" fn entry(argument_count: c_int, arguments: *const *const u8, e
     // image is checked before the token is used: in `ForkServer::new`, or just below. The parent makes its words from
     // `address`, too.
     let calls = unsafe { ParentCalls::new(address()) };
-    let run_constructors = || {
-        for constructor in image::constructors_after(entry).unwrap_or_default() {
-            // SAFETY: the loader would call it now, with these arguments (musl passes none, and there
-            // no constructor reads any).
-            unsafe { constructor(argument_count, arguments, environment) };
-        }
-    };
+    // SAFETY: the loader called this constructor with these arguments, and it does not return.
+    let run_constructors = || unsafe { run_constructors_after(entry, argument_count, arguments, environment) };
     match hello {
         Hello::Server { .. } => {
             let Ok(server) = ForkServer::new(socket, identity, fds) else { process::exit_now(1) };
