@@ -117,6 +117,12 @@ pub(crate) fn check_process() -> Result<(), Error> {
     Ok(())
 }
 
+/// True if this crate lies in the executable, and that has no more rights than its caller.
+#[cfg(feature = "remote")]
+pub(crate) fn is_plain_executable() -> bool {
+    !image::image().is_object && !image::is_privileged()
+}
+
 /// Says why no pool can run in this process, if so.
 fn check_environment() -> Result<(), Error> {
     check_process()?;

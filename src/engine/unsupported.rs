@@ -19,3 +19,9 @@ pub(crate) fn start<T>(_: usize, _: &PoolSettings, _: Vec<T>) -> Result<Arc<dyn 
 pub(crate) fn check_process() -> Result<(), Error> {
     Ok(())
 }
+
+/// Nothing starts before `main`.
+#[cfg(feature = "remote")]
+pub(crate) fn is_plain_executable() -> bool {
+    false
+}

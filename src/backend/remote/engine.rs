@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// What runs the pieces of one task on other hosts.
 ///
-/// All methods return at once, and none may panic.
+/// All methods but [`end`](Self::end) return at once, and none may panic.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// The task is made. From now on pieces may be there.
     fn begin(&self, job: Job);
@@ -29,7 +29,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     fn wake(&self);
 
     /// All that was drawn and has no outcome is not wanted any more: its owner has left the task, or it was cancelled. With `kill`, what
-    /// runs of it is killed.
+    /// runs of it is killed. It may take a moment to remove what the job has left elsewhere, since `main` may return next.
     fn end(&self, kill: bool);
 
     /// What it does now.
