@@ -114,6 +114,13 @@ pub fn check_process() -> Result<(), Error> {
     engine::check_process()
 }
 
+/// True if this crate lies in the executable, and that has no more rights than its caller, as one that is setuid has: only then may a
+/// variable of the environment make the program something else.
+#[must_use]
+pub fn is_plain_executable() -> bool {
+    engine::is_plain_executable()
+}
+
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(any(miri, loom))))]
 #[doc(hidden)]
 pub use crate::engine::run_constructors_after;
