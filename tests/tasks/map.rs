@@ -358,9 +358,12 @@ fn one_that_is_cancelled_ends_in_errors() {
         let mut results = task.map(square, 0..);
         assert_eq!(results.next().unwrap().unwrap(), 0);
         canceller.cancel();
-        let error = results.find_map(Result::err).unwrap();
-        assert_eq!(error.kind(), ErrorKind::Cancelled, "{}", way.name);
-        assert!(results.next().unwrap().is_err());
+        // Some may have been done out of their turn.
+        for _ in 0..100 {
+            let error = results.find_map(Result::err).unwrap();
+            assert_eq!(error.kind(), ErrorKind::Cancelled, "{}", way.name);
+        }
+        assert!(results.next().unwrap().is_err(), "{}", way.name);
     }
 }
 
