@@ -35,12 +35,18 @@ pub(crate) const ORDERED_AHEAD: usize = 8;
 /// A fork server, as its parent holds it; the socket lies in the scheduler.
 #[derive(Debug)]
 pub(crate) struct ForkServerHandle {
+    number: u32,
     pub(crate) pidfd: Descriptor,
     /// What it prints while it loads; `None` once that is known to be over.
     pub(super) output: Option<EarlyOutput>,
 }
 
 impl ForkServerHandle {
+    /// Kills it, since it hangs: it may be the program itself, whose `main` runs, with what that has started. False if that is refused.
+    pub(super) fn kill_hanging(&self) -> bool {
+        process::kill_with_group(self.number, &self.pidfd).is_ok()
+    }
+
     /// It has not come to this crate's constructor.
     pub(super) fn has_not_loaded(&self) -> bool {
         self.output.as_ref().is_some_and(|output| !output.is_taken())
@@ -122,10 +128,10 @@ impl Launcher {
         }
         let preload = self.launch.preload().map(SharedObject::prove).transpose().map_err(not_preloadable)?;
         let files = (&program, preload.as_ref());
-        let (_, pidfd) = launch::start_image(&self.launch, files, marker.to_variable(), socket.as_fd(), &output)
+        let (number, pidfd) = launch::start_image(&self.launch, files, marker.to_variable(), socket.as_fd(), &output)
             .map_err(|error| cannot_start(error, self.launch.preload().map(SharedObject::path)))?;
         failpoint!("parent-server-started");
-        Ok(ForkServerHandle { pidfd, output: Some(output) })
+        Ok(ForkServerHandle { number, pidfd, output: Some(output) })
     }
 
     /// Lets both epolls tell of it.

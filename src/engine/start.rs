@@ -67,7 +67,7 @@ pub(crate) fn start(
         ResultLimit::read_memory();
     }
     // If a kill is refused, here and below: the end of its socket ends it.
-    await_answer(&mut core, &server, &launcher).inspect_err(|_| _ = process::kill(&server.pidfd))?;
+    await_answer(&mut core, &server, &launcher).inspect_err(|_| _ = server.kill_hanging())?;
     failpoint!("parent-server-answered");
     server.output = None;
     let (orders, received) = crossbeam_channel::unbounded();

@@ -132,9 +132,11 @@ impl Timeline {
         writer.write_all(b"]}\n")
     }
 
-    /// Tools take a thread with the number 0 for one that idles.
+    /// Tools take a thread with the number 0, or with that of its process, for the first one, and show it so. In a container that may be 1.
     fn track(&self, worker: u32) -> Track {
-        Track { process: self.process, thread: worker.saturating_add(1) }
+        let thread = worker.saturating_add(1);
+        let is_beyond = self.process > 0 && thread >= self.process;
+        Track { process: self.process, thread: thread.saturating_add(u32::from(is_beyond)) }
     }
 
     fn write_event(&self, writer: &mut (impl io::Write + ?Sized), event: &Event) -> io::Result<()> {
@@ -231,6 +233,15 @@ mod tests {
         Timeline::default().write_chrome(&mut file).unwrap();
         let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
         assert_eq!(file["traceEvents"].as_array().unwrap().len(), 1);
+    }
+
+    /// Perfetto calls a track with the number of its process "main thread".
+    #[test]
+    fn no_worker_has_the_track_of_the_process() {
+        for (process, expected) in [(0, [1, 2, 3]), (1, [2, 3, 4]), (2, [1, 3, 4]), (4, [1, 2, 3])] {
+            let timeline = Timeline { process, ..Timeline::default() };
+            assert_eq!([0, 1, 2].map(|worker| timeline.track(worker).thread), expected, "{process}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(crate) mod launch;
 #[cfg(feature = "journal")]
 pub(crate) mod left_over;
 pub(crate) mod machine;
+mod maps;
 pub(crate) mod may_sleep;
 pub(crate) mod meminfo;
 pub(crate) mod memory;

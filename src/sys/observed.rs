@@ -6,6 +6,7 @@
 //! Invariant: what is read is the process's that was asked for. Its number may be another one's after its end, so what was read counts only
 //! while its pidfd says that it lives. Nothing but a regular file is ever opened for reading.
 
+use super::maps::{self, Mapping};
 use super::may_sleep::assert_may_sleep;
 use super::own_file::Reader;
 use super::{proc, process, symbol, usage};
@@ -13,9 +14,11 @@ use crate::sys::descriptors::{Descriptor, above_standard_streams};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Pid;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -152,8 +155,9 @@ impl Process {
         assert_may_sleep();
         let folder = self.folder();
         let maps = BufReader::new(fs::File::open(format!("{folder}/maps")).ok()?);
-        let lines = maps.split(b'\n').map_while(Result::ok).filter_map(|line| String::from_utf8(line).ok());
-        let Mapped { offset, device, inode, name } = lines.into_iter().find_map(|line| mapped_at(&line, address))?;
+        let tell = |told: Mapping<'_>| (told.place(address), told.device, told.inode, told.name.to_vec());
+        let (offset, device, inode, name) = maps::find(maps, address, tell).ok()??;
+        let (offset, name) = (offset?, OsString::from_vec(name));
         // The executable is there although its file was deleted or replaced; another object is looked for where the process finds it.
         let executable = place(CWD, Path::new(&format!("{folder}/exe")), None);
         let root = rustix::fs::open(format!("{folder}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
@@ -215,30 +219,6 @@ fn for_reading(place: &OwnedFd) -> Result<Descriptor, Errno> {
 
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
-}
-
-/// A line of a `maps` file.
-#[derive(Debug, PartialEq, Eq)]
-struct Mapped {
-    /// Where the bytes of the address lie in the file.
-    offset: u64,
-    device: (u32, u32),
-    inode: u64,
-    name: String,
-}
-
-/// What a line of a `maps` file says, if it is about this address.
-fn mapped_at(line: &str, address: u64) -> Option<Mapped> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let number = |text| u64::from_str_radix(text, 16).ok();
-    let (start, end) = (number(start)?, number(end)?);
-    let (offset, device) = (number(fields.nth(1)?)?, fields.next()?.split_once(':')?);
-    let device = (number(device.0)? as u32, number(device.1)? as u32);
-    let inode = fields.next()?.parse().ok()?;
-    let name = fields.next().unwrap_or_default().trim_start().to_string();
-    let offset = address.checked_sub(start)?.checked_add(offset)?;
-    (address < end).then_some(Mapped { offset, device, inode, name })
 }
 
 #[cfg(test)]

@@ -201,12 +201,8 @@ fn preferred_oom_score(own: i32) -> Option<i32> {
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn mapping_end(address: usize) -> Option<usize> {
     assert_may_sleep();
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    maps.lines().find_map(|line| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-        (start..end).contains(&address).then_some(end)
-    })
+    let maps = std::io::BufReader::new(std::fs::File::open("/proc/self/maps").ok()?);
+    super::maps::find(maps, address as u64, |mapping| mapping.range.end as usize).ok()?
 }
 
 #[cfg(test)]

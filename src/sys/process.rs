@@ -234,6 +234,21 @@ pub(crate) fn resume(pidfd: impl AsFd) -> rustix::io::Result<()> {
     unless_gone(rustix::process::pidfd_send_signal(pidfd, Signal::CONT))
 }
 
+/// Kills a process, and before it what it has started and what has not left its group, if it leads one. `number` is its own here.
+pub(crate) fn kill_with_group(number: u32, pidfd: impl AsFd) -> rustix::io::Result<()> {
+    let leader = i32::try_from(number).ok().and_then(Pid::from_raw);
+    // Once it is stopped it does not end by itself, so its number stays its own. Where a sandbox has let it lead no group, it is in this
+    // process's.
+    if let Some(leader) = leader
+        && rustix::process::pidfd_send_signal(&pidfd, Signal::STOP).is_ok()
+        && !has_ended(&pidfd, Duration::ZERO)
+        && rustix::process::getpgid(Some(leader)) == Ok(leader)
+    {
+        let _ = kill_group(leader);
+    }
+    kill(pidfd)
+}
+
 /// Kills every process of a group whose leader is not reaped yet. It is refused if none of them can be killed.
 pub(crate) fn kill_group(leader: Pid) -> rustix::io::Result<()> {
     unless_gone(rustix::process::kill_process_group(leader, Signal::KILL))
@@ -314,4 +329,38 @@ impl LastWait {
 /// True if a pidfd's process has ended or ends within this time. With a time of zero it does not sleep.
 pub(crate) fn has_ended(pidfd: impl AsFd, within: Duration) -> bool {
     wait_readable(&[pidfd.as_fd()], Some(within))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Command, Stdio};
+
+    /// A shell with a child, of which this is the pidfd; it leads a group, or is in that of the test.
+    fn kill_shell(leads: bool) -> bool {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 >&- & echo $!; wait"]).stdout(Stdio::piped());
+        if leads {
+            command.process_group(0);
+        }
+        let mut shell = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let child = pidfd_of(Pid::from_raw(line.trim().parse().unwrap()).unwrap()).unwrap();
+        let pidfd = pidfd_of(Pid::from_raw(shell.id() as i32).unwrap()).unwrap();
+        kill_with_group(shell.id(), &pidfd).unwrap();
+        assert_eq!(shell.wait().unwrap().signal(), Some(9));
+        let is_gone = has_ended(&child, if leads { Duration::from_secs(60) } else { Duration::ZERO });
+        kill(&child).unwrap();
+        is_gone
+    }
+
+    #[test]
+    fn a_process_is_killed_with_the_group_that_it_leads_and_no_other_group() {
+        assert!(kill_shell(true), "what it started has ended");
+        // This test lives.
+        assert!(!kill_shell(false));
+    }
 }

@@ -18,6 +18,7 @@
 use super::descriptors::{above_standard_streams, close_at_exec};
 use super::executable::FileId;
 use super::image::{self, Identity, image};
+use super::maps;
 use super::may_sleep::assert_may_sleep;
 use crate::sys::descriptors::Descriptor;
 use libc::{Elf64_Ehdr, Elf64_Phdr};
@@ -25,7 +26,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
@@ -144,34 +145,11 @@ fn is_plain(name: &OsStr) -> bool {
 /// by, which may be relative to another folder.)
 fn path() -> Result<PathBuf, NotPreloadable> {
     let maps = File::open("/proc/self/maps").map_err(NotPreloadable::Unknown)?;
-    for line in BufReader::new(maps).split(b'\n') {
-        let line = line.map_err(NotPreloadable::Unknown)?;
-        let Some((range, path)) = mapping(&line) else { continue };
-        if range.contains(&image::own_code()) {
-            let path = PathBuf::from(OsString::from_vec(path.to_vec()));
-            let is_file = path.is_absolute() && !path.as_os_str().as_bytes().ends_with(b" (deleted)");
-            return if is_file { Ok(path) } else { Err(NotPreloadable::Deleted(path)) };
-        }
-    }
-    Err(NotPreloadable::Unknown(io::ErrorKind::NotFound.into()))
-}
-
-/// The addresses and the path in a line of /proc/self/maps: `START-END RIGHTS OFFSET DEVICE INODE PATH`, with blanks before
-/// the path, which may contain some too.
-fn mapping(line: &[u8]) -> Option<(std::ops::Range<usize>, &[u8])> {
-    let mut rest = line;
-    let mut field = || {
-        rest = rest.trim_ascii_start();
-        let (field, behind) = rest.split_at(rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len()));
-        rest = behind;
-        std::str::from_utf8(field).ok()
-    };
-    let (start, end) = field()?.split_once('-')?;
-    for _ in 0..4 {
-        field()?;
-    }
-    let number = |digits| usize::from_str_radix(digits, 16).ok();
-    Some((number(start)?..number(end)?, rest.trim_ascii_start()))
+    let name = maps::find(BufReader::new(maps), image::own_code() as u64, |mapping| mapping.name.to_vec());
+    let name = name.map_err(NotPreloadable::Unknown)?;
+    let path = PathBuf::from(OsString::from_vec(name.ok_or(NotPreloadable::Unknown(io::ErrorKind::NotFound.into()))?));
+    let is_file = path.is_absolute() && !path.as_os_str().as_bytes().ends_with(b" (deleted)");
+    if is_file { Ok(path) } else { Err(NotPreloadable::Deleted(path)) }
 }
 
 impl SharedObject {
@@ -329,25 +307,6 @@ fn pin(path: &Path) -> Result<(), NotPreloadable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mapping_is_read_with_blanks_in_its_path() {
-        let of = |line: &str| mapping(line.as_bytes()).map(|(range, path)| (range, path.to_vec()));
-        for (line, expected) in [
-            (
-                "7f0000001000-7f0000002000 r-xp 00001000 fd:01 1234                       /lib/x y.so",
-                Some((0x7f00_0000_1000..0x7f00_0000_2000, "/lib/x y.so")),
-            ),
-            ("1000-2000 r-xp 0 0:0 0 ", Some((0x1000..0x2000, ""))),
-            ("1000-2000 r-xp 0 0:0 0", Some((0x1000..0x2000, ""))),
-            ("1000-2000 r-xp 0 0:0 7 /x (deleted)", Some((0x1000..0x2000, "/x (deleted)"))),
-            ("1000 r-xp 0 0:0 7 /x", None),
-            ("x-2000 r-xp 0 0:0 7 /x", None),
-            ("", None),
-        ] {
-            assert_eq!(of(line), expected.map(|(range, path)| (range, path.as_bytes().to_vec())), "{line:?}");
-        }
-    }
 
     /// A program that was started by execve(2) may have a variable twice; loaders take another one than getenv(3).
     #[test]

@@ -35,7 +35,7 @@ use self::progress::Reporter;
 use self::refusal::Refusal;
 use self::watch::Watched;
 #[cfg(feature = "tracing")]
-use crate::backend::traced::{TaskSpan, Traced};
+use crate::backend::traced::TaskSpan;
 use crate::backend::{Backend, Site, TaskKey, TaskSettings};
 use crate::codec::bytes::Handed;
 use crate::codec::call::Call;
@@ -143,11 +143,17 @@ impl<R> Task<R> {
     /// A task that was just opened in the backend, with the default settings.
     #[inline]
     pub(crate) fn opened(backend: Arc<dyn Backend>, key: TaskKey) -> Self {
-        #[cfg_attr(not(feature = "tracing"), expect(unused_mut, reason = "a span changes it"))]
-        let mut task = Task {
+        #[cfg(feature = "tracing")]
+        let span = TaskSpan::begin();
+        #[cfg(feature = "tracing")]
+        let settings = span.as_ref().map_or_else(TaskSettings::default, |span| Self::traced(&*backend, key, span));
+        #[cfg(not(feature = "tracing"))]
+        let settings = TaskSettings::default();
+        // The last thing that is made, so that it is made in its place.
+        Task {
             backend,
             key,
-            settings: TaskSettings::default(),
+            settings,
             refusal: None,
             whole_pieces: false,
             state: None,
@@ -156,22 +162,19 @@ impl<R> Task<R> {
             #[cfg(feature = "journal")]
             journalled: Default::default(),
             #[cfg(feature = "tracing")]
-            span: TaskSpan::begin(),
+            span,
             cells: RefCell::default(),
             result: PhantomData,
-        };
-        #[cfg(feature = "tracing")]
-        if let Some(traced) = task.span.as_ref().map(TaskSpan::traced) {
-            task.tell_backend(traced);
         }
-        task
     }
 
-    /// Its backend knows its span.
+    /// The settings of a task that a subscriber knows of, of which its backend is told.
     #[cfg(feature = "tracing")]
     #[cold]
-    fn tell_backend(&mut self, traced: Traced) {
-        self.configure(|settings| settings.traced = traced);
+    fn traced(backend: &dyn Backend, key: TaskKey, span: &Arc<TaskSpan>) -> TaskSettings {
+        let settings = TaskSettings { traced: span.traced(), ..TaskSettings::default() };
+        backend.configure(key, settings.clone());
+        settings
     }
 
     fn configure(&mut self, change: impl FnOnce(&mut TaskSettings)) {

@@ -216,7 +216,8 @@ fn a_program_that_loads_slowly_has_a_pool() {
     run(image).assert_said("Ok\nthe same again: true\nown: Ok\ninline: [6]\n");
 }
 
-/// Fault 58: a constructor that hangs in the fork server alone is given up, with what is known of it.
+/// Fault 58: a constructor that hangs in the fork server alone is given up, with what is known of it. What it has started ends with it: once a process
+/// that it had forked stayed.
 #[test]
 fn a_fork_server_that_never_loads_is_told_as_what_it_is() {
     let mut image = command(&program("image"), &[]);

@@ -109,7 +109,10 @@ fn read(pool: &Pool) -> (Vec<Event>, u64) {
                 assert!(args["piece"].is_u64() && args["attempts"].as_u64().unwrap() >= 1, "{event}");
                 assert!(args["outcome"].is_string(), "{event}");
             }
-            "i" => assert_eq!(text("s"), "t"),
+            "i" => {
+                assert_eq!(text("s"), "t");
+                assert!(*ends.entry(thread).or_insert(0) <= at, "{event} lies within the piece before it");
+            }
             other => panic!("{other} is no phase of ours"),
         }
         assert!(args["worker"].as_u64() == Some(thread - 1) && args["pid"].is_u64(), "{event}");

@@ -81,7 +81,8 @@ fn shorter(one: Option<NonZeroU64>, other: Option<NonZeroU64>) -> Option<NonZero
 /// Gives waiting pieces to workers that are hungry, then shares out what workers hold.
 pub(crate) fn dispatch(seats: &mut Seats, work: &mut Work, hold: &mut Hold) -> Gave {
     let mut gave = give_out(seats, work, hold);
-    if !gave.is_cut && work.ready.is_empty() {
+    // Asked here, since most looks end here.
+    if !gave.is_cut && work.ready.is_empty() && !seats.sorted().is_empty(Set::Laden) {
         gave.add(rebalance(seats, work, hold, WORTH_WAKING_NS));
     }
     gave

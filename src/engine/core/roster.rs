@@ -215,8 +215,11 @@ impl Roster {
         if changed == 0 {
             return;
         }
-        for (set, word) in row[..OF_TRAITS].iter_mut().enumerate() {
-            *word ^= u64::from(changed >> set & 1) << place;
+        // Two or three of them change, for the most part.
+        let mut left = changed;
+        while left != 0 {
+            row[left.trailing_zeros() as usize] ^= 1 << place;
+            left &= left - 1;
         }
         row[Set::Retired as usize] |= u64::from(before & !now & Set::Busy.bit()) << place;
         row[Set::Untold as usize] |= 1 << place;

@@ -45,6 +45,8 @@ pub(crate) struct Told {
 #[derive(Debug, Clone, Copy)]
 struct Own {
     told: status::Told,
+    /// What its row says of the worker before.
+    former: u64,
     /// How the last worker was lost that was.
     lost: Option<Cause>,
 }
@@ -76,7 +78,7 @@ impl Told {
         };
         let rows = status::rows(workers);
         let (status, file) = Status::create(rows, owner)?;
-        let own = Own { told: UNUSED, lost: None };
+        let own = Own { told: UNUSED, former: UNUSED.former(), lost: None };
         Ok(Told { status, _file: file, seats: vec![own; rows], passing: Vec::new() })
     }
 
@@ -178,6 +180,7 @@ impl Told {
             if !own.goes_on_from(&before) {
                 own.told.at_ns = clock::coarse_ns();
             }
+            own.former = own.told.former();
             own.write(&self.status, number);
         }
         !matches!(own.told.state, State::Unused | State::Idle | State::Busy | State::Resting)
@@ -205,7 +208,7 @@ impl Own {
     #[inline]
     fn write(&self, status: &Status, seat: usize) {
         if let Some(row) = status.row(seat) {
-            seqlock::write(row, &self.told.content());
+            seqlock::write(row, &self.told.content_after(self.former));
         }
     }
 }

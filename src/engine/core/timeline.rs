@@ -4,8 +4,11 @@
 //! is known of a reply that is read before its worker has begun two more pieces. What was answered before, in the same row, ran
 //! just before that.
 //!
-//! Invariant: events of one worker do not overlap, whatever it says, and lie between the pool's start and now. There are no more
-//! than the user allowed: the oldest go.
+//! That a worker was started is heard later than it happens, and a worker may have begun a piece by then. So such an event moves to the
+//! first piece behind it, lest that piece seem to be older than its worker.
+//!
+//! Invariant: events of one worker do not overlap, whatever it says, none of its pieces begins before its start, and all lie between the pool's
+//! start and now. There are no more than the user allowed: the oldest go.
 
 use super::task_state::TaskState;
 use crate::engine::wire::record::Outcome;
@@ -38,6 +41,10 @@ struct Lane {
     end_ns: u64,
     /// Events behind that, of which only is known how long they took.
     pending: Vec<Event>,
+    /// The number of the event that tells of its worker's start, until a piece of that has a place.
+    start: Option<u64>,
+    /// When the first piece began of a worker whose start was not heard of yet.
+    unheard_ns: Option<u64>,
 }
 
 /// A piece whose worker has answered it, or was lost with it.
@@ -129,7 +136,25 @@ impl Timeline {
 
     /// A worker has started, or was lost.
     pub(crate) fn happened(&mut self, seat: usize, pid: Option<u32>, what: What) {
-        self.push(Event { at_ns: clock::now_ns(), worker: seat as u32, pid: pid.unwrap_or(0), what });
+        let (now_ns, number) = (clock::now_ns(), self.count);
+        let lane = self.lane(seat);
+        let unheard_ns = lane.unheard_ns.take();
+        lane.start = matches!(what, What::Started).then_some(number);
+        let at_ns = unheard_ns.filter(|_| lane.start.is_some()).map_or(now_ns, |began_ns| began_ns.min(now_ns));
+        self.push(Event { at_ns, worker: seat as u32, pid: pid.unwrap_or(0), what });
+    }
+
+    /// The first piece of a row began then.
+    fn begins_after_start(&mut self, seat: usize, pid: u32, at_ns: u64) {
+        let oldest = self.count - self.events.len() as u64;
+        let lane = self.lane(seat);
+        if pid == 0 {
+            lane.unheard_ns.get_or_insert(at_ns);
+        }
+        let index = lane.start.take().and_then(|number| number.checked_sub(oldest));
+        if let Some(start) = index.and_then(|index| self.events.get_mut(index as usize)) {
+            start.at_ns = start.at_ns.min(at_ns);
+        }
     }
 
     /// The events of a worker that have no time get one: the last of them began then, or ends now.
@@ -148,6 +173,9 @@ impl Timeline {
                 lane.end_ns = event.at_ns + *took_ns;
             }
             until_ns = event.at_ns;
+        }
+        if let Some(first) = pending.first() {
+            self.begins_after_start(seat, first.pid, first.at_ns);
         }
         for event in pending.drain(..) {
             self.push(event);
@@ -173,6 +201,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Cause;
 
     fn ran(began_ns: Option<u64>, took_ns: u64) -> Ran<'static> {
         Ran { seat: 1, pid: None, task: None, number: 0, began_ns, took_ns: Some(took_ns), ended: Ended::Done }
@@ -207,6 +236,62 @@ mod tests {
             }
             assert_eq!(spans(&timeline), expected, "{told:?}");
         }
+    }
+
+    /// In a picture the start of a worker lay within its first piece: the parent had heard of it later than the piece began.
+    #[test]
+    fn no_piece_begins_before_its_worker_has_started() {
+        #[derive(Clone, Copy)]
+        enum Told {
+            Start,
+            Loss,
+            /// Began, if that is known, and took.
+            Piece(Option<u64>, u64),
+        }
+        use Told::{Loss, Piece, Start};
+        for (told, expected) in [
+            (&[Start, Piece(Some(10), 5), Piece(Some(20), 5)][..], &[Some(10)][..]),
+            // Known of the second in a row only.
+            (&[Start, Piece(None, 5), Piece(Some(20), 5)], &[Some(15)]),
+            // Its first answers are read before its start is heard of.
+            (&[Piece(Some(10), 5), Piece(Some(20), 5), Start, Piece(Some(30), 5)], &[Some(10)]),
+            (&[Piece(None, 5), Start, Piece(Some(20), 5)], &[Some(15)]),
+            // Each worker in the seat for itself.
+            (&[Start, Piece(Some(10), 5), Loss, Start, Piece(Some(20), 5)], &[Some(10), Some(20)]),
+            // A worker without a piece: when that was heard.
+            (&[Piece(Some(10), 5), Loss, Start, Loss, Start], &[None, None]),
+        ] {
+            let mut timeline = Timeline::new(9).unwrap();
+            // All of it lies in the past.
+            timeline.began_ns -= 1000;
+            let (began_ns, mut pid) = (timeline.began_ns, None);
+            for &told in told {
+                match told {
+                    Start => {
+                        pid = Some(7);
+                        timeline.happened(1, pid, What::Started);
+                    }
+                    Loss => timeline.happened(1, pid.take(), What::Lost(Cause::Unknown)),
+                    Piece(began, took) => timeline.ran(Ran { pid, ..ran(began.map(|began| began_ns + began), took) }),
+                }
+            }
+            let started = timeline.events.iter().filter(|event| matches!(event.what, What::Started));
+            let at = |event: &Event| Some(event.at_ns - began_ns).filter(|&at_ns| at_ns < 1000);
+            assert_eq!(started.map(at).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    /// The event of the start is overwritten before a piece has a place.
+    #[test]
+    fn a_start_that_was_overwritten_moves_nothing() {
+        let mut timeline = Timeline::new(2).unwrap();
+        timeline.began_ns -= 1000;
+        let began_ns = timeline.began_ns;
+        timeline.happened(1, Some(7), What::Started);
+        (2..5).for_each(|seat| timeline.happened(seat, Some(8), What::Started));
+        timeline.ran(ran(Some(began_ns + 10), 5));
+        let at_ns: Vec<u64> = timeline.events.iter().map(|event| event.at_ns - began_ns).collect();
+        assert!(at_ns[0] >= 1000 && at_ns[1] == 10, "{at_ns:?}");
     }
 
     #[test]

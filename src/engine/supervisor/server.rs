@@ -79,7 +79,7 @@ impl Supervisor {
                 // If that is refused and it stays stopped, the kill follows.
                 let _ = process::resume(&server.pidfd);
             }
-            (ServerAction::Kill, Some(server)) if process::kill(&server.pidfd).is_ok() => {}
+            (ServerAction::Kill, Some(server)) if server.kill_hanging() => {}
             (ServerAction::Kill, _) => {
                 // This process has given up rights that the fork server has. The end of the socket continues it if it
                 // is stopped, and ends it when it goes on.

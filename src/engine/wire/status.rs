@@ -153,12 +153,22 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn content(&self) -> Content {
+        self.content_after(self.former())
+    }
+
+    /// What the first word says of the worker before.
+    pub(crate) fn former(&self) -> u64 {
         let (code, number) = self.cause.map_or((0, 0), cause);
-        let first = self.state as u64 | u64::from(self.has_begun) << 8 | why(self.why) << 16 | code << 24;
+        why(self.why) << 16 | code << 24 | u64::from(number as u32) << 32
+    }
+
+    /// With the first word's part of the worker before, which changes less often than the rest.
+    #[inline]
+    pub(crate) fn content_after(&self, former: u64) -> Content {
         [
-            first | u64::from(number as u32) << 32,
+            self.state as u64 | u64::from(self.has_begun) << 8 | former,
             u64::from(self.pid) | u64::from(self.before) << 32,
             self.call,
             self.piece,

@@ -5,20 +5,6 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 #[test]
-fn a_line_of_maps_tells_the_place_in_the_file() {
-    let line = "55d0-5600 r-xp 00001000 08:1f 77                         /opt/my app";
-    let of = |offset| Some(Mapped { offset, device: (8, 0x1f), inode: 77, name: "/opt/my app".to_string() });
-    for (address, expected) in [(0x55cf, None), (0x55d0, of(0x1000)), (0x55ff, of(0x102f)), (0x5600, None)] {
-        assert_eq!(mapped_at(line, address), expected, "{address:x}");
-    }
-    let nameless = Mapped { offset: 0x800, device: (0, 0), inode: 0, name: String::new() };
-    assert_eq!(mapped_at("1000-2000 rw-p 00000000 00:00 0", 0x1800), Some(nameless));
-    assert_eq!(mapped_at("garbage", 0), None);
-    // Offsets that lead beyond all numbers.
-    assert_eq!(mapped_at("0-ffff rw-p ffffffffffffffff 00:00 0", 0x10), None);
-}
-
-#[test]
 fn a_function_of_this_process_is_named_from_outside() {
     fn named() {}
     let seen = Process::open(std::process::id()).unwrap();

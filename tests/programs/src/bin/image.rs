@@ -37,7 +37,7 @@ static EARLY: extern "C" fn() = early;
 
 /// Sleeps for as many milliseconds as `IMAGE_LOADS_MS` says, and makes a thread if there is `IMAGE_THREAD`. Then, in a
 /// process that is started as fork server or as worker: prints what `IMAGE_SAYS` says to the standard error, leaves a mark in
-/// the file that `IMAGE_STARTS` names, ends if `IMAGE_FAILS` names a file, and hangs if there is `IMAGE_HANGS`.
+/// the file that `IMAGE_STARTS` names, ends if `IMAGE_FAILS` names a file, and hangs if there is `IMAGE_HANGS`, as a child of it does.
 extern "C" fn early() {
     // SAFETY: no other thread changes the environment before `main`, and all strings end in NUL.
     unsafe {
@@ -67,8 +67,11 @@ extern "C" fn early() {
         if !fails.is_null() && libc::access(fails, libc::F_OK) == 0 {
             libc::_exit(3);
         }
-        while !libc::getenv(c"IMAGE_HANGS".as_ptr()).is_null() {
-            libc::pause();
+        if !libc::getenv(c"IMAGE_HANGS".as_ptr()).is_null() {
+            libc::fork();
+            loop {
+                libc::pause();
+            }
         }
     }
 }
