@@ -19,8 +19,16 @@
 #![forbid(unsafe_code)]
 
 #[doc(hidden)]
+pub mod agent;
+#[doc(hidden)]
 pub mod chunk;
 #[doc(hidden)]
 pub mod frame;
 #[doc(hidden)]
 pub mod identity;
+#[doc(hidden)]
+pub mod master;
+#[doc(hidden)]
+pub mod simulation;
+#[doc(hidden)]
+pub mod transport;

@@ -4,7 +4,7 @@
 //! |--------|-------|-----------------------------------------------------------------|
 //! | 0      | 4     | `MCC1`                                                          |
 //! | 4      | 16    | the job's id                                                    |
-//! | 20     | 1     | 0: its master is there, 1: it is cancelled                      |
+//! | 20     | 1     | 0: its master is there, 1: it is cancelled, 2: its master has ended it |
 
 use super::{Fault, Input, Wrong};
 use crate::identity::JobId;
@@ -20,6 +20,8 @@ pub enum Word {
     Beat = 0,
     /// The job is cancelled: what has not begun never begins, and what runs is killed.
     Cancel = 1,
+    /// The same to agents, said by the job's own master. Masters ignore it: one that begins the same name anew may still hear it.
+    End = 2,
 }
 
 /// A word of a master.
@@ -43,6 +45,7 @@ impl Control {
         let word = match input.u8()? {
             0 => Word::Beat,
             1 => Word::Cancel,
+            2 => Word::End,
             other => return Err(before.fault(Wrong::Value(other))),
         };
         input.end()?;

@@ -112,7 +112,7 @@ fn forged_counts_and_lengths_are_refused_at_their_place() {
 
 #[test]
 fn values_without_a_meaning_are_refused() {
-    for (which, place, value) in [(0, 48, 0x10), (0, 48, 0x80), (1, 40, 2), (1, 63, 3), (4, 20, 2)] {
+    for (which, place, value) in [(0, 48, 0x10), (0, 48, 0x80), (1, 40, 2), (1, 63, 3), (4, 20, 3)] {
         let mut frame = examples()[which].to_vec();
         frame[place] = value;
         let fault = fault(which, &frame).expect("it has no meaning");
