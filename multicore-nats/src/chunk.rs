@@ -9,7 +9,7 @@ pub const MAX_CHUNK_BYTES: usize = 256 << 10;
 /// How much longer a chunk gets for each host. By this 1,000 hosts ask for 5,000 chunks a second, half of what one server carries.
 pub const TARGET_PER_HOST_NS: u64 = 200_000;
 
-/// A chunk that comes back says so much about longer ones: at most 4 times its length.
+/// A chunk that has come back allows one of at most 4 times its length.
 const STEP: u32 = 4;
 
 /// The share of what is left that a host gets at once, so that all hosts end at about the same time.

@@ -3,7 +3,7 @@
 //! Frames go one after the other, because the last one says that no other follows: a master that read it before an earlier one would take the pieces of
 //! that one for given up. A frame keeps its id when it is published again.
 
-use super::{Holding, INLINE_BYTES, MAX_ERROR_BYTES, Outcome, SECOND_NS};
+use super::types::{Holding, INLINE_BYTES, MAX_ERROR_BYTES, Outcome, SECOND_NS};
 use crate::frame::results::{Answer, Head, MAX_HEAD_BYTES, Object, PIECE_BYTES};
 use crate::frame::{Limits, MAX_WRITTEN_BYTES, Results, Status, Work};
 use crate::identity::{ChunkId, JobId, Namespace, sha256};

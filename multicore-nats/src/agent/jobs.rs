@@ -1,10 +1,9 @@
 //! What an agent knows of jobs: when their masters were last heard, and which are cancelled.
 
+use super::types::SECOND_NS;
 use crate::frame::{Control, Word};
 use crate::identity::JobId;
 use std::collections::BTreeMap;
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// A job without a name is dropped when its master was not heard for this time.
 pub const DROP_NS: u64 = 60 * SECOND_NS;

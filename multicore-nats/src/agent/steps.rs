@@ -1,7 +1,8 @@
 //! What an agent does when it is called: everything that is due at this time, and nothing else.
 
+use super::Agent;
 use super::held::{Held, PARTIAL_NS, Stage};
-use super::{Agent, BEAT_NS, Holding, MOST_HELD, Outcome, Output, PULL_LOST_NS, PULL_NS, RETRY_NS};
+use super::types::{BEAT_NS, Holding, MOST_HELD, Outcome, Output, PULL_LOST_NS, PULL_NS, RETRY_NS};
 use crate::frame::Beat;
 use crate::transport::{Failure, Mark, Reply, Request, Token};
 

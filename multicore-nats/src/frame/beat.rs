@@ -9,7 +9,7 @@
 //! | 12 + m | 4     | those that are busy                                             |
 //! | 16 + m | 32    | its build                                                       |
 
-use super::{Fault, Input, put_name};
+use super::input::{Fault, Input, put_name};
 use crate::identity::Build;
 use bytes::Bytes;
 

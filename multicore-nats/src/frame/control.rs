@@ -6,7 +6,7 @@
 //! | 4      | 16    | the job's id                                                    |
 //! | 20     | 1     | 0: its master is there, 1: it is cancelled, 2: its master has ended it |
 
-use super::{Fault, Input, Wrong};
+use super::input::{Fault, Input, Wrong};
 use crate::identity::JobId;
 use bytes::Bytes;
 

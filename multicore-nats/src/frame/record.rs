@@ -11,7 +11,7 @@
 //!
 //! Who reads this compares no clocks of two hosts: the age of a record comes from the server.
 
-use super::{Fault, Input};
+use super::input::{Fault, Input};
 use crate::identity::JobKey;
 use bytes::Bytes;
 

@@ -28,14 +28,14 @@
 //! A last frame after which pieces of its chunk have no outcome says that the host gave them up: they were delivered too often. A frame with no piece that
 //! is not the last one says only that this host has begun: a chunk that was delivered before may kill hosts, and so its hosts are known.
 
-use super::{Fault, Input, Wrong, put_name};
+use super::input::{Fault, Input, Wrong, put_name};
 use crate::identity::{ChunkId, JobId};
 use bytes::Bytes;
 
 const MAGIC: &str = "MCR1";
 
 /// The most that stands before the pieces.
-pub const MAX_HEAD_BYTES: usize = 57 + super::MAX_NAME_BYTES;
+pub const MAX_HEAD_BYTES: usize = 57 + super::input::MAX_NAME_BYTES;
 
 /// What a piece takes beside its value.
 pub const PIECE_BYTES: usize = 9;

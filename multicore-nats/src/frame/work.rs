@@ -18,7 +18,7 @@
 //! | 12     | 4     | the length `m` of its arguments                                 |
 //! | 16     | `m`   | its arguments                                                   |
 
-use super::{Fault, Input, Wrong};
+use super::input::{Fault, Input, Wrong};
 use crate::identity::{ChunkId, JobId};
 use bytes::Bytes;
 

@@ -12,11 +12,13 @@
 //! reader that acknowledges nothing is never sent a message twice, so what is lost on the way to it is lost; a store that is gone begins at sequence 1 with
 //! another time of creation. Unlike TCP, this network also loses and reorders messages of a connection that holds.
 
+mod client;
 mod queue;
 mod random;
 mod server;
 mod stream;
 
+pub use self::client::ClientId;
 pub use self::random::Random;
 
 use self::server::{Sent, Server};
@@ -25,10 +27,6 @@ use crate::identity::Build;
 use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
-
-/// A client of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(pub usize);
 
 /// What the network does to messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! A message is waiting (never delivered, or its lease has passed, or it was given back) or handed out. It leaves the stream by an ack or a term, which count
 //! whichever delivery they belong to, as with JetStream. `max_deliver` is -1: it is delivered until then.
 
-use super::ClientId;
+use super::client::ClientId;
 use crate::transport::Token;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,6 +1,6 @@
 //! The server: streams, consumers, objects and core messages. It has a time and no network.
 
-use super::ClientId;
+use super::client::ClientId;
 use super::queue::{Queue, Waiting};
 use super::stream::StreamState;
 use crate::identity::Build;
