@@ -87,10 +87,11 @@ impl Master {
         let pieces = self.pieces.len();
         let (job, master, digest) = (self.settings.job, self.settings.master, self.pieces.digest());
         let subject = self.settings.namespace.record(job);
+        let beat_ns = self.settings.epoch_ns.saturating_add(now);
         let claim = self.claim();
         claim.writing = Some(pieces);
         claim.write_at = now + RECORD_NS;
-        let record = Record { key: claim.key, pieces: pieces.into(), digest, master, beat_ns: now };
+        let record = Record { key: claim.key, pieces: pieces.into(), digest, master, beat_ns };
         let expected = Some(claim.sequence);
         // Without an id: a write of which nobody knows is told by the sequence.
         let (payload, id) = (record.write(), String::new());
@@ -106,8 +107,8 @@ impl Master {
         match result {
             Ok(Reply::Stored(sequence)) => self.claimed(now, sequence),
             Ok(Reply::Last(None)) if self.claim().is_mine && self.claim().sequence > 0 => {
-                // It was purged: the job was cancelled, or ended by a master that took it.
-                self.end(now, Err(Trouble::Taken));
+                // It was purged by somebody: the job was cancelled while this master heard nothing.
+                self.end(now, Err(Trouble::Cancelled));
             }
             Ok(Reply::Last(None)) => {
                 self.claim().sequence = 0;

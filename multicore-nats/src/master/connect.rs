@@ -15,6 +15,7 @@ pub(super) enum Step {
 
 impl Master {
     pub(super) fn connected(&mut self, now: u64) {
+        self.was_connected = true;
         if self.phase == Phase::Offline {
             self.prepare(now);
         }
@@ -30,6 +31,8 @@ impl Master {
 
     pub(super) fn refused(&mut self, now: u64, failure: Failure) {
         match failure {
+            // What fails at the first try is told at once: a wrong address or password does not mend itself.
+            _ if !self.was_connected => self.end(now, Err(Trouble::Host(failure.to_string()))),
             Failure::Unauthorized(_) => self.end(now, Err(Trouble::Host(failure.to_string()))),
             _ => self.begin_trouble(now, failure.to_string()),
         }

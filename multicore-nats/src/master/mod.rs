@@ -78,6 +78,7 @@ use crate::identity::{Build, ChunkKey, JobId, JobKey, Namespace};
 use crate::transport::{Created, Event, Request, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -124,6 +125,8 @@ pub struct Settings {
     pub give_up_ns: u64,
     /// The longest value of a piece, in bytes.
     pub max_result: u64,
+    /// The time since 1970 at the moment 0, in ns: records tell it to people.
+    pub epoch_ns: u64,
 }
 
 /// How a piece ended.
@@ -172,7 +175,7 @@ pub enum Output {
         /// How it ended.
         outcome: Outcome,
         /// The host that said so.
-        host: String,
+        host: Arc<str>,
     },
     /// A line for people.
     Notice(String),
@@ -229,6 +232,7 @@ pub struct Master {
     chunks: Chunks,
     pace: Pace,
     hosts: Hosts,
+    was_connected: bool,
     created: Option<Created>,
     reader: Reader,
     found: Found,
@@ -265,6 +269,7 @@ impl Master {
             chunks: Chunks::default(),
             pace: Pace::default(),
             hosts: Hosts::default(),
+            was_connected: false,
             created: None,
             reader: Reader::default(),
             found: Found::default(),

@@ -6,6 +6,7 @@ use crate::frame::{Results, Status};
 use crate::identity::{ChunkId, Namespace, Span, sha256};
 use crate::transport::{Failure, Reply, Request, Token};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// How often a value is fetched before its piece runs again.
 const FETCHES: u32 = 3;
@@ -48,10 +49,19 @@ impl Reader {
 pub(super) struct Fetch {
     name: String,
     object: Object,
-    host: String,
+    host: Arc<str>,
     tries: u32,
     is_found: bool,
     pub(super) is_asked: bool,
+}
+
+/// Who sent an outcome.
+#[derive(Debug)]
+struct Sender {
+    host: Arc<str>,
+    chunk: ChunkId,
+    /// This master gave the chunk out.
+    is_own: bool,
 }
 
 impl Master {
@@ -74,7 +84,7 @@ impl Master {
             return;
         }
         if let Some((span, is_own)) = self.chunks.pieces_of(frame.head.chunk) {
-            return self.take_frame(now, &frame, span, is_own);
+            return self.take_frame(now, payload, &frame, span, is_own);
         }
         if !self.claim.as_ref().is_some_and(|claim| claim.has_former) {
             self.counts.unknown_chunk += 1;
@@ -82,20 +92,21 @@ impl Master {
             self.chunks.find(frame.head.chunk, span);
             for payload in frames {
                 let frame = Results::read(&payload).expect("it was read before");
-                self.take_frame(now, &frame, span, false);
+                self.take_frame(now, &payload, &frame, span, false);
             }
         }
     }
 
     /// A frame of a chunk that has these pieces.
-    fn take_frame(&mut self, now: u64, frame: &Results<'_>, span: Span, is_own: bool) {
+    fn take_frame(&mut self, now: u64, payload: &Bytes, frame: &Results<'_>, span: Span, is_own: bool) {
         let head = frame.head;
         if frame.count() == 0 && !head.last {
             return self.chunks.begun(head.chunk, head.host);
         }
+        let sender = Sender { host: head.host.into(), chunk: head.chunk, is_own };
         for answer in frame.answers() {
             match span.pieces().contains(&answer.piece) && answer.piece < self.pieces.len() {
-                true => self.take_answer(now, &head, answer, is_own),
+                true => self.take_answer(now, payload, &sender, answer),
                 false => self.counts.foreign_piece += 1,
             }
         }
@@ -104,7 +115,7 @@ impl Master {
         }
     }
 
-    fn take_answer(&mut self, now: u64, head: &Head<'_>, answer: Answer<'_>, is_own: bool) {
+    fn take_answer(&mut self, now: u64, payload: &Bytes, sender: &Sender, answer: Answer<'_>) {
         let Answer { piece, status, bytes } = answer;
         let object = match status {
             Status::Object => Object::read(bytes),
@@ -119,24 +130,22 @@ impl Master {
             return;
         }
         self.quiet.heard(now);
-        let host = head.host.to_string();
+        let (host, is_found) = (sender.host.clone(), !sender.is_own);
         match (status, object) {
             (_, Some(object)) if object.length > self.settings.max_result => {
-                self.settle(piece, Outcome::TooLong { bytes: object.length }, host, !is_own);
+                self.settle(piece, Outcome::TooLong { bytes: object.length }, host, is_found);
             }
             (_, Some(object)) => {
-                let name = Namespace::object(self.settings.job, head.chunk, piece);
-                let fetch = Fetch { name, object, host, tries: 0, is_found: !is_own, is_asked: false };
+                let name = Namespace::object(self.settings.job, sender.chunk, piece);
+                let fetch = Fetch { name, object, host, tries: 0, is_found, is_asked: false };
                 self.fetches.insert(piece, fetch);
             }
-            (Status::Error, None) => {
-                self.settle(piece, Outcome::Error(Bytes::copy_from_slice(bytes)), host, !is_own);
-            }
-            (_, None) => self.settle(piece, Outcome::Value(Bytes::copy_from_slice(bytes)), host, !is_own),
+            (Status::Error, None) => self.settle(piece, Outcome::Error(payload.slice_ref(bytes)), host, is_found),
+            (_, None) => self.settle(piece, Outcome::Value(payload.slice_ref(bytes)), host, is_found),
         }
     }
 
-    fn settle(&mut self, piece: u32, outcome: Outcome, host: String, is_found: bool) {
+    fn settle(&mut self, piece: u32, outcome: Outcome, host: Arc<str>, is_found: bool) {
         self.counts.found += u64::from(is_found);
         self.pieces.drop_piece(piece);
         self.outputs.push_back(Output::Outcome { piece, outcome, host });
@@ -163,7 +172,7 @@ impl Master {
         } else if self.pieces.take(span.first) {
             let deliveries = head.delivery.saturating_sub(1).max(1);
             let hosts = open.hosts.into_iter().collect();
-            self.settle(span.first, Outcome::Lost { deliveries, hosts }, head.host.to_string(), false);
+            self.settle(span.first, Outcome::Lost { deliveries, hosts }, head.host.into(), false);
         }
     }
 

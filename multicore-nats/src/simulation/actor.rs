@@ -76,7 +76,7 @@ impl MasterActor {
             match output {
                 master::Output::Ask(request) => asked.push(request),
                 master::Output::Outcome { piece, outcome, host } => {
-                    let before = self.outcomes.insert(piece, (outcome, host));
+                    let before = self.outcomes.insert(piece, (outcome, host.to_string()));
                     assert_eq!(before, None, "piece {piece} has two outcomes");
                 }
                 master::Output::Notice(text) => self.notices.push(text),

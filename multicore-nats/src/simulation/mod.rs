@@ -179,6 +179,7 @@ impl World {
             chunk_ns: 100 * MS,
             give_up_ns: job.give_up_ns,
             max_result: job.max_result,
+            epoch_ns: 0,
         };
         let client = self.loopback.connect(job.build);
         let mut master = Master::new(settings, self.now);

@@ -17,6 +17,8 @@ mod queue;
 mod random;
 mod server;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use self::client::ClientId;
 pub use self::random::Random;
