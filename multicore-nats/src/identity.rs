@@ -239,6 +239,12 @@ impl Namespace {
         format!("{}.w.{build}.>", self.0)
     }
 
+    /// Where chunks of a job go, whatever the build; only for a purge.
+    #[must_use]
+    pub fn work_of_any_build(&self, job: JobId) -> String {
+        format!("{}.w.*.{job}", self.0)
+    }
+
     /// The agents' consumer.
     #[must_use]
     pub fn consumer(build: Build) -> String {

@@ -5,6 +5,7 @@ use multicore_nats::agent::Outcome as Ended;
 use multicore_nats::frame::results::{Answer, Head};
 use multicore_nats::frame::{Control, Results, Status, Word};
 use multicore_nats::identity::{ChunkId, JobId};
+use multicore_nats::master::canceller::Canceller;
 use multicore_nats::master::{MAX_ARGUMENT_BYTES, Outcome, Trouble};
 use multicore_nats::simulation::{BUILD, Ends, Job, MS, Play, SECOND, World};
 use multicore_nats::transport::loopback::ClientId;
@@ -126,7 +127,7 @@ fn two_masters_of_one_name_exclude_each_other() {
     world.start_agent("b", 1);
     let job = Job::new(600).named("import");
     let first = world.start_master(&job);
-    world.run_until(SECOND);
+    world.run_until(1_300 * MS);
     let second = world.start_master(&job);
     world.run_to_end(second, 4 * SECOND);
     assert_eq!(world.masters[second].over.as_ref().unwrap().1, Err(Trouble::Taken));
@@ -289,4 +290,34 @@ fn words_of_other_jobs_end_none() {
     world.loopback.send(other, Request::Say { subject, payload });
     world.run_to_end(master, 5 * SECOND);
     assert_eq!((world.masters[master].right(), world.loopback.messages(Stream::Work)), (60, 0));
+}
+
+#[test]
+fn a_job_is_cancelled_by_its_name_also_where_its_master_hears_nothing() {
+    for is_cut in [false, true] {
+        let mut world = world(14);
+        world.start_agent("a", 1);
+        let master = world.start_master(&Job::new(600).named("import"));
+        world.run_until(SECOND);
+        if is_cut {
+            let client = world.masters[master].client;
+            world.loopback.cut(client, 3 * SECOND);
+        }
+        let client = world.loopback.connect(BUILD);
+        let mut canceller = Canceller::new(World::namespace(), world.masters[master].job, world.now());
+        canceller.handle(world.now(), Event::Connected);
+        world.run_until(world.now() + MS);
+        for _ in 0..60 {
+            while let Some(request) = canceller.next_request() {
+                world.loopback.send(client, request);
+            }
+            // Its answers are not looked at here: the purges are carried out.
+            world.run_until(world.now() + 10 * MS);
+            canceller.tick(world.now());
+        }
+        world.late_after = world.now();
+        world.run_until(world.now() + 10 * SECOND);
+        assert_eq!(world.masters[master].over.as_ref().unwrap().1, Err(Trouble::Cancelled), "cut: {is_cut}");
+        assert_eq!((world.late_starts, world.loopback.messages(Stream::Work)), (0, 0));
+    }
 }

@@ -35,6 +35,8 @@
 mod held;
 mod jobs;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use self::types::{

@@ -27,8 +27,8 @@ pub(super) struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     open: BTreeMap<ChunkId, Open>,
-    /// To be published, from a time on.
-    unsent: BTreeSet<(u64, ChunkId)>,
+    /// To be published: from a time on, in the order of their pieces.
+    unsent: BTreeSet<(u64, u32, ChunkId)>,
     sent: usize,
     publications: u64,
     /// The pieces of every chunk that was given out, or was found to be of this job; and true if this master gave it out.
@@ -52,7 +52,7 @@ impl Chunks {
         self.publications += 1;
         let (publication, hosts) = (self.publications, BTreeSet::new());
         self.open.insert(chunk, Open { span, state: State::Unsent, publication, hosts });
-        self.unsent.insert((now, chunk));
+        self.unsent.insert((now, span.first, chunk));
         self.given.insert(chunk, (span, true));
     }
 
@@ -67,8 +67,8 @@ impl Chunks {
 
     /// A chunk that is to be published at this time.
     pub(super) fn take_due(&mut self, now: u64) -> Option<(ChunkId, &Open)> {
-        let &(at, chunk) = self.unsent.first().filter(|(at, _)| *at <= now)?;
-        self.unsent.remove(&(at, chunk));
+        let (_, _, chunk) = self.unsent.first().filter(|(at, ..)| *at <= now).copied()?;
+        self.unsent.pop_first();
         let open = self.open.get_mut(&chunk).expect("what is unsent is open");
         open.state = State::Sending;
         Some((chunk, open))
@@ -86,7 +86,7 @@ impl Chunks {
     pub(super) fn failed(&mut self, chunk: ChunkId, again_at: u64) {
         if let Some(open) = self.open.get_mut(&chunk).filter(|open| open.state == State::Sending) {
             open.state = State::Unsent;
-            self.unsent.insert((again_at, chunk));
+            self.unsent.insert((again_at, open.span.first, chunk));
         }
     }
 
@@ -95,7 +95,7 @@ impl Chunks {
         for (chunk, open) in self.open.iter_mut().filter(|(_, open)| open.state == State::Sent) {
             self.publications += 1;
             (open.state, open.publication) = (State::Unsent, self.publications);
-            self.unsent.insert((now, *chunk));
+            self.unsent.insert((now, open.span.first, *chunk));
         }
         self.sent = 0;
     }
@@ -112,7 +112,7 @@ impl Chunks {
         let open = self.open.remove(&chunk)?;
         match open.state {
             State::Sent => self.sent -= 1,
-            State::Unsent => self.unsent.retain(|(_, unsent)| *unsent != chunk),
+            State::Unsent => self.unsent.retain(|(.., unsent)| *unsent != chunk),
             State::Sending => {}
         }
         Some(open)
@@ -123,6 +123,6 @@ impl Chunks {
     }
 
     pub(super) fn next_at(&self) -> u64 {
-        self.unsent.first().map_or(u64::MAX, |(at, _)| *at)
+        self.unsent.first().map_or(u64::MAX, |(at, ..)| *at)
     }
 }

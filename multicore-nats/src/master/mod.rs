@@ -50,6 +50,7 @@
 
 mod asked;
 mod attach;
+pub mod canceller;
 mod chunks;
 mod connect;
 mod ending;
@@ -59,6 +60,8 @@ mod pieces;
 mod reading;
 mod reconcile;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use self::pieces::{MAX_ARGUMENT_BYTES, Refused};
 

@@ -130,7 +130,7 @@ pub enum Request {
         /// The subject.
         subject: String,
     },
-    /// Removes all messages of a subject. Gives [`Reply::Done`].
+    /// Removes all messages of a subject, of which a part may be `*`. Gives [`Reply::Done`].
     Purge {
         /// To be answered.
         token: Token,

@@ -2,7 +2,7 @@
 
 use super::client::ClientId;
 use super::queue::{Queue, Waiting};
-use super::stream::StreamState;
+use super::stream::{StreamState, matches};
 use crate::identity::Build;
 use crate::transport::{Created, Delivery, Event, Failure, Last, Mark, Reply, Request, Stream, Token};
 use bytes::Bytes;
@@ -155,10 +155,7 @@ impl Server {
             Request::DropObjects { prefix } => self.objects.retain(|name, _| !name.starts_with(&prefix)),
             Request::Listen { subject } => drop(self.listeners.entry(client).or_default().insert(subject)),
             Request::Say { subject, payload } => {
-                let hears = |pattern: &String| match pattern.strip_suffix('>') {
-                    Some(prefix) => subject.starts_with(prefix),
-                    None => *pattern == subject,
-                };
+                let hears = |pattern: &String| matches(pattern, &subject);
                 for (client, _) in self.listeners.iter().filter(|(_, patterns)| patterns.iter().any(hears)) {
                     sent.push((*client, Event::Heard { subject: subject.clone(), payload: payload.clone() }));
                 }

@@ -16,6 +16,21 @@ pub(super) struct Message {
     id: String,
 }
 
+/// True if the subject has the parts of the pattern, in which `*` stands for any part, and `>` at the end for all that follow.
+pub(super) fn matches(pattern: &str, subject: &str) -> bool {
+    if let Some(prefix) = pattern.strip_suffix('>') {
+        return subject.starts_with(prefix) && subject.len() > prefix.len();
+    }
+    let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (pattern.next(), subject.next()) {
+            (None, None) => return true,
+            (Some(part), Some(other)) if part == "*" || part == other => {}
+            _ => return false,
+        }
+    }
+}
+
 /// What a stream has.
 #[derive(Debug, Default)]
 pub(super) struct StreamState {
@@ -74,8 +89,8 @@ impl StreamState {
     }
 
     /// Removes a subject's messages. Their ids stay: a server forgets them only with time.
-    pub(super) fn purge(&mut self, subject: &str) {
-        self.messages.retain(|_, message| message.subject != subject);
+    pub(super) fn purge(&mut self, pattern: &str) {
+        self.messages.retain(|_, message| !matches(pattern, &message.subject));
     }
 
     /// The first message of a subject from a sequence on.

@@ -119,6 +119,21 @@ fn an_id_is_stored_once_in_two_minutes_even_after_a_purge() {
 }
 
 #[test]
+fn patterns_stand_for_parts() {
+    for (pattern, subject, expected) in [
+        ("a.b", "a.b", true),
+        ("a.b", "a.b.c", false),
+        ("a.*.c", "a.b.c", true),
+        ("a.*.c", "a.b.d", false),
+        ("a.*", "a.b.c", false),
+        ("a.>", "a.b.c", true),
+        ("a.>", "a", false),
+    ] {
+        assert_eq!(super::stream::matches(pattern, subject), expected, "{pattern} {subject}");
+    }
+}
+
+#[test]
 fn a_record_takes_only_who_knows_the_last_one() {
     let mut caller = Caller::new();
     assert_eq!(caller.publish("mc.j.a", "", Some(0)), Ok(Reply::Stored(1)));
