@@ -9,7 +9,7 @@ use crate::frame::{Limits, MAX_WRITTEN_BYTES, Results, Status, Work};
 use crate::identity::{ChunkId, JobId, Namespace, sha256};
 use crate::transport::{Delivery, Token};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// A chunk that has run for this time sends what is done, and again each time.
 pub(super) const PARTIAL_NS: u64 = SECOND_NS;
@@ -59,8 +59,8 @@ pub(super) struct Held {
     pub(super) limits: Limits,
     pub(super) stage: Stage,
     pub(super) pieces: Vec<Piece>,
-    /// With the runner: true once ended.
-    left: BTreeMap<u32, bool>,
+    /// The numbers of its pieces in order, each true once it has ended.
+    left: Vec<(u32, bool)>,
     running: usize,
     ended: Vec<Ended>,
     pub(super) long: Vec<Long>,
@@ -69,6 +69,8 @@ pub(super) struct Held {
     frame_number: u32,
     is_last_formed: bool,
     pub(super) began_ns: u64,
+    /// How long the host has worked on it, once its last piece has ended.
+    pub(super) busy_ns: Option<u64>,
     pub(super) partial_at: u64,
     pub(super) progress_at: u64,
     /// What failed is tried again then.
@@ -91,7 +93,9 @@ impl Held {
         };
         let pieces: Vec<Piece> = if is_given_up { Vec::new() } else { work.pieces().map(piece).collect() };
         // A number that comes twice is one piece.
-        let left: BTreeMap<u32, bool> = pieces.iter().map(|piece| (piece.piece, false)).collect();
+        let mut left: Vec<(u32, bool)> = pieces.iter().map(|piece| (piece.piece, false)).collect();
+        left.sort_unstable();
+        left.dedup();
         Held {
             holding,
             delivery,
@@ -110,6 +114,7 @@ impl Held {
             frame_number: 0,
             is_last_formed: false,
             began_ns: now,
+            busy_ns: None,
             partial_at: u64::MAX,
             progress_at: now,
             send_at: now,
@@ -149,9 +154,9 @@ impl Held {
     /// A piece has ended. True if the chunk has ended by it.
     #[must_use]
     pub(super) fn take(&mut self, piece: u32, outcome: Outcome) -> bool {
-        match self.left.get_mut(&piece) {
-            Some(is_ended) if !*is_ended && self.stage == Stage::Running => *is_ended = true,
-            _ => return false,
+        let Ok(at) = self.left.binary_search_by_key(&piece, |(piece, _)| *piece) else { return false };
+        if self.stage != Stage::Running || std::mem::replace(&mut self.left[at].1, true) {
+            return false;
         }
         self.running -= 1;
         match outcome {

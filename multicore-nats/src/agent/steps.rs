@@ -99,21 +99,31 @@ impl Agent {
         }
     }
 
-    pub(super) fn take_outcome(&mut self, at: usize, now: u64, piece: u32, outcome: Outcome) {
-        if self.held[at].take(piece, outcome) {
-            self.held[at].stage = Stage::Reporting;
-        }
-        if self.held[at].stage == Stage::Reporting && self.held[at].long.is_empty() {
-            self.form(at, now);
-        }
-        if self.held[at].stage == Stage::Reporting {
+    /// A piece has ended. True if something else is to be done for it.
+    #[must_use]
+    pub(super) fn take_outcome(&mut self, at: usize, now: u64, piece: u32, outcome: Outcome) -> bool {
+        let long_before = self.held[at].long.len();
+        let is_over = self.held[at].take(piece, outcome);
+        if is_over {
+            let busy_ns = self.busy_ns(at, now);
+            (self.held[at].stage, self.held[at].busy_ns) = (Stage::Reporting, Some(busy_ns));
             self.last_end_ns = now;
+            if self.held[at].long.is_empty() {
+                self.form(at, now);
+            }
         }
+        is_over || self.held[at].long.len() > long_before
+    }
+
+    /// How long the host has worked on this chunk: since it began, or since the one before it ended. Storing long values is no work.
+    fn busy_ns(&self, at: usize, now: u64) -> u64 {
+        let held = &self.held[at];
+        held.busy_ns.unwrap_or_else(|| now.saturating_sub(held.began_ns.max(self.last_end_ns)))
     }
 
     fn form(&mut self, at: usize, now: u64) {
+        let busy_ns = self.busy_ns(at, now);
         let held = &mut self.held[at];
-        let busy_ns = now.saturating_sub(held.began_ns.max(self.last_end_ns));
         self.counts.pieces += held.unsent() as u64;
         held.form(&self.settings.name, busy_ns);
     }

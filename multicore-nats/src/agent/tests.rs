@@ -285,7 +285,9 @@ fn a_long_value_is_stored_before_its_frame_and_again_if_that_failed() {
     let mut host = Host::new();
     host.deliver(1, 1, &[0]);
     let value = Bytes::from(vec![3; INLINE_BYTES + 1]);
+    host.now = SECOND / 2 + 1;
     host.agent.ended(host.now, Holding(0), 0, Outcome::Value(value.clone()));
+    host.now = SECOND;
     host.take_outputs();
     for _ in 0..2 {
         let token = host.token(|request| matches!(request, Request::PutObject { .. }));
@@ -296,6 +298,7 @@ fn a_long_value_is_stored_before_its_frame_and_again_if_that_failed() {
     host.answer(token, Ok(Reply::Done));
     let frames = host.frames();
     let frame = Results::read(&frames[0].0).unwrap();
+    assert_eq!(frame.head.busy_ns, SECOND / 2, "storing it is no work");
     let answers: Vec<Answer<'_>> = frame.answers().collect();
     let object = crate::frame::results::Object::read(answers[0].bytes).unwrap();
     assert_eq!((answers[0].status, object.length), (Status::Object, value.len() as u64));

@@ -344,3 +344,49 @@ fn no_piece_is_published_before_the_record_counts_it() {
     desk.answer(is_last, Ok(Reply::Last(Some(Last { sequence: 10, age_ns: 0, payload: other.write() }))));
     assert_eq!(desk.over, Some(Err(Trouble::Taken)));
 }
+
+#[test]
+fn a_value_that_is_not_what_its_frame_says_is_refused_and_its_piece_runs_again() {
+    let value = Bytes::from_static(b"a long value");
+    let digest = crate::identity::sha256(&value);
+    let is_get = |request: &Request| matches!(request, Request::GetObject { .. });
+    let forged = Bytes::from_static(b"a long valuE");
+    let short = Bytes::from_static(b"a long valu");
+    for (answers, is_right) in [
+        (vec![Ok(Reply::Object(value.clone()))], true),
+        (vec![Err(Failure::NoAnswer), Err(Failure::NoAnswer), Ok(Reply::Object(value.clone()))], true),
+        (vec![Ok(Reply::Object(forged))], false),
+        (vec![Ok(Reply::Object(short))], false),
+        (vec![Err(Failure::NoObject)], false),
+        (vec![Err(Failure::NoAnswer); 3], false),
+    ] {
+        let mut desk = Desk::new(1);
+        desk.store_chunks();
+        let (chunk, _) = chunk_of(&desk.published()[0].2);
+        let head = Head { job: JobId([1; 16]), chunk, delivery: 1, last: true, busy_ns: MS, host: "a" };
+        let object = crate::frame::results::Object { length: value.len() as u64, digest }.to_bytes();
+        let answer = Answer { piece: 0, status: Status::Object, bytes: &object };
+        let frame = Results::write(&head, std::iter::once(answer));
+        desk.read(frame);
+        assert_eq!((desk.outcomes.len(), desk.over.clone()), (0, None));
+        for answer in answers {
+            desk.answer(is_get, answer);
+        }
+        let expected = is_right.then(|| (0, Outcome::Value(value.clone())));
+        assert_eq!(desk.outcomes.first(), expected.as_ref());
+        assert_eq!((desk.published().len(), desk.master.counts().lost_objects), if is_right { (1, 0) } else { (2, 1) });
+    }
+}
+
+#[test]
+fn a_value_over_the_limit_is_not_fetched() {
+    let mut desk = Desk::new(1);
+    desk.store_chunks();
+    let (chunk, _) = chunk_of(&desk.published()[0].2);
+    let head = Head { job: JobId([1; 16]), chunk, delivery: 1, last: true, busy_ns: MS, host: "a" };
+    let object = crate::frame::results::Object { length: 101, digest: [0; 32] }.to_bytes();
+    let frame = Results::write(&head, std::iter::once(Answer { piece: 0, status: Status::Object, bytes: &object }));
+    desk.read(frame);
+    assert_eq!(desk.outcomes, [(0, Outcome::TooLong { bytes: 101 })]);
+    assert!(!desk.asked.iter().any(|request| matches!(request, Request::GetObject { .. })));
+}
