@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// The most lines of a file, and of a function. What is longer has more than one purpose.
 const MAX_FILE_LINES: usize = 600;
@@ -72,7 +73,12 @@ fn files(folder: &str, ending: &str) -> Vec<String> {
 }
 
 /// All sources of the crate.
-fn sources() -> Vec<Source> {
+fn sources() -> &'static [Source] {
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(read_sources);
+    &SOURCES
+}
+
+fn read_sources() -> Vec<Source> {
     let mut sources: Vec<Source> =
         files("src", ".rs").into_iter().map(|path| Source::new(path.clone(), read(&path))).collect();
     let tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
@@ -552,7 +558,7 @@ fn imports_form_no_circle() {
     let sources = sources();
     let all: BTreeSet<String> = sources.iter().map(|source| source.path.clone()).collect();
     let owners: BTreeMap<&str, String> =
-        sources.iter().filter_map(|source| Some((source.path.as_str(), owner(source, &sources)?))).collect();
+        sources.iter().filter_map(|source| Some((source.path.as_str(), owner(source, sources)?))).collect();
     let node = |path: &str| {
         let mut path = path.to_string();
         while let Some(owner) = owners.get(path.as_str()) {
@@ -584,7 +590,7 @@ fn only_sys_talks_to_the_system() {
     let mut findings = Vec::new();
     let mut used = BTreeSet::new();
     let others = sources()
-        .into_iter()
+        .iter()
         .filter(|source| !["src/sys/", "src/failpoint", PROGRAM].iter().any(|own| source.path.starts_with(own)));
     for source in others.filter(|source| !source.is_test) {
         let mut found: Vec<(usize, String)> = Vec::new();
@@ -690,13 +696,11 @@ fn decisions_are_pure_and_their_verdicts_must_be_used() {
         "env",
         "process",
     ];
-    let sources: Vec<Source> = sources()
-        .into_iter()
-        .filter(|source| source.path.starts_with("src/engine/policy/") && !source.is_test)
-        .collect();
+    let sources: Vec<&Source> =
+        sources().iter().filter(|source| source.path.starts_with("src/engine/policy/") && !source.is_test).collect();
     let mut findings = Vec::new();
     let marked: BTreeSet<String> = sources.iter().flat_map(|source| must_use_types(&source.shipped)).collect();
-    for source in &sources {
+    for source in sources {
         for (at, path) in all_imports(source) {
             if !path.starts_with("crate::engine::policy") && !path.starts_with("std::") {
                 findings.push(source.at(at, format!("a decision imports {path}; give it the numbers as arguments")));

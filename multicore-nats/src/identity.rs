@@ -227,6 +227,12 @@ impl Namespace {
         }
     }
 
+    /// All subjects of one part: `w`, `r` or `j`.
+    #[must_use]
+    pub fn all(&self, part: &str) -> String {
+        format!("{}.{part}.>", self.0)
+    }
+
     /// Where chunks of a job go.
     #[must_use]
     pub fn work(&self, build: Build, job: JobId) -> String {

@@ -16,8 +16,6 @@
 //! A module uses only those below it. The machines read no clock and make no system call: each call brings the time, in ns since any moment, and what they
 //! want done is fetched from them.
 
-#![forbid(unsafe_code)]
-
 #[doc(hidden)]
 pub mod agent;
 #[doc(hidden)]
@@ -32,3 +30,15 @@ pub mod master;
 pub mod simulation;
 #[doc(hidden)]
 pub mod transport;
+
+mod agent_mode;
+mod build;
+mod driver;
+mod hosts;
+mod job;
+mod nats;
+mod serve;
+mod settings;
+
+pub use self::hosts::{HostInfo, Hosts, HostsBuilder, Job, JobCounts, task, try_task};
+pub use self::serve::{Agent, serve};

@@ -35,9 +35,14 @@ pub(super) fn is_list<T: 'static>() -> bool {
 pub(super) fn bytes_of<T: 'static>(value: &T) -> Option<Vec<u8>> {
     let any: &dyn Any = value;
     for_each_number!(Number => {
-        if let Some(list) = any.downcast_ref::<Vec<Number>>() {
+        // A function of its own is compiled once, and not for each `T`.
+        #[inline]
+        fn bytes(list: &[Number]) -> Vec<u8> {
             let items: Vec<[u8; size_of::<Number>()]> = list.iter().map(|item| item.to_ne_bytes()).collect();
-            return Some(items.into_flattened());
+            items.into_flattened()
+        }
+        if let Some(list) = any.downcast_ref::<Vec<Number>>() {
+            return Some(bytes(list));
         }
     });
     None
@@ -62,12 +67,20 @@ pub(super) fn list_of<T: 'static>(bytes: &[u8]) -> Option<Result<T, CodecError>>
     let mut slot: Option<T> = None;
     let any: &mut dyn Any = &mut slot;
     for_each_number!(Number => {
-        if let Some(list) = any.downcast_mut::<Option<Vec<Number>>>() {
+        // As above.
+        #[inline]
+        fn read(bytes: &[u8]) -> Result<Vec<Number>, CodecError> {
             let (items, rest) = bytes.as_chunks();
             if !rest.is_empty() {
-                return Some(Err(CodecError::LeftOver { left: rest.len() }));
+                return Err(CodecError::LeftOver { left: rest.len() });
             }
-            *list = Some(items.iter().map(|item| Number::from_ne_bytes(*item)).collect());
+            Ok(items.iter().map(|item| Number::from_ne_bytes(*item)).collect())
+        }
+        if let Some(list) = any.downcast_mut::<Option<Vec<Number>>>() {
+            match read(bytes) {
+                Ok(read) => *list = Some(read),
+                Err(error) => return Some(Err(error)),
+            }
         }
     });
     slot.map(Ok)

@@ -136,12 +136,21 @@ fn two_versions_of_the_crate_live_in_one_program() {
         &directory.join("other/Cargo.toml"),
         &format!("{other}\n[lib]\npath = {:?}\n", root.join("src/lib.rs")),
     );
+    // With the features and the profile of the tests, as in `tests/programs/Cargo.toml`.
     let program = format!(
         "[package]\nname = \"two_versions\"\nedition = \"2024\"\n\n\
          [[bin]]\nname = \"two_versions\"\npath = {:?}\n\n\
          [dependencies]\n\
          this_version = {{ package = \"multicore\", path = {root:?} }}\n\
-         other_version = {{ package = \"multicore\", path = \"other\" }}\n\n\
+         other_version = {{ package = \"multicore\", path = \"other\" }}\n\
+         libc = {{ version = \"0.2\", features = [\"extra_traits\"] }}\n\
+         serde_core = \"1\"\n\n\
+         [build-dependencies]\n\
+         syn = {{ version = \"3\", features = [\"full\"] }}\n\n\
+         [profile.dev]\n\
+         debug = \"line-tables-only\"\n\n\
+         [profile.dev.package.serde_json]\n\
+         opt-level = 2\n\n\
          [workspace]\n",
         root.join("tests/programs/two_versions/main.rs"),
     );

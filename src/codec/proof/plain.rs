@@ -24,7 +24,10 @@ pub(super) fn is_plain_list<T: ?Sized>() -> bool {
     is_plain::<T>() && (name_of::<T>().starts_with("alloc::") || name_of::<T>() == "str")
 }
 
-#[inline(always)]
+/// Optimised, it is a constant where it is asked. Without optimisation these comparisons, in each function that asks and for each type, would be a
+/// large part of a program's code, and of the time to compile it.
+#[cfg_attr(not(debug_assertions), inline(always))]
+#[cfg_attr(debug_assertions, inline(never))]
 fn is_plain_name(name: &str) -> bool {
     macro_rules! any {
         ($($leaf:literal)*) => {
