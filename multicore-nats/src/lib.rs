@@ -15,6 +15,9 @@
 //!
 //! A module uses only those below it. The machines read no clock and make no system call: each call brings the time, in ns since any moment, and what they
 //! want done is fetched from them.
+//!
+//! What drives a machine owns the sockets and the timers, and decides nothing. It repeats: take all outputs and carry them out; sleep until the
+//! time of `next_at`, or until something is heard; tell it, or call `tick`. `simulation` does so in virtual time.
 
 #[doc(hidden)]
 pub mod agent;

@@ -1,8 +1,9 @@
 //! Everything at once, by seeds: a network that loses, doubles and reorders; agents, masters and the server killed, stopped and cut at random. In the end
 //! each piece has exactly one outcome, the right one, and a piece that kills its hosts is lost alone.
 
+use multicore_nats::agent::Outcome as Ended;
 use multicore_nats::master::{Outcome, Trouble};
-use multicore_nats::simulation::{Ends, Job, MS, Play, SECOND, World};
+use multicore_nats::simulation::{Ends, Job, MS, Play, SECOND, Started, World};
 use multicore_nats::transport::loopback::Faults;
 
 /// How long things go wrong.
@@ -12,6 +13,15 @@ const KILLER: u32 = 33;
 
 fn seeds() -> u64 {
     std::env::var("MULTICORE_STORM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
+/// The number of the piece; a value in forty is long and goes through the object store.
+fn value(started: &Started) -> Ends {
+    let mut value = started.bytes.to_vec();
+    if started.piece % 40 == 9 {
+        value.resize(300 << 10, 7);
+    }
+    Ends::Outcome(Ended::Value(value.into()))
 }
 
 /// One thing goes wrong.
@@ -56,7 +66,7 @@ fn restart(world: &mut World, master: &mut usize, job: &Job) {
 fn play(seed: u64, has_killer: bool) -> Result<(), String> {
     let mut world = World::new(seed, move |started| match started.bytes[..] == KILLER.to_le_bytes() && has_killer {
         true => Play { takes_ns: 20 * MS, ends: Ends::KillsHost },
-        false => Play::echo(started, u64::from(started.piece % 7 + 1) * 20 * MS),
+        false => Play { takes_ns: u64::from(started.piece % 7 + 1) * 20 * MS, ends: value(started) },
     });
     world.restart_ns = Some(500 * MS);
     for name in ["a", "b", "c"] {

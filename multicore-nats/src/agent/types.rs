@@ -63,7 +63,7 @@ pub enum Outcome {
 pub enum Output {
     /// The server is asked.
     Ask(Request),
-    /// A piece is to run. [`Agent::ended`] tells how it ended.
+    /// A piece is to run. [`Agent::ended`](super::Agent::ended) tells how it ended.
     Run {
         /// The chunk.
         chunk: Holding,

@@ -390,3 +390,18 @@ fn a_value_over_the_limit_is_not_fetched() {
     assert_eq!(desk.outcomes, [(0, Outcome::TooLong { bytes: 101 })]);
     assert!(!desk.asked.iter().any(|request| matches!(request, Request::GetObject { .. })));
 }
+
+#[test]
+fn a_job_whose_outcomes_are_all_there_needs_no_server() {
+    let mut desk = Desk::connected(1, JobId([1; 16]));
+    desk.come(1);
+    desk.store_chunks();
+    let (chunk, pieces) = chunk_of(&desk.published()[0].2);
+    let frame = desk.frame(chunk, (1, true), &pieces);
+    desk.read(frame);
+    desk.hear(Event::Disconnected);
+    assert_eq!(desk.over, None, "another piece may come");
+    desk.master.seal(desk.now);
+    desk.take_outputs();
+    assert_eq!(desk.over, Some(Ok(())));
+}

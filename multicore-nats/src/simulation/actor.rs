@@ -43,10 +43,10 @@ impl MasterActor {
         }
     }
 
-    /// The pieces that gave what their arguments are, which is what a piece of a plain [`Job`](super::Job) should give.
+    /// The pieces whose values begin with their arguments, which is what pieces of a plain [`Job`](super::Job) should give.
     #[must_use]
     pub fn right(&self) -> usize {
-        let is_right = |(piece, (outcome, _)): &(&u32, &(Outcome, String))| matches!(outcome, Outcome::Value(bytes) if bytes[..] == piece.to_le_bytes());
+        let is_right = |(piece, (outcome, _)): &(&u32, &(Outcome, String))| matches!(outcome, Outcome::Value(bytes) if bytes.starts_with(&piece.to_le_bytes()));
         self.outcomes.iter().filter(is_right).count()
     }
 
