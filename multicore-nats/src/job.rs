@@ -1,0 +1,380 @@
+//! One job: carries the pieces of a task to its master's machine, what the machine asks to the server, and outcomes back to the task.
+//!
+//! | from                    | to the machine                        |
+//! |-------------------------|---------------------------------------|
+//! | the task ([`Orders`])   | pieces that it draws; the end         |
+//! | the server ([`Carrier`]) | events                               |
+//! | the clock               | ticks, and the deadline of the task   |
+//!
+//! The machine is made with the first piece: by then the task's settings are final. It lives on for a moment after its task, since it purges
+//! what the job has left on the server.
+//!
+//! Invariant: the machine numbers pieces as the task does, but for those that it refuses, which are ended here.
+
+use crate::driver::{Clock, tell};
+use crate::frame::Limits;
+use crate::master::{Counts, Master, Outcome, Output, Settings, Trouble};
+use crate::nats::Carrier;
+use crate::transport::Event;
+use bytes::Bytes;
+use multicore::remote::{self, Engine, Figures};
+use multicore::{ErrorKind, Format};
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The most pieces that a lazy caller hands out ahead.
+const MOST_AHEAD: usize = 65_536;
+
+/// Before hosts have shown how many they take.
+const LEAST_AHEAD: usize = 256;
+
+/// A job that has ended has this time to remove what it has left on the server.
+const LAST: Duration = Duration::from_millis(2500);
+
+/// What a task tells its job.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Begin(remote::Job),
+    Wake,
+    End { kill: bool },
+}
+
+/// The task's end of a job.
+pub(crate) struct Remote {
+    orders: mpsc::UnboundedSender<Order>,
+    shared: Arc<Shared>,
+    /// What the job needs for as long as its task is there.
+    _keep: Box<dyn Any + Send + Sync>,
+}
+
+/// What callers ask at any time.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    running: AtomicUsize,
+    retried: AtomicUsize,
+    counts: Mutex<Counts>,
+    hosts: Mutex<Vec<String>>,
+    /// The thread that the job is on.
+    thread: OnceLock<ThreadId>,
+    is_over: Mutex<bool>,
+    over: Condvar,
+}
+
+/// A job ends with this.
+#[derive(Debug)]
+pub(crate) struct UntilOver(Arc<Shared>);
+
+impl Drop for UntilOver {
+    fn drop(&mut self) {
+        *self.0.is_over.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
+        self.0.over.notify_all();
+    }
+}
+
+impl Shared {
+    /// The job begins, on this thread.
+    pub(crate) fn begin(self: &Arc<Self>) -> UntilOver {
+        let _ = self.thread.set(thread::current().id());
+        UntilOver(Arc::clone(self))
+    }
+
+    /// Waits until the job has left nothing on the server: the program may end now. Not longer than a moment, and not on the job's own thread.
+    fn wait_for_end(&self) {
+        if self.thread.get() == Some(&thread::current().id()) {
+            return;
+        }
+        let is_over = self.is_over.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _ = self.over.wait_timeout_while(is_over, LAST, |is_over| !*is_over);
+    }
+
+    /// What was counted, and the hosts that had a part in it.
+    pub(crate) fn counts(&self) -> (Counts, usize) {
+        let counts = *self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        (counts, self.hosts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len())
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("hosts").finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    pub(crate) fn new(
+        orders: mpsc::UnboundedSender<Order>,
+        shared: Arc<Shared>,
+        keep: impl Any + Send + Sync,
+    ) -> Remote {
+        Remote { orders, shared, _keep: Box::new(keep) }
+    }
+
+    fn order(&self, order: Order) {
+        // Without a thread that takes it, the job has failed already.
+        let _ = self.orders.send(order);
+    }
+}
+
+impl Engine for Remote {
+    fn begin(&self, job: remote::Job) {
+        self.order(Order::Begin(job));
+    }
+
+    fn wake(&self) {
+        self.order(Order::Wake);
+    }
+
+    /// Returns once the job has left nothing on the server, which takes a moment: `main` may return next.
+    fn end(&self, kill: bool) {
+        self.order(Order::End { kill });
+        self.shared.wait_for_end();
+    }
+
+    fn figures(&self) -> Figures {
+        let (running, retried) = (self.shared.running.load(Relaxed), self.shared.retried.load(Relaxed));
+        Figures { running, retried, ahead: (2 * running).clamp(LEAST_AHEAD, MOST_AHEAD) }
+    }
+}
+
+/// What holds for the pieces of a task, as frames have it.
+fn limits_of(settings: &remote::Settings) -> Result<Limits, String> {
+    let format = match settings.format {
+        Format::Bincode => 0,
+        Format::Json => 1,
+        Format::Raw => 2,
+        other => return Err(format!("the format {other:?} does not travel to other hosts")),
+    };
+    let timeout_ns = settings.timeout.map_or(0, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+    let (retries, retry_panics, retry_failures) = (settings.retries, settings.retry_panics, settings.retry_failures);
+    Ok(Limits { timeout_ns, retries, retry_panics, retry_failures, format })
+}
+
+/// A job that runs.
+pub(crate) struct Driver {
+    pub(crate) settings: Settings,
+    pub(crate) name: Option<String>,
+    pub(crate) carrier: Carrier,
+    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A job whose task is there.
+struct Running {
+    job: remote::Job,
+    clock: Clock,
+    master: Option<Master>,
+    /// The number of each piece in its task, if it is another one than the machine's.
+    numbers: Option<Vec<usize>>,
+    drawn: usize,
+    settled: usize,
+    is_ending: bool,
+}
+
+impl Driver {
+    /// Runs the job to its end.
+    pub(crate) async fn run(mut self) {
+        let Some(Order::Begin(job)) = self.orders.recv().await else { return };
+        let clock = Clock::new();
+        let mut running = Running { job, clock, master: None, numbers: None, drawn: 0, settled: 0, is_ending: false };
+        // What came before the machine: whether there is a connection.
+        let mut early = Vec::new();
+        loop {
+            self.draw(&mut running, &mut early);
+            if let Some(result) = self.carry_out(&mut running) {
+                return self.is_over(&running, result);
+            }
+            let next_at = running.master.as_ref().and_then(Master::next_at);
+            let deadline = running.job.time_left().filter(|_| !running.is_ending);
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(Order::End { kill }) if !self.end(&mut running, kill) => return,
+                    Some(_) => {}
+                    None if !self.end(&mut running, false) => return,
+                    None => {}
+                },
+                event = self.carrier.next() => match &mut running.master {
+                    Some(master) => master.handle(clock.now(), event),
+                    None => early.push(event),
+                },
+                () = clock.wait_until(next_at), if next_at.is_some() => {
+                    if let Some(master) = &mut running.master {
+                        master.tick(clock.now());
+                    }
+                }
+                () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => running.job.expire(),
+            }
+        }
+    }
+
+    /// Hands pieces to the machine while it takes them.
+    fn draw(&mut self, running: &mut Running, early: &mut Vec<Event>) {
+        if running.is_ending || running.job.waiting() == 0 {
+            return;
+        }
+        if running.master.is_none() {
+            match limits_of(&running.job.settings()) {
+                Ok(limits) => self.settings.limits = limits,
+                Err(why) => return running.job.fail(&remote::error(ErrorKind::Unsupported, why)),
+            }
+            let mut master = Master::new(self.settings.clone(), running.clock.now());
+            early.drain(..).for_each(|event| master.handle(running.clock.now(), event));
+            running.master = Some(master);
+        }
+        let Some(master) = &mut running.master else { return };
+        let (mut refused, mut drawn) = (Vec::new(), 0);
+        let numbers = &mut running.numbers;
+        let before = running.drawn;
+        running.job.draw(|piece| {
+            if master.is_full() {
+                return false;
+            }
+            drawn += 1;
+            match master.add(piece.function.id(), Bytes::copy_from_slice(piece.arguments)) {
+                Ok(number) => {
+                    if let Some(numbers) = numbers {
+                        debug_assert_eq!(numbers.len(), number as usize);
+                        numbers.push(piece.number);
+                    }
+                }
+                Err(why) => {
+                    numbers.get_or_insert_with(|| (0..before + drawn - 1).collect());
+                    refused.push((piece.number, why.to_string()));
+                }
+            }
+            true
+        });
+        running.drawn += drawn;
+        for (number, why) in refused {
+            let error = remote::error(ErrorKind::Encode, format!("never began: {why}"));
+            self.settle(running, vec![(number, ended(Err(error), None, 0))]);
+        }
+        if drawn > 0 {
+            if let Some(master) = &mut running.master {
+                master.tick(running.clock.now());
+            }
+            self.count(running);
+        }
+    }
+
+    fn settle(&self, running: &mut Running, outcomes: Vec<(usize, remote::Outcome<'_>)>) {
+        running.settled += outcomes.len();
+        running.job.settle(outcomes);
+        self.count(running);
+    }
+
+    fn count(&self, running: &Running) {
+        self.shared.running.store(running.drawn.saturating_sub(running.settled), Relaxed);
+        if let Some(master) = &running.master {
+            let counts = master.counts();
+            self.shared.retried.store(counts.redelivered as usize, Relaxed);
+            *self.shared.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = counts;
+        }
+    }
+
+    /// Does what the machine wants. Gives how the job has ended, if it has.
+    fn carry_out(&mut self, running: &mut Running) -> Option<Result<(), Trouble>> {
+        let mut outcomes = Vec::new();
+        let mut over = None;
+        while let Some(output) = running.master.as_mut().and_then(Master::next_output) {
+            match output {
+                Output::Ask(request) => self.carrier.ask(request),
+                Output::Notice(text) => tell(&text),
+                Output::Over(result) => over = Some(result),
+                Output::Outcome { piece, outcome, host } => {
+                    let number = running.numbers.as_ref().map_or(piece as usize, |numbers| numbers[piece as usize]);
+                    outcomes.push((number, self.outcome_of(outcome, host)));
+                }
+            }
+        }
+        if !outcomes.is_empty() {
+            self.settle(running, outcomes);
+        }
+        over
+    }
+
+    fn outcome_of(&self, outcome: Outcome, host: Arc<str>) -> remote::Outcome<'static> {
+        self.note_host(&host);
+        let host = Some(host).filter(|host| !host.is_empty());
+        match outcome {
+            Outcome::Value(bytes) => ended(Ok(Cow::Owned(bytes.into())), host, 1),
+            Outcome::Error(bytes) => match remote::decode_error(&bytes) {
+                Ok(error) => {
+                    let attempts = error.attempts();
+                    ended(Err(error), host, attempts)
+                }
+                Err(why) => ended(
+                    Err(remote::error(ErrorKind::Decode, format!("has an outcome that cannot be read: {why}"))),
+                    host,
+                    1,
+                ),
+            },
+            Outcome::TooLong { bytes } => {
+                let most = self.settings.max_result;
+                let text = format!(
+                    "returned a result of {bytes} bytes, and {most} travel from other hosts at most: set max_result"
+                );
+                ended(Err(remote::error(ErrorKind::Encode, text)), host, 1)
+            }
+            Outcome::Lost { deliveries, hosts } => {
+                let on = if hosts.is_empty() { String::new() } else { format!(", on {}", hosts.join(", ")) };
+                let text = format!("it was delivered {deliveries} times{on}, and no host came to its end");
+                ended(Err(remote::error(ErrorKind::WorkerLost, text)), host, deliveries)
+            }
+        }
+    }
+
+    fn note_host(&self, host: &str) {
+        let mut hosts = self.shared.hosts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !host.is_empty() && !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_string());
+        }
+    }
+
+    /// The task needs nothing more. True while the machine has something left to do.
+    fn end(&self, running: &mut Running, kill: bool) -> bool {
+        let Some(master) = running.master.as_mut().filter(|_| !running.is_ending) else {
+            return running.is_ending;
+        };
+        running.is_ending = true;
+        let now = running.clock.now();
+        match running.settled == running.drawn && !kill {
+            true => master.seal(now),
+            false => master.cancel(now),
+        }
+        true
+    }
+
+    /// The machine has ended. If that was not its task's wish, the task hears why.
+    fn is_over(&self, running: &Running, result: Result<(), Trouble>) {
+        let name = self.name.as_deref().unwrap_or("without a name");
+        let (kind, text) = match result {
+            Ok(()) => return,
+            Err(Trouble::Cancelled) => (ErrorKind::Cancelled, "the job was cancelled by another program".to_string()),
+            Err(Trouble::Host(why)) => (ErrorKind::Host, why),
+            Err(Trouble::Taken) => {
+                (ErrorKind::Config, format!("the job {name} is at work elsewhere: wait for it, or cancel it"))
+            }
+            Err(Trouble::Differs) => (
+                ErrorKind::Config,
+                format!(
+                    "the job {name} was begun with other pieces, other settings or another build: cancel it, or take another name"
+                ),
+            ),
+        };
+        running.job.fail(&remote::error(kind, text));
+    }
+}
+
+fn ended(
+    result: Result<Cow<'static, [u8]>, multicore::Error>,
+    host: Option<Arc<str>>,
+    attempts: u32,
+) -> remote::Outcome<'static> {
+    remote::Outcome { result, host, attempts, took: Duration::ZERO }
+}

@@ -1,0 +1,419 @@
+//! Agents, masters and a real server, each a process of its own, through what may happen to them.
+//!
+//! `NATS_SERVER` has the path of the server, by default the one on the `PATH`. Without one the tests are skipped, but under `CI` they fail.
+//! The programs are the example `hosts`, which cargo has built.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The longest wait for a fact.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[track_caller]
+fn wait_for(what: &str, mut fact: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !fact() {
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?}, and this is still not so: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Each test takes the machine's two cores for itself: what they say of time is about one job.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn server_program() -> Option<PathBuf> {
+    let given = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+    let found = given.or_else(|| {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file())
+    });
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "no nats-server is there; NATS_SERVER has its path");
+        eprintln!("SKIPPED: no nats-server is there; NATS_SERVER has its path");
+    }
+    found
+}
+
+fn hosts_program() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a program");
+    let folder = own.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let program = folder.join("examples/hosts");
+    assert!(program.is_file(), "{} is not there: cargo test builds it", program.display());
+    program
+}
+
+/// A process that is killed at the end of its test.
+struct Process(Child);
+
+impl Process {
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill is there").success());
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A server with its agents.
+struct Place {
+    folder: TempDir,
+    program: PathBuf,
+    config: Option<String>,
+    port: u16,
+    server: Option<Process>,
+    agents: Vec<Process>,
+    _alone: std::sync::MutexGuard<'static, ()>,
+}
+
+impl Place {
+    /// A server; `None` where there is no program of one.
+    fn new(config: Option<&str>) -> Option<Place> {
+        let program = server_program()?;
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let folder = tempfile::tempdir().expect("a temporary directory can be made");
+        let config = config.map(str::to_string);
+        let mut place = Place { folder, program, config, port: 0, server: None, agents: Vec::new(), _alone: alone };
+        place.start_server();
+        Some(place)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The server answers when this returns; at the port of the one before, if there was one.
+    fn start_server(&mut self) {
+        let mut command = Command::new(&self.program);
+        let port = if self.port == 0 { "-1".to_string() } else { self.port.to_string() };
+        command.args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"]).arg(self.path("store"));
+        command.arg("--ports_file_dir").arg(self.folder.path());
+        if let Some(config) = &self.config {
+            fs::write(self.path("server.conf"), config).unwrap();
+            command.arg("-c").arg(self.path("server.conf"));
+        }
+        let log = fs::OpenOptions::new().append(true).create(true).open(self.path("server.log")).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let server = Process(child);
+        let stem = self.program.file_name().unwrap().to_str().unwrap();
+        let ports = self.path(&format!("{stem}_{}.ports", server.pid()));
+        wait_for("the server's ports", || {
+            let text = fs::read_to_string(&ports).unwrap_or_default();
+            let port = text.split("nats://127.0.0.1:").nth(1).and_then(|rest| {
+                rest.split(|char: char| !char.is_ascii_digit()).next().and_then(|port| port.parse().ok())
+            });
+            self.port = port.unwrap_or(self.port);
+            port.is_some()
+        });
+        self.server = Some(server);
+        let port = self.port;
+        wait_for("the server answers", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
+    fn kill_server(&mut self) {
+        self.server.as_mut().unwrap().kill();
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("MULTICORE")) {
+                command.env_remove(name);
+            }
+        }
+        command.env("MULTICORE_HOSTS", format!("127.0.0.1:{}", self.port));
+        command.env("HOSTS_LOG", self.path("starts"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// An agent of one worker. Its output goes to `agent-N.log`.
+    fn start_agent_of(&mut self, program: &Path, variables: &[(&str, &str)]) {
+        let number = self.agents.len();
+        let log = fs::File::create(self.path(&format!("agent-{number}.log"))).unwrap();
+        let mut command = self.command(program);
+        command.env("MULTICORE_AGENT", "1").env("MULTICORE_WORKERS", "1");
+        command.envs(variables.iter().copied());
+        command.env("HOSTS_PID_FILE", self.path(&format!("agent-{number}.pid")));
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        fs::write(self.path(&format!("agent-{number}.pid")), child.id().to_string()).unwrap();
+        self.agents.push(Process(child));
+    }
+
+    fn start_agent(&mut self) {
+        self.start_agent_of(&hosts_program(), &[]);
+    }
+
+    fn start_master(&self, arguments: &str) -> Process {
+        let mut command = self.command(&hosts_program());
+        command.args(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process(command.spawn().unwrap())
+    }
+
+    fn run(&self, arguments: &str) -> Ended {
+        self.start_master(arguments).ended()
+    }
+
+    /// The pieces that have begun, one for each start.
+    fn starts(&self) -> Vec<u64> {
+        let text = fs::read_to_string(self.path("starts")).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    #[track_caller]
+    fn wait_for_starts(&self, count: usize) {
+        wait_for(&format!("{count} starts"), || self.starts().len() >= count);
+    }
+}
+
+/// What a master has printed.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+    took: Duration,
+}
+
+impl Process {
+    fn ended(mut self) -> Ended {
+        let start = Instant::now();
+        let mut stderr = self.0.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let mut stdout = String::new();
+        for line in BufReader::new(self.0.stdout.take().unwrap()).lines() {
+            stdout += &line.unwrap();
+            stdout.push('\n');
+        }
+        let code = self.0.wait().unwrap().code();
+        Ended { code, stdout, stderr: errors.join().unwrap(), took: start.elapsed() }
+    }
+}
+
+impl Ended {
+    /// A number of the last line.
+    #[track_caller]
+    fn number(&self, name: &str) -> u64 {
+        let last = self.stdout.lines().last().unwrap_or_else(|| panic!("{self:?}"));
+        let found = last.split(' ').find_map(|part| part.strip_prefix(&format!("{name}=")));
+        found.and_then(|number| number.split('.').next()?.parse().ok()).unwrap_or_else(|| panic!("{name}: {self:?}"))
+    }
+
+    #[track_caller]
+    fn assert_right(&self, pieces: u64) {
+        assert_eq!((self.code, self.number("right"), self.number("failed")), (Some(0), pieces, 0), "{self:?}");
+    }
+}
+
+/// A place with two agents.
+fn two_agents() -> Option<Place> {
+    let mut place = Place::new(None)?;
+    place.start_agent();
+    place.start_agent();
+    Some(place)
+}
+
+const SMALL_LEASE: &str = "--lease 3 --deliveries 3";
+
+#[test]
+fn pieces_of_all_kinds_run_on_other_hosts() {
+    let Some(place) = two_agents() else { return };
+    place.run("run --job none --work noop --pieces 0").assert_right(0);
+    place.run("run --job one --work noop --pieces 1").assert_right(1);
+    let many = place.run("run --job many --work noop --pieces 100000");
+    many.assert_right(100_000);
+    assert_eq!(many.number("hosts"), 2);
+    // A name that has ended begins anew.
+    let again = place.run("run --job many --work noop --pieces 1000");
+    again.assert_right(1000);
+    assert_eq!(again.number("found"), 0);
+    for length in [0, 262_143, 262_144, 262_145, 1_048_576] {
+        place.run(&format!("run --job bytes --work bytes:{length} --pieces 8")).assert_right(8);
+    }
+    place.run("run --job long --work bytes:67108864 --pieces 1").assert_right(1);
+    let aborts = place.run("run --job abort --work abort:5 --pieces 20");
+    assert_eq!((aborts.code, aborts.number("right"), aborts.number("failed")), (Some(2), 19, 1));
+    assert!(aborts.stdout.contains("piece 5: piece 5 (hosts::abort at "), "{aborts:?}");
+    assert!(aborts.stdout.contains(", on host ") && aborts.stdout.contains("killed by SIGABRT"), "{aborts:?}");
+    let panics = place.run("run --job panic --work panic:5 --pieces 20");
+    assert!(panics.stdout.contains("piece 5 panics"), "{panics:?}");
+    let late = place.run("run --job late --work nap:600 --pieces 1 --timeout 0.1");
+    assert!(late.stdout.contains("ran longer than its limit of 100ms"), "{late:?}");
+}
+
+#[test]
+fn a_host_that_is_killed_costs_time_and_no_result() {
+    let Some(mut place) = two_agents() else { return };
+    let master = place.start_master(&format!("run --job kill {SMALL_LEASE} --work log:10 --pieces 600"));
+    place.wait_for_starts(200);
+    place.agents[0].kill();
+    let ended = master.ended();
+    ended.assert_right(600);
+    let starts = place.starts();
+    assert!((600..=630).contains(&starts.len()), "{}", starts.len());
+    assert!(ended.took < Duration::from_secs(20), "{ended:?}");
+}
+
+#[test]
+fn a_host_that_is_stopped_and_goes_on_changes_nothing() {
+    let Some(place) = two_agents() else { return };
+    let master = place.start_master(&format!("run --job stop {SMALL_LEASE} --work log:10 --pieces 600"));
+    place.wait_for_starts(200);
+    place.agents[1].signal("STOP");
+    std::thread::sleep(Duration::from_secs(5));
+    place.agents[1].signal("CONT");
+    master.ended().assert_right(600);
+    // It serves on.
+    place.run("run --job after --work noop --pieces 100").assert_right(100);
+}
+
+#[test]
+fn a_server_that_comes_back_with_or_without_its_store_costs_time_alone() {
+    for keeps_store in [true, false] {
+        let Some(mut place) = two_agents() else { return };
+        let master = place.start_master(&format!("run --job server {SMALL_LEASE} --work log:10 --pieces 600"));
+        place.wait_for_starts(200);
+        place.kill_server();
+        if !keeps_store {
+            fs::remove_dir_all(place.path("store")).unwrap();
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        place.start_server();
+        let back = Instant::now();
+        master.ended().assert_right(600);
+        assert!(back.elapsed() < Duration::from_secs(15), "{:?}, with its store: {keeps_store}", back.elapsed());
+    }
+}
+
+#[test]
+fn a_master_that_is_killed_finds_what_was_done() {
+    let Some(place) = two_agents() else { return };
+    let arguments = format!("run --job master {SMALL_LEASE} --work log:10 --pieces 600");
+    let mut master = place.start_master(&arguments);
+    place.wait_for_starts(300);
+    master.kill();
+    let ended = place.run(&arguments);
+    ended.assert_right(600);
+    assert!(ended.number("found") > 0, "{ended:?}");
+    assert!(place.starts().len() <= 610, "{}", place.starts().len());
+    // Other pieces under the name of a job that is not done are refused.
+    let mut master = place.start_master(&format!("run --job other {SMALL_LEASE} --work nap:50 --pieces 200"));
+    place.run("run --job while --work noop --pieces 1").assert_right(1);
+    master.kill();
+    let other = place.run(&format!("run --job other {SMALL_LEASE} --work nap:51 --pieces 200"));
+    assert_eq!(other.code, Some(2), "{other:?}");
+    assert!(other.stdout.contains("was begun with other pieces"), "{other:?}");
+}
+
+#[test]
+fn a_name_has_one_master() {
+    let Some(place) = two_agents() else { return };
+    let first = place.start_master(&format!("run --job name {SMALL_LEASE} --work log:20 --pieces 400"));
+    place.wait_for_starts(20);
+    let second = place.run(&format!("run --job name {SMALL_LEASE} --work log:20 --pieces 400"));
+    assert_eq!(second.code, Some(2), "{second:?}");
+    assert!(second.stdout.contains("is at work elsewhere"), "{second:?}");
+    first.ended().assert_right(400);
+    assert_eq!(place.starts().len(), 400);
+}
+
+#[test]
+fn a_piece_that_kills_its_host_is_lost_alone() {
+    let Some(mut place) = Place::new(None) else { return };
+    // Each delivery takes one.
+    (0..5).for_each(|_| place.start_agent());
+    let ended = place.run(&format!("run --job killhost {SMALL_LEASE} --work killhost:20 --pieces 60"));
+    assert_eq!((ended.code, ended.number("right"), ended.number("failed")), (Some(2), 59, 1), "{ended:?}");
+    assert!(ended.stdout.contains("it was delivered 3 times, on "), "{ended:?}");
+}
+
+#[test]
+fn nothing_begins_after_a_cancel() {
+    let Some(place) = two_agents() else { return };
+    let master = place.start_master(&format!("run --job cancel {SMALL_LEASE} --work log:20 --pieces 2000"));
+    place.wait_for_starts(50);
+    let cancelled = place.run("cancel --job cancel");
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    let ended = master.ended();
+    assert!(ended.code == Some(2) && ended.stdout.contains("was cancelled by another program"), "{ended:?}");
+    let starts = place.starts().len();
+    place.run("run --job after --work noop --pieces 100").assert_right(100);
+    assert_eq!(place.starts().len(), starts);
+}
+
+#[test]
+fn an_agent_drains_on_sigterm() {
+    let Some(mut place) = two_agents() else { return };
+    let master = place.start_master(&format!("run --job drain {SMALL_LEASE} --work log:10 --pieces 600"));
+    place.wait_for_starts(200);
+    place.agents[0].signal("TERM");
+    assert_eq!(place.agents[0].0.wait().unwrap().code(), Some(0));
+    let ended = master.ended();
+    ended.assert_right(600);
+    assert_eq!((place.starts().len(), ended.number("redelivered")), (600, 0), "{ended:?}");
+}
+
+#[test]
+fn another_build_is_told_and_never_run() {
+    let Some(mut place) = Place::new(None) else { return };
+    let other = place.path("other");
+    let mut bytes = fs::read(hosts_program()).unwrap();
+    bytes.push(0);
+    fs::write(&other, bytes).unwrap();
+    fs::set_permissions(&other, fs::metadata(hosts_program()).unwrap().permissions()).unwrap();
+    place.start_agent_of(&other, &[]);
+    let mut master = place.start_master("run --job build --work log:1 --pieces 10");
+    let mut stderr = BufReader::new(master.0.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("1 agents serve build ") && line.contains("this is "), "{line}");
+    assert_eq!(place.starts().len(), 0);
+    place.start_agent();
+    assert_eq!(master.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_stays_away_or_refuses_is_told_in_time() {
+    let Some(place) = Place::new(Some("authorization { user: me, password: right }\n")) else { return };
+    let try_with = |variables: &[(&str, &str)]| {
+        let mut command = place.command(&hosts_program());
+        command.args(["run", "--job", "x", "--work", "noop", "--pieces", "1"]);
+        let start = Instant::now();
+        let Output { status, stderr, .. } = command.envs(variables.iter().copied()).output().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert_eq!(status.code(), Some(1));
+        let text = String::from_utf8(stderr).unwrap();
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+        text
+    };
+    fs::write(place.path("wrong"), "wrong\n").unwrap();
+    let wrong = place.path("wrong");
+    let user = [("MULTICORE_HOSTS_USER", "me"), ("MULTICORE_HOSTS_PASSWORD_FILE", wrong.to_str().unwrap())];
+    let refused = try_with(&user);
+    assert!(refused.contains("refuses this user") && !refused.contains("wrong\n"), "{refused}");
+    assert!(try_with(&[("MULTICORE_HOSTS", "127.0.0.1:1")]).contains("no connection to 127.0.0.1:1"));
+    assert!(try_with(&[("MULTICORE_HOSTS", "10.255.255.1")]).contains("in plain text"));
+    assert!(try_with(&[("MULTICORE_HOSTS_CA", "/nowhere")]).contains("cannot read the CA /nowhere"));
+    assert!(try_with(&[("MULTICORE_AGENT", "yes")]).contains("MULTICORE_AGENT is \"yes\""));
+}
