@@ -320,7 +320,6 @@ impl Hosts {
     }
 
     /// A task over these hosts, or of this machine's pool, or one whose pieces run in the caller.
-    #[must_use]
     pub fn task_or_local<R: Value>(&self) -> Task<R> {
         self.task().unwrap_or_else(Task::new_or_inline)
     }

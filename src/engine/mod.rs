@@ -45,6 +45,6 @@ pub(crate) mod wire;
 
 #[cfg(feature = "remote")]
 pub use self::child::entry::run_constructors_after;
+pub(crate) use self::start::start;
 #[cfg(feature = "remote")]
 pub(crate) use self::start::{check_process, is_plain_executable};
-pub(crate) use self::start::start;
