@@ -62,7 +62,7 @@
 //! | `log`       | what pieces log comes to this program's logger: [`guide::logs`]                  | 1 |
 //! | `tracing`   | a span for each task, and events of its pieces and of the workers: [`guide::logs`] | 4 |
 //! | `status`    | `multicore::status`: looks at the pools of another process                    | 0 |
-//! | `remote`    | [`remote!`](macro@crate::remote) and `multicore::remote`, for crates that run pieces on other hosts | 1 |
+//! | `remote`    | `remote!` and `multicore::remote`, for crates that run pieces on other hosts | 1 |
 //! | `cli`       | the program `multicore`: as GNU parallel, with a journal; `top`, `stats`, `svg` | 69 |
 //!
 //! One of the two binary formats is needed; with both it is bincode's. bincode is no longer maintained (RUSTSEC-2025-0141). For a

@@ -7,7 +7,7 @@
 //! | anything else              | one line, and exit code 1                                           |
 //!
 //! The variable leaves the environment at once, so nothing that a piece starts becomes an agent. In a program that has more rights than its
-//! caller it is ignored. In a shared object inside another program it is ignored, too: there [`serve`](crate::serve) is called.
+//! caller it is ignored. In a shared object inside another program it is ignored, too: there [`serve`](crate::serve()) is called.
 //!
 //! Invariant: what stands behind this constructor in the list of constructors runs before the agent looks at the table of functions.
 

@@ -211,7 +211,7 @@ impl HostsBuilder {
 
 /// A connection to the hosts behind a server.
 ///
-/// A [`Task`] of it is that of a pool, but for where its pieces run: on hosts that have this very program as [agents](crate::serve).
+/// A [`Task`] of it is that of a pool, but for where its pieces run: on hosts that have this very program as [agents](crate::serve()).
 /// Its functions come from [`remote!`](multicore::remote!).
 #[derive(Debug, Clone)]
 pub struct Hosts(Arc<Inner>);
