@@ -498,7 +498,7 @@ fn serve_commands(
                     let job = settings.job;
                     jobs.spawn(async move {
                         let over = shared.begin();
-                        Driver { settings, name, carrier, orders, shared }.run().await;
+                        Driver { settings, name, carrier, orders, shared, last_host: None }.run().await;
                         locked(&names).remove(&job);
                         drop(over);
                     });

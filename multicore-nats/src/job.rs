@@ -21,6 +21,7 @@ use multicore::remote::{self, Engine, Figures};
 use multicore::{ErrorKind, Format};
 use std::any::Any;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -59,7 +60,7 @@ pub(crate) struct Shared {
     running: AtomicUsize,
     retried: AtomicUsize,
     counts: Mutex<Counts>,
-    hosts: Mutex<Vec<String>>,
+    hosts: Mutex<HashSet<Arc<str>>>,
     /// The thread that the job is on.
     thread: OnceLock<ThreadId>,
     is_over: Mutex<bool>,
@@ -162,6 +163,16 @@ pub(crate) struct Driver {
     pub(crate) carrier: Carrier,
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) last_host: Option<Arc<str>>,
+}
+
+/// How a piece has ended.
+struct Ended {
+    value: Bytes,
+    /// In place of the value.
+    error: Option<multicore::Error>,
+    host: Option<Arc<str>>,
+    attempts: u32,
 }
 
 /// A job whose task is there.
@@ -192,11 +203,11 @@ impl Driver {
             let next_at = running.master.as_ref().and_then(Master::next_at);
             let deadline = running.job.time_left().filter(|_| !running.is_ending);
             tokio::select! {
-                order = self.orders.recv() => match order {
+                // Behind the end there is nothing more to be told.
+                order = self.orders.recv(), if !running.is_ending => match order {
                     Some(Order::End { kill }) if !self.end(&mut running, kill) => return,
-                    Some(_) => {}
                     None if !self.end(&mut running, false) => return,
-                    None => {}
+                    _ => {}
                 },
                 event = self.carrier.next() => match &mut running.master {
                     Some(master) => master.handle(clock.now(), event),
@@ -252,7 +263,7 @@ impl Driver {
         running.drawn += drawn;
         for (number, why) in refused {
             let error = remote::error(ErrorKind::Encode, format!("never began: {why}"));
-            self.settle(running, vec![(number, ended(Err(error), None, 0))]);
+            self.settle(running, vec![(number, Ended { value: Bytes::new(), error: Some(error), host: None, attempts: 0 })]);
         }
         if drawn > 0 {
             if let Some(master) = &mut running.master {
@@ -262,9 +273,16 @@ impl Driver {
         }
     }
 
-    fn settle(&self, running: &mut Running, outcomes: Vec<(usize, remote::Outcome<'_>)>) {
+    fn settle(&self, running: &mut Running, outcomes: Vec<(usize, Ended)>) {
         running.settled += outcomes.len();
-        running.job.settle(outcomes);
+        // Lent: the task copies what is short without an allocation.
+        let values: Vec<Bytes> = outcomes.iter().map(|(_, ended)| ended.value.clone()).collect();
+        let lent = outcomes.into_iter().zip(&values).map(|((number, ended), value)| {
+            let result = ended.error.map_or_else(|| Ok(Cow::Borrowed(&value[..])), Err);
+            let Ended { host, attempts, .. } = ended;
+            (number, remote::Outcome { result, host, attempts, took: Duration::ZERO })
+        });
+        running.job.settle(lent);
         self.count(running);
     }
 
@@ -298,42 +316,43 @@ impl Driver {
         over
     }
 
-    fn outcome_of(&self, outcome: Outcome, host: Arc<str>) -> remote::Outcome<'static> {
+    fn outcome_of(&mut self, outcome: Outcome, host: Arc<str>) -> Ended {
         self.note_host(&host);
         let host = Some(host).filter(|host| !host.is_empty());
-        match outcome {
-            Outcome::Value(bytes) => ended(Ok(Cow::Owned(bytes.into())), host, 1),
+        let (error, attempts) = match outcome {
+            Outcome::Value(value) => return Ended { value, error: None, host, attempts: 1 },
             Outcome::Error(bytes) => match remote::decode_error(&bytes) {
                 Ok(error) => {
                     let attempts = error.attempts();
-                    ended(Err(error), host, attempts)
+                    (error, attempts)
                 }
-                Err(why) => ended(
-                    Err(remote::error(ErrorKind::Decode, format!("has an outcome that cannot be read: {why}"))),
-                    host,
-                    1,
-                ),
+                Err(why) => {
+                    (remote::error(ErrorKind::Decode, format!("has an outcome that cannot be read: {why}")), 1)
+                }
             },
             Outcome::TooLong { bytes } => {
                 let most = self.settings.max_result;
                 let text = format!(
                     "returned a result of {bytes} bytes, and {most} travel from other hosts at most: set max_result"
                 );
-                ended(Err(remote::error(ErrorKind::Encode, text)), host, 1)
+                (remote::error(ErrorKind::Encode, text), 1)
             }
             Outcome::Lost { deliveries, hosts } => {
                 let on = if hosts.is_empty() { String::new() } else { format!(", on {}", hosts.join(", ")) };
                 let text = format!("it was delivered {deliveries} times{on}, and no host came to its end");
-                ended(Err(remote::error(ErrorKind::WorkerLost, text)), host, deliveries)
+                (remote::error(ErrorKind::WorkerLost, text), deliveries)
             }
-        }
+        };
+        Ended { value: Bytes::new(), error: Some(error), host, attempts }
     }
 
-    fn note_host(&self, host: &str) {
-        let mut hosts = self.shared.hosts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if !host.is_empty() && !hosts.iter().any(|known| known == host) {
-            hosts.push(host.to_string());
+    /// Pieces of one frame have one host.
+    fn note_host(&mut self, host: &Arc<str>) {
+        if host.is_empty() || self.last_host.as_ref().is_some_and(|last| Arc::ptr_eq(last, host)) {
+            return;
         }
+        self.last_host = Some(Arc::clone(host));
+        self.shared.hosts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(Arc::clone(host));
     }
 
     /// The task needs nothing more. True while the machine has something left to do.
@@ -369,12 +388,4 @@ impl Driver {
         };
         running.job.fail(&remote::error(kind, text));
     }
-}
-
-fn ended(
-    result: Result<Cow<'static, [u8]>, multicore::Error>,
-    host: Option<Arc<str>>,
-    attempts: u32,
-) -> remote::Outcome<'static> {
-    remote::Outcome { result, host, attempts, took: Duration::ZERO }
 }

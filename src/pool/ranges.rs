@@ -51,6 +51,32 @@ impl Ranges {
         self
     }
 
+    /// The part of the pieces that the machine with this number runs, where `of` machines share the work: pieces in a row, as many as others have or
+    /// one fewer, and perhaps none. All shares together are all pieces, and none is in two. After the settings, which must be the same on all
+    /// machines: the [default number of pieces](Self::with_pieces) is that of this machine's workers.
+    ///
+    /// ```
+    /// let all = multicore::ranges(1000).with_pieces(10);
+    /// let shares: Vec<_> = (0..4).map(|number| all.clone().share(number, 4)).collect();
+    /// assert_eq!(shares.iter().map(|share| share.len()).collect::<Vec<_>>(), [2, 3, 2, 3]);
+    /// assert!(shares.into_iter().flatten().eq(all));
+    /// ```
+    ///
+    /// With [Slurm](https://slurm.schedmd.com/srun.html) the two numbers are `SLURM_PROCID` and `SLURM_NTASKS`. Each share can have a journal of
+    /// its own: one more run with all of them puts the results together.
+    ///
+    /// # Panics
+    /// If `of` is 0, or `number` is not below it.
+    pub fn share(mut self, number: usize, of: usize) -> Self {
+        assert!(number < of, "there is no share {number} of {of}: shares are numbered from 0, below their count");
+        let left = self.len();
+        // Products of two lengths may exceed a word.
+        let start_of = |share: usize| (left as u128 * share as u128 / of as u128) as usize;
+        self.back += left - start_of(number + 1);
+        self.front += start_of(number);
+        self
+    }
+
     /// The number of all pieces.
     fn pieces(&self) -> usize {
         let even = self.wanted.min(self.len / self.min_len).max(1).min(self.len);

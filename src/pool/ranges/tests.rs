@@ -165,3 +165,40 @@ proptest! {
         check(Settings { len, pieces, min_len, max_len });
     }
 }
+
+/// Of any number of machines each piece has one.
+#[test]
+fn shares_are_even_disjoint_and_whole() {
+    for (len, pieces) in [(0, 4), (1, 4), (10, 4), (1000, 7), (1000, 64), (usize::MAX, 5), (usize::MAX, usize::MAX)] {
+        for of in [1, 2, 3, 8, 100] {
+            let all = Ranges::new(len, 3).with_pieces(pieces);
+            let shares: Vec<_> = (0..of).map(|number| all.clone().share(number, of)).collect();
+            let lengths = shares.iter().map(Ranges::len);
+            let (least, most) = (lengths.clone().min().unwrap(), lengths.clone().max().unwrap());
+            assert!(most - least <= 1, "{len} in {pieces}, {of} shares: {least} to {most}");
+            assert_eq!(lengths.sum::<usize>(), all.len());
+            let mut ends = shares.iter().filter(|share| share.len() > 0).map(|share| {
+                (share.clone().next().unwrap().0, share.clone().next_back().unwrap().1)
+            });
+            let mut at = 0;
+            assert!(ends.all(|(start, end)| std::mem::replace(&mut at, end) == start));
+            assert_eq!(at, len);
+        }
+    }
+}
+
+/// A share of a share, and one of which pieces were taken.
+#[test]
+fn a_share_is_cut_from_what_is_left() {
+    let mut left = Ranges::new(100, 10);
+    assert_eq!(left.next(), Some((0, 10)));
+    let half = left.share(1, 3);
+    assert!(half.clone().eq([(40, 50), (50, 60), (60, 70)]));
+    assert!(half.share(0, 2).eq([(40, 50)]));
+}
+
+#[test]
+#[should_panic = "there is no share 4 of 4"]
+fn a_share_that_is_none_is_refused() {
+    let _ = Ranges::new(100, 10).share(4, 4);
+}
