@@ -15,6 +15,7 @@
 //! | a piece that behaves otherwise than the same call in `main`      | [`workers`] |
 //! | a question what a piece did: its logs                            | [`logs`] |
 //! | a program that stands still                                      | [`looking`] |
+//! | more work than one machine does                                  | [`hosts`] |
 //! | a value that is refused, a table for all pieces, a long result   | [`values`] |
 //! | a doubt whether it holds when processes are killed               | [`faults`] |
 //! | a question about time or memory                                  | [`numbers`] |
@@ -82,6 +83,14 @@ pub mod libraries {}
 /// [`get_flat`](crate::Task::get_flat), [`write_to`](crate::Task::write_to), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported),
 /// [`Stats::start`](crate::Stats::start).
 pub mod extensions {}
+
+#[doc = include_str!("../docs/hosts.md")]
+///
+/// # The items
+///
+/// [`Ranges::share`](crate::Ranges::share), [`Error::host`](crate::Error::host), [`ErrorKind::Host`](crate::ErrorKind::Host); with the feature
+/// `remote` also `remote!`; with the feature `journal` also `Journal::also`.
+pub mod hosts {}
 
 #[doc = include_str!("../docs/imports.md")]
 ///

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
-usage: hosts run --job NAME --work WORK --pieces N [--lease S] [--deliveries N] [--timeout S]
+usage: hosts run --job NAME --work WORK --pieces N [--lease S] [--deliveries N] [--timeout S] [--give-up S]
        hosts local --work WORK --pieces N
        hosts functions
        hosts cancel --job NAME
@@ -174,6 +174,7 @@ struct Options {
     lease: Option<Duration>,
     deliveries: Option<u32>,
     timeout: Option<Duration>,
+    give_up: Option<Duration>,
 }
 
 impl Options {
@@ -193,6 +194,7 @@ impl Options {
                 "--lease" => options.lease = Some(seconds()?),
                 "--deliveries" => options.deliveries = Some(value.parse().map_err(|_| bad())?),
                 "--timeout" => options.timeout = Some(seconds()?),
+                "--give-up" => options.give_up = Some(seconds()?),
                 _ => return Err(format!("there is no option {name}\n{USAGE}")),
             }
         }
@@ -212,6 +214,7 @@ impl Options {
         let builder = Hosts::builder_from_env().map_err(|error| error.to_string())?;
         let builder = self.lease.into_iter().fold(builder, HostsBuilder::lease);
         let builder = self.deliveries.into_iter().fold(builder, HostsBuilder::deliveries);
+        let builder = self.give_up.into_iter().fold(builder, HostsBuilder::give_up);
         builder.connect().map_err(|error| error.to_string())
     }
 }

@@ -483,7 +483,7 @@ fn serve_commands(
         Err(error) => return drop(connected.send(Err(format!("no runtime: {error}")))),
     };
     runtime.block_on(async {
-        let link = match Link::connect(server).await {
+        let link = match Link::connect(server, "master").await {
             Ok(link) => link,
             Err(why) => return drop(connected.send(Err(why))),
         };

@@ -263,7 +263,10 @@ impl Driver {
         running.drawn += drawn;
         for (number, why) in refused {
             let error = remote::error(ErrorKind::Encode, format!("never began: {why}"));
-            self.settle(running, vec![(number, Ended { value: Bytes::new(), error: Some(error), host: None, attempts: 0 })]);
+            self.settle(
+                running,
+                vec![(number, Ended { value: Bytes::new(), error: Some(error), host: None, attempts: 0 })],
+            );
         }
         if drawn > 0 {
             if let Some(master) = &mut running.master {
@@ -326,9 +329,7 @@ impl Driver {
                     let attempts = error.attempts();
                     (error, attempts)
                 }
-                Err(why) => {
-                    (remote::error(ErrorKind::Decode, format!("has an outcome that cannot be read: {why}")), 1)
-                }
+                Err(why) => (remote::error(ErrorKind::Decode, format!("has an outcome that cannot be read: {why}")), 1),
             },
             Outcome::TooLong { bytes } => {
                 let most = self.settings.max_result;

@@ -184,7 +184,7 @@ async fn connect(server: &ServerSettings, ends: &mut [Signal; 2]) -> Result<Opti
     loop {
         let why = tokio::select! {
             () = ended(ends) => return Ok(None),
-            connected = Link::connect(server) => match connected {
+            connected = Link::connect(server, "agent") => match connected {
                 Ok(link) => return Ok(Some(link)),
                 Err(why) => why,
             },

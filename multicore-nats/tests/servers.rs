@@ -120,6 +120,7 @@ impl Place {
             fs::write(self.path("server.conf"), config).unwrap();
             command.arg("-c").arg(self.path("server.conf"));
         }
+        command.env("MULTICORE_MASTER_PASSWORD", "of-masters").env("MULTICORE_AGENT_PASSWORD", "of-agents");
         let log = fs::OpenOptions::new().append(true).create(true).open(self.path("server.log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let server = Process(child);
@@ -127,7 +128,7 @@ impl Place {
         let ports = self.path(&format!("{stem}_{}.ports", server.pid()));
         wait_for("the server's ports", || {
             let text = fs::read_to_string(&ports).unwrap_or_default();
-            let port = text.split("nats://127.0.0.1:").nth(1).and_then(|rest| {
+            let port = text.split("://127.0.0.1:").nth(1).and_then(|rest| {
                 rest.split(|char: char| !char.is_ascii_digit()).next().and_then(|port| port.parse().ok())
             });
             self.port = port.unwrap_or(self.port);
@@ -439,4 +440,97 @@ fn a_server_that_stays_away_or_refuses_is_told_in_time() {
     assert!(try_with(&[("MULTICORE_HOSTS", "10.255.255.1")]).contains("in plain text"));
     assert!(try_with(&[("MULTICORE_HOSTS_CA", "/nowhere")]).contains("cannot read the CA /nowhere"));
     assert!(try_with(&[("MULTICORE_AGENT", "yes")]).contains("MULTICORE_AGENT is \"yes\""));
+}
+
+/// The file of the documentation is the one that is tested.
+#[test]
+fn agents_can_take_work_and_not_give_any() {
+    let Some(mut place) = Place::new(Some(include_str!("../launch/roles.conf"))) else { return };
+    let password = |name: &str| {
+        fs::write(place.path(name), format!("of-{name}s\n")).unwrap();
+        place.path(name).to_str().unwrap().to_string()
+    };
+    let (of_masters, of_agents) = (password("master"), password("agent"));
+    let agent = [("MULTICORE_HOSTS_USER", "agent"), ("MULTICORE_HOSTS_PASSWORD_FILE", &of_agents[..])];
+    let master = [("MULTICORE_HOSTS_USER", "master"), ("MULTICORE_HOSTS_PASSWORD_FILE", &of_masters[..])];
+    place.start_agent_of(&hosts_program(), &agent);
+    let run = |arguments: &str, user: &[(&str, &str)]| {
+        let mut command = place.command(&hosts_program());
+        command.args(arguments.split_whitespace()).envs(user.iter().copied());
+        Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).ended()
+    };
+    run("run --job roles --work noop --pieces 100000", &master).assert_right(100_000);
+    // These go by the object store.
+    run("run --job long --work bytes:1000000 --pieces 8", &master).assert_right(8);
+    let refused = run("run --job forbidden --work noop --pieces 1", &agent);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stdout.to_lowercase().contains("permissions violation"), "{refused:?}");
+    let refused = run("cancel --job roles", &agent);
+    assert!(refused.code == Some(1) && refused.stderr.to_lowercase().contains("permissions violation"), "{refused:?}");
+}
+
+/// Files of a CA, and of a certificate that it has signed with its key.
+fn certificates(folder: &Path, name: &str) -> [String; 3] {
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let ca_certificate = ca.self_signed(&ca_key).unwrap();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let mut own = rcgen::CertificateParams::new(vec!["localhost".to_string(), "127.0.0.1".to_string()]).unwrap();
+    own.extended_key_usages =
+        vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = own.signed_by(&key, &issuer).unwrap();
+    let texts = [ca_certificate.pem(), certificate.pem(), key.serialize_pem()];
+    let mut number = 0;
+    texts.map(|text| {
+        number += 1;
+        let path = folder.join(format!("{name}-{number}.pem"));
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_string()
+    })
+}
+
+#[test]
+fn tls_asks_both_sides_who_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let ([ca, certificate, key], [other_ca, ..]) =
+        (certificates(folder.path(), "own"), certificates(folder.path(), "other"));
+    let config = format!("tls {{ cert_file: '{certificate}', key_file: '{key}', ca_file: '{ca}', verify: true }}\n");
+    let Some(mut place) = Place::new(Some(&config)) else { return };
+    let servers = format!("tls://localhost:{}", place.port);
+    let mutual = [
+        ("MULTICORE_HOSTS", &servers[..]),
+        ("MULTICORE_HOSTS_CA", &ca),
+        ("MULTICORE_HOSTS_CERT", &certificate),
+        ("MULTICORE_HOSTS_KEY", &key),
+    ];
+    place.start_agent_of(&hosts_program(), &mutual);
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = place.command(&hosts_program());
+        command.args(["run", "--job", "tls", "--work", "noop", "--pieces", "1000"]).envs(variables.iter().copied());
+        Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).ended()
+    };
+    run(&mutual).assert_right(1000);
+    let wrong_ca = [mutual[0], ("MULTICORE_HOSTS_CA", &other_ca), mutual[2], mutual[3]];
+    for (variables, what) in [(&wrong_ca[..], "another CA"), (&mutual[..2], "no certificate of its own")] {
+        let refused = run(variables);
+        assert_eq!(refused.code, Some(1), "{what}: {refused:?}");
+        assert!(refused.took < Duration::from_secs(10), "{what}: {refused:?}");
+        assert_eq!(refused.stderr.trim_end().lines().count(), 1, "{what}: {refused:?}");
+        assert!(refused.stderr.contains("localhost"), "{what}: {refused:?}");
+    }
+}
+
+/// The largest of the waits is that for a server that never comes back.
+#[test]
+fn a_server_that_never_comes_back_ends_pieces_in_host() {
+    let Some(mut place) = two_agents() else { return };
+    let master = place.start_master(&format!("run --job away {SMALL_LEASE} --give-up 3 --work log:10 --pieces 2000"));
+    place.wait_for_starts(100);
+    place.kill_server();
+    let ended = master.ended();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.took < Duration::from_secs(20), "{ended:?}");
+    assert!(ended.stdout.contains("has no outcome: "), "{ended:?}");
 }

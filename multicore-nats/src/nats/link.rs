@@ -55,16 +55,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects. On a tokio runtime, on which the connection lives.
+    /// Connects, as a process of this role: what it is answered comes to a place that roles have apart. On a tokio runtime, on which the
+    /// connection lives.
     ///
     /// # Errors
     /// Why there is no connection, as a sentence without secrets.
-    pub(crate) async fn connect(settings: &ServerSettings) -> Result<Link, String> {
+    pub(crate) async fn connect(settings: &ServerSettings, role: &str) -> Result<Link, String> {
         let (sender, status) = watch::channel(Status::default());
         let reason = LastReason::default();
         let reasons = Arc::clone(&reason);
         let options = settings.options()?;
         let options = options
+            .custom_inbox_prefix(format!("_INBOX.{}-{role}", settings.namespace))
             .connection_timeout(EACH)
             .ping_interval(PING)
             .max_reconnects(None)

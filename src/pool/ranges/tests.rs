@@ -177,9 +177,10 @@ fn shares_are_even_disjoint_and_whole() {
             let (least, most) = (lengths.clone().min().unwrap(), lengths.clone().max().unwrap());
             assert!(most - least <= 1, "{len} in {pieces}, {of} shares: {least} to {most}");
             assert_eq!(lengths.sum::<usize>(), all.len());
-            let mut ends = shares.iter().filter(|share| share.len() > 0).map(|share| {
-                (share.clone().next().unwrap().0, share.clone().next_back().unwrap().1)
-            });
+            let mut ends = shares
+                .iter()
+                .filter(|share| share.len() > 0)
+                .map(|share| (share.clone().next().unwrap().0, share.clone().next_back().unwrap().1));
             let mut at = 0;
             assert!(ends.all(|(start, end)| std::mem::replace(&mut at, end) == start));
             assert_eq!(at, len);
