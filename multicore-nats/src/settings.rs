@@ -156,6 +156,11 @@ impl ServerSettings {
         self.servers.iter().map(parse).collect()
     }
 
+    /// Whether each connection is TLS, also one to a server of the cluster that only the others have named.
+    pub(crate) fn requires_tls(&self, addresses: &[ServerAddr]) -> bool {
+        addresses.iter().any(|address| self.is_tls(address))
+    }
+
     fn is_tls(&self, address: &ServerAddr) -> bool {
         self.ca.is_some() || self.certificate.is_some() || address.scheme() == "tls"
     }

@@ -215,8 +215,11 @@ impl Carrier {
     }
 
     fn read(&mut self, token: Token, subject: String, from: u64) {
-        if let Some((_, former)) = self.reader.take() {
-            former.abort();
+        if let Some((former, task)) = self.reader.take() {
+            task.abort();
+            if self.open.remove(&former).is_some() {
+                self.due.push_back(Event::Answered { token: former, result: Err(Failure::NoAnswer) });
+            }
         }
         let (server, sender) = (self.server.clone(), self.sender.clone());
         let task = tokio::spawn(async move {

@@ -82,6 +82,12 @@ impl Link {
     async fn first(settings: &ServerSettings, options: ConnectOptions) -> Result<Client, String> {
         let servers = settings.addresses()?;
         let what = settings.servers();
+        // A server names others of its cluster, by addresses that nobody here has judged.
+        let options = match (settings.requires_tls(&servers), settings.allow_plaintext) {
+            (true, _) => options.require_tls(true),
+            (false, true) => options,
+            (false, false) => options.ignore_discovered_servers(),
+        };
         match tokio::time::timeout(FIRST, options.connect(servers)).await {
             Err(_) => Err(format!("no server answers at {what} within {FIRST:?}")),
             Ok(Err(error)) => Err(match error.kind() {
