@@ -19,6 +19,7 @@ use bytes::Bytes;
 use multicore::remote::{self, EncodedTask, Functions};
 use multicore::{Error, ErrorKind, Format, Pool};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
@@ -156,7 +157,15 @@ pub fn serve(pool: &Pool, agent: Agent) -> Result<(), Error> {
         };
         let machine = agent::Agent::new(settings);
         let carrier = Carrier::new(link.clone(), places);
-        let mut served = Served { pool, functions, machine, carrier, chunks: HashMap::new(), clock: Clock::new() };
+        let mut served = Served {
+            pool,
+            functions,
+            machine,
+            carrier,
+            chunks: HashMap::new(),
+            batch: Batch::default(),
+            clock: Clock::new(),
+        };
         let result = served.run(&mut ends).await;
         link.flush().await;
         result
@@ -209,12 +218,48 @@ struct Chunk {
     numbers: Vec<u32>,
 }
 
+/// Pieces of one function and one chunk that begin together.
+#[derive(Default)]
+struct Batch {
+    chunk: Option<(Holding, u64, Limits)>,
+    numbers: Vec<u32>,
+    arguments: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// More pieces, or more bytes, do not gain from going together.
+const BATCH_PIECES: usize = 256;
+const BATCH_BYTES: usize = 64 << 10;
+
+impl Batch {
+    /// True if this piece cannot go with those that are there.
+    fn excludes(&self, chunk: (Holding, u64, Limits), bytes: &Bytes) -> bool {
+        let is_other = self.chunk.is_some_and(|own| own != chunk);
+        is_other || self.ends.len() >= BATCH_PIECES || self.arguments.len() + bytes.len() > BATCH_BYTES
+    }
+
+    fn add(&mut self, chunk: (Holding, u64, Limits), piece: u32, bytes: &Bytes) {
+        self.chunk = Some(chunk);
+        self.numbers.push(piece);
+        self.arguments.extend_from_slice(bytes);
+        self.ends.push(self.arguments.len());
+    }
+
+    fn clear(&mut self) {
+        self.chunk = None;
+        self.numbers.clear();
+        self.arguments.clear();
+        self.ends.clear();
+    }
+}
+
 struct Served<'a> {
     pool: &'a Pool,
     functions: &'static Functions,
     machine: agent::Agent,
     carrier: Carrier,
     chunks: HashMap<Holding, Chunk>,
+    batch: Batch,
     clock: Clock,
 }
 
@@ -222,11 +267,18 @@ impl Served<'_> {
     async fn run(&mut self, ends: &mut [Signal; 2]) -> Result<(), Error> {
         let mut is_ending = false;
         loop {
-            while let Some(output) = self.machine.next_output() {
+            while let Some(output) = self.next_output() {
+                if !matches!(output, Output::Run { .. }) {
+                    self.begin();
+                }
                 match output {
                     Output::Ask(request) => self.carrier.ask(request),
                     Output::Run { chunk, piece, function, limits, bytes } => {
-                        self.begin(chunk, piece, function, limits, bytes);
+                        let chunk = (chunk, function, limits);
+                        if self.batch.excludes(chunk, &bytes) {
+                            self.begin();
+                        }
+                        self.batch.add(chunk, piece, &bytes);
                     }
                     Output::Kill { chunk } => {
                         if let Some(chunk) = self.chunks.remove(&chunk) {
@@ -254,29 +306,40 @@ impl Served<'_> {
         }
     }
 
-    fn begin(&mut self, chunk: Holding, piece: u32, function: u64, limits: Limits, bytes: Bytes) {
-        let begun = self.functions.get(function).ok_or_else(|| {
-            remote::error(
-                ErrorKind::Unsupported,
-                format!("names the function {function:016x}, which this build does not have"),
-            )
+    /// What is to be done next. Once there is nothing more, the batch begins, which may lead to more.
+    fn next_output(&mut self) -> Option<Output> {
+        self.machine.next_output().or_else(|| {
+            self.begin();
+            self.machine.next_output()
+        })
+    }
+
+    /// Has the pool begin the pieces of the batch.
+    fn begin(&mut self) {
+        let Some((chunk, function, limits)) = self.batch.chunk else { return };
+        let function = self.functions.get(function).ok_or_else(|| {
+            let text = format!("names the function {function:016x}, which this build does not have");
+            remote::error(ErrorKind::Unsupported, text)
         });
-        let begun = begun.and_then(|function| {
+        let begun = function.and_then(|function| {
             let held = match self.chunks.entry(chunk) {
-                std::collections::hash_map::Entry::Occupied(held) => held.into_mut(),
-                std::collections::hash_map::Entry::Vacant(place) => {
+                Entry::Occupied(held) => held.into_mut(),
+                Entry::Vacant(place) => {
                     let task = self.pool.encoded_task(&settings_of(limits)?)?;
                     place.insert(Chunk { task, numbers: Vec::new() })
                 }
             };
-            held.numbers.push(piece);
-            held.task.run(function, bytes.into());
+            held.numbers.extend_from_slice(&self.batch.numbers);
+            held.task.run_all(function, &self.batch.arguments, &self.batch.ends);
             Ok(())
         });
         if let Err(error) = begun {
-            let outcome = Outcome::Error(remote::encode_error(&error).into());
-            self.machine.ended(self.clock.now(), chunk, piece, outcome);
+            let bytes = Bytes::from(remote::encode_error(&error));
+            for &piece in &self.batch.numbers {
+                self.machine.ended(self.clock.now(), chunk, piece, Outcome::Error(bytes.clone()));
+            }
         }
+        self.batch.clear();
     }
 }
 

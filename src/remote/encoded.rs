@@ -71,6 +71,23 @@ impl EncodedTask {
         self.pieces - 1
     }
 
+    /// Hands out pieces of one function, which share what one costs. Their arguments lie one behind the other in `arguments`, each up to its entry in
+    /// `ends`. Gives the number of the first.
+    ///
+    /// # Panics
+    /// If the ends are not in order, or one lies beyond the arguments.
+    #[track_caller]
+    pub fn run_all(&mut self, function: &'static Function, arguments: &[u8], ends: &[usize]) -> usize {
+        let is_in_order = ends.is_sorted() && ends.last().is_none_or(|end| *end <= arguments.len());
+        assert!(is_in_order, "each piece ends behind the one before, and within the arguments");
+        let site = Site { call: function.call(), location: Location::caller() };
+        if !ends.is_empty() {
+            self.backend.add_pieces(self.key, site, arguments, ends);
+        }
+        self.pieces += ends.len();
+        self.pieces - ends.len()
+    }
+
     /// How many pieces were handed out and have not been given back.
     #[must_use]
     pub fn left(&self) -> usize {
