@@ -1,6 +1,7 @@
 //! The clock, chance and the lines for people: what the machines are brought from outside.
 
 use ring::rand::{SecureRandom, SystemRandom};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// The time of the machines: ns since the driver began.
@@ -32,7 +33,7 @@ pub(crate) fn random<const BYTES: usize>() -> Result<[u8; BYTES], String> {
     Ok(bytes)
 }
 
-/// A line for people.
+/// A line for people. Nobody may read it any more: that is no reason to end.
 pub(crate) fn tell(text: &str) {
-    eprintln!("multicore-nats: {text}");
+    let _ = writeln!(std::io::stderr(), "multicore-nats: {text}");
 }

@@ -485,7 +485,7 @@ fn serve_commands(
     runtime.block_on(async {
         let link = match Link::connect(server, "master").await {
             Ok(link) => link,
-            Err(why) => return drop(connected.send(Err(why))),
+            Err(none) => return drop(connected.send(Err(none.why))),
         };
         let listener = tokio::spawn(listen(link.clone(), places.clone(), Arc::clone(known)));
         let _ = connected.send(Ok(()));
@@ -517,6 +517,8 @@ fn serve_commands(
         listener.abort();
         link.flush().await;
     });
+    // A look-up of a name may take the resolver long, and nobody waits for it.
+    runtime.shutdown_background();
 }
 
 /// Hears the beats of hosts.

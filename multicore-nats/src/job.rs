@@ -9,7 +9,7 @@
 //! The machine is made with the first piece: by then the task's settings are final. It lives on for a moment after its task, since it purges
 //! what the job has left on the server.
 //!
-//! Invariant: the machine numbers pieces as the task does, but for those that it refuses, which are ended here.
+//! Invariant: the machine numbers pieces in the order of the task's numbers, without those that ended before it knew of them, or that it refused.
 
 use crate::driver::{Clock, tell};
 use crate::frame::Limits;
@@ -43,6 +43,7 @@ const LAST: Duration = Duration::from_millis(2500);
 pub(crate) enum Order {
     Begin(remote::Job),
     Wake,
+    Stop,
     End { kill: bool },
 }
 
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     hosts: Mutex<HashSet<Arc<str>>>,
     /// The thread that the job is on.
     thread: OnceLock<ThreadId>,
+    job: OnceLock<remote::Job>,
     is_over: Mutex<bool>,
     over: Condvar,
 }
@@ -73,6 +75,10 @@ pub(crate) struct UntilOver(Arc<Shared>);
 
 impl Drop for UntilOver {
     fn drop(&mut self) {
+        // Callers that wait hear of it, even if the job has panicked.
+        if let Some(job) = self.0.job.get() {
+            job.fail(&remote::error(ErrorKind::Host, "its job has ended without it"));
+        }
         *self.0.is_over.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
         self.0.over.notify_all();
     }
@@ -83,6 +89,10 @@ impl Shared {
     pub(crate) fn begin(self: &Arc<Self>) -> UntilOver {
         let _ = self.thread.set(thread::current().id());
         UntilOver(Arc::clone(self))
+    }
+
+    fn is_of(&self, job: &remote::Job) {
+        let _ = self.job.set(job.clone());
     }
 
     /// Waits until the job has left nothing on the server: the program may end now. Not longer than a moment, and not on the job's own thread.
@@ -129,6 +139,10 @@ impl Engine for Remote {
 
     fn wake(&self) {
         self.order(Order::Wake);
+    }
+
+    fn stop(&self) {
+        self.order(Order::Stop);
     }
 
     /// Returns once the job has left nothing on the server, which takes a moment: `main` may return next.
@@ -185,6 +199,7 @@ struct Running {
     drawn: usize,
     settled: usize,
     is_ending: bool,
+    has_orders: bool,
 }
 
 impl Driver {
@@ -192,22 +207,35 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let Some(Order::Begin(job)) = self.orders.recv().await else { return };
         let clock = Clock::new();
-        let mut running = Running { job, clock, master: None, numbers: None, drawn: 0, settled: 0, is_ending: false };
+        self.shared.is_of(&job);
+        let mut running = Running {
+            job,
+            clock,
+            master: None,
+            numbers: None,
+            drawn: 0,
+            settled: 0,
+            is_ending: false,
+            has_orders: true,
+        };
         // What came before the machine: whether there is a connection.
         let mut early = Vec::new();
         loop {
             self.draw(&mut running, &mut early);
+            self.seal_for_caller(&mut running);
             if let Some(result) = self.carry_out(&mut running) {
+                self.carrier.finish().await;
                 return self.is_over(&running, result);
             }
             let next_at = running.master.as_ref().and_then(Master::next_at);
             let deadline = running.job.time_left().filter(|_| !running.is_ending);
             tokio::select! {
-                // Behind the end there is nothing more to be told.
-                order = self.orders.recv(), if !running.is_ending => match order {
+                order = self.orders.recv(), if running.has_orders => match order {
                     Some(Order::End { kill }) if !self.end(&mut running, kill) => return,
                     None if !self.end(&mut running, false) => return,
-                    _ => {}
+                    None => running.has_orders = false,
+                    Some(Order::Stop) => self.stop(&mut running),
+                    Some(_) => {}
                 },
                 event = self.carrier.next() => match &mut running.master {
                     Some(master) => master.handle(clock.now(), event),
@@ -220,6 +248,17 @@ impl Driver {
                 }
                 () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => running.job.expire(),
             }
+        }
+    }
+
+    /// A job that was begun before has had more pieces, and this one's caller hands out no more until an outcome comes: it never would.
+    fn seal_for_caller(&self, running: &mut Running) {
+        if let Some(master) = &mut running.master
+            && master.awaits_pieces()
+            && running.job.is_awaited()
+            && running.job.waiting() == 0
+        {
+            master.seal(running.clock.now());
         }
     }
 
@@ -240,23 +279,23 @@ impl Driver {
         let Some(master) = &mut running.master else { return };
         let (mut refused, mut drawn) = (Vec::new(), 0);
         let numbers = &mut running.numbers;
-        let before = running.drawn;
         running.job.draw(|piece| {
-            if master.is_full() {
+            // One that is to find an earlier run has to know all of its pieces first.
+            if master.is_full() && !master.awaits_pieces() {
                 return false;
             }
             drawn += 1;
             match master.add(piece.function.id(), Bytes::copy_from_slice(piece.arguments)) {
                 Ok(number) => {
+                    // From the first that ended before the machine knew of it, the numbers are others.
+                    if numbers.is_none() && number as usize != piece.number {
+                        *numbers = Some((0..number as usize).collect());
+                    }
                     if let Some(numbers) = numbers {
-                        debug_assert_eq!(numbers.len(), number as usize);
                         numbers.push(piece.number);
                     }
                 }
-                Err(why) => {
-                    numbers.get_or_insert_with(|| (0..before + drawn - 1).collect());
-                    refused.push((piece.number, why.to_string()));
-                }
+                Err(why) => refused.push((piece.number, why.to_string())),
             }
             true
         });
@@ -356,17 +395,26 @@ impl Driver {
         self.shared.hosts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(Arc::clone(host));
     }
 
+    /// What was not published never begins.
+    fn stop(&self, running: &mut Running) {
+        let Some(master) = &mut running.master else { return };
+        let (given_back, numbers) = (master.stop(), &running.numbers);
+        running.settled += given_back.len();
+        let number_of = |piece: u32| numbers.as_ref().map_or(piece as usize, |numbers| numbers[piece as usize]);
+        running.job.give_back(given_back.into_iter().map(number_of));
+        self.count(running);
+    }
+
     /// The task needs nothing more. True while the machine has something left to do.
     fn end(&self, running: &mut Running, kill: bool) -> bool {
-        let Some(master) = running.master.as_mut().filter(|_| !running.is_ending) else {
-            return running.is_ending;
-        };
-        running.is_ending = true;
+        let Some(master) = &mut running.master else { return false };
         let now = running.clock.now();
-        match running.settled == running.drawn && !kill {
-            true => master.seal(now),
-            false => master.cancel(now),
+        if kill || !running.is_ending && running.settled < running.drawn {
+            master.cancel(now);
+        } else if !running.is_ending {
+            master.seal(now);
         }
+        running.is_ending = true;
         true
     }
 

@@ -121,17 +121,23 @@ impl Agent {
 /// Serves as an agent: the workers of `pool` run pieces of masters that are the same program. Returns after SIGTERM or SIGINT, once what runs has
 /// come to its end or was given back. These two signals are the agent's from the call on.
 ///
+/// A `pool` with [`max_pieces_waiting`](multicore::PoolBuilder::max_pieces_waiting) or
+/// [`max_queued_bytes`](multicore::PoolBuilder::max_queued_bytes) would hold up the agent itself: set neither. Limits of the machine's load do not refuse its
+/// work.
+///
 /// A server that is away is waited for, at the start as well as later. The pieces of a chunk run at least once: functions must bear being run
 /// twice.
 ///
 /// # Errors
 /// [`Config`](ErrorKind::Config) for a setting that is invalid or a file that cannot be read, [`Host`](ErrorKind::Host) if the server refuses this
-/// user, [`System`](ErrorKind::System) if the program's own file cannot be read, or the system refuses something.
+/// user, [`System`](ErrorKind::System) if the program's own file cannot be read, or the system refuses something; and the error of the pool that takes no
+/// task any more.
 pub fn serve(pool: &Pool, agent: Agent) -> Result<(), Error> {
     let config = |why: String| remote::error(ErrorKind::Config, why);
     let system = |why: String| remote::error(ErrorKind::System, why);
     let namespace = agent.server.namespace().map_err(config)?;
     agent.server.addresses().map_err(config)?;
+    agent.server.options().map_err(config)?;
     let functions = remote::functions()?;
     let build = build::own().map_err(system)?;
     let name = agent.name.clone().unwrap_or_else(own_name);
@@ -144,32 +150,49 @@ pub fn serve(pool: &Pool, agent: Agent) -> Result<(), Error> {
         incarnation: u64::from_le_bytes(random().map_err(system)?),
     };
     let places = Places { namespace, build, replicas: 1 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| system(format!("no runtime for an agent: {error}")))?;
-    runtime.block_on(async {
-        let ends = |kind: SignalKind| signal(kind).map_err(|error| system(format!("no handler for signals: {error}")));
-        // An agent may have no `main` that has Rust ignore it.
-        let _broken_pipes = ends(SignalKind::pipe())?;
-        let mut ends = [ends(SignalKind::terminate())?, ends(SignalKind::interrupt())?];
-        let link = match connect(&agent.server, &mut ends).await? {
-            Some(link) => link,
-            None => return Ok(()),
-        };
-        let machine = agent::Agent::new(settings);
-        let carrier = Carrier::new(link.clone(), places);
-        let mut served = Served {
-            pool,
-            functions,
-            machine,
-            carrier,
-            chunks: HashMap::new(),
-            batch: Batch::default(),
-            clock: Clock::new(),
-        };
-        let result = served.run(&mut ends).await;
-        link.flush().await;
+    // A thread of its own: the caller's may be one of another runtime.
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| system(format!("no runtime for an agent: {error}")))?;
+        let result = runtime.block_on(run(pool, &agent.server, functions, settings, places));
+        runtime.shutdown_background();
         result
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("multicore-agent".to_string()).spawn_scoped(scope, run);
+        let thread = thread.map_err(|error| system(format!("no thread for an agent: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(system("the agent's thread has panicked".to_string())))
     })
+}
+
+/// An agent from its connection to its end.
+async fn run(
+    pool: &Pool,
+    server: &ServerSettings,
+    functions: &'static Functions,
+    settings: agent::Settings,
+    places: Places,
+) -> Result<(), Error> {
+    let ends = |kind: SignalKind| {
+        signal(kind).map_err(|error| remote::error(ErrorKind::System, format!("no handler for signals: {error}")))
+    };
+    // An agent may have no `main` that has Rust ignore it.
+    let _broken_pipes = ends(SignalKind::pipe())?;
+    let mut ends = [ends(SignalKind::terminate())?, ends(SignalKind::interrupt())?];
+    let Some(link) = connect(server, &mut ends).await? else { return Ok(()) };
+    let mut served = Served {
+        pool,
+        functions,
+        machine: agent::Agent::new(settings),
+        carrier: Carrier::new(link.clone(), places),
+        chunks: HashMap::new(),
+        batch: Batch::default(),
+        failed: None,
+        clock: Clock::new(),
+    };
+    let result = served.run(&mut ends).await;
+    link.flush().await;
+    result
 }
 
 /// `host-4127`.
@@ -195,12 +218,10 @@ async fn connect(server: &ServerSettings, ends: &mut [Signal; 2]) -> Result<Opti
             () = ended(ends) => return Ok(None),
             connected = Link::connect(server, "agent") => match connected {
                 Ok(link) => return Ok(Some(link)),
-                Err(why) => why,
+                Err(none) if none.is_for_good => return Err(remote::error(ErrorKind::Host, none.why)),
+                Err(none) => none.why,
             },
         };
-        if why.contains("refuses this user") || why.contains("no TLS connection") || why.starts_with("cannot read") {
-            return Err(remote::error(ErrorKind::Host, why));
-        }
         if !std::mem::replace(&mut has_told, true) {
             tell(&format!("{why}; it tries again"));
         }
@@ -260,6 +281,8 @@ struct Served<'a> {
     carrier: Carrier,
     chunks: HashMap<Holding, Chunk>,
     batch: Batch,
+    /// Why the pool takes nothing more.
+    failed: Option<Error>,
     clock: Clock,
 }
 
@@ -286,7 +309,7 @@ impl Served<'_> {
                         }
                     }
                     Output::Notice(text) => tell(&text),
-                    Output::Stopped => return Ok(()),
+                    Output::Stopped => return self.failed.take().map_or(Ok(()), Err),
                 }
             }
             let next_at = self.machine.next_at();
@@ -298,8 +321,11 @@ impl Served<'_> {
                 }
                 event = self.carrier.next() => self.machine.handle(self.clock.now(), event),
                 () = self.clock.wait_until(next_at), if next_at.is_some() => self.machine.tick(self.clock.now()),
-                () = ended(ends), if !is_ending => {
-                    is_ending = true;
+                () = ended(ends) => {
+                    // A second signal leaves no time: what runs goes to others after its lease.
+                    if std::mem::replace(&mut is_ending, true) {
+                        return Ok(());
+                    }
                     self.machine.stop(self.clock.now());
                 }
             }
@@ -317,27 +343,36 @@ impl Served<'_> {
     /// Has the pool begin the pieces of the batch.
     fn begin(&mut self) {
         let Some((chunk, function, limits)) = self.batch.chunk else { return };
+        let now = self.clock.now();
         let function = self.functions.get(function).ok_or_else(|| {
             let text = format!("names the function {function:016x}, which this build does not have");
             remote::error(ErrorKind::Unsupported, text)
         });
-        let begun = function.and_then(|function| {
-            let held = match self.chunks.entry(chunk) {
-                Entry::Occupied(held) => held.into_mut(),
-                Entry::Vacant(place) => {
-                    let task = self.pool.encoded_task(&settings_of(limits)?)?;
-                    place.insert(Chunk { task, numbers: Vec::new() })
+        let (function, settings) = match function.and_then(|function| Ok((function, settings_of(limits)?))) {
+            Ok(known) => known,
+            Err(error) => {
+                let bytes = Bytes::from(remote::encode_error(&error));
+                for &piece in &self.batch.numbers {
+                    self.machine.ended(now, chunk, piece, Outcome::Error(bytes.clone()));
                 }
-            };
+                return self.batch.clear();
+            }
+        };
+        let held = match self.chunks.entry(chunk) {
+            Entry::Occupied(held) => Some(held.into_mut()),
+            Entry::Vacant(place) => match self.pool.encoded_task(&settings) {
+                Ok(task) => Some(place.insert(Chunk { task, numbers: Vec::new() })),
+                Err(error) => {
+                    // It is the pool that fails, and not the piece: other hosts may have it.
+                    self.failed.get_or_insert(error);
+                    self.machine.stop(now);
+                    None
+                }
+            },
+        };
+        if let Some(held) = held {
             held.numbers.extend_from_slice(&self.batch.numbers);
             held.task.run_all(function, &self.batch.arguments, &self.batch.ends);
-            Ok(())
-        });
-        if let Err(error) = begun {
-            let bytes = Bytes::from(remote::encode_error(&error));
-            for &piece in &self.batch.numbers {
-                self.machine.ended(self.clock.now(), chunk, piece, Outcome::Error(bytes.clone()));
-            }
         }
         self.batch.clear();
     }

@@ -156,6 +156,11 @@ impl ServerSettings {
         self.servers.iter().map(parse).collect()
     }
 
+    /// What this process is called in the place where it is answered: its user, or else what it is.
+    pub(crate) fn own_name(&self, role: &str) -> String {
+        crate::identity::token(self.user.as_ref().map_or(role, |(user, _)| user))
+    }
+
     /// Whether each connection is TLS, also one to a server of the cluster that only the others have named.
     pub(crate) fn requires_tls(&self, addresses: &[ServerAddr]) -> bool {
         addresses.iter().any(|address| self.is_tls(address))

@@ -44,6 +44,9 @@ const ONLY: TaskKey = TaskKey { index: 0, generation: 0 };
 const BATCH_PIECES: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// The length of a result before there was one.
+const UNKNOWN_BYTES: usize = 64 * 1024;
+
 /// A task whose pieces run on other hosts.
 #[derive(Debug)]
 pub(crate) struct Remote {
@@ -119,12 +122,15 @@ impl State {
         if self.is_over {
             return 0;
         }
+        let Some(most) = self.settings.max_unread_bytes else { return self.pieces.waiting() };
         let unread = self.pieces.unread_bytes() + self.reader.unread_bytes;
-        if self.settings.max_unread_bytes.is_none_or(|most| unread < most) {
-            return self.pieces.waiting();
-        }
+        // What is on its way will be as long as the results before.
+        let each = self.pieces.average_bytes().unwrap_or(UNKNOWN_BYTES).max(1);
+        let room = most.saturating_sub(unread) / each;
+        let is_awaited = self.want.is_some() || self.reader.is_awaited;
         // The one that somebody waits for is the next, or is on its way.
-        usize::from(self.pieces.drawn() == 0 && (self.want.is_some() || self.reader.is_awaited))
+        let least = usize::from(self.pieces.drawn() == 0 && (is_awaited || most > unread));
+        room.saturating_sub(self.pieces.drawn()).max(least)
     }
 
     /// True if what is wanted is there.
@@ -203,6 +209,19 @@ impl OfTask for Remote {
         }
     }
 
+    fn give_back(&self, pieces: &mut dyn Iterator<Item = usize>) {
+        let mut state = self.state.lock();
+        if let Some(why) = state.ended.clone() {
+            pieces.for_each(|number| state.pieces.end_drawn(number, &why));
+            self.settled(state);
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        let state = self.state.lock();
+        state.want.is_some() || state.reader.is_awaited
+    }
+
     fn fail(&self, error: &Error) {
         self.end_all(Why { kind: error.kind(), message: format!("has no outcome: {error}") }, false);
     }
@@ -263,28 +282,36 @@ impl Remote {
     fn add_all(&self, site: Site, all: impl Iterator<Item = Arguments>) {
         let mut state = self.state.lock();
         let had_some = state.pieces.waiting() > 0;
-        let mut has_more = false;
+        let (mut has_more, mut has_ended) = (false, false);
         for arguments in all {
-            has_more |= state.add(site, arguments);
+            let waits = state.add(site, arguments);
+            has_more |= waits;
+            has_ended |= !waits;
         }
-        drop(state);
+        // Another thread may wait for what ended at once.
+        if has_ended {
+            self.settled(state);
+        } else {
+            drop(state);
+        }
         // While some wait, the engine has been told, and has no room for them.
         if has_more && !had_some {
             self.engine.wake();
         }
     }
 
-    /// What the engine has is wanted no more.
+    /// What the engine has is wanted no more. Each that ends the task tells the engine, which may take a moment for what it leaves: the first of
+    /// them may be the engine itself, and a later one may want a kill.
     fn end(&self, kill: bool) {
-        if !std::mem::replace(&mut self.state.lock().is_over, true) {
-            self.engine.end(kill);
-        }
+        self.state.lock().is_over = true;
+        self.engine.end(kill);
     }
 
     /// All that has no outcome fails, and so does what comes.
     fn end_all(&self, why: Why, kill: bool) {
+        let why = Arc::new(why);
         let mut state = self.state.lock();
-        let why = Arc::clone(state.ended.get_or_insert(Arc::new(why)));
+        state.ended.get_or_insert_with(|| Arc::clone(&why));
         let unneeded = state.pieces.end_all(&why);
         self.settled(state);
         drop(unneeded);
@@ -490,7 +517,7 @@ impl Backend for Remote {
         let unneeded = state.pieces.end_waiting(&why);
         self.settled(state);
         drop(unneeded);
-        self.engine.wake();
+        self.engine.stop();
     }
 
     fn keep_last(&self, _: TaskKey, last: Arc<Last>) {
@@ -500,7 +527,10 @@ impl Backend for Remote {
     }
 
     fn detach(&self, _: TaskKey) {
+        // Nobody reads any more, so nothing is unread.
+        self.state.lock().settings.max_unread_bytes = None;
         self.leave(self.this.upgrade());
+        self.engine.wake();
     }
 
     fn close(&self, _: TaskKey, kill: bool) {

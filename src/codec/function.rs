@@ -106,6 +106,17 @@ impl Functions {
     }
 
     fn of_rows(mut rows: Vec<Function>) -> Result<Functions, String> {
+        // One macro may give several functions at one place. They are told apart by their order, which is the same in each process of a build.
+        let mut known = HashMap::new();
+        for row in &mut rows {
+            let Place { file, line, column } = row.place;
+            let text = (row.name.clone(), row.signature.clone(), file, line, column);
+            let number: &mut u64 = known.entry(text).or_default();
+            if *number > 0 {
+                row.id = hash_of(row.id.to_le_bytes().into_iter().chain(number.to_le_bytes()));
+            }
+            *number += 1;
+        }
         let key = |row: &Function| (row.name.clone(), row.place.file, row.place.line, row.place.column, row.id);
         rows.sort_by_cached_key(key);
         let (mut by_id, mut by_call, mut by_address) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -162,34 +173,43 @@ fn hash_of(bytes: impl Iterator<Item = u8>) -> u64 {
     label = "not a function of one argument, of two, or of two and a `&mut Sink`, that captures nothing and whose arguments can travel",
     note = "arguments must own their data: take a `String` instead of a `&str`, and write the types of a closure's arguments"
 )]
-pub trait Callable<S>: Sized + 'static {
-    fn pointer(&'static self, made: InStatic) -> S;
-}
+pub trait Callable<S>: sealed::Callable<S> {}
 
-impl<F, A: Value, B: Value, R> Callable<fn(A, B) -> R> for F
-where
-    F: Fn(A, B) -> R + Copy + Send + Sync + 'static,
-{
-    fn pointer(&'static self, made: InStatic) -> fn(A, B) -> R {
-        pointer::of_pair(self, made)
+impl<F: sealed::Callable<S>, S> Callable<S> for F {}
+
+/// Nobody else can name it, so nobody gets hold of the token.
+mod sealed {
+    use super::{InStatic, Outcome, Sink, Value, pointer};
+
+    pub trait Callable<S>: Sized + 'static {
+        fn pointer(&'static self, made: InStatic) -> S;
     }
-}
 
-impl<F, A: Value, R> Callable<fn(A) -> R> for F
-where
-    F: Fn(A) -> R + Copy + Send + Sync + 'static,
-{
-    fn pointer(&'static self, made: InStatic) -> fn(A) -> R {
-        pointer::of_argument(self, made)
+    impl<F, A: Value, B: Value, R> Callable<fn(A, B) -> R> for F
+    where
+        F: Fn(A, B) -> R + Copy + Send + Sync + 'static,
+    {
+        fn pointer(&'static self, made: InStatic) -> fn(A, B) -> R {
+            pointer::of_pair(self, made)
+        }
     }
-}
 
-impl<F, A: Value, B: Value, O: Outcome> Callable<fn(A, B, &mut Sink) -> O> for F
-where
-    F: Fn(A, B, &mut Sink) -> O + Copy + Send + Sync + 'static,
-{
-    fn pointer(&'static self, made: InStatic) -> fn(A, B, &mut Sink) -> O {
-        pointer::of_writing_pair(self, made)
+    impl<F, A: Value, R> Callable<fn(A) -> R> for F
+    where
+        F: Fn(A) -> R + Copy + Send + Sync + 'static,
+    {
+        fn pointer(&'static self, made: InStatic) -> fn(A) -> R {
+            pointer::of_argument(self, made)
+        }
+    }
+
+    impl<F, A: Value, B: Value, O: Outcome> Callable<fn(A, B, &mut Sink) -> O> for F
+    where
+        F: Fn(A, B, &mut Sink) -> O + Copy + Send + Sync + 'static,
+    {
+        fn pointer(&'static self, made: InStatic) -> fn(A, B, &mut Sink) -> O {
+            pointer::of_writing_pair(self, made)
+        }
     }
 }
 
@@ -280,12 +300,17 @@ pub struct Submitted(pub &'static dyn Declared);
 inventory::collect!(Submitted);
 
 /// The pointer of a function that was declared so. `same` is never called: it has its types.
+///
+/// # Panics
+/// If these are others than those of the declared one, which what surrounds them can do to a literal without a type.
 #[doc(hidden)]
 pub fn pointer_like<F: Callable<S>, S: 'static>(declared: &'static dyn Declared, same: impl FnOnce() -> F) -> S {
     let _ = same;
     let mut pointer: Option<S> = None;
     declared.give(&mut pointer);
-    pointer.expect("the expression of a `remote!` has one type")
+    pointer.expect(
+        "the function of a `remote!` has another type where it is used: write the types of its literals and of its result, as in `5_u64`",
+    )
 }
 
 /// Has an answer of `run` or `call` that can travel, or writes it.
@@ -370,6 +395,16 @@ mod tests {
         let table = Functions::of_rows(rows([1, 2, 3])).unwrap();
         assert!(table.iter().map(Function::name).eq(["app::a", "app::b", "app::c"]));
         assert_eq!((table.get(1).unwrap().name(), table.get(4).is_none()), ("app::c", true));
+    }
+
+    /// As a macro makes them that has two closures.
+    #[test]
+    fn functions_of_one_place_are_told_apart_by_their_order() {
+        let call = Call::of_hook(|| ());
+        let rows = || (0..3).map(|_| row("app::f", 7, call)).collect();
+        let ids = |table: &Functions| table.iter().map(Function::id).collect::<std::collections::BTreeSet<_>>();
+        let (one, other) = (Functions::of_rows(rows()).unwrap(), Functions::of_rows(rows()).unwrap());
+        assert_eq!((ids(&one).len(), ids(&one)), (3, ids(&other)));
     }
 
     /// Two functions of one address are told apart by what they take: the compiler may have merged them.

@@ -92,6 +92,12 @@ impl Pool {
         if self.leaves_memory {
             self.workers.check_memory()?;
         }
+        self.open_task_anyhow()
+    }
+
+    /// Opens a task, however busy the machine is.
+    #[inline]
+    pub(crate) fn open_task_anyhow(&self) -> Result<(Arc<dyn Backend>, TaskKey), Error> {
         let key = self.workers.open_task()?;
         Ok((Arc::clone(&self.workers) as _, key))
     }

@@ -39,12 +39,13 @@ pub struct Ended {
 }
 
 impl Pool {
-    /// A task of this pool whose pieces come encoded. No [load limit](crate::PoolBuilder::max_load_average) refuses it less than another.
+    /// A task of this pool whose pieces come encoded. No limit of the machine's [load](crate::PoolBuilder::max_load_average) or
+    /// [memory](crate::PoolBuilder::min_available_memory) refuses it: a host is there for this work, and makes the load itself.
     ///
     /// # Errors
-    /// As [`try_task`](Self::try_task).
+    /// As [`try_task`](Self::try_task), but for these limits.
     pub fn encoded_task(&self, settings: &Settings) -> Result<EncodedTask, Error> {
-        let (backend, key) = self.open_task()?;
+        let (backend, key) = self.open_task_anyhow()?;
         let limit_ns = settings.timeout.and_then(|limit| u64::try_from(limit.as_nanos()).ok());
         let settings = TaskSettings {
             name: settings.name.clone(),

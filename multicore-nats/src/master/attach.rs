@@ -33,6 +33,8 @@ pub(super) struct Claim {
     /// The outcomes up to this sequence are read before anything is published.
     pub(super) drained_to: Option<u64>,
     pub(super) drain_at: u64,
+    /// The record of the former master counts more pieces than there are.
+    pub(super) awaits_pieces: bool,
 }
 
 impl Claim {
@@ -49,6 +51,7 @@ impl Claim {
             watched: None,
             drained_to: None,
             drain_at: 0,
+            awaits_pieces: false,
         }
     }
 
@@ -139,7 +142,8 @@ impl Master {
             self.step_at = now + (STALE_NS - last.age_ns).min(2 * RETRY_NS);
             return;
         }
-        if len < record.pieces && !is_sealed {
+        claim.awaits_pieces = len < record.pieces && !is_sealed;
+        if claim.awaits_pieces {
             // The rest of the pieces is being handed in.
             self.step_at = now + RETRY_NS;
             return;

@@ -47,7 +47,9 @@ impl Master {
         for (stream, subject) in purges {
             self.ask_for(Purpose::End, |token| Request::Purge { token, stream, subject });
         }
-        self.ask(Request::DropObjects { prefix: format!("{job}/") });
+        if self.has_objects {
+            self.ask(Request::DropObjects { prefix: format!("{job}/") });
+        }
     }
 
     pub(super) fn finish(&mut self, now: u64) {

@@ -240,6 +240,8 @@ pub struct Master {
     reader: Reader,
     found: Found,
     fetches: BTreeMap<u32, Fetch>,
+    /// The store of objects has values of this job.
+    has_objects: bool,
     claim: Option<Claim>,
     quiet: Quiet,
     ending: Ending,
@@ -277,6 +279,7 @@ impl Master {
             reader: Reader::default(),
             found: Found::default(),
             fetches: BTreeMap::new(),
+            has_objects: false,
             claim: is_named.then(|| Claim::new(settings.key)),
             quiet: Quiet::default(),
             ending: Ending::default(),
@@ -310,6 +313,18 @@ impl Master {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.pieces.queued().1 >= QUEUE_BYTES
+    }
+
+    /// What was not published never begins: gives the numbers of these pieces, which have no outcome here.
+    pub fn stop(&mut self) -> Vec<u32> {
+        self.pieces.give_back()
+    }
+
+    /// True while a job that was begun before has a record of more pieces than were handed in: it goes on when they have come, or with
+    /// [`seal`](Self::seal) ends.
+    #[must_use]
+    pub fn awaits_pieces(&self) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.awaits_pieces)
     }
 
     /// No further piece comes. The job is over when each has an outcome.

@@ -195,6 +195,15 @@ impl Pieces {
         self.next += 1;
     }
 
+    /// The pieces that were never published count as taken from now on.
+    pub(super) fn give_back(&mut self) -> Vec<u32> {
+        let given_back: Vec<u32> = (self.next..self.len()).filter(|piece| self.take(*piece)).collect();
+        for &piece in &given_back {
+            self.drop_piece(piece);
+        }
+        given_back
+    }
+
     /// What is left of a chunk.
     pub(super) fn left(&self, span: Span) -> impl Iterator<Item = Given<'_>> {
         let left = span.pieces().filter(|piece| !self.is_taken(*piece));
@@ -270,6 +279,19 @@ mod tests {
         pieces.give_up_claim(65);
         assert_eq!(pieces.next_span(9, 70), Some(Span { first: 65, count: 1 }));
         assert_eq!(pieces.left(Span { first: 64, count: 6 }).count(), 6);
+    }
+
+    #[test]
+    fn what_was_not_published_is_given_back_once() {
+        let mut pieces = pieces(&[1; 10]);
+        assert!(pieces.next_span(4, 10).is_some());
+        assert!(pieces.take(6));
+        pieces.drop_piece(6);
+        assert_eq!(pieces.give_back(), [4, 5, 7, 8, 9]);
+        assert_eq!((pieces.give_back().len(), pieces.next_span(9, 10), pieces.queued().1), (0, None, 0));
+        assert!(!pieces.all_taken());
+        (0..4).for_each(|piece| assert!(pieces.take(piece)));
+        assert!(pieces.all_taken());
     }
 
     #[test]

@@ -188,6 +188,7 @@ impl Master {
                 (*piece, fetch.name.clone())
             })
             .collect();
+        self.has_objects |= !asked.is_empty();
         for (piece, name) in asked {
             self.ask_for(Purpose::Fetch(piece), |token| Request::GetObject { token, name, most });
         }

@@ -15,8 +15,9 @@ use futures_util::StreamExt;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 /// The names by which a machine finds what it asks for.
 #[derive(Debug, Clone)]
@@ -26,6 +27,9 @@ pub(crate) struct Places {
     /// How many servers of a cluster keep each stream.
     pub(crate) replicas: usize,
 }
+
+/// What is removed at the end has this time.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Where the marks of deliveries go.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +70,8 @@ pub(crate) struct Carrier {
     open: HashMap<Token, AbortHandle>,
     reader: Option<(Token, AbortHandle)>,
     listeners: Vec<AbortHandle>,
+    /// Of objects.
+    removals: Vec<JoinHandle<()>>,
     sender: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
     due: VecDeque<Event>,
@@ -85,6 +91,7 @@ impl Carrier {
             open: HashMap::new(),
             reader: None,
             listeners: Vec::new(),
+            removals: Vec::new(),
             sender,
             events,
             due: VecDeque::new(),
@@ -118,7 +125,7 @@ impl Carrier {
             self.due.push_back(Event::Refused(Failure::Unauthorized(text)));
         }
         if is_up && self.known.is_none() {
-            self.known = Some(number);
+            (self.known, self.has_refused) = (Some(number), false);
             self.due.push_back(Event::Connected);
         }
     }
@@ -197,12 +204,20 @@ impl Carrier {
             Request::GetObject { token, name, most } => {
                 self.answer(token, async move { server.get(&name, most).await });
             }
-            Request::DropObjects { prefix } => drop(tokio::spawn(async move { server.drop_objects(&prefix).await })),
+            Request::DropObjects { prefix } => {
+                self.removals.push(tokio::spawn(async move { server.drop_objects(&prefix).await }));
+            }
             Request::Say { subject, payload } => {
                 drop(tokio::spawn(async move { server.say(subject, payload).await }));
             }
             Request::Listen { subject } => self.listen(subject),
         }
+    }
+
+    /// Waits until what was to be removed is, for a moment at most.
+    pub(crate) async fn finish(&mut self) {
+        let removals = futures_util::future::join_all(self.removals.drain(..));
+        let _ = tokio::time::timeout(LAST, removals).await;
     }
 
     fn answer(&mut self, token: Token, work: impl Future<Output = Result<Reply, Failure>> + Send + 'static) {

@@ -11,7 +11,7 @@
 
 use super::failure::chain;
 use crate::settings::ServerSettings;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -47,6 +47,24 @@ pub(super) struct Status {
 /// A permission that was missing, in the server's words.
 type LastReason = Arc<Mutex<Option<(Instant, String)>>>;
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) struct NoLink {
+    pub(crate) why: String,
+    /// Another try is of no use before somebody has changed something.
+    pub(crate) is_for_good: bool,
+}
+
+impl NoLink {
+    fn for_good(why: String) -> NoLink {
+        NoLink { why, is_for_good: true }
+    }
+
+    fn for_now(why: String) -> NoLink {
+        NoLink { why, is_for_good: false }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(super) client: Client,
@@ -55,18 +73,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects, as a process of this role: what it is answered comes to a place that roles have apart. On a tokio runtime, on which the
+    /// Connects. What this process is answered comes to a place of its user, or else of its role: permissions keep others from reading there. On a tokio runtime, on which the
     /// connection lives.
     ///
     /// # Errors
-    /// Why there is no connection, as a sentence without secrets.
-    pub(crate) async fn connect(settings: &ServerSettings, role: &str) -> Result<Link, String> {
+    /// Why there is no connection, without secrets.
+    pub(crate) async fn connect(settings: &ServerSettings, role: &str) -> Result<Link, NoLink> {
         let (sender, status) = watch::channel(Status::default());
         let reason = LastReason::default();
         let reasons = Arc::clone(&reason);
-        let options = settings.options()?;
+        let options = settings.options().map_err(NoLink::for_good)?;
         let options = options
-            .custom_inbox_prefix(format!("_INBOX.{}-{role}", settings.namespace))
+            .custom_inbox_prefix(format!("_INBOX.{}-{}", settings.namespace, settings.own_name(role)))
             .connection_timeout(EACH)
             .ping_interval(PING)
             .max_reconnects(None)
@@ -79,8 +97,8 @@ impl Link {
         Ok(Link { client, status, reason })
     }
 
-    async fn first(settings: &ServerSettings, options: ConnectOptions) -> Result<Client, String> {
-        let servers = settings.addresses()?;
+    async fn first(settings: &ServerSettings, options: ConnectOptions) -> Result<Client, NoLink> {
+        let servers = settings.addresses().map_err(NoLink::for_good)?;
         let what = settings.servers();
         // A server names others of its cluster, by addresses that nobody here has judged.
         let options = match (settings.requires_tls(&servers), settings.allow_plaintext) {
@@ -88,22 +106,24 @@ impl Link {
             (false, true) => options,
             (false, false) => options.ignore_discovered_servers(),
         };
-        match tokio::time::timeout(FIRST, options.connect(servers)).await {
-            Err(_) => Err(format!("no server answers at {what} within {FIRST:?}")),
-            Ok(Err(error)) => Err(match error.kind() {
-                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                    format!(
-                        "the server at {what} refuses this user: look at the user, password, token or credentials: {}",
-                        chain(&error)
-                    )
-                }
-                ConnectErrorKind::Tls => {
-                    format!("no TLS connection to {what}: look at the CA and at the certificate: {}", chain(&error))
-                }
-                _ => format!("no connection to {what}: {}", chain(&error)),
-            }),
-            Ok(Ok(client)) => Ok(client),
-        }
+        let error = match tokio::time::timeout(FIRST, options.connect(servers)).await {
+            Err(_) => return Err(NoLink::for_now(format!("no server answers at {what} within {FIRST:?}"))),
+            Ok(Err(error)) => error,
+            Ok(Ok(client)) => return Ok(client),
+        };
+        let why = chain(&error);
+        Err(match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => NoLink::for_good(format!(
+                "the server at {what} refuses this user: look at the user, password, token or credentials: {why}"
+            )),
+            ConnectErrorKind::Tls => {
+                NoLink::for_good(format!("no TLS connection to {what}: look at the CA and at the certificate: {why}"))
+            }
+            _ if why.to_lowercase().contains("certificate") => {
+                NoLink::for_good(format!("no TLS connection to {what}: look at the CA and at the certificate: {why}"))
+            }
+            _ => NoLink::for_now(format!("no connection to {what}: {why}")),
+        })
     }
 
     pub(super) fn status(&self) -> watch::Receiver<Status> {
@@ -127,7 +147,7 @@ fn note(sender: &watch::Sender<Status>, reasons: &LastReason, event: Event) {
     match event {
         Event::Connected => sender.send_modify(|status| {
             status.number += 1;
-            status.is_up = true;
+            (status.is_up, status.refused) = (true, None);
         }),
         Event::Disconnected => sender.send_modify(|status| status.is_up = false),
         Event::ServerError(ServerError::AuthorizationViolation) => {
@@ -140,6 +160,10 @@ fn note(sender: &watch::Sender<Status>, reasons: &LastReason, event: Event) {
             } else if text.to_lowercase().contains("authentication") || text.to_lowercase().contains("authorization") {
                 sender.send_modify(|status| status.refused = Some(text));
             }
+        }
+        // A client that comes again and is refused tells of it so, and tries on.
+        Event::ClientError(ClientError::Other(text)) if text.to_lowercase().contains("authorization") => {
+            sender.send_modify(|status| status.refused = Some(text));
         }
         Event::Closed => sender.send_modify(|status| {
             status.is_up = false;

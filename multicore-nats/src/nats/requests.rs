@@ -8,7 +8,7 @@ use crate::identity::Namespace;
 use crate::transport::{ANSWER_NS, Created, Failure, Last, Reply, Stream};
 use async_nats::jetstream::context::{Context, ContextBuilder};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::object_store::{Config, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, GetErrorKind, ObjectMetadata, ObjectStore};
 use async_nats::jetstream::response::Response;
 use async_nats::{Client, StatusCode, Subject};
 use base64::Engine;
@@ -297,32 +297,35 @@ impl Server {
             let put = store.put(meta, &mut &bytes[..]).await;
             put.map(|_| Reply::Done).map_err(|error| Failure::Other(chain(&error)))
         };
-        self.within(bytes.len() as u64, put).await
+        tokio::time::timeout(limit_of(bytes.len()), put).await.unwrap_or(Err(Failure::NoAnswer))
     }
 
     pub(super) async fn get(&self, name: &str, most: u64) -> Result<Reply, Failure> {
-        let get = async {
+        let open = async {
             let store = self.store().await?;
-            let mut object = store.get(name).await.map_err(|_| Failure::NoObject)?;
-            if object.info().size as u64 > most {
-                return Err(Failure::NoObject);
-            }
-            let mut bytes = Vec::with_capacity(object.info().size);
-            object.read_to_end(&mut bytes).await.map_err(|_| Failure::NoObject)?;
-            Ok(Reply::Object(bytes.into()))
+            store.get(name).await.map_err(|error| match error.kind() {
+                GetErrorKind::NotFound => Failure::NoObject,
+                _ => Failure::Other(chain(&error)),
+            })
         };
-        self.within(most, get).await
+        let object = tokio::time::timeout(ANSWER, open).await.unwrap_or(Err(Failure::NoAnswer))?;
+        let length = object.info().size;
+        if length as u64 > most {
+            return Err(Failure::NoObject);
+        }
+        let mut bytes = Vec::new();
+        // What a damaged object has beyond its length is not read.
+        let mut parts = object.take(length as u64 + 1);
+        match tokio::time::timeout(limit_of(length), parts.read_to_end(&mut bytes)).await {
+            Ok(Ok(_)) if bytes.len() == length => Ok(Reply::Object(bytes.into())),
+            Ok(_) => Err(Failure::NoObject),
+            Err(_) => Err(Failure::NoAnswer),
+        }
     }
 
     async fn store(&self) -> Result<ObjectStore, Failure> {
         let store = self.context.get_object_store(self.bucket()).await;
         store.map_err(|error| Failure::Other(chain(&error)))
-    }
-
-    /// What is long takes longer: a second more for each MiB.
-    async fn within(&self, bytes: u64, work: impl Future<Output = Result<Reply, Failure>>) -> Result<Reply, Failure> {
-        let limit = ANSWER + Duration::from_secs(bytes >> 20);
-        tokio::time::timeout(limit, work).await.unwrap_or(Err(Failure::NoAnswer))
     }
 
     pub(super) async fn drop_objects(&self, prefix: &str) {
@@ -338,6 +341,11 @@ impl Server {
     pub(super) async fn say(&self, subject: String, payload: Bytes) {
         let _ = self.context.client().publish(subject, payload).await;
     }
+}
+
+/// What is long takes longer: a second more for each MiB.
+fn limit_of(bytes: usize) -> Duration {
+    ANSWER + Duration::from_secs(bytes as u64 >> 20)
 }
 
 /// Reads a consumer until its server is silent or refuses. Gives each message with its sequence in the stream and in the consumer; `give` says

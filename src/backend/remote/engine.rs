@@ -5,7 +5,8 @@
 //! | the task              | [`Engine::begin`]                | once, before anything else                                  |
 //! | the task              | [`Engine::wake`]                 | there are pieces to [draw](Job::draw), or the job was changed |
 //! | the engine            | [`Job::draw`], [`Job::settle`]   | from its own threads, at any time                           |
-//! | the task              | [`Engine::end`]                  | once at most: nothing that has no outcome is wanted any more |
+//! | the task              | [`Engine::stop`]                 | what no host has yet never begins: it is [given back](Job::give_back) |
+//! | the task              | [`Engine::end`]                  | nothing that has no outcome is wanted any more; perhaps again |
 //!
 //! Invariant: none of the calls of an engine is made under a lock of the task, and none waits for a caller.
 
@@ -28,8 +29,12 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// [deadline](Job::time_left) is.
     fn wake(&self);
 
+    /// What was drawn and is with no host never begins: the engine [gives it back](Job::give_back). The rest comes to its end.
+    fn stop(&self);
+
     /// All that was drawn and has no outcome is not wanted any more: its owner has left the task, or it was cancelled. With `kill`, what
-    /// runs of it is killed. It may take a moment to remove what the job has left elsewhere, since `main` may return next.
+    /// runs of it is killed. It may take a moment to remove what the job has left elsewhere, since `main` may return next. It may be called again, from
+    /// another thread or within a call of the [`Job`], and then perhaps with `kill`.
     fn end(&self, kill: bool);
 
     /// What it does now.
@@ -100,6 +105,8 @@ pub(super) trait OfTask: Send + Sync {
     fn time_left(&self) -> Option<Duration>;
     fn expire(&self);
     fn settle(&self, outcomes: &mut dyn Iterator<Item = (usize, Outcome<'_>)>) -> usize;
+    fn give_back(&self, pieces: &mut dyn Iterator<Item = usize>);
+    fn is_awaited(&self) -> bool;
     fn fail(&self, error: &Error);
     fn is_over(&self) -> bool;
 }
@@ -146,6 +153,19 @@ impl Job {
     /// drawn. Gives how many have counted.
     pub fn settle<'a>(&self, outcomes: impl IntoIterator<Item = (usize, Outcome<'a>)>) -> usize {
         self.0.upgrade().map_or(0, |task| task.settle(&mut outcomes.into_iter()))
+    }
+
+    /// Pieces that were drawn never begin, since the task was [stopped](Engine::stop).
+    pub fn give_back(&self, pieces: impl IntoIterator<Item = usize>) {
+        if let Some(task) = self.0.upgrade() {
+            task.give_back(&mut pieces.into_iter());
+        }
+    }
+
+    /// True while a caller waits for an outcome: until one comes, it hands out nothing more.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.0.upgrade().is_some_and(|task| task.is_awaited())
     }
 
     /// Nothing runs any more: all pieces that have no outcome, and those that come, end in this error.

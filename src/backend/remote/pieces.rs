@@ -101,6 +101,12 @@ impl Pieces {
         self.unread_bytes
     }
 
+    /// Of the results so far, if there were any.
+    pub(super) fn average_bytes(&self) -> Option<usize> {
+        let average = self.bytes.checked_div((self.done - self.failed) as u64)?;
+        Some(usize::try_from(average).unwrap_or(usize::MAX))
+    }
+
     pub(super) fn counts(&self) -> Counts {
         Counts {
             total: self.len(),
@@ -198,19 +204,24 @@ impl Pieces {
         ended
     }
 
+    /// The engine has not begun with a piece, and never will.
+    pub(super) fn end_drawn(&mut self, number: usize, why: &Arc<Why>) {
+        if let Some(piece) = self.pieces.get_mut(number)
+            && matches!(piece.state, State::Drawn)
+        {
+            piece.state = State::Ended(Arc::clone(why));
+            self.drawn -= 1;
+            self.note_end(number, true);
+        }
+    }
+
     /// All that has no outcome fails.
     pub(super) fn end_all(&mut self, why: &Arc<Why>) -> VecDeque<Waiting> {
         for number in self.pieces.first()..self.pieces.len() {
             if self.drawn == 0 {
                 break;
             }
-            if let Some(piece) = self.pieces.get_mut(number)
-                && matches!(piece.state, State::Drawn)
-            {
-                piece.state = State::Ended(Arc::clone(why));
-                self.drawn -= 1;
-                self.note_end(number, true);
-            }
+            self.end_drawn(number, why);
         }
         self.end_waiting(why)
     }
