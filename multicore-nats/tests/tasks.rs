@@ -6,7 +6,6 @@ mod support;
 
 use multicore::{Error, ErrorKind, Failure, Format, Shared, Sink, Task, remote};
 use multicore_nats::Hosts;
-use std::io::Write;
 use std::time::{Duration, Instant};
 use support::{Place, wait_for};
 
