@@ -602,7 +602,8 @@ fn a_first_piece_that_hides_that_it_runs_takes_no_pool_with_it() {
         hostile.run(attack, marks.path(), Act::Vanish);
         let error = hostile.get_timeout(DEADLINE).unwrap_err();
         assert_eq!((error.kind(), error.piece()), (ErrorKind::TimedOut, Some(0)), "{error}");
-        assert!(marks.count() <= 2, "started {} times with no retries", marks.count());
+        // Each of the first workers may have it before anybody has seen that it is ready, and hide that once.
+        assert!(marks.count() <= 1 + workers, "started {} times with no retries", marks.count());
         support::assert_well(pool);
     }
 }
