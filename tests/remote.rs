@@ -127,10 +127,16 @@ fn play(pool: &Pool, orders: &Receiver<Order>, drawn: &AtomicUsize) {
             numbers.insert(task.run(function, bytes), piece.number);
             true
         });
+        let mut has_room = false;
         if let Some(task) = &mut task {
             while let Poll::Ready(Some((number, ended))) = task.poll_next(&mut Context::from_waker(&waker)) {
                 job.settle([(numbers.remove(&number).unwrap(), outcome(ended))]);
+                has_room = true;
             }
+        }
+        // Nobody wakes it for what waited for that.
+        if has_room {
+            continue;
         }
         match job.time_left() {
             Some(left) => thread::park_timeout(left),

@@ -4,7 +4,8 @@
 //! |---------------|--------------------------------------------------------|------------|
 //! | `pieces`      | the caller adds and takes, the engine draws and settles | both       |
 //! | `want`        | the caller, before it waits                            | the engine's thread that settles |
-//! | `is_over`     | the caller that cancels or leaves, once                | the engine |
+//! | `is_over`     | who ends the task: a caller, or the engine's thread     | the engine |
+//! | `ended`       | the first who stops or ends it                         | the caller that adds |
 //! | `itself`      | the caller that detaches; the last outcome clears it   | nobody: it keeps this alive |
 //!
 //! The engine knows a task by a [`Job`], which keeps nothing alive. So a task whose owner has left is gone, unless it was detached.
@@ -127,7 +128,7 @@ impl State {
         // What is on its way will be as long as the results before.
         let each = self.pieces.average_bytes().unwrap_or(UNKNOWN_BYTES).max(1);
         let room = most.saturating_sub(unread) / each;
-        let is_awaited = self.want.is_some() || self.reader.is_awaited;
+        let is_awaited = self.want.is_some() && !self.is_satisfied() || self.reader.is_awaited;
         // The one that somebody waits for is the next, or is on its way.
         let least = usize::from(self.pieces.drawn() == 0 && (is_awaited || most > unread));
         room.saturating_sub(self.pieces.drawn()).max(least)
@@ -137,7 +138,7 @@ impl State {
     fn is_satisfied(&self) -> bool {
         match self.want {
             Some(Wanted::Piece(number)) => self.pieces.is_ready(number),
-            Some(Wanted::First { .. }) => true,
+            Some(Wanted::First { .. }) => self.pieces.has_finished(),
             None => false,
         }
     }
@@ -247,7 +248,12 @@ impl OfTask for Remote {
             state.retried += attempts.saturating_sub(1) as usize;
             state.pieces.settle(number, Ended { settled, attempts, took_ns });
         }
+        let is_bounded = state.settings.max_unread_bytes.is_some();
         self.settled(state);
+        if is_bounded {
+            // Less is on its way now, and results may have turned out shorter.
+            self.was_read(self.state.lock());
+        }
         counted
     }
 }

@@ -26,7 +26,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     fn begin(&self, job: Job);
 
     /// There may be pieces to draw that there were not before, or the [settings](Job::settings) are others, or the
-    /// [deadline](Job::time_left) is.
+    /// [deadline](Job::time_left) is. It may be called within a call of the [`Job`].
     fn wake(&self);
 
     /// What was drawn and is with no host never begins: the engine [gives it back](Job::give_back). The rest comes to its end.

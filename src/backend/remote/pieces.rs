@@ -259,6 +259,11 @@ impl Pieces {
         Some(Finished { number, settled, attempts, took_ns })
     }
 
+    /// True if an outcome may be taken: what was taken out of its turn is never in front.
+    pub(super) fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
     /// Takes the outcome that came first of those not taken.
     pub(super) fn take_first(&mut self) -> Option<Finished> {
         loop {
