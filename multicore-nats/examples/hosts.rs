@@ -57,7 +57,10 @@ fn kill_host(piece: u64, which: u64) -> Result<u64, String> {
         let path = std::env::var("HOSTS_PID_FILE").map_err(|_| "HOSTS_PID_FILE is not set where the agent runs")?;
         let number = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         let killed = std::process::Command::new("kill").args(["-KILL", number.trim()]).status();
-        killed.map_err(|error| format!("kill: {error}"))?;
+        if !killed.map_err(|error| format!("kill: {error}"))?.success() {
+            return Err(format!("kill has not ended the process of {path}"));
+        }
+        // Its own end is on the way.
         std::thread::sleep(Duration::from_secs(3600));
     }
     Ok(piece)

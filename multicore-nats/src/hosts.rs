@@ -17,12 +17,11 @@ use crate::job::{Driver, Order, Remote, Shared};
 use crate::master::canceller::Canceller;
 use crate::master::{self, Counts, hosts};
 use crate::nats::{Carrier, Link, Places};
-use crate::settings::ServerSettings;
+use crate::settings::{ServerSettings, server_settings};
 use crate::transport::{Event, Request};
 use multicore::remote;
 use multicore::{Error, ErrorKind, Task, Value};
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -72,54 +71,7 @@ impl HostsBuilder {
         }
     }
 
-    /// The servers of one cluster, with commas between them, such as `tls://a:4222,tls://b:4222`. No default.
-    pub fn server(mut self, servers: impl AsRef<str>) -> Self {
-        self.server.set_servers(servers.as_ref());
-        self
-    }
-
-    /// What keeps these jobs apart from others on the same server: 1 to 32 of the characters a-z, 0-9, `-` and `_`. Default: `mc`.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.server.namespace = namespace.into();
-        self
-    }
-
-    /// A file of the certificate authorities that the server's certificate is checked by, in PEM. The connection is TLS then. Default: those of
-    /// the system.
-    pub fn ca(mut self, path: impl Into<PathBuf>) -> Self {
-        self.server.ca = Some(path.into());
-        self
-    }
-
-    /// Files of this program's own certificate and of its key, in PEM. The connection is TLS then. Default: none.
-    pub fn certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.server.certificate = Some((certificate.into(), key.into()));
-        self
-    }
-
-    /// A file of credentials, as NATS makes them: a JWT with its seed. Default: none.
-    pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
-        self.server.credentials = Some(path.into());
-        self
-    }
-
-    /// A file that has a token. Default: none.
-    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.server.token_file = Some(path.into());
-        self
-    }
-
-    /// A user, and a file that has the password. Default: none.
-    pub fn user(mut self, name: impl Into<String>, password_file: impl Into<PathBuf>) -> Self {
-        self.server.user = Some((name.into(), password_file.into()));
-        self
-    }
-
-    /// Whether the connection may be plain text beyond this machine, where anybody on the way can read and change it. Default: false.
-    pub fn allow_plaintext(mut self, allow: bool) -> Self {
-        self.server.allow_plaintext = allow;
-        self
-    }
+    server_settings!();
 
     /// How long a host may be silent before its pieces go to another one. Hosts that work say so three times in this time, however long a piece
     /// takes. Default: 30 s; at least 1 s.

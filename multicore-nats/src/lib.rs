@@ -24,7 +24,8 @@
 //! - A program becomes an agent by `MULTICORE_AGENT=1`, before its `main`, or calls [`serve()`].
 //!
 //! All methods of a [`Task`](multicore::Task) do what they do with a pool, but for these: [`Shared`](multicore::Shared) in arguments and a worker's state
-//! end in [`Unsupported`](multicore::ErrorKind::Unsupported), and so does a function that did not come from [`remote!`](multicore::remote!).
+//! end in [`Unsupported`](multicore::ErrorKind::Unsupported), and so does a function that did not come from [`remote!`](multicore::remote!). What a
+//! piece of `run_into` writes comes whole, at its end. A task that ends takes a moment to remove what it has left on the server, at most 2.5 s, also where it is dropped in async code.
 //!
 //! # Inside
 //!

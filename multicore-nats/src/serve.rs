@@ -14,14 +14,13 @@ use crate::build;
 use crate::driver::{Clock, random, tell};
 use crate::frame::Limits;
 use crate::nats::{Carrier, Link, Places};
-use crate::settings::ServerSettings;
+use crate::settings::{ServerSettings, server_settings};
 use bytes::Bytes;
 use multicore::remote::{self, EncodedTask, Functions};
 use multicore::{Error, ErrorKind, Format, Pool};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -57,53 +56,7 @@ impl Agent {
         Ok(Agent { server, ..Agent::builder() })
     }
 
-    /// The servers of one cluster, with commas between them.
-    pub fn server(mut self, servers: impl AsRef<str>) -> Self {
-        self.server.set_servers(servers.as_ref());
-        self
-    }
-
-    /// Whose jobs it runs, as [`HostsBuilder::namespace`](crate::HostsBuilder::namespace). Default: `mc`.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.server.namespace = namespace.into();
-        self
-    }
-
-    /// As [`HostsBuilder::ca`](crate::HostsBuilder::ca).
-    pub fn ca(mut self, path: impl Into<PathBuf>) -> Self {
-        self.server.ca = Some(path.into());
-        self
-    }
-
-    /// As [`HostsBuilder::certificate`](crate::HostsBuilder::certificate).
-    pub fn certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.server.certificate = Some((certificate.into(), key.into()));
-        self
-    }
-
-    /// As [`HostsBuilder::credentials`](crate::HostsBuilder::credentials).
-    pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
-        self.server.credentials = Some(path.into());
-        self
-    }
-
-    /// As [`HostsBuilder::token_file`](crate::HostsBuilder::token_file).
-    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.server.token_file = Some(path.into());
-        self
-    }
-
-    /// As [`HostsBuilder::user`](crate::HostsBuilder::user).
-    pub fn user(mut self, name: impl Into<String>, password_file: impl Into<PathBuf>) -> Self {
-        self.server.user = Some((name.into(), password_file.into()));
-        self
-    }
-
-    /// As [`HostsBuilder::allow_plaintext`](crate::HostsBuilder::allow_plaintext).
-    pub fn allow_plaintext(mut self, allow: bool) -> Self {
-        self.server.allow_plaintext = allow;
-        self
-    }
+    server_settings!();
 
     /// What masters call this host. Default: the machine's name and the number of the process.
     pub fn name(mut self, name: impl Into<String>) -> Self {

@@ -50,6 +50,66 @@ impl fmt::Debug for ServerSettings {
     }
 }
 
+/// The methods by which a builder sets its [`ServerSettings`], which it has as `server`.
+macro_rules! server_settings {
+    () => {
+        /// The servers of one cluster, with commas between them, such as `tls://a:4222,tls://b:4222`. No default.
+        pub fn server(mut self, servers: impl AsRef<str>) -> Self {
+            self.server.set_servers(servers.as_ref());
+            self
+        }
+
+        /// What keeps these jobs apart from others on the same server: 1 to 32 of the characters a-z, 0-9, `-` and `_`. Default: `mc`.
+        pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+            self.server.namespace = namespace.into();
+            self
+        }
+
+        /// A file of the certificate authorities that the server's certificate is checked by, in PEM. The connection is TLS then. Default: those of
+        /// the system.
+        pub fn ca(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+            self.server.ca = Some(path.into());
+            self
+        }
+
+        /// Files of this program's own certificate and of its key, in PEM. The connection is TLS then. Default: none.
+        pub fn certificate(
+            mut self,
+            certificate: impl Into<std::path::PathBuf>,
+            key: impl Into<std::path::PathBuf>,
+        ) -> Self {
+            self.server.certificate = Some((certificate.into(), key.into()));
+            self
+        }
+
+        /// A file of credentials, as NATS makes them: a JWT with its seed. Default: none.
+        pub fn credentials(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+            self.server.credentials = Some(path.into());
+            self
+        }
+
+        /// A file that has a token. Default: none.
+        pub fn token_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+            self.server.token_file = Some(path.into());
+            self
+        }
+
+        /// A user, and a file that has the password. Default: none.
+        pub fn user(mut self, name: impl Into<String>, password_file: impl Into<std::path::PathBuf>) -> Self {
+            self.server.user = Some((name.into(), password_file.into()));
+            self
+        }
+
+        /// Whether the connection may be plain text beyond this machine, where anybody on the way can read and change it. Default: false.
+        pub fn allow_plaintext(mut self, allow: bool) -> Self {
+            self.server.allow_plaintext = allow;
+            self
+        }
+    };
+}
+
+pub(crate) use server_settings;
+
 /// One server's address without the user that it may have.
 fn without_user(server: &str) -> String {
     match (server.split_once("://"), server.rsplit_once('@')) {
