@@ -87,7 +87,7 @@ enum Work {
 
 impl Work {
     fn parse(text: &str) -> Result<Work, String> {
-        let unknown = || format!("{text:?} is no work\n{USAGE}");
+        let unknown = || format!("{text:?} is no work; `hosts help` has all");
         if text == "noop" {
             return Ok(Work::Noop);
         }
@@ -184,8 +184,8 @@ impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options = Options::default();
         while let Some(name) = arguments.next() {
-            let value = arguments.next().ok_or_else(|| format!("{name} takes a value\n{USAGE}"))?;
-            let bad = || format!("{value:?} is no value of {name}\n{USAGE}");
+            let value = arguments.next().ok_or_else(|| format!("{name} takes a value; `hosts help` has all"))?;
+            let bad = || format!("{value:?} is no value of {name}; `hosts help` has all");
             let seconds = || {
                 let seconds: f64 = value.parse().map_err(|_| bad())?;
                 Duration::try_from_secs_f64(seconds).map_err(|_| bad())
@@ -198,18 +198,18 @@ impl Options {
                 "--deliveries" => options.deliveries = Some(value.parse().map_err(|_| bad())?),
                 "--timeout" => options.timeout = Some(seconds()?),
                 "--give-up" => options.give_up = Some(seconds()?),
-                _ => return Err(format!("there is no option {name}\n{USAGE}")),
+                _ => return Err(format!("there is no option {name}; `hosts help` has all")),
             }
         }
         Ok(options)
     }
 
     fn job(&self) -> Result<&str, String> {
-        self.job.as_deref().ok_or_else(|| format!("--job is missing\n{USAGE}"))
+        self.job.as_deref().ok_or_else(|| format!("--job is missing; `hosts help` has all"))
     }
 
     fn work(&self) -> Result<(Work, u64), String> {
-        let missing = |name: &str| format!("{name} is missing\n{USAGE}");
+        let missing = |name: &str| format!("{name} is missing; `hosts help` has all");
         Ok((self.work.ok_or_else(|| missing("--work"))?, self.pieces.ok_or_else(|| missing("--pieces"))?))
     }
 
@@ -305,7 +305,11 @@ fn main() -> ExitCode {
             options.connect()?.job(options.job()?).cancel().map_err(|error| error.to_string())?;
             Ok(ExitCode::SUCCESS)
         }
-        _ => Err(USAGE.to_string()),
+        "help" => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => Err(format!("{command:?} is no command; `hosts help` has all")),
     });
     done.unwrap_or_else(|why| {
         eprintln!("hosts: {why}");
