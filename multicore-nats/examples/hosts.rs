@@ -205,7 +205,7 @@ impl Options {
     }
 
     fn job(&self) -> Result<&str, String> {
-        self.job.as_deref().ok_or_else(|| format!("--job is missing; `hosts help` has all"))
+        self.job.as_deref().ok_or_else(|| "--job is missing; `hosts help` has all".to_string())
     }
 
     fn work(&self) -> Result<(Work, u64), String> {
